@@ -1,0 +1,234 @@
+//! Building a [`TaskGraph`]: interning while tasks are added, resolving awaiters at the end.
+
+use super::{
+    AwaitEdge, Frame, FrameIdx, StackIdx, Task, TaskGraph, TaskIdx, TaskName, TaskState, TextIdx,
+    Thread, Via, as_u32,
+};
+use crate::ids::{TaskId, Tid};
+use rustc_hash::FxHashMap;
+use std::ops::Range;
+
+/// A task as a reader found it. Names and texts are interned with [`GraphBuilder::text`] before.
+#[derive(Debug, Clone, Copy)]
+pub struct NewTask {
+    /// Its address.
+    pub id: TaskId,
+    /// Its name.
+    pub name: TaskName,
+    /// Where it stands.
+    pub state: TaskState,
+    /// Its cancellation was asked for.
+    pub cancelling: bool,
+    /// Its coroutine stack.
+    pub stack: StackIdx,
+    /// Type name of what the innermost frame waits on.
+    pub awaiting: Option<TextIdx>,
+}
+
+/// A frame as a reader found it.
+#[derive(Debug, Clone, Copy)]
+pub struct NewFrame<'t> {
+    /// Qualified name of the function.
+    pub function: &'t str,
+    /// File name.
+    pub file: Option<&'t str>,
+    /// Line, from 1.
+    pub line: Option<u32>,
+    /// How the reader got to it.
+    pub via: Via,
+}
+
+/// Collects threads, tasks and edges, and makes a [`TaskGraph`] of them.
+#[derive(Debug)]
+pub struct GraphBuilder {
+    text_index: FxHashMap<Box<str>, TextIdx>,
+    texts: Vec<Box<str>>,
+    frame_index: FxHashMap<Frame, FrameIdx>,
+    frames: Vec<Frame>,
+    stack_index: FxHashMap<Box<[FrameIdx]>, StackIdx>,
+    stack_frames: Vec<FrameIdx>,
+    stacks: Vec<Range<u32>>,
+    threads: Vec<Thread>,
+    tasks: Vec<Task>,
+    edges: Vec<AwaitEdge>,
+}
+
+impl Default for GraphBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl GraphBuilder {
+    /// An empty graph to fill.
+    pub fn new() -> Self {
+        let mut stack_index = FxHashMap::default();
+        stack_index.insert(Box::default(), StackIdx::EMPTY);
+        Self {
+            text_index: FxHashMap::default(),
+            texts: Vec::new(),
+            frame_index: FxHashMap::default(),
+            frames: Vec::new(),
+            stack_index,
+            stack_frames: Vec::new(),
+            stacks: vec![Range { start: 0, end: 0 }],
+            threads: Vec::new(),
+            tasks: Vec::new(),
+            edges: Vec::new(),
+        }
+    }
+
+    /// How many tasks were added.
+    pub fn n_tasks(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Interns a text.
+    pub fn text(&mut self, text: &str) -> TextIdx {
+        if let Some(known) = self.text_index.get(text) {
+            return *known;
+        }
+        let at = TextIdx(as_u32(self.texts.len()));
+        self.texts.push(text.into());
+        self.text_index.insert(text.into(), at);
+        at
+    }
+
+    /// Interns a frame.
+    pub fn frame(&mut self, frame: NewFrame<'_>) -> FrameIdx {
+        let frame = Frame {
+            function: self.text(frame.function),
+            file: frame.file.map(|file| self.text(file)),
+            line: frame.line,
+            via: frame.via,
+        };
+        let frames = &mut self.frames;
+        *self.frame_index.entry(frame).or_insert_with(|| {
+            frames.push(frame);
+            FrameIdx(as_u32(frames.len() - 1))
+        })
+    }
+
+    /// Interns a stack, given innermost frame first.
+    pub fn stack(&mut self, innermost_first: &[FrameIdx]) -> StackIdx {
+        if let Some(known) = self.stack_index.get(innermost_first) {
+            return *known;
+        }
+        let at = StackIdx(as_u32(self.stacks.len()));
+        let start = as_u32(self.stack_frames.len());
+        self.stack_frames.extend_from_slice(innermost_first);
+        self.stacks.push(start..as_u32(self.stack_frames.len()));
+        self.stack_index.insert(innermost_first.into(), at);
+        at
+    }
+
+    /// Begins the next thread; tasks added from now on are its own.
+    pub fn begin_thread(&mut self, interpreter_id: i64, tid: Tid) {
+        let start = as_u32(self.tasks.len());
+        self.threads.push(Thread {
+            interpreter_id,
+            tid,
+            tasks: start..start,
+        });
+    }
+
+    /// Adds a task to the thread begun last (to a thread 0 of interpreter 0 if there was none).
+    pub fn add_task(&mut self, task: NewTask) -> TaskIdx {
+        if self.threads.is_empty() {
+            self.begin_thread(0, Tid(0));
+        }
+        let at = TaskIdx(as_u32(self.tasks.len()));
+        let NewTask {
+            id,
+            name,
+            state,
+            cancelling,
+            stack,
+            awaiting,
+        } = task;
+        self.tasks.push(Task {
+            id,
+            name,
+            state,
+            cancelling,
+            stack,
+            awaiting,
+            awaiters: 0..0,
+        });
+        if let Some(thread) = self.threads.last_mut() {
+            thread.tasks.end = as_u32(self.tasks.len());
+        }
+        at
+    }
+
+    /// Notes that `awaited` is awaited by `awaiter`, whose coroutine stack is `stack`. May be called
+    /// in any order; the edges of one task keep theirs.
+    pub fn add_edge(&mut self, awaited: TaskIdx, awaiter: TaskId, stack: StackIdx) {
+        self.edges.push(AwaitEdge {
+            awaited,
+            awaiter,
+            awaiter_task: None,
+            stack,
+        });
+    }
+
+    /// The finished graph.
+    pub fn finish(self) -> TaskGraph {
+        let Self {
+            texts,
+            frames,
+            stack_frames,
+            stacks,
+            threads,
+            mut tasks,
+            mut edges,
+            ..
+        } = self;
+        let by_id: FxHashMap<TaskId, TaskIdx> = tasks
+            .iter()
+            .enumerate()
+            .map(|(at, task)| (task.id, TaskIdx(as_u32(at))))
+            .collect();
+        edges.sort_by_key(|edge| edge.awaited);
+        for (at, edge) in edges.iter_mut().enumerate() {
+            edge.awaiter_task = by_id.get(&edge.awaiter).copied();
+            let awaiters = &mut tasks[edge.awaited.as_usize()].awaiters;
+            if awaiters.start == awaiters.end {
+                awaiters.start = as_u32(at);
+            }
+            awaiters.end = as_u32(at + 1);
+        }
+        let (awaited_ranges, awaited) = index_by_awaiter(tasks.len(), &edges);
+        TaskGraph {
+            texts,
+            frames,
+            stack_frames,
+            stacks,
+            threads,
+            tasks,
+            edges,
+            by_id,
+            awaited_ranges,
+            awaited,
+        }
+    }
+}
+
+/// For each task the positions of the edges whose awaiter it is, as ranges of one list.
+fn index_by_awaiter(n_tasks: usize, edges: &[AwaitEdge]) -> (Vec<Range<u32>>, Vec<u32>) {
+    let mut awaited: Vec<u32> = (0..as_u32(edges.len()))
+        .filter(|at| edges[*at as usize].awaiter_task.is_some())
+        .collect();
+    awaited.sort_by_key(|at| edges[*at as usize].awaiter_task);
+    let mut ranges = vec![0..0; n_tasks];
+    for (position, at) in awaited.iter().enumerate() {
+        if let Some(awaiter) = edges[*at as usize].awaiter_task {
+            let range: &mut Range<u32> = &mut ranges[awaiter.as_usize()];
+            if range.start == range.end {
+                range.start = as_u32(position);
+            }
+            range.end = as_u32(position + 1);
+        }
+    }
+    (ranges, awaited)
+}

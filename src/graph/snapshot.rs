@@ -1,0 +1,61 @@
+//! A [`Snapshot`]: one read of one process's task graph, with what could not be read and what it cost.
+
+use super::TaskGraph;
+use crate::ids::{Pid, StartTime};
+use std::time::Duration;
+
+/// One read of one process's task graph.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The process that was read. All fields may be unknown in a snapshot made by hand.
+    pub process: ProcessInfo,
+    /// What was found.
+    pub graph: TaskGraph,
+    /// What could not be read, up to `Limits::problems_max` entries.
+    pub problems: Vec<Problem>,
+    /// What the read cost.
+    pub stats: ReadStats,
+    /// Nothing is known to be missing or doubtful.
+    pub complete: bool,
+}
+
+/// What is known of the process itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProcessInfo {
+    /// Its process id.
+    pub pid: Option<Pid>,
+    /// When it started.
+    pub start_time: Option<StartTime>,
+    /// Python's version, such as `3.14.10`.
+    pub python_version: Option<String>,
+    /// Whether it is a free-threaded build.
+    pub free_threaded: Option<bool>,
+}
+
+/// A part of a snapshot that could not be read. The rest of the snapshot is still useful.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Stable snake_case code; see the table in `ARCHITECTURE.md`.
+    pub code: String,
+    /// What happened, for a person.
+    pub message: String,
+    /// The remote address it happened at, if there is one.
+    pub at: Option<u64>,
+}
+
+/// What a read cost. Counters of one snapshot.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReadStats {
+    /// System calls that copied memory.
+    pub syscalls: u64,
+    /// Bytes copied from the process.
+    pub bytes_read: u64,
+    /// Tasks left out because they could not be read.
+    pub tasks_unreadable: u64,
+    /// Problems met, the ones beyond `Limits::problems_max` included.
+    pub problems: u64,
+    /// Times the whole walk was begun again because the process changed under it.
+    pub restarts: u64,
+    /// Wall time of the read, if its caller measured it.
+    pub duration: Option<Duration>,
+}

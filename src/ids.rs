@@ -1,0 +1,89 @@
+//! Identities: of processes, threads and tasks. Plain values without I/O.
+
+use std::fmt;
+use std::num::ParseIntError;
+use std::str::FromStr;
+
+/// A process id as this machine's `/proc` shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Pid(i32);
+
+impl Pid {
+    /// The id, if it is one a process can have (`pid_t`, greater than zero).
+    pub fn new(raw: i32) -> Option<Self> {
+        (raw > 0).then_some(Self(raw))
+    }
+
+    /// The number, always greater than zero.
+    pub fn as_raw(self) -> i32 {
+        self.0
+    }
+}
+
+impl fmt::Display for Pid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Why a text is not a process id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a process id: a whole number from 1 to {}", i32::MAX)]
+pub struct ParsePidError;
+
+impl FromStr for Pid {
+    type Err = ParsePidError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().ok().and_then(Self::new).ok_or(ParsePidError)
+    }
+}
+
+/// When a process started: clock ticks since boot, field 22 of `/proc/PID/stat` (proc(5)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StartTime(pub u64);
+
+/// One process and no other: a pid may be reused, a pid with its start time is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProcessId {
+    /// The process id.
+    pub pid: Pid,
+    /// When that process started.
+    pub start: StartTime,
+}
+
+/// The id of an operating system thread as Python reports it (`native_thread_id`): the Linux TID in
+/// the process's own pid namespace. 0 stands for tasks whose thread has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Tid(pub u64);
+
+impl fmt::Display for Tid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A task's identity inside its process: the address of the task object, as `id(task)` gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TaskId(pub u64);
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}
+
+impl FromStr for TaskId {
+    type Err = ParseIntError;
+
+    /// Reads what `Display` writes (`0x7f…`), and plain decimal digits.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+            Some(hex) if !hex.starts_with('+') => u64::from_str_radix(hex, 16),
+            Some(_) => "+".parse(),
+            None if text.starts_with('+') => "+".parse(),
+            None => text.parse(),
+        }
+        .map(Self)
+    }
+}

@@ -1,0 +1,41 @@
+//! Watches the asyncio task graphs of running Python processes from outside, by reading their
+//! memory: no code injected, no restart, no Python needed on the reader's side.
+//!
+//! Data flows from memory up to the binaries. Imports follow it, with one exception made on
+//! purpose: the readers import the graph, the graph imports nothing of the readers.
+//!
+//! ```text
+//! bins     asyncio-agent                              agentctl
+//!             |                                           |
+//! shell    agent  tokio sockets clock tracing          cli  clap stdout
+//!             |                                           |
+//!             +---- config ---- protocol ----+------------+     edges: serde lives here only
+//!             |                    |         |            |
+//!             +---- export         |       render --------+     bytes and text out, pure
+//!             |       |            |         |            |
+//!             |    metrics         |         |            |     pure
+//!             |        \           |         |            |
+//!             |         analysis <-+---------+            |     pure
+//!             |            |                              |
+//!             |          graph   the model, imports only words
+//!             |            ^                              |
+//!             +------> process  (closed enum) <-----------+     readers: fill the graph
+//!                          |
+//!                       asyncio          tasks, awaited_by, walk
+//!                          |
+//!                       cpython          offsets, objects, code, frames, threads
+//!                      /   |   \
+//!                   elf  procfs  memory                         access to a process
+//!                      \   |   /
+//!                    ids limits time                            words: no I/O, no clock
+//! ```
+//!
+//! Reading order for a newcomer: [`graph`], [`asyncio::walk`](asyncio), [`memory`],
+//! [`graph::forest`], [`render`], then `agent`. `tests/architecture.rs` keeps the layers.
+
+pub mod graph;
+pub mod ids;
+pub mod limits;
+pub mod process;
+pub mod procfs;
+pub mod time;

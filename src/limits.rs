@@ -1,0 +1,60 @@
+//! The caps that keep a snapshot of a hostile or broken process within bounds, in one table.
+
+use std::fmt;
+
+/// Caps for one snapshot of one process. Reaching one costs the part it guards, never the snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Interpreters read per process.
+    pub interpreters_max: u32,
+    /// Thread states read per interpreter.
+    pub threads_max: u32,
+    /// Tasks read per process, all lists together.
+    pub tasks_max: u32,
+    /// Frames followed per task, from its outermost coroutine inwards.
+    pub frames_per_task_max: u32,
+    /// Awaiters read per task.
+    pub awaiters_per_task_max: u32,
+    /// Slots of a set's hash table that are looked at.
+    pub set_slots_max: u64,
+    /// Length of a string (name, function, file) in code points; longer ones are cut.
+    pub string_chars_max: u64,
+    /// Size of a code object's line table.
+    pub line_table_bytes_max: u64,
+    /// Bytes copied from the process for one snapshot.
+    pub bytes_read_max: u64,
+    /// Problems kept one by one; further ones are only counted.
+    pub problems_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            interpreters_max: 1_024,
+            threads_max: 65_536,
+            tasks_max: 2_000_000,
+            frames_per_task_max: 65_536,
+            awaiters_per_task_max: 1_048_576,
+            set_slots_max: 1 << 22,
+            string_chars_max: 65_536,
+            line_table_bytes_max: 4 << 20,
+            bytes_read_max: 16 << 30,
+            problems_max: 1_000,
+        }
+    }
+}
+
+/// A cap that was reached: which one, and its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitHit {
+    /// The field of [`Limits`].
+    pub what: &'static str,
+    /// Its value.
+    pub limit: u64,
+}
+
+impl fmt::Display for LimitHit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "limit {} of {} reached", self.what, self.limit)
+    }
+}

@@ -1,0 +1,84 @@
+//! Why a process cannot be read. Each reason has a stable code; advice is given at the edges.
+
+use crate::ids::Pid;
+
+/// Why a process cannot be read at all.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProcessError {
+    /// No process has this id, or it has ended.
+    #[error("no process {pid}")]
+    NotFound {
+        /// The pid asked for.
+        pid: Pid,
+    },
+    /// The process ended while it was being read, or its pid is another process's now.
+    #[error("process {pid} ended while it was being read")]
+    Gone {
+        /// The process.
+        pid: Pid,
+    },
+    /// The kernel does not let us read it.
+    #[error("cannot read process {pid}: permission denied ({what})")]
+    Denied {
+        /// The process.
+        pid: Pid,
+        /// What was refused, such as `/proc/4242/maps`.
+        what: String,
+    },
+    /// No Python runtime was found in its memory.
+    #[error("process {pid} does not run CPython 3.13 or newer (no runtime table in its memory)")]
+    NotPython {
+        /// The process.
+        pid: Pid,
+    },
+    /// It is a Python of a version that cannot be read.
+    #[error("process {pid} runs Python {found}; supported: {supported}")]
+    Unsupported {
+        /// The process.
+        pid: Pid,
+        /// The version found.
+        found: String,
+        /// The versions that can be read.
+        supported: String,
+    },
+    /// It is a supported Python in which `asyncio` has not been imported.
+    #[error("process {pid} runs Python {version} but has not imported asyncio")]
+    NoAsyncio {
+        /// The process.
+        pid: Pid,
+        /// Its Python version.
+        version: String,
+    },
+    /// The tables in which it describes its own layout make no sense.
+    #[error("process {pid} describes its memory layout implausibly: {why}")]
+    BadOffsets {
+        /// The process.
+        pid: Pid,
+        /// Section, field, value and limit.
+        why: String,
+    },
+    /// Reading failed in another way.
+    #[error("cannot read process {pid}: {why}")]
+    Failed {
+        /// The process.
+        pid: Pid,
+        /// What failed.
+        why: String,
+    },
+}
+
+impl ProcessError {
+    /// The stable snake_case code of this error.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound { .. } => "process_not_found",
+            Self::Gone { .. } => "process_gone",
+            Self::Denied { .. } => "permission_denied",
+            Self::NotPython { .. } => "not_python",
+            Self::Unsupported { .. } => "unsupported_python",
+            Self::NoAsyncio { .. } => "no_asyncio",
+            Self::BadOffsets { .. } => "bad_offsets",
+            Self::Failed { .. } => "read_failed",
+        }
+    }
+}
