@@ -33,9 +33,13 @@
 //! Reading order for a newcomer: [`graph`], [`asyncio::walk`](asyncio), [`memory`],
 //! [`graph::forest`], [`render`], then `agent`. `tests/architecture.rs` keeps the layers.
 
+pub mod asyncio;
+pub mod cpython;
+pub mod elf;
 pub mod graph;
 pub mod ids;
 pub mod limits;
+pub mod memory;
 pub mod process;
 pub mod procfs;
 pub mod time;
