@@ -38,4 +38,5 @@ pub mod ids;
 pub mod limits;
 pub mod process;
 pub mod procfs;
+pub mod render;
 pub mod time;
