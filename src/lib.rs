@@ -42,4 +42,5 @@ pub mod limits;
 pub mod memory;
 pub mod process;
 pub mod procfs;
+pub mod render;
 pub mod time;
