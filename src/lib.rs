@@ -42,4 +42,6 @@ pub mod limits;
 pub mod memory;
 pub mod process;
 pub mod procfs;
+#[cfg(feature = "edges")]
+pub mod protocol;
 pub mod time;
