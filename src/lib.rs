@@ -34,6 +34,8 @@
 //! [`graph::forest`], [`render`], then `agent`. `tests/architecture.rs` keeps the layers.
 
 pub mod asyncio;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod cpython;
 pub mod elf;
 pub mod graph;

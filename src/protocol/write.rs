@@ -228,6 +228,7 @@ fn via_word(via: Via) -> Option<&'static str> {
     match via {
         Via::Await => None,
         Via::Generator => Some("generator"),
+        Via::AnextAwaitable => Some("anext_awaitable"),
         Via::CoroutineWrapper => Some("coroutine_wrapper"),
     }
 }
