@@ -131,3 +131,87 @@ fn unwritable(what: &str, error: &io::Error) -> Stop {
     }
     Stop::Failed(Failure::other(format!("cannot write {what}: {error}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Stop, to_file};
+    use std::fs;
+    use std::io::{self, ErrorKind, Write};
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::path::Path;
+
+    fn new_text(out: &mut dyn Write) -> io::Result<()> {
+        out.write_all(b"new")
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn message(result: Result<(), Stop>) -> String {
+        match result {
+            Err(Stop::Failed(failure)) => failure.message,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_file_is_private_and_replaces_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.json");
+        for _ in 0..2 {
+            to_file(&path, new_text).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+            let mode = fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+            fs::write(&path, "a longer old text").unwrap();
+            fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
+        }
+        assert_eq!(names(folder.path()), ["out.json"]);
+    }
+
+    #[test]
+    fn a_link_stays_and_its_file_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, link) = (folder.path().join("file"), folder.path().join("link"));
+        fs::write(&path, "old").unwrap();
+        symlink("file", &link).unwrap();
+        to_file(&link, new_text).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    }
+
+    #[test]
+    fn a_failure_leaves_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.json");
+        fs::write(&path, "old").unwrap();
+        let failed = to_file(&path, |out| {
+            out.write_all(&[0; 1 << 20])?;
+            Err(ErrorKind::StorageFull.into())
+        });
+        assert!(message(failed).contains("out.json: no storage space"));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        assert_eq!(names(folder.path()), ["out.json"]);
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(message(to_file(folder.path(), new_text)).contains("is a directory"));
+        to_file(Path::new("/dev/null"), new_text).unwrap();
+        assert!(!fs::metadata("/dev/null").unwrap().is_file());
+        let full = message(to_file(Path::new("/dev/full"), new_text));
+        assert!(
+            full.starts_with("cannot write /dev/full: No space left"),
+            "{full}"
+        );
+        let nowhere = message(to_file(&folder.path().join("no/out"), new_text));
+        assert!(nowhere.contains("No such file or directory"), "{nowhere}");
+    }
+}
