@@ -192,6 +192,7 @@ fn any_frame() -> impl Strategy<Value = FrameParts> {
     let via = prop_oneof![
         4 => Just(Via::Await),
         1 => Just(Via::Generator),
+        1 => Just(Via::AnextAwaitable),
         1 => Just(Via::CoroutineWrapper),
     ];
     let function = prop_oneof!["[a-c]", ".{0,6}"];

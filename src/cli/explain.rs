@@ -100,10 +100,9 @@ pub(super) fn unreadable(error: &ProcessError) -> Stop {
                 "run the program with a final release of one of these versions: {supported}"
             )],
         ),
-        ProcessError::NotStarted { .. } => (
-            Exit::NotSupported,
-            vec!["try again in a moment".to_owned()],
-        ),
+        ProcessError::NotStarted { .. } => {
+            (Exit::NotSupported, vec!["try again in a moment".to_owned()])
+        }
         ProcessError::NoAsyncio { pid, .. } => (
             Exit::NotSupported,
             vec![format!(
