@@ -34,6 +34,8 @@
 //! [`graph::forest`], [`render`], then `agent`. `tests/architecture.rs` keeps the layers.
 
 pub mod asyncio;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod cpython;
 pub mod elf;
 pub mod graph;
@@ -42,5 +44,7 @@ pub mod limits;
 pub mod memory;
 pub mod process;
 pub mod procfs;
+#[cfg(feature = "edges")]
+pub mod protocol;
 pub mod render;
 pub mod time;
