@@ -33,9 +33,17 @@
 //! Reading order for a newcomer: [`graph`], [`asyncio::walk`](asyncio), [`memory`],
 //! [`graph::forest`], [`render`], then `agent`. `tests/architecture.rs` keeps the layers.
 
+#[cfg(feature = "agent")]
+pub mod agent;
+pub mod analysis;
+#[cfg(feature = "edges")]
+pub mod config;
+#[cfg(feature = "agent")]
+pub mod export;
 pub mod graph;
 pub mod ids;
 pub mod limits;
+pub mod metrics;
 pub mod process;
 pub mod procfs;
 pub mod time;

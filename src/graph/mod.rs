@@ -9,9 +9,11 @@
 //! list keeps its id.
 
 mod builder;
+mod scc;
 mod snapshot;
 
 pub use builder::{GraphBuilder, NewFrame, NewTask};
+pub use scc::Components;
 pub use snapshot::{Problem, ProcessInfo, ReadStats, Snapshot};
 
 use crate::ids::{TaskId, Tid};

@@ -1,5 +1,9 @@
 //! What `/proc` says about processes, read under a root that tests can replace.
 
+mod listing;
+
+pub use listing::ProcfsError;
+
 use std::path::PathBuf;
 
 /// The mount point of procfs. Everything in this module reads below it.
