@@ -1,8 +1,8 @@
 //! The daemon: finds the processes of the configured targets, reads each every interval, and serves
 //! what it saw to Prometheus.
 //!
-//! [`Scheduler`] decides and is pure. The supervisor asks it at every event and does what it says:
-//! the discovery and the rounds, which block, run on threads of their own. The [`Store`] holds one
+//! The scheduler decides and is pure. The supervisor asks it at every event and does what it says:
+//! the discovery and the rounds, which block, run on threads of their own. The store holds one
 //! immutable view of all results; the HTTP server only ever reads that. Each part has its file; this
 //! one starts and stops them.
 
@@ -19,9 +19,7 @@ mod supervisor;
 mod telemetry;
 
 pub use args::run_from_args;
-pub use schedule::{Effect, Event, Found, RoundEnd, Scheduler, SchedulerSettings, TargetIdx};
 pub use source::{AttachedProcess, HostProcesses, ListedProcess, ProcessSource};
-pub use store::Store;
 
 use crate::config::Settings;
 use crate::export::prometheus::PrometheusExporter;
@@ -29,6 +27,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -102,7 +101,9 @@ impl Agent {
             tracing::info!(%address, "listening");
             addresses.push(address);
             let site = http::Site::new(Arc::clone(&store), Arc::clone(&exporter));
-            servers.push(tokio::spawn(http::serve(listener, site, stopped.clone())));
+            let limits = http::HttpLimits::default();
+            let server = http::serve(listener, site, limits, stopped.clone());
+            servers.push(tokio::spawn(server));
         }
         Ok(Self {
             addresses,

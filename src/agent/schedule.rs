@@ -15,11 +15,11 @@ use std::time::Duration;
 
 /// The position of a target in the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TargetIdx(pub usize);
+pub(super) struct TargetIdx(pub(super) usize);
 
 /// What the scheduler is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub(super) enum Event {
     /// Time has passed. Also the first event.
     Wake,
     /// A discovery has ended. `None`: it failed, and nothing is known to have changed.
@@ -35,16 +35,16 @@ pub enum Event {
 
 /// A process that belongs to a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Found {
+pub(super) struct Found {
     /// The process.
-    pub process: ProcessId,
+    pub(super) process: ProcessId,
     /// Its target.
-    pub target: TargetIdx,
+    pub(super) target: TargetIdx,
 }
 
 /// How a round ended, as far as the next one depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RoundEnd {
+pub(super) enum RoundEnd {
     /// The process was read.
     Read,
     /// It could not be read; later it may be.
@@ -55,7 +55,7 @@ pub enum RoundEnd {
 
 /// What the scheduler wants done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Effect {
+pub(super) enum Effect {
     /// Begin a discovery; answer with [`Event::Discovered`].
     Discover,
     /// Begin a round; answer with [`Event::RoundEnded`].
@@ -74,24 +74,24 @@ pub enum Effect {
 
 /// What the scheduler goes by.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SchedulerSettings {
+pub(super) struct SchedulerSettings {
     /// Time between two discoveries.
-    pub discovery_interval: Duration,
+    pub(super) discovery_interval: Duration,
     /// Time between two rounds, for each target.
-    pub intervals: Vec<Duration>,
+    pub(super) intervals: Vec<Duration>,
     /// Rounds at once, those that hang left out.
-    pub rounds_max: usize,
+    pub(super) rounds_max: usize,
     /// Rounds at once, those that hang included.
-    pub rounds_hanging_max: usize,
+    pub(super) rounds_hanging_max: usize,
     /// A round that takes longer hangs.
-    pub hangs_after: Duration,
+    pub(super) hangs_after: Duration,
     /// The longest time between two rounds over a process that fails, if its interval is not longer.
-    pub retry_max: Duration,
+    pub(super) retry_max: Duration,
 }
 
 /// Decides when which process is read.
 #[derive(Debug)]
-pub struct Scheduler {
+pub(super) struct Scheduler {
     settings: SchedulerSettings,
     processes: HashMap<ProcessId, Entry>,
     /// Processes without a round, by the time of their next one.
@@ -117,7 +117,7 @@ struct Entry {
 
 impl Scheduler {
     /// A scheduler that knows no process yet. It asks for a discovery at its first event.
-    pub fn new(settings: SchedulerSettings) -> Self {
+    pub(super) fn new(settings: SchedulerSettings) -> Self {
         Self {
             settings,
             processes: HashMap::new(),
@@ -128,7 +128,7 @@ impl Scheduler {
     }
 
     /// What to do about `event`, which happened at `now`.
-    pub fn on(&mut self, event: Event, now: Monotonic) -> Vec<Effect> {
+    pub(super) fn on(&mut self, event: Event, now: Monotonic) -> Vec<Effect> {
         let mut effects = Vec::new();
         match event {
             Event::Wake => {}
@@ -286,4 +286,284 @@ fn next_due(due: Monotonic, interval: Duration, now: Monotonic) -> Monotonic {
     let interval_ns = interval.as_nanos().max(1);
     let past = u64::try_from(late % interval_ns).unwrap_or(u64::MAX);
     now.after(interval.saturating_sub(Duration::from_nanos(past)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Pid, StartTime};
+    use proptest::prelude::*;
+
+    fn process(n: i32) -> ProcessId {
+        ProcessId {
+            pid: Pid::new(n + 1).unwrap(),
+            start: StartTime(7),
+        }
+    }
+
+    fn at(ms: u64) -> Monotonic {
+        Monotonic::new(Duration::from_millis(ms))
+    }
+
+    fn settings(rounds_max: usize) -> SchedulerSettings {
+        SchedulerSettings {
+            discovery_interval: Duration::from_secs(10),
+            intervals: vec![Duration::from_secs(1), Duration::from_secs(4)],
+            rounds_max,
+            rounds_hanging_max: rounds_max + 2,
+            hangs_after: Duration::from_secs(5),
+            retry_max: Duration::from_secs(30),
+        }
+    }
+
+    /// A scheduler whose first discovery, at 0, found these processes of target 0.
+    fn started(rounds_max: usize, n_processes: i32) -> (Scheduler, Vec<Effect>) {
+        let mut scheduler = Scheduler::new(settings(rounds_max));
+        assert_eq!(scheduler.on(Event::Wake, at(0)), [Effect::Discover]);
+        let effects = scheduler.on(found(0..n_processes), at(0));
+        (scheduler, effects)
+    }
+
+    fn found(processes: impl IntoIterator<Item = i32>) -> Event {
+        let found = processes.into_iter().map(|n| Found {
+            process: process(n),
+            target: TargetIdx(0),
+        });
+        Event::Discovered(Some(found.collect()))
+    }
+
+    fn ended(n: i32, end: RoundEnd) -> Event {
+        Event::RoundEnded {
+            process: process(n),
+            end,
+        }
+    }
+
+    fn begin(n: i32) -> Effect {
+        Effect::BeginRound {
+            process: process(n),
+        }
+    }
+
+    #[test]
+    fn a_process_is_read_when_found_and_then_every_interval() {
+        let (mut scheduler, effects) = started(4, 1);
+        assert_eq!(effects, [begin(0), Effect::WakeAt(at(10_000))]);
+        let effects = scheduler.on(ended(0, RoundEnd::Read), at(30));
+        assert_eq!(effects, [Effect::WakeAt(at(1_000))]);
+        let effects = scheduler.on(Event::Wake, at(1_003));
+        assert_eq!(effects, [begin(0), Effect::WakeAt(at(10_000))]);
+        // The grid stays, and rounds that were missed are not made up for.
+        let effects = scheduler.on(ended(0, RoundEnd::Read), at(3_500));
+        assert_eq!(effects, [Effect::WakeAt(at(4_000))]);
+    }
+
+    #[test]
+    fn failing_processes_are_read_less_and_less_often() {
+        let (mut scheduler, _) = started(4, 1);
+        let mut now = 0;
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            scheduler.on(ended(0, RoundEnd::Failed), at(now));
+            let due = scheduler.processes[&process(0)].due;
+            pauses.push(due.since(at(now)).as_secs());
+            now += due.since(at(now)).as_millis() as u64;
+            scheduler.on(Event::Wake, at(now));
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30, 30]);
+        scheduler.on(ended(0, RoundEnd::Read), at(now));
+        assert_eq!(scheduler.processes[&process(0)].due, at(now + 1_000));
+    }
+
+    #[test]
+    fn gone_processes_are_forgotten_once_their_round_has_ended() {
+        let (mut scheduler, _) = started(4, 3);
+        scheduler.on(ended(0, RoundEnd::Read), at(10));
+        let forget = |n| Effect::Forget {
+            process: process(n),
+        };
+        let effects = scheduler.on(found([2]), at(20));
+        assert_eq!(effects, [forget(0), Effect::WakeAt(at(10_020))]);
+        assert_eq!(
+            scheduler.on(ended(1, RoundEnd::Read), at(30)),
+            [forget(1), Effect::WakeAt(at(10_020))]
+        );
+        assert_eq!(
+            scheduler.on(ended(2, RoundEnd::Gone), at(40)),
+            [forget(2), Effect::WakeAt(at(10_020))]
+        );
+        assert!(scheduler.processes.is_empty());
+    }
+
+    #[test]
+    fn a_failed_discovery_changes_nothing_and_is_repeated() {
+        let (mut scheduler, _) = started(4, 1);
+        scheduler.on(ended(0, RoundEnd::Read), at(10));
+        let effects = scheduler.on(Event::Wake, at(10_000));
+        assert_eq!(effects, [Effect::Discover, begin(0)]);
+        let effects = scheduler.on(Event::Discovered(None), at(10_500));
+        assert_eq!(effects, [Effect::WakeAt(at(20_500))]);
+        assert_eq!(scheduler.processes.len(), 1);
+    }
+
+    #[test]
+    fn rounds_that_hang_give_their_place_to_others() {
+        let (mut scheduler, effects) = started(1, 5);
+        assert_eq!(effects, [begin(0), Effect::WakeAt(at(5_000))]);
+        let effects = scheduler.on(Event::Wake, at(5_000));
+        assert_eq!(effects, [begin(1), Effect::WakeAt(at(10_000))]);
+        let effects = scheduler.on(Event::Wake, at(10_000));
+        assert_eq!(
+            effects,
+            [Effect::Discover, begin(2), Effect::WakeAt(at(15_000))]
+        );
+        // Three run, which is the hard cap.
+        assert_eq!(scheduler.on(Event::Wake, at(15_000)), []);
+        assert_eq!(
+            scheduler.on(ended(0, RoundEnd::Read), at(15_000)),
+            [begin(3), Effect::WakeAt(at(20_000))]
+        );
+    }
+
+    /// A world for the scheduler: processes come and go, rounds take their time and end somehow.
+    struct World {
+        scheduler: Scheduler,
+        now: u64,
+        wake_at: Option<Monotonic>,
+        discovers: bool,
+        /// Rounds that run, with their ends.
+        running: Vec<(ProcessId, u64)>,
+        known: Vec<ProcessId>,
+        begun_at: HashMap<ProcessId, Vec<u64>>,
+    }
+
+    impl World {
+        fn new(rounds_max: usize) -> Self {
+            Self {
+                scheduler: Scheduler::new(settings(rounds_max)),
+                now: 0,
+                wake_at: Some(at(0)),
+                discovers: false,
+                running: Vec::new(),
+                known: Vec::new(),
+                begun_at: HashMap::new(),
+            }
+        }
+
+        fn tell(&mut self, event: Event, round_ms: u64) {
+            for effect in self.scheduler.on(event, at(self.now)) {
+                match effect {
+                    Effect::WakeAt(wake_at) => {
+                        assert!(wake_at > at(self.now), "a wake-up that changes nothing");
+                        self.wake_at = Some(wake_at);
+                    }
+                    Effect::Discover => {
+                        assert!(!self.discovers, "two discoveries at once");
+                        self.discovers = true;
+                    }
+                    Effect::Forget { process } => {
+                        self.known.retain(|known| *known != process);
+                        assert!(self.running.iter().all(|(running, _)| *running != process));
+                    }
+                    Effect::BeginRound { process } => {
+                        assert!(self.running.iter().all(|(running, _)| *running != process));
+                        assert!(self.known.contains(&process), "a round over a gone process");
+                        self.running.push((process, self.now + round_ms));
+                        self.begun_at.entry(process).or_default().push(self.now);
+                    }
+                }
+            }
+            let max = self.scheduler.settings.rounds_max;
+            let hanging = self.scheduler.settings.hangs_after.as_millis() as u64;
+            let fresh = self
+                .running
+                .iter()
+                .filter(|(process, _)| {
+                    let begun = self.begun_at[process].last().unwrap();
+                    self.now - begun < hanging
+                })
+                .count();
+            assert!(fresh <= max, "{fresh} rounds at once");
+            assert!(self.running.len() <= self.scheduler.settings.rounds_hanging_max);
+        }
+
+        /// Lets time pass until something happens, and tells the scheduler.
+        fn step(&mut self, alive: &[ProcessId], end: RoundEnd, round_ms: u64) {
+            if self.discovers {
+                self.discovers = false;
+                let found = alive.iter().map(|process| Found {
+                    process: *process,
+                    target: TargetIdx(process.pid.as_raw() as usize % 2),
+                });
+                self.known.extend(alive);
+                self.known.sort_unstable();
+                self.known.dedup();
+                self.tell(Event::Discovered(Some(found.collect())), round_ms);
+                return;
+            }
+            let next_end = self.running.iter().map(|(_, end)| *end).min();
+            let wake = self
+                .wake_at
+                .map(|wake| wake.since(at(0)).as_millis() as u64);
+            let next = next_end.into_iter().chain(wake).min().unwrap();
+            self.now = self.now.max(next);
+            let over = self.running.iter().position(|(_, end)| *end <= self.now);
+            let event = match over {
+                Some(over) => {
+                    let (process, _) = self.running.swap_remove(over);
+                    Event::RoundEnded { process, end }
+                }
+                None => {
+                    self.wake_at = None;
+                    Event::Wake
+                }
+            };
+            self.tell(event, round_ms);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_happens_the_caps_hold_and_the_gone_are_dropped(
+            rounds_max in 1_usize..4,
+            steps in proptest::collection::vec(
+                (0_u8..=255, prop_oneof![
+                    4 => Just(RoundEnd::Read), 2 => Just(RoundEnd::Failed), 1 => Just(RoundEnd::Gone)
+                ], 0_u64..9_000),
+                1..300,
+            ),
+        ) {
+            let mut world = World::new(rounds_max);
+            for (alive, end, round_ms) in steps {
+                let alive: Vec<_> = (0..8).filter(|n| alive >> n & 1 == 1).map(process).collect();
+                world.step(&alive, end, round_ms);
+            }
+            while !world.running.is_empty() || !world.known.is_empty() {
+                world.step(&[], RoundEnd::Read, 1);
+            }
+            prop_assert!(world.scheduler.processes.is_empty());
+            prop_assert!(world.scheduler.waiting.is_empty());
+            prop_assert!(world.scheduler.running.is_empty());
+        }
+
+        #[test]
+        fn nobody_starves(
+            rounds_max in 1_usize..4,
+            n_processes in 1_i32..12,
+            durations in proptest::collection::vec(1_u64..3_000, 400),
+        ) {
+            let alive: Vec<_> = (0..n_processes).map(process).collect();
+            let mut world = World::new(rounds_max);
+            for round_ms in durations {
+                world.step(&alive, RoundEnd::Read, round_ms);
+            }
+            // In the worst case everybody else's longest round comes first, one after the other.
+            let longest = 4_000 + 3_000 * u64::try_from(n_processes).unwrap();
+            for process in &alive {
+                let begun = &world.begun_at[process];
+                prop_assert!(begun.windows(2).all(|pair| pair[1] - pair[0] <= longest));
+                prop_assert!(world.now - begun[begun.len() - 1] <= longest);
+            }
+        }
+    }
 }

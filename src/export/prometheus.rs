@@ -109,3 +109,204 @@ fn convert(family: Family) -> proto::MetricFamily {
     converted.set_metric(metrics.collect());
     converted
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::Summary;
+    use crate::ids::{Pid, ProcessId, StartTime};
+    use crate::metrics::{BuildInfo, ProcessView, RoundOutcome, Scan, ScanCounts, TargetView};
+    use crate::time::Timestamp;
+    use expect_test::expect;
+    use std::time::Duration;
+
+    fn text(targets: Vec<TargetView>, problems: &[(&str, u64)]) -> String {
+        let view = Arc::new(AgentView {
+            build: BuildInfo {
+                version: "1.2.3",
+                revision: "abc",
+            },
+            targets,
+            problems: problems
+                .iter()
+                .map(|(code, count)| ((*code).to_owned(), *count))
+                .collect(),
+        });
+        let exporter = PrometheusExporter::new(move || Arc::clone(&view)).unwrap();
+        exporter.scrape().unwrap()
+    }
+
+    fn process(pid: i32, latest: Option<Scan>) -> ProcessView {
+        ProcessView {
+            id: ProcessId {
+                pid: Pid::new(pid).unwrap(),
+                start: StartTime(1),
+            },
+            latest,
+        }
+    }
+
+    fn scan(at: u64, outcome: RoundOutcome, figures: Option<[u64; 3]>) -> Option<Scan> {
+        Some(Scan {
+            at: Timestamp::new(Duration::from_secs(at)),
+            took: Duration::from_millis(at),
+            outcome,
+            summary: figures.map(
+                |[n_pending_tasks, await_depth_max, n_await_cycles]| Summary {
+                    n_pending_tasks,
+                    await_depth_max,
+                    n_await_cycles,
+                },
+            ),
+        })
+    }
+
+    fn target(name: &str, processes: Vec<ProcessView>) -> TargetView {
+        let mut scans = ScanCounts::default();
+        for scan in processes.iter().filter_map(|it| it.latest.as_ref()) {
+            scans.add(scan.outcome);
+        }
+        TargetView {
+            name: name.into(),
+            processes,
+            scans,
+        }
+    }
+
+    fn without_comments(text: &str) -> String {
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines.map(|line| format!("{line}\n")).collect()
+    }
+
+    #[test]
+    fn nothing_but_the_agent_without_targets() {
+        expect![[r#"
+            # HELP asyncio_agent_build_info The agent's version; always 1.
+            # TYPE asyncio_agent_build_info gauge
+            asyncio_agent_build_info{version="1.2.3",revision="abc"} 1
+        "#]]
+        .assert_eq(&text(vec![], &[]));
+    }
+
+    #[test]
+    fn a_target_without_processes_is_down_and_has_no_tasks() {
+        let text = text(vec![target("idle", vec![])], &[]);
+        expect![[r#"
+            asyncio_agent_build_info{version="1.2.3",revision="abc"} 1
+            asyncio_agent_scans_total{target="idle",result="failed"} 0
+            asyncio_agent_scans_total{target="idle",result="gone"} 0
+            asyncio_agent_scans_total{target="idle",result="ok"} 0
+            asyncio_agent_scans_total{target="idle",result="panicked"} 0
+            asyncio_agent_scans_total{target="idle",result="partial"} 0
+            asyncio_agent_scans_total{target="idle",result="unsuitable"} 0
+            asyncio_target_processes{target="idle"} 0
+            asyncio_target_up{target="idle"} 0
+        "#]]
+        .assert_eq(&without_comments(&text));
+    }
+
+    #[test]
+    fn processes_of_a_target_are_added_up() {
+        let web = target(
+            "web",
+            vec![
+                process(1, scan(100, RoundOutcome::Ok, Some([5, 3, 0]))),
+                process(2, scan(90, RoundOutcome::Partial, Some([7, 2, 1]))),
+                process(3, scan(110, RoundOutcome::Unsuitable, None)),
+                process(4, None),
+            ],
+        );
+        let failing = target(
+            "failing",
+            vec![
+                process(5, scan(100, RoundOutcome::Ok, Some([1, 1, 0]))),
+                process(6, scan(100, RoundOutcome::Failed, None)),
+            ],
+        );
+        let problems = [("permission_denied", 1), ("task_vanished", 2)];
+        let text = text(vec![web, failing], &problems);
+        expect![[r##"
+            # HELP asyncio_agent_build_info The agent's version; always 1.
+            # TYPE asyncio_agent_build_info gauge
+            asyncio_agent_build_info{version="1.2.3",revision="abc"} 1
+            # HELP asyncio_agent_scan_duration_seconds Time that the latest round took over the slowest process of the target.
+            # TYPE asyncio_agent_scan_duration_seconds gauge
+            asyncio_agent_scan_duration_seconds{target="failing"} 0.1
+            asyncio_agent_scan_duration_seconds{target="web"} 0.11
+            # HELP asyncio_agent_scan_problems_total Problems met in rounds: parts of a snapshot that could not be read, and rounds that failed.
+            # TYPE asyncio_agent_scan_problems_total counter
+            asyncio_agent_scan_problems_total{code="permission_denied"} 1
+            asyncio_agent_scan_problems_total{code="task_vanished"} 2
+            # HELP asyncio_agent_scans_total Rounds over processes of the target, by result: ok (all was read), partial (read with problems), unsuitable (no Python with asyncio in it), failed, gone (the process ended) or panicked.
+            # TYPE asyncio_agent_scans_total counter
+            asyncio_agent_scans_total{target="failing",result="failed"} 1
+            asyncio_agent_scans_total{target="failing",result="gone"} 0
+            asyncio_agent_scans_total{target="failing",result="ok"} 1
+            asyncio_agent_scans_total{target="failing",result="panicked"} 0
+            asyncio_agent_scans_total{target="failing",result="partial"} 0
+            asyncio_agent_scans_total{target="failing",result="unsuitable"} 0
+            asyncio_agent_scans_total{target="web",result="failed"} 0
+            asyncio_agent_scans_total{target="web",result="gone"} 0
+            asyncio_agent_scans_total{target="web",result="ok"} 1
+            asyncio_agent_scans_total{target="web",result="panicked"} 0
+            asyncio_agent_scans_total{target="web",result="partial"} 1
+            asyncio_agent_scans_total{target="web",result="unsuitable"} 1
+            # HELP asyncio_await_cycles Cycles of tasks that await each other, as the latest round over each process of the target saw them; absent while no process can be read.
+            # TYPE asyncio_await_cycles gauge
+            asyncio_await_cycles{target="failing"} 0
+            asyncio_await_cycles{target="web"} 1
+            # HELP asyncio_await_depth_max Tasks on the longest chain of tasks that await each other (members of a cycle count as one), as the latest round over each process of the target saw them; absent while no process can be read.
+            # TYPE asyncio_await_depth_max gauge
+            asyncio_await_depth_max{target="failing"} 1
+            asyncio_await_depth_max{target="web"} 3
+            # HELP asyncio_pending_tasks Tasks that are not done, in all processes of the target together, as the latest round over each saw them; absent while no process can be read.
+            # TYPE asyncio_pending_tasks gauge
+            asyncio_pending_tasks{target="failing"} 1
+            asyncio_pending_tasks{target="web"} 12
+            # HELP asyncio_snapshot_timestamp_seconds When the oldest of the snapshots was taken that the numbers of the target rest on, in seconds since 1970.
+            # TYPE asyncio_snapshot_timestamp_seconds gauge
+            asyncio_snapshot_timestamp_seconds{target="failing"} 100
+            asyncio_snapshot_timestamp_seconds{target="web"} 90
+            # HELP asyncio_target_processes Processes that match the target, as of the latest look at the list of processes.
+            # TYPE asyncio_target_processes gauge
+            asyncio_target_processes{target="failing"} 2
+            asyncio_target_processes{target="web"} 4
+            # HELP asyncio_target_up 1 if the latest round could read at least one process of the target and failed on none of them, otherwise 0. A process without Python or without asyncio counts as neither.
+            # TYPE asyncio_target_up gauge
+            asyncio_target_up{target="failing"} 0
+            asyncio_target_up{target="web"} 1
+        "##]].assert_eq(&text);
+    }
+
+    #[test]
+    fn names_are_escaped() {
+        let names = ["\"", "\\", "a\nb", "中文 🎵", "{x=\"y\"} 1\n# HELP"];
+        let targets = names.iter().map(|name| target(name, vec![])).collect();
+        let text = text(targets, &[]);
+        let up = text
+            .lines()
+            .filter(|line| line.starts_with("asyncio_target_up"));
+        let up: Vec<&str> = up.collect();
+        expect![[r#"
+            asyncio_target_up{target="\""} 0
+            asyncio_target_up{target="\\"} 0
+            asyncio_target_up{target="a\nb"} 0
+            asyncio_target_up{target="{x=\"y\"} 1\n# HELP"} 0
+            asyncio_target_up{target="中文 🎵"} 0"#]]
+        .assert_eq(&up.join("\n"));
+    }
+
+    #[test]
+    fn the_catalogue_is_in_order_and_follows_the_rules_of_prometheus() {
+        assert!(CATALOG.is_sorted_by(|a, b| a.name < b.name));
+        for def in CATALOG {
+            assert!(def.name.starts_with("asyncio_"), "{}", def.name);
+            let is_counter = def.kind == Kind::Counter;
+            assert_eq!(def.name.ends_with("_total"), is_counter, "{}", def.name);
+            assert!(def.help.ends_with('.'), "{}", def.name);
+        }
+        let shown = collect(&AgentView::default());
+        let names = shown.iter().map(|family| family.def.name);
+        assert!(names.eq(CATALOG.iter().map(|def| def.name)));
+    }
+}

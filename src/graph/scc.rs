@@ -7,8 +7,7 @@
 use super::{TaskGraph, TaskIdx, as_u32};
 use std::ops::Range;
 
-/// The components of a graph, ordered so that awaiters come before what they await: an edge never
-/// leads from a later component's awaiter to an earlier component's task.
+/// The components of a graph, in an order in which awaiters come before what they await.
 #[derive(Debug, Clone)]
 pub struct Components {
     component_of: Vec<u32>,
