@@ -36,13 +36,17 @@
 #[cfg(feature = "agent")]
 pub mod agent;
 pub mod analysis;
+pub mod asyncio;
 #[cfg(feature = "edges")]
 pub mod config;
+pub mod cpython;
+pub mod elf;
 #[cfg(feature = "agent")]
 pub mod export;
 pub mod graph;
 pub mod ids;
 pub mod limits;
+pub mod memory;
 pub mod metrics;
 pub mod process;
 pub mod procfs;

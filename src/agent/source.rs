@@ -1,7 +1,7 @@
 //! Where processes come from: this machine, or what a test makes up. Everything here blocks.
 
 use crate::graph::Snapshot;
-use crate::ids::{Pid, ProcessId};
+use crate::ids::ProcessId;
 use crate::limits::Limits;
 use crate::process::{Process, ProcessError};
 use crate::procfs::{ProcRoot, ProcfsError};
@@ -68,6 +68,9 @@ impl ProcessSource for HostProcesses {
             let Ok(start) = self.root.start_time(pid) else {
                 continue;
             };
+            if self.root.is_zombie(pid).unwrap_or(true) {
+                continue;
+            }
             let command = if with_commands {
                 self.root.command_line(pid).unwrap_or_default()
             } else {
@@ -84,7 +87,7 @@ impl ProcessSource for HostProcesses {
     fn attach(&self, id: ProcessId) -> Result<Box<dyn AttachedProcess>, ProcessError> {
         let process = Process::attach(&self.root, id.pid, self.limits)?;
         if process.id() != id {
-            return Err(gone(id.pid));
+            return Err(ProcessError::Gone { pid: id.pid });
         }
         Ok(Box::new(process))
     }
@@ -94,10 +97,6 @@ impl AttachedProcess for Process {
     fn snapshot(&mut self) -> Result<Snapshot, ProcessError> {
         Process::snapshot(self)
     }
-}
-
-fn gone(pid: Pid) -> ProcessError {
-    ProcessError::Gone { pid }
 }
 
 /// The arguments of a command line, which end in NUL bytes, with spaces between them.

@@ -84,6 +84,8 @@ pub enum Via {
     Await,
     /// The frame belongs to a generator: an `__await__` written with `yield from`, `@types.coroutine`.
     Generator,
+    /// Through the `anext_awaitable` that `anext()` with a default returns.
+    AnextAwaitable,
     /// Through the `coroutine_wrapper` that `coroutine.__await__()` returns.
     CoroutineWrapper,
 }
