@@ -6,7 +6,7 @@
 //! position comes from the same parser that read the value. Duplicate keys are all kept here.
 
 use super::problem::{Place, Problems};
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, Visitor};
 use std::cell::Cell;
 use std::fmt;
 
@@ -59,17 +59,39 @@ impl Value {
 
 /// Reads the one document of `text`. `None`: it is not YAML, which is in `problems` then.
 pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Node> {
+    if let Some(place) = find_control_character(text) {
+        let what = "control characters are not allowed".to_owned();
+        problems.add_syntax(Some(place), what);
+        return None;
+    }
     match walk(text, None) {
         Ok(document) => Some(document),
         Err(error) => {
+            let mut message = error.to_string();
             let place = error.location().map(|at| Place {
                 line: at.line(),
                 column: at.column(),
             });
-            problems.add_syntax(place, message_without_place(&error));
+            if let Some(Place { line, column }) = place {
+                // It is shown in front of the message.
+                message = message.replacen(&format!(" at line {line} column {column}"), "", 1);
+            }
+            problems.add_syntax(place, message);
             None
         }
     }
+}
+
+/// The parser refuses control characters too, but does not say in which line.
+fn find_control_character(text: &str) -> Option<Place> {
+    text.lines().enumerate().find_map(|(line, content)| {
+        let is_refused = |c: char| c.is_control() && !matches!(c, '\t' | '\u{85}' | '\r');
+        let column = content.chars().position(is_refused)?;
+        Some(Place {
+            line: line + 1,
+            column: column + 1,
+        })
+    })
 }
 
 /// Line and column of `spot` in the text that its document was read from.
@@ -89,15 +111,6 @@ fn walk(text: &str, stop_at: Option<Spot>) -> Result<Node, serde_yaml::Error> {
         stop_at,
     };
     seed.deserialize(serde_yaml::Deserializer::from_str(text))
-}
-
-/// The parser's message without the position it ends with, which is shown elsewhere.
-fn message_without_place(error: &serde_yaml::Error) -> String {
-    let message = error.to_string();
-    match message.rfind(" at line ") {
-        Some(end) => message[..end].to_owned(),
-        None => message,
-    }
 }
 
 /// Reads the next key or value and numbers it.
@@ -183,6 +196,13 @@ impl<'de> Visitor<'de> for NodeVisitor<'_> {
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
         self.scalar(Value::Text(value.to_owned()))
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, _tagged: A) -> Result<Value, A::Error> {
+        self.enter()?;
+        Err(A::Error::custom(
+            "tags (a word after !) have no meaning here",
+        ))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {

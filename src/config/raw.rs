@@ -82,10 +82,10 @@ impl RawWeb {
                 }
                 let texts = items.iter().enumerate();
                 texts
-                    .filter_map(|(at, item)| text(item, format!("{path}[{at}]"), problems))
+                    .filter_map(|(at, item)| scalar(item, format!("{path}[{at}]"), problems))
                     .collect()
             }
-            _ => text(node, path, problems).into_iter().collect(),
+            _ => scalar(node, path, problems).into_iter().collect(),
         });
         Self { listen }
     }
@@ -140,7 +140,9 @@ impl RawMatch {
 
     fn read(target: &Section<'_>, problems: &mut Problems) -> Option<Self> {
         let conditions = target.section("match", &["pid", "command"], problems)?;
-        if conditions.get("pid").is_none() && conditions.get("command").is_none() {
+        let is_given = |(_, value): &(Node, Node)| !matches!(value.value, Value::Null);
+        // A key that is misspelt has been told already.
+        if !conditions.entries.iter().any(is_given) {
             let what = format!("no condition is given, {}", Self::EXPECTED);
             problems.add(conditions.spot, &conditions.path, what);
         }
@@ -234,35 +236,40 @@ impl<'n> Section<'n> {
         text(node, path, problems)
     }
 
-    /// The text or number at `key`, as text.
+    /// The scalar at `key` as text: what it must look like is told when that is known.
     fn scalar(&self, key: &str, problems: &mut Problems) -> Option<Located<String>> {
         let (node, path) = self.get(key)?;
-        match &node.value {
-            Value::Number(value) => Some(Located {
-                value: value.clone(),
-                spot: node.spot,
-                path,
-            }),
-            _ => text(node, path, problems),
-        }
+        scalar(node, path, problems)
     }
 }
 
 /// The text at `node`. A number or truth value is a problem: YAML may have changed it on the way.
 fn text(node: &Node, path: String, problems: &mut Problems) -> Option<Located<String>> {
-    let what = match &node.value {
-        Value::Text(value) => {
-            return Some(Located {
-                value: value.clone(),
-                spot: node.spot,
-                path,
-            });
+    if matches!(node.value, Value::Number(_) | Value::Bool(_)) {
+        let what = format!(
+            "{}, expected a text: put it in quotes",
+            node.value.describe()
+        );
+        problems.add(node.spot, &path, what);
+        return None;
+    }
+    scalar(node, path, problems)
+}
+
+/// The text, number or truth value at `node`, as text.
+fn scalar(node: &Node, path: String, problems: &mut Problems) -> Option<Located<String>> {
+    let value = match &node.value {
+        Value::Text(text) | Value::Number(text) => text.clone(),
+        Value::Bool(value) => value.to_string(),
+        value => {
+            let what = format!("{}, expected a text", value.describe());
+            problems.add(node.spot, &path, what);
+            return None;
         }
-        value @ (Value::Number(_) | Value::Bool(_)) => {
-            format!("{}, expected a text: put it in quotes", value.describe())
-        }
-        value => format!("{}, expected a text", value.describe()),
     };
-    problems.add(node.spot, &path, what);
-    None
+    Some(Located {
+        value,
+        spot: node.spot,
+        path,
+    })
 }

@@ -140,6 +140,7 @@ fn explain_pattern(message: &str) -> (String, String) {
     let mut lines: Vec<&str> = message.lines().collect();
     let reason = lines.pop().unwrap_or_default();
     let reason = reason.strip_prefix("error: ").unwrap_or(reason);
+    let reason = reason.trim_end_matches('.');
     let what = format!("{reason}, expected a regular expression");
     let place = lines.get(1..).unwrap_or_default().join("\n");
     (what, place)
