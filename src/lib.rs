@@ -50,4 +50,5 @@ pub mod memory;
 pub mod metrics;
 pub mod process;
 pub mod procfs;
+pub mod render;
 pub mod time;
