@@ -37,6 +37,8 @@
 pub mod agent;
 pub mod analysis;
 pub mod asyncio;
+#[cfg(feature = "cli")]
+pub mod cli;
 #[cfg(feature = "edges")]
 pub mod config;
 pub mod cpython;
@@ -50,5 +52,7 @@ pub mod memory;
 pub mod metrics;
 pub mod process;
 pub mod procfs;
+#[cfg(feature = "edges")]
+pub mod protocol;
 pub mod render;
 pub mod time;

@@ -50,8 +50,8 @@ fn await_depth_max(graph: &TaskGraph, cycles: &Cycles, mut tasks: Vec<TaskIdx>) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::TaskId;
     use crate::graph::{GraphBuilder, NewTask, StackIdx, TaskName, TaskState};
+    use crate::ids::TaskId;
     use proptest::prelude::*;
 
     /// A graph of tasks 0..n and edges (awaited, awaiter); awaiters from n on are in no list.

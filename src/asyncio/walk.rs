@@ -408,7 +408,7 @@ impl Walk<'_, '_> {
 
     /// Pass four: tasks and edges into the graph.
     fn build(&mut self, lists: &Lists, details: Vec<Option<Details>>) -> Result<(), DecodeError> {
-        let mut stacks: FxHashMap<RemoteAddr, StackIdx> = FxHashMap::default();
+        let mut stacks: FxHashMap<RemoteAddr, Option<StackIdx>> = FxHashMap::default();
         let mut edges: Vec<(TaskIdx, RemoteAddr)> = Vec::new();
         let mut details = details.into_iter();
         for list in &lists.lists {
@@ -417,28 +417,28 @@ impl Walk<'_, '_> {
             }
             self.graph.begin_thread(list.interpreter_id, list.tid);
             for found in details.by_ref().take(list.tasks.len()).flatten() {
-                stacks.insert(RemoteAddr::new(found.task.id.0), found.task.stack);
+                stacks.insert(RemoteAddr::new(found.task.id.0), Some(found.task.stack));
                 let at = self.graph.add_task(found.task);
                 edges.extend(found.awaiters.into_iter().map(|awaiter| (at, awaiter)));
             }
         }
         for (awaited, awaiter) in edges {
             let stack = match stacks.get(&awaiter) {
-                Some(stack) => *stack,
-                None => match self.read_unlisted_awaiter(awaiter) {
-                    Ok(stack) => {
-                        stacks.insert(awaiter, stack);
-                        stack
-                    }
-                    // No wrong edge is worth a more complete picture.
-                    Err(error) => {
+                Some(known) => *known,
+                None => {
+                    let read = self.read_unlisted_awaiter(awaiter);
+                    stacks.insert(awaiter, read.ok());
+                    if let Err(error) = read {
                         self.note("awaiter_unreadable", &format!("awaiter {awaiter}"), error)?;
-                        continue;
                     }
-                },
+                    read.ok()
+                }
             };
-            self.graph
-                .add_edge(awaited, TaskId(awaiter.as_u64()), stack);
+            // No wrong edge is worth a more complete picture.
+            if let Some(stack) = stack {
+                self.graph
+                    .add_edge(awaited, TaskId(awaiter.as_u64()), stack);
+            }
         }
         Ok(())
     }

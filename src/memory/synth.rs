@@ -5,6 +5,7 @@ use super::{ReadError, ReadErrorKind, ReadMemory, RemoteAddr};
 use std::collections::BTreeMap;
 
 const PAGE: u64 = 4096;
+const PAGE_BYTES: usize = 4096;
 
 /// A sparse address space of pages that were written to.
 #[derive(Debug, Clone, Default)]
@@ -39,7 +40,7 @@ impl SynthMemory {
             let page = self
                 .pages
                 .entry(at.checked_div(PAGE).unwrap_or(0))
-                .or_insert_with(|| vec![0; PAGE as usize]);
+                .or_insert_with(|| vec![0; PAGE_BYTES]);
             let within = usize::try_from(at.checked_rem(PAGE).unwrap_or(0)).unwrap_or(0);
             if let Some(place) = page.get_mut(within) {
                 *place = *byte;
@@ -76,16 +77,20 @@ impl ReadMemory for SynthMemory {
             len,
             kind: ReadErrorKind::Unmapped,
         };
+        let mut rest = into;
         let mut next = at.as_u64();
-        for byte in into {
-            let page = next.checked_div(PAGE).unwrap_or(0);
-            let within = usize::try_from(next.checked_rem(PAGE).unwrap_or(0)).unwrap_or(0);
-            *byte = *self
+        while !rest.is_empty() {
+            let page = self
                 .pages
-                .get(&page)
-                .and_then(|page| page.get(within))
+                .get(&next.checked_div(PAGE).unwrap_or(0))
                 .ok_or(unmapped)?;
-            next = next.wrapping_add(1);
+            let within = usize::try_from(next.checked_rem(PAGE).unwrap_or(0)).unwrap_or(0);
+            let piece = page.get(within..).unwrap_or_default();
+            let n = piece.len().min(rest.len());
+            let (now, later) = rest.split_at_mut(n);
+            now.copy_from_slice(piece.get(..n).unwrap_or_default());
+            rest = later;
+            next = next.wrapping_add(u64::try_from(n).unwrap_or(u64::MAX));
         }
         Ok(())
     }
