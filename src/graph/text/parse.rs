@@ -168,6 +168,7 @@ impl Parser {
             let via = match function.mark {
                 None => Via::Await,
                 Some('~') => Via::Generator,
+                Some('+') => Via::AnextAwaitable,
                 Some(_) => Via::CoroutineWrapper,
             };
             let is_none = |file: &&Word| !file.is_quoted && file.text == "-";

@@ -86,6 +86,7 @@ fn write_stack(out: &mut String, graph: &TaskGraph, stack: StackIdx) {
         match frame.via {
             Via::Await => {}
             Via::Generator => out.push('~'),
+            Via::AnextAwaitable => out.push('+'),
             Via::CoroutineWrapper => out.push('^'),
         }
         write_word(out, graph.text(frame.function), false);
