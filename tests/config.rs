@@ -486,6 +486,14 @@ fn the_place_is_found_in_long_and_wide_lines() {
                                                         ^
         "#]],
     );
+    bad(
+        "\u{feff}# a\u{2028}b\u{85}c\n'中\u{2029}文\u{85}': 1\n🎵: 2\n",
+        &expect![[r#"
+            agent.yaml:2:7: not valid YAML: mapping values are not allowed in this context
+                '中 文�': 1
+                      ^
+        "#]],
+    );
     let windows = "web:\r\n  listen: bad\r\n";
     bad(
         windows,
@@ -534,7 +542,9 @@ fn check_any(text: &str) {
         assert!(!error.problems().is_empty());
         for problem in error.problems() {
             assert!(problem.line >= 1 && problem.column >= 1);
-            assert!(problem.line <= text.split('\n').count() + 1, "{error}");
+            let line = text.split('\n').nth(problem.line - 1);
+            let n_chars = line.map(|line| line.chars().count());
+            assert!(n_chars.is_some_and(|n| problem.column <= n + 1), "{error}");
         }
     }
 }

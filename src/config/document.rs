@@ -68,14 +68,13 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Node> {
         Ok(document) => Some(document),
         Err(error) => {
             let mut message = error.to_string();
-            let place = error.location().map(|at| Place {
-                line: at.line(),
-                column: at.column(),
-            });
-            if let Some(Place { line, column }) = place {
+            let location = error.location();
+            if let Some(at) = &location {
                 // It is shown in front of the message.
-                message = message.replacen(&format!(" at line {line} column {column}"), "", 1);
+                let place = format!(" at line {} column {}", at.line(), at.column());
+                message = message.replacen(&place, "", 1);
             }
+            let place = location.map(|at| place_of(text, at.index()));
             problems.add_syntax(place, message);
             None
         }
@@ -97,10 +96,23 @@ fn find_control_character(text: &str) -> Option<Place> {
 /// Line and column of `spot` in the text that its document was read from.
 pub(super) fn locate(text: &str, spot: Spot) -> Option<Place> {
     let at = walk(text, Some(spot)).err()?.location()?;
-    Some(Place {
-        line: at.line(),
-        column: at.column(),
-    })
+    Some(place_of(text, at.index()))
+}
+
+/// The place of the byte number `index`. The parser counts lines too, but YAML ends them at
+/// characters that no editor does.
+fn place_of(text: &str, index: usize) -> Place {
+    let mut place = Place { line: 1, column: 1 };
+    let before = text.char_indices().take_while(|(at, _)| *at < index);
+    for (_, c) in before {
+        if c == '\n' {
+            place.line += 1;
+            place.column = 1;
+        } else {
+            place.column += 1;
+        }
+    }
+    place
 }
 
 /// Reads the document; fails at `stop_at` if that is given.

@@ -26,6 +26,7 @@ pub use settings::{
 ///
 /// All problems of the text, in the order in which they stand in it.
 pub fn parse(file: &str, text: &str) -> Result<Settings, ConfigError> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut problems = problem::Problems::default();
     let settings = document::read(text, &mut problems)
         .map(|document| raw::RawConfig::read(&document, &mut problems))
