@@ -53,6 +53,18 @@ impl Cycles {
         self.components.of[awaiter.as_usize()] == self.components.of[awaited.as_usize()]
     }
 
+    /// How many components there are: tasks are in one component when each awaits the other,
+    /// directly or not.
+    pub fn n_components(&self) -> usize {
+        self.components.n
+    }
+
+    /// The number of the component that the task belongs to. It is greater than the numbers of all
+    /// other components that the task awaits.
+    pub fn component_of(&self, graph: &TaskGraph, at: TaskIdx) -> usize {
+        self.components.of[graph.entry(at).as_usize()] as usize
+    }
+
     /// Whether the task is part of a cycle.
     pub(super) fn has_cyclic_edge(&self, graph: &TaskGraph, at: TaskIdx) -> bool {
         graph

@@ -1,6 +1,7 @@
 //! What `/proc` says about processes (proc(5)), read under a root that tests can replace.
 //! Parsing is apart from reading; nothing here interprets memory.
 
+mod listing;
 mod maps;
 mod stat;
 
