@@ -1,4 +1,5 @@
 //! The daemon as a program: its command line, its exit statuses, its log, its end.
+#![allow(clippy::unwrap_used, reason = "a failed step of a test is its end")]
 #![cfg(feature = "agent")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

@@ -1,4 +1,5 @@
 //! The agent in process, watching made-up processes, asked over real sockets.
+#![allow(clippy::unwrap_used, reason = "a failed step of a test is its end")]
 #![cfg(feature = "agent")]
 
 use asyncio_agent::agent::{Agent, AttachedProcess, ListedProcess, ProcessSource};
