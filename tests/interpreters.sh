@@ -8,17 +8,17 @@
 #   target/interpreters/3.14/packages  what was unpacked, one "name version" a line
 #   target/interpreters/bin/python3.14 starts that interpreter from anywhere
 #
-# usage: tests/interpreters.sh [3.14] [3.15]      both, if none is named
+# usage: tests/interpreters.sh [VERSION]...      3.14 and 3.15, and 3.11 and 3.13 (which the tests
+#                                                expect to be refused), if none is named
 
 set -Eeuo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly HOME_DIR=$PWD/target/interpreters
-readonly SUITE=sid
 readonly STANDARD_MIRROR=http://deb.debian.org/debian
 readonly STANDARD_KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 # Raised when what this script leaves behind changes, so that older leavings are replaced.
-readonly RECIPE=1
+readonly RECIPE=2
 
 say() { printf '[interpreters] %s\n' "$*"; }
 fail() {
@@ -36,7 +36,16 @@ packages_of() {
         # Debian builds uvloop for its default Python only.
         3.14) echo python3.14 libpython3.14 python3-uvloop ;;
         3.15) echo python3.15 libpython3.15 ;;
-        *) fail "Python $1 is not one of 3.14, 3.15" ;;
+        3.11 | 3.13) echo "python$1" ;;
+        *) fail "Python $1 is not one of 3.11, 3.13, 3.14, 3.15" ;;
+    esac
+}
+
+suite_of() {
+    case $1 in
+        3.11) echo bookworm ;;
+        3.13) echo trixie ;;
+        *) echo sid ;;
     esac
 }
 
@@ -124,13 +133,13 @@ find_mirror() {
         "install the package debian-archive-keyring"
 }
 
-# Writes an apt configuration that knows no other folder than $1. Of the host's it keeps how to get
-# to the network (proxies, time-outs), and nothing that would run host commands.
+# Writes an apt configuration for the suite $2 that knows no other folder than $1. Of the host's it
+# keeps how to get to the network (proxies, time-outs), and nothing that would run host commands.
 configure_apt() {
     local apt=$1
-    mkdir -p "$apt"/{etc,lists/partial,cache/archives/partial}
+    mkdir -p "$apt"/{lists/partial,cache/archives/partial}
     : >"$apt/status"
-    printf 'deb [signed-by=%s] %s %s main\n' "$KEYRING" "$MIRROR" "$SUITE" >"$apt/etc/sources.list"
+    printf 'deb [signed-by=%s] %s %s main\n' "$KEYRING" "$MIRROR" "$2" >"$apt/sources.list"
     {
         apt-config dump | grep '^Acquire::' | grep -v '^Acquire::IndexTargets' || true
         cat <<CONFIG
@@ -140,56 +149,71 @@ Dir::State::Status "$apt/status";
 Dir::Cache "$apt/cache";
 Dir::Etc::Main "/dev/null";
 Dir::Etc::Parts "/dev/null";
-Dir::Etc::SourceList "$apt/etc/sources.list";
+Dir::Etc::SourceList "$apt/sources.list";
 Dir::Etc::SourceParts "/dev/null";
 Dir::Etc::Preferences "/dev/null";
 Dir::Etc::PreferencesParts "/dev/null";
 APT::Sandbox::User "root";
-APT::Install-Recommends "false";
 Acquire::Languages "none";
 Acquire::Retries "3";
 CONFIG
     } >"$apt/apt.conf"
 }
 
-# Of apt-get's many lines, those that tell progress and trouble.
+# Runs apt-get in the folder $1. Of its many lines, those that tell progress and trouble are shown.
 run_apt() {
-    APT_CONFIG=$HOME_DIR/apt/apt.conf apt-get -y -q "$@" 2>&1 |
-        sed -n -E 's/^(Get:|Hit:|Ign:|Err:|Fetched|W:|E:| )/    \1/; T; /Get:|Hit:|Ign:|Err:|Fetched|W:|E:/p'
+    local apt=$1
+    shift
+    APT_CONFIG=$apt/apt.conf apt-get -y -q "$@" 2>&1 |
+        sed -n -E '/^ *(Get:|Hit:|Ign:|Err:|Fetched|W:|E:)/s/^/    /p'
 }
 
-update_lists() {
-    [[ -n ${LISTS_READ:-} ]] && return
+check_tools() {
     local tool
     for tool in apt-get apt-config dpkg dpkg-deb; do
         command -v "$tool" >/dev/null || fail "this is not a Debian system: no $tool" \
             "install CPython 3.14 and 3.15 yourself and name their paths, separated by ':', in ASYNCIO_AGENT_PYTHONS"
     done
-    find_mirror
-    configure_apt "$HOME_DIR/apt"
-    say "reading the package lists of Debian $SUITE from $MIRROR (about 10 MB)"
-    # A list that cannot be fetched is only a warning to apt-get.
-    if ! run_apt -o APT::Update::Error-Mode=any update; then
+}
+
+# Fetches the packages of a version and what they need; they are then in $1/cache/archives.
+download() {
+    local apt=$1 version=$2 suite packages
+    suite=$(suite_of "$version")
+    packages=$(packages_of "$version")
+    check_tools
+    [[ -n ${MIRROR:-} ]] || find_mirror
+    configure_apt "$apt" "$suite"
+    say "Python $version: reading the package lists of Debian $suite from $MIRROR (about 10 MB)"
+    # A list that cannot be fetched is only a warning to apt-get, unless told otherwise.
+    if ! run_apt "$apt" -o APT::Update::Error-Mode=any update; then
         fail "cannot read the package lists of $MIRROR (see above)" \
             "is the network up? behind a proxy, set http_proxy or Acquire::http::Proxy in /etc/apt/apt.conf.d"
     fi
-    LISTS_READ=yes
+    rm -f "$apt"/cache/archives/*.deb
+    say "Python $version: downloading it and what it needs (about 20 MB)"
+    # shellcheck disable=SC2086 # a list of words
+    if ! run_apt "$apt" --no-install-recommends --download-only install $packages; then
+        fail "cannot download: $packages (see above)" \
+            "Debian $suite at $MIRROR must have them; is the mirror complete and the network up?"
+    fi
 }
 
 unpack() {
     local version=$1 partial=$HOME_DIR/$1.partial deb n=0
-    local debs=("$HOME_DIR"/apt/cache/archives/*.deb)
+    local debs=("$2"/cache/archives/*.deb)
     [[ -e ${debs[0]} ]] || fail "apt-get brought no package for Python $version"
-    say "unpacking ${#debs[@]} packages of Python $version"
+    say "Python $version: unpacking ${#debs[@]} packages"
     rm -rf "$partial"
     mkdir -p "$partial/root"
     # Links that a package of an installed system would have made.
-    mkdir -p "$partial/root/usr"/{bin,lib,lib64,sbin} "$partial/root"/{proc,tmp}
+    mkdir -p "$partial/root/usr"/{bin,lib,lib64,sbin} "$partial/root"/{mnt,proc,tmp}
     local link
-    for link in bin lib lib64 sbin; do ln -s "usr/$link" "$partial/root/$link"; done
+    for link in bin lib lib64 sbin; do ln -sfn "usr/$link" "$partial/root/$link"; done
     echo "recipe $RECIPE" >"$partial/packages.new"
     for deb in "${debs[@]}"; do
-        dpkg -x "$deb" "$partial/root" || fail "cannot unpack $deb" "is the disk full?"
+        # Unlike dpkg -x this keeps a link to a folder where a package has the folder.
+        dpkg-deb --fsys-tarfile "$deb" | tar -x -f - -C "$partial/root" --keep-directory-symlink || fail "cannot unpack $deb" "is the disk full?"
         dpkg-deb --showformat '${Package} ${Version}\n' --show "$deb" >>"$partial/packages.new"
         n=$((n + 1))
         if ((n % 10 == 0)); then say "  $n of ${#debs[@]}"; fi
@@ -238,22 +262,15 @@ LAUNCHER
 }
 
 bring() {
-    local version=$1 packages
-    packages=$(packages_of "$version")
+    local version=$1 apt
+    apt=$HOME_DIR/apt/$(suite_of "$version")
     if is_complete "$version"; then
         write_launcher "$version"
         say "$(sed -n "s/^python$version /Python /p" "$HOME_DIR/$version/packages") is here: $HOME_DIR/bin/python$version"
         return
     fi
-    update_lists
-    rm -f "$HOME_DIR"/apt/cache/archives/*.deb
-    say "downloading Python $version and what it needs (about 30 MB)"
-    # shellcheck disable=SC2086 # a list of words
-    if ! run_apt --no-install-recommends --download-only install $packages; then
-        fail "cannot download: $packages (see above)" \
-            "Debian $SUITE at $MIRROR must have them; is the mirror complete and the network up?"
-    fi
-    unpack "$version"
+    download "$apt" "$version"
+    unpack "$version" "$apt"
     write_launcher "$version"
     "$HOME_DIR/bin/python$version" -c 'import asyncio, _asyncio' ||
         fail "the unpacked Python $version does not start (see above)" "remove $HOME_DIR and try again"
@@ -262,7 +279,7 @@ bring() {
 
 main() {
     local versions=("$@") version
-    ((${#versions[@]})) || versions=(3.14 3.15)
+    ((${#versions[@]})) || versions=(3.14 3.15 3.11 3.13)
     for version in "${versions[@]}"; do packages_of "$version" >/dev/null; done
     mkdir -p "$HOME_DIR"
     # Two runs at the same time would unpack over each other.
