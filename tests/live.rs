@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use support::agentctl;
-use support::python::{self, Python};
+use support::python;
 use support::target::Target;
 use support::truth;
 
@@ -39,7 +39,7 @@ const TESTED_ELSEWHERE: &[&str] = &["churn", "no_asyncio"];
 fn check(program: &str) {
     for python in python::all()
         .iter()
-        .filter(|python| has_what_it_needs(python, program))
+        .filter(|python| python.has_what_it_needs(program))
     {
         let target = Target::start(python.program(program));
         let snapshot = agentctl::snapshot(target.pid());
@@ -56,19 +56,6 @@ fn check(program: &str) {
         assert_eq!(process["free_threaded"], false, "{what}");
         assert!(target.end().success(), "{what}: it did not end well");
     }
-}
-
-/// Debian has uvloop for its default Python only, which is 3.14.
-fn has_what_it_needs(python: &Python, program: &str) -> bool {
-    if program != "uvloop_tasks" {
-        return true;
-    }
-    if python::are_chosen() {
-        let mut command = python.command();
-        command.args(["-c", "import uvloop"]);
-        return command.output().is_ok_and(|output| output.status.success());
-    }
-    python.version == (3, 14)
 }
 
 /// Field 22 of `/proc/PID/stat`, counted behind the command in parentheses.

@@ -7,42 +7,32 @@ use support::agentctl::{self, Answer};
 use support::python::{self, Python};
 use support::target::Target;
 
-/// Programs for which `python -m asyncio ps` and `pstree` are right in both versions.
-const COMPARED: &[&str] = &[
-    "as_completed",
-    "async_generators",
-    "big_function",
-    "blocked",
-    "cancelling",
-    "code_names",
-    "cycle_of_three",
-    "cycle_of_two",
-    "default_names",
-    "eager",
-    "gather",
-    "generators",
-    "music",
-    "names",
-    "nested_gather",
-    "never_started",
-    "no_loop",
-    "primitives",
-    "running",
-    "shared",
-    "shield",
-    "subclass",
-    "task_group",
-    "thread_ended",
-    "threads",
-    "threads_and_main",
-    "timeout",
-    "wait",
-    "wait_for",
-    "wide",
-];
+/// One test for each program that is compared, so that they run side by side.
+macro_rules! compared {
+    ($($name:ident)*) => {
+        $(
+            #[test]
+            fn $name() {
+                compare(stringify!($name));
+            }
+        )*
 
-/// What is not compared, and why. A version is left out where the reason holds for both.
-const NOT_COMPARED: &[(&str, Option<(u32, u32)>, &str)] = &[
+        const COMPARED: &[&str] = &[$(stringify!($name)),*];
+    };
+}
+
+compared! {
+    as_completed async_generators big_function blocked cancelling code_names cycle_of_three
+    cycle_of_two default_names eager gather generators music names nested_gather never_started
+    no_loop primitives running shared shield subclass task_group thread_ended threads
+    threads_and_main timeout uvloop_tasks wait wait_for wide
+}
+
+/// A version that a reason holds for; none where it holds for both.
+type Version = Option<(u32, u32)>;
+
+/// What is not compared, and why.
+const NOT_COMPARED: &[(&str, Version, &str)] = &[
     (
         "big_function",
         Some((3, 14)),
@@ -103,35 +93,6 @@ const NOT_COMPARED: &[(&str, Option<(u32, u32)>, &str)] = &[
     ),
 ];
 
-#[test]
-fn ps_and_pstree_print_what_cpythons_own_print() {
-    let mut differing = Vec::new();
-    for python in python::all() {
-        for program in COMPARED
-            .iter()
-            .filter(|program| is_compared(program, python))
-        {
-            compare(python, program, &mut differing);
-        }
-    }
-    assert!(differing.is_empty(), "{}", differing.join("\n\n"));
-}
-
-#[test]
-fn uvloop_prints_what_cpythons_own_print() {
-    // With interpreters of one's own there may be no uvloop; the default 3.14 has it.
-    let Some(python) = python::all()
-        .iter()
-        .find(|p| p.version == (3, 14) && !python::are_chosen())
-    else {
-        assert!(python::are_chosen());
-        return;
-    };
-    let mut differing = Vec::new();
-    compare(python, "uvloop_tasks", &mut differing);
-    assert!(differing.is_empty(), "{}", differing.join("\n\n"));
-}
-
 /// A reason not to compare must name a program that exists.
 #[test]
 fn every_program_is_compared_or_has_a_reason() {
@@ -155,29 +116,37 @@ fn every_program_is_compared_or_has_a_reason() {
     }
 }
 
-fn is_compared(program: &str, python: &Python) -> bool {
-    !NOT_COMPARED.iter().any(|(excluded, version, _)| {
-        *excluded == program && version.is_none_or(|version| version == python.version)
-    })
-}
-
-fn compare(python: &Python, program: &str, differing: &mut Vec<String>) {
-    let target = Target::start(python.program(program));
-    for view in ["ps", "pstree"] {
-        let pid = target.pid_text();
-        let mut tool = python.command();
-        tool.args(["-m", "asyncio", view, &pid]);
-        let theirs = Answer::of(tool);
-        let ours = agentctl::run(&[view, "--style", "cpython", &pid]);
-        if ours != theirs {
-            differing.push(format!(
-                "{view} of {program}.py on Python {}\nours:   {}\ntheirs: {}",
-                python.full_version,
-                first_difference(&ours, &theirs),
-                first_difference(&theirs, &ours)
-            ));
+fn compare(program: &str) {
+    let mut differing = Vec::new();
+    for python in python::all()
+        .iter()
+        .filter(|python| is_compared(program, python))
+    {
+        let target = Target::start(python.program(program));
+        for view in ["ps", "pstree"] {
+            let pid = target.pid_text();
+            let mut tool = python.command();
+            tool.args(["-m", "asyncio", view, &pid]);
+            let theirs = Answer::of(tool);
+            let ours = agentctl::run(&[view, "--style", "cpython", &pid]);
+            if ours != theirs {
+                differing.push(format!(
+                    "{view} of {program}.py on Python {}\nours:   {}\ntheirs: {}",
+                    python.full_version,
+                    first_difference(&ours, &theirs),
+                    first_difference(&theirs, &ours)
+                ));
+            }
         }
     }
+    assert!(differing.is_empty(), "{}", differing.join("\n\n"));
+}
+
+fn is_compared(program: &str, python: &Python) -> bool {
+    let excluded = NOT_COMPARED.iter().any(|(excluded, version, _)| {
+        *excluded == program && version.is_none_or(|version| version == python.version)
+    });
+    !excluded && python.has_what_it_needs(program)
 }
 
 /// Status, standard error, and the first line of standard output that the other does not have there.

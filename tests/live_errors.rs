@@ -166,7 +166,7 @@ fn asyncio_that_is_imported_later() {
         ]);
         let mut target = Target::start(command);
         let before = agentctl::run(&["snapshot", &target.pid_text()]);
-        assert_eq!(before.stdout.contains("task_id"), false, "{before:?}");
+        assert!(!before.stdout.contains("task_id"), "{before:?}");
         target.write(b"x");
         support::target::wait_until("the task is seen", || {
             let answer = agentctl::run(&["snapshot", &target.pid_text()]);

@@ -266,8 +266,14 @@ fn embed(workshop: &Workshop, name: &str, flags: &[&str], library: &Path) -> Pat
 fn in_another_mount_and_pid_namespace() {
     for workshop in Workshop::all() {
         let root = &workshop.unpacked.root;
+        // pivot_root and not only chroot: then even the kernel no longer knows the path from here.
         let script = format!(
-            "mount --bind \"$1\" \"$2/mnt\" && exec chroot \"$2\" /usr/bin/python{} -B /mnt/music.py",
+            "set -e; PATH=$PATH:/sbin:/usr/sbin
+             mount --bind \"$2\" \"$2\"
+             mount --bind \"$1\" \"$2/mnt\"
+             cd \"$2\"
+             pivot_root . proc
+             exec /usr/bin/python{} -B /mnt/music.py",
             workshop.unpacked.version
         );
         let mut command = Command::new("unshare");
@@ -289,7 +295,12 @@ fn in_another_mount_and_pid_namespace() {
             .arg(root);
         let mut target = Target::start(command);
         target.look_at_child();
-        assert!(!Path::new("/mnt/music.py").exists());
+        let maps = fs::read_to_string(format!("/proc/{}/maps", target.pid())).expect("maps");
+        let executable = format!(" /usr/bin/python{}\n", workshop.unpacked.version);
+        assert!(
+            maps.contains(&executable),
+            "the mapped paths are those out here: {maps}"
+        );
         workshop.assert_seen(&target, "in a container");
     }
 }

@@ -49,6 +49,19 @@ impl Python {
         command
     }
 
+    /// Whether a program can run. Debian has uvloop for its default Python only, which is 3.14.
+    pub fn has_what_it_needs(&self, program: &str) -> bool {
+        if program != "uvloop_tasks" {
+            return true;
+        }
+        if are_chosen() {
+            let mut command = self.command();
+            command.args(["-c", "import uvloop"]);
+            return command.output().is_ok_and(|output| output.status.success());
+        }
+        self.version == (3, 14)
+    }
+
     /// A command that starts the interpreter, the same way on any machine.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.path);

@@ -80,7 +80,7 @@ impl Source {
             let in_tests = start > tests_from;
             let line = self.code[..start].matches('\n').count() + 1;
             for path in paths {
-                if let Some(text) = self.from_root(path, in_tests) {
+                if let Some(text) = self.seen_from_root(path, in_tests) {
                     let at = format!("{}:{line}", self.shown);
                     found.push(NamedPath { text, at, in_tests });
                 }
@@ -90,7 +90,7 @@ impl Source {
     }
 
     /// The path as seen from the crate's root; `None` for one that stays inside the module.
-    fn from_root(&self, path: String, in_tests: bool) -> Option<String> {
+    fn seen_from_root(&self, path: String, in_tests: bool) -> Option<String> {
         let n_supers = path.split("::").take_while(|part| *part == "super").count();
         if n_supers == 0 {
             return path.contains("::").then_some(path);
