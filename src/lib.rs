@@ -33,9 +33,26 @@
 //! Reading order for a newcomer: [`graph`], [`asyncio::walk`](asyncio), [`memory`],
 //! [`graph::forest`], [`render`], then `agent`. `tests/architecture.rs` keeps the layers.
 
+#[cfg(feature = "agent")]
+pub mod agent;
+pub mod analysis;
+pub mod asyncio;
+#[cfg(feature = "cli")]
+pub mod cli;
+#[cfg(feature = "edges")]
+pub mod config;
+pub mod cpython;
+pub mod elf;
+#[cfg(feature = "agent")]
+pub mod export;
 pub mod graph;
 pub mod ids;
 pub mod limits;
+pub mod memory;
+pub mod metrics;
 pub mod process;
 pub mod procfs;
+#[cfg(feature = "edges")]
+pub mod protocol;
+pub mod render;
 pub mod time;

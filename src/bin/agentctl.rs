@@ -1,3 +1,7 @@
-//! Entry point.
+//! The command line tool `agentctl`. Everything it does is in the library's `cli`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    asyncio_agent::cli::run(std::env::args_os()).into()
+}

@@ -1,3 +1,7 @@
-//! Entry point.
+//! The daemon's entry point.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    asyncio_agent::agent::run_from_args(std::env::args_os())
+}

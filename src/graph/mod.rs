@@ -9,9 +9,19 @@
 //! list keeps its id.
 
 mod builder;
+mod cycle;
+mod forest;
+mod select;
+mod shape;
 mod snapshot;
+#[cfg(any(test, feature = "fixtures"))]
+pub mod text;
 
 pub use builder::{GraphBuilder, NewFrame, NewTask};
+pub use cycle::{Cycle, Cycles, find_cycles};
+pub use forest::{Branch, Child};
+pub use select::{Selection, select};
+pub use shape::{ShapeIdx, Shapes};
 pub use snapshot::{Problem, ProcessInfo, ReadStats, Snapshot};
 
 use crate::ids::{TaskId, Tid};
@@ -82,6 +92,8 @@ pub enum Via {
     Await,
     /// The frame belongs to a generator: an `__await__` written with `yield from`, `@types.coroutine`.
     Generator,
+    /// Through the `anext_awaitable` that `anext()` with a default returns.
+    AnextAwaitable,
     /// Through the `coroutine_wrapper` that `coroutine.__await__()` returns.
     CoroutineWrapper,
 }
@@ -185,6 +197,12 @@ impl TaskGraph {
     /// The task with this id. When several lists hold it, the last one.
     pub fn find(&self, id: TaskId) -> Option<TaskIdx> {
         self.by_id.get(&id).copied()
+    }
+
+    /// The entry that stands for the task at `at`: the last one with its id. It is `at` itself unless
+    /// several lists hold the task. Edges name their awaiter by this entry.
+    pub fn entry(&self, at: TaskIdx) -> TaskIdx {
+        self.find(self.task(at).id).unwrap_or(at)
     }
 
     /// All await edges, ordered by the awaited task, then as they were read.

@@ -41,6 +41,12 @@ pub enum ProcessError {
         /// The versions that can be read.
         supported: String,
     },
+    /// It is a Python that has no interpreter: it is just starting, or ending.
+    #[error("process {pid} runs a Python that is still starting or already ending")]
+    NotStarted {
+        /// The process.
+        pid: Pid,
+    },
     /// It is a supported Python in which `asyncio` has not been imported.
     #[error("process {pid} runs Python {version} but has not imported asyncio")]
     NoAsyncio {
@@ -76,6 +82,7 @@ impl ProcessError {
             Self::Denied { .. } => "permission_denied",
             Self::NotPython { .. } => "not_python",
             Self::Unsupported { .. } => "unsupported_python",
+            Self::NotStarted { .. } => "not_started",
             Self::NoAsyncio { .. } => "no_asyncio",
             Self::BadOffsets { .. } => "bad_offsets",
             Self::Failed { .. } => "read_failed",

@@ -4,15 +4,27 @@ mod error;
 
 pub use error::ProcessError;
 
-use crate::graph::Snapshot;
+use crate::asyncio::{AsyncioOffsets, find_asyncio, read_graph};
+use crate::cpython::{
+    DecodeError, Modules, OffsetsError, PyVersion, RuntimeSite, TypeCache, find_runtime,
+    guess_version, has_module,
+};
+use crate::elf::ElfImage;
+use crate::graph::{ProcessInfo, ReadStats, Snapshot};
 use crate::ids::{Pid, ProcessId};
 use crate::limits::Limits;
-use crate::procfs::ProcRoot;
+use crate::memory::{ProcessVm, ReadErrorKind, ReadMemory, Reader, RemoteAddr};
+use crate::procfs::{Maps, ProcRoot, ProcfsError};
 
 /// A process whose task graph can be read.
 #[derive(Debug)]
 pub struct Process {
+    root: ProcRoot,
     id: ProcessId,
+    memory: ProcessVm,
+    limits: Limits,
+    site: RuntimeSite,
+    asyncio: AsyncioOffsets,
 }
 
 impl Process {
@@ -21,8 +33,37 @@ impl Process {
     /// # Errors
     ///
     /// When there is no such process, it may not be read, or it runs nothing that is supported.
-    pub fn attach(_root: &ProcRoot, pid: Pid, _limits: Limits) -> Result<Self, ProcessError> {
-        Err(ProcessError::NotFound { pid })
+    pub fn attach(root: &ProcRoot, pid: Pid, limits: Limits) -> Result<Self, ProcessError> {
+        let explain = |error| explain_procfs(pid, error);
+        let id = root.process_id(pid).map_err(explain)?;
+        if root.is_zombie(pid).map_err(explain)? {
+            return Err(ProcessError::NotFound { pid });
+        }
+        let maps = root.maps(pid).map_err(explain)?;
+        let memory = ProcessVm::new(pid);
+        probe(pid, &memory, &maps)?;
+        let mut modules = Modules::new(&maps, |mapping| {
+            let file = root.open_mapped(pid, mapping)?;
+            ElfImage::read(&mut |at, into| file.read_at(at, into)).ok()
+        });
+        let site = find_runtime(&memory, &maps, &mut modules)
+            .map_err(|error| explain_offsets(pid, &maps, error))?
+            .ok_or_else(|| no_runtime(pid, &maps))?;
+        let asyncio = find_asyncio(&memory, &maps, &mut modules, &site.offsets)
+            .map_err(|error| ProcessError::BadOffsets {
+                pid,
+                why: error.to_string(),
+            })?
+            .ok_or_else(|| no_asyncio(pid, &site))?;
+        drop(modules);
+        Ok(Self {
+            root: root.clone(),
+            id,
+            memory,
+            limits,
+            site,
+            asyncio,
+        })
     }
 
     /// Which process this is.
@@ -30,13 +71,191 @@ impl Process {
         self.id
     }
 
+    /// What is known of it.
+    pub fn info(&self) -> ProcessInfo {
+        ProcessInfo {
+            pid: Some(self.id.pid),
+            start_time: Some(self.id.start),
+            python_version: Some(self.site.offsets.version.to_string()),
+            free_threaded: Some(self.site.offsets.free_threaded),
+        }
+    }
+
     /// Reads the task graph once.
     ///
     /// # Errors
     ///
-    /// When the process has ended or may not be read any more. Everything else that goes wrong is
-    /// in the snapshot's problems.
+    /// When the process has ended, may not be read any more, or has not imported asyncio (yet).
+    /// Everything else that goes wrong is in the snapshot's problems.
     pub fn snapshot(&mut self) -> Result<Snapshot, ProcessError> {
-        Err(ProcessError::NotFound { pid: self.id.pid })
+        let pid = self.id.pid;
+        if self.has_new_image()? {
+            *self = Self::attach(&self.root, pid, self.limits)?;
+        }
+        let mut reader = Reader::new(&self.memory, self.limits);
+        let read = read_graph(&mut reader, &self.site, &self.asyncio)
+            .map_err(|error| self.explain_decode(error))?;
+        if read.graph.tasks().is_empty() && !read.has_running_loop {
+            let mut types = TypeCache::default();
+            let imported = read.interpreters.iter().any(|interpreter| {
+                // One that cannot be read may well have imported it.
+                has_module(
+                    &mut reader,
+                    &self.site.offsets,
+                    &mut types,
+                    *interpreter,
+                    "asyncio",
+                )
+                .unwrap_or(true)
+            });
+            if !imported {
+                self.check_same()?;
+                return Err(no_asyncio(pid, &self.site));
+            }
+        }
+        self.check_same()?;
+        let stats = reader.stats();
+        Ok(Snapshot {
+            process: self.info(),
+            graph: read.graph,
+            problems: read.problems,
+            stats: ReadStats {
+                syscalls: stats.syscalls,
+                bytes_read: stats.bytes,
+                tasks_unreadable: read.tasks_unreadable,
+                problems: read.n_problems,
+                restarts: read.restarts,
+                duration: None,
+            },
+            complete: read.n_problems == 0,
+        })
+    }
+
+    /// Whether the process has executed another program since it was attached to: it keeps its pid
+    /// and its start time then.
+    fn has_new_image(&self) -> Result<bool, ProcessError> {
+        self.check_same()?;
+        let mut head = [0; 16];
+        match self.memory.read_exact(self.site.runtime, &mut head) {
+            Ok(()) => Ok(!self.site.offsets.is_head_of(&head)),
+            Err(error) if error.kind == ReadErrorKind::Unmapped => Ok(true),
+            Err(error) => Err(self.explain_decode(error.into())),
+        }
+    }
+
+    /// That the pid is still this process's.
+    fn check_same(&self) -> Result<(), ProcessError> {
+        let pid = self.id.pid;
+        match self.root.start_time(pid) {
+            Ok(start) if start == self.id.start => Ok(()),
+            Ok(_) | Err(ProcfsError::NoProcess { .. }) => Err(ProcessError::Gone { pid }),
+            Err(error) => Err(explain_procfs(pid, error)),
+        }
+    }
+
+    fn explain_decode(&self, error: DecodeError) -> ProcessError {
+        let pid = self.id.pid;
+        match error {
+            DecodeError::Read(error) if error.kind == ReadErrorKind::ProcessGone => {
+                ProcessError::Gone { pid }
+            }
+            DecodeError::Read(error) if error.kind == ReadErrorKind::Denied => {
+                ProcessError::Denied {
+                    pid,
+                    what: "process_vm_readv".to_owned(),
+                }
+            }
+            error => ProcessError::Failed {
+                pid,
+                why: error.to_string(),
+            },
+        }
+    }
+}
+
+/// Tries to read a byte. The kernel may show the mappings of a process whose memory it does not let
+/// us read (Yama's `ptrace_scope`).
+fn probe(pid: Pid, memory: &ProcessVm, maps: &Maps) -> Result<(), ProcessError> {
+    let readable = maps.mappings.iter().filter(|mapping| mapping.readable);
+    for mapping in readable.take(8) {
+        match memory.read_exact(RemoteAddr::new(mapping.start), &mut [0]) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind == ReadErrorKind::Denied => {
+                return Err(ProcessError::Denied {
+                    pid,
+                    what: "process_vm_readv".to_owned(),
+                });
+            }
+            Err(error) if error.kind == ReadErrorKind::ProcessGone => {
+                return Err(ProcessError::Gone { pid });
+            }
+            Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn no_runtime(pid: Pid, maps: &Maps) -> ProcessError {
+    match guess_version(maps) {
+        Some(version) if is_old(&version) => unsupported(pid, version),
+        _ => ProcessError::NotPython { pid },
+    }
+}
+
+/// Whether this is a Python from before there was anything to be found in its memory.
+fn is_old(version: &str) -> bool {
+    let minor = version
+        .split('.')
+        .nth(1)
+        .and_then(|minor| minor.parse::<u32>().ok());
+    version.starts_with("2.") || minor.is_some_and(|minor| minor < 13)
+}
+
+fn unsupported(pid: Pid, found: String) -> ProcessError {
+    ProcessError::Unsupported {
+        pid,
+        found,
+        supported: PyVersion::supported_text(),
+    }
+}
+
+fn no_asyncio(pid: Pid, site: &RuntimeSite) -> ProcessError {
+    ProcessError::NoAsyncio {
+        pid,
+        version: site.offsets.version.to_string(),
+    }
+}
+
+fn explain_offsets(pid: Pid, maps: &Maps, error: OffsetsError) -> ProcessError {
+    match error {
+        OffsetsError::Unsupported { found } => unsupported(pid, found),
+        // Only tables from 3.13 on have one.
+        OffsetsError::NoCookie { .. } => {
+            let version = guess_version(maps).filter(|version| is_old(version));
+            unsupported(pid, version.unwrap_or_else(|| "before 3.13".to_owned()))
+        }
+        OffsetsError::NotStarted => ProcessError::NotStarted { pid },
+        OffsetsError::Read(error) => ProcessError::Failed {
+            pid,
+            why: error.to_string(),
+        },
+        error @ OffsetsError::Implausible { .. } => ProcessError::BadOffsets {
+            pid,
+            why: error.to_string(),
+        },
+    }
+}
+
+fn explain_procfs(pid: Pid, error: ProcfsError) -> ProcessError {
+    match error {
+        ProcfsError::NoProcess { .. } => ProcessError::NotFound { pid },
+        ProcfsError::Denied { path } => ProcessError::Denied {
+            pid,
+            what: path.display().to_string(),
+        },
+        error => ProcessError::Failed {
+            pid,
+            why: error.to_string(),
+        },
     }
 }

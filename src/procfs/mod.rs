@@ -1,6 +1,59 @@
-//! What `/proc` says about processes, read under a root that tests can replace.
+//! What `/proc` says about processes (proc(5)), read under a root that tests can replace.
+//! Parsing is apart from reading; nothing here interprets memory.
 
-use std::path::PathBuf;
+mod listing;
+mod maps;
+mod stat;
+
+pub use maps::{Mapping, Maps, parse_maps};
+pub use stat::{parse_start_time, parse_state};
+
+use crate::ids::{Pid, ProcessId, StartTime};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Most bytes read of one file below `/proc`. The maps of a process with 65 530 mappings (the
+/// kernel's default limit) fit.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// Opening a path that a foreign process names must not block (a FIFO), not become our terminal and
+/// not be inherited. The values are those of all Linux architectures that Rust and CPython share.
+const OPEN_FLAGS: i32 = nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY | nix::libc::O_CLOEXEC;
+
+/// A file below `/proc` could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcfsError {
+    /// The process does not exist (any more).
+    #[error("no process {pid}")]
+    NoProcess {
+        /// The process.
+        pid: Pid,
+    },
+    /// We may not read it.
+    #[error("{}: permission denied", path.display())]
+    Denied {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Another failure.
+    #[error("{}: {why}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: io::Error,
+    },
+    /// Its text is not what proc(5) promises.
+    #[error("{}: unexpected text {text:?}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// The offending text, cut.
+        text: String,
+    },
+}
 
 /// The mount point of procfs. Everything in this module reads below it.
 #[derive(Debug, Clone)]
@@ -11,11 +64,132 @@ impl ProcRoot {
     pub fn at(path: impl Into<PathBuf>) -> Self {
         Self(path.into())
     }
+
+    fn path(&self, pid: Pid, name: &str) -> PathBuf {
+        self.0.join(pid.to_string()).join(name)
+    }
+
+    fn read(&self, pid: Pid, name: &str) -> Result<Vec<u8>, ProcfsError> {
+        let path = self.path(pid, name);
+        let mut bytes = Vec::new();
+        File::open(&path)
+            .and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes))
+            .map_err(|error| explain(pid, path, error))?;
+        Ok(bytes)
+    }
+
+    /// Which process `pid` is now.
+    ///
+    /// # Errors
+    ///
+    /// When there is none or `/proc` cannot be read.
+    pub fn process_id(&self, pid: Pid) -> Result<ProcessId, ProcfsError> {
+        Ok(ProcessId {
+            pid,
+            start: self.start_time(pid)?,
+        })
+    }
+
+    /// When the process `pid` started.
+    ///
+    /// # Errors
+    ///
+    /// When there is none or `/proc` cannot be read.
+    pub fn start_time(&self, pid: Pid) -> Result<StartTime, ProcfsError> {
+        self.stat_field(pid, parse_start_time)
+    }
+
+    /// Whether `pid` has ended and only waits for its parent to notice. It has no memory any more.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such process or `/proc` cannot be read.
+    pub fn is_zombie(&self, pid: Pid) -> Result<bool, ProcfsError> {
+        Ok(matches!(
+            self.stat_field(pid, parse_state)?,
+            'Z' | 'X' | 'x'
+        ))
+    }
+
+    fn stat_field<T>(
+        &self,
+        pid: Pid,
+        parse: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Result<T, ProcfsError> {
+        let bytes = self.read(pid, "stat")?;
+        parse(&bytes).ok_or_else(|| ProcfsError::Malformed {
+            path: self.path(pid, "stat"),
+            text: String::from_utf8_lossy(&bytes).chars().take(200).collect(),
+        })
+    }
+
+    /// The memory mappings of the process `pid`.
+    ///
+    /// # Errors
+    ///
+    /// When there is none or its mappings may not be read.
+    pub fn maps(&self, pid: Pid) -> Result<Maps, ProcfsError> {
+        Ok(parse_maps(&self.read(pid, "maps")?))
+    }
+
+    /// Opens the file behind a mapping of `pid`, by the first of these that gives the mapped inode:
+    /// the mapping itself (works for deleted files and in any mount namespace, but needs
+    /// `CAP_CHECKPOINT_RESTORE`), the executable's link, the path below the process's own root, the
+    /// path as it stands (a process in a chroot shares our mounts).
+    pub fn open_mapped(&self, pid: Pid, mapping: &Mapping) -> Option<MappedFile> {
+        let by_range = format!("map_files/{:x}-{:x}", mapping.start, mapping.end);
+        let relative = Path::new(&mapping.path).strip_prefix("/").ok()?;
+        [
+            self.path(pid, &by_range),
+            self.path(pid, "exe"),
+            self.path(pid, "root").join(relative),
+            PathBuf::from(&mapping.path),
+        ]
+        .iter()
+        .find_map(|path| MappedFile::open(path, mapping.inode))
+    }
 }
 
 impl Default for ProcRoot {
     /// `/proc`.
     fn default() -> Self {
         Self::at("/proc")
+    }
+}
+
+/// A regular file that a process has mapped.
+#[derive(Debug)]
+pub struct MappedFile(File);
+
+impl MappedFile {
+    /// Opens `path` if it is a regular file with this inode. The device is not compared: overlay
+    /// file systems show another one in `maps` than to stat(2). What is found by the file is
+    /// verified in memory anyway.
+    fn open(path: &Path, inode: u64) -> Option<Self> {
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(OPEN_FLAGS)
+            .open(path)
+            .ok()?;
+        let metadata = file.metadata().ok()?;
+        (metadata.is_file() && metadata.ino() == inode).then_some(Self(file))
+    }
+
+    /// Fills `into` from `offset` on.
+    ///
+    /// # Errors
+    ///
+    /// When the file is shorter or cannot be read.
+    pub fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.0.read_exact_at(into, offset)
+    }
+}
+
+fn explain(pid: Pid, path: PathBuf, error: io::Error) -> ProcfsError {
+    match error.kind() {
+        io::ErrorKind::NotFound => ProcfsError::NoProcess { pid },
+        io::ErrorKind::PermissionDenied => ProcfsError::Denied { path },
+        _ if error.raw_os_error() == Some(nix::libc::ESRCH) => ProcfsError::NoProcess { pid },
+        _ => ProcfsError::Io { path, why: error },
     }
 }

@@ -1,0 +1,107 @@
+//! The command line of the daemon, and how its end becomes an exit status.
+
+use super::{AgentError, run, telemetry};
+use crate::config::{self, ConfigError};
+use clap::{Parser, ValueEnum};
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Exit status: the command line or the configuration is wrong.
+const EXIT_USAGE: u8 = 2;
+/// Exit status: anything else.
+const EXIT_FAILURE: u8 = 7;
+
+/// Watches the asyncio tasks of running Python processes and serves what it sees to Prometheus.
+#[derive(Debug, Parser)]
+#[command(name = "asyncio-agent", version)]
+struct Args {
+    /// The configuration, a YAML file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+
+    /// Check the configuration and end
+    #[arg(long)]
+    check: bool,
+
+    /// How much to log, to stderr
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    log_level: LogLevel,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+/// Runs the daemon as the arguments `args` say, the first of which is the program's name.
+pub fn run_from_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args = match Args::try_parse_from(args) {
+        Ok(args) => args,
+        Err(error) => {
+            // `--help` and `--version` come here too; clap knows where to print and what to return.
+            let _ = error.print();
+            return u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
+        }
+    };
+    let settings = match config::load(&args.config) {
+        Ok(settings) => settings,
+        Err(error) => {
+            complain(&explain_config(&error));
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    if args.check {
+        let file = args.config.display();
+        let n_targets = settings.targets.len();
+        let plural = if n_targets == 1 { "" } else { "s" };
+        let _ = writeln!(io::stdout(), "{file}: ok, {n_targets} target{plural}");
+        return ExitCode::SUCCESS;
+    }
+    telemetry::start(args.log_level);
+    match run(settings) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("asyncio-agent: {error}"));
+            if let Some(hint) = hint(&error) {
+                complain(&format!("  hint: {hint}"));
+            }
+            ExitCode::from(EXIT_FAILURE)
+        }
+    }
+}
+
+fn complain(text: &dyn fmt::Display) {
+    // There is nobody to tell when stderr is closed.
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+fn explain_config(error: &ConfigError) -> String {
+    match error {
+        ConfigError::Unreadable { .. } => format!("asyncio-agent: cannot read {error}"),
+        ConfigError::Invalid { file, problems } => {
+            let n = problems.len();
+            let plural = if n == 1 { "" } else { "s" };
+            format!("{error}\nasyncio-agent: {file} cannot be used: {n} problem{plural}")
+        }
+    }
+}
+
+fn hint(error: &AgentError) -> Option<&'static str> {
+    let AgentError::Listen { source, .. } = error else {
+        return None;
+    };
+    match source.kind() {
+        io::ErrorKind::AddrInUse => {
+            Some("another program listens there; stop it, or set another address in web.listen")
+        }
+        io::ErrorKind::AddrNotAvailable => Some("web.listen must be an address of this machine"),
+        io::ErrorKind::PermissionDenied => Some("ports below 1024 need CAP_NET_BIND_SERVICE"),
+        _ => None,
+    }
+}

@@ -1,0 +1,198 @@
+//! The daemon: finds the processes of the configured targets, reads each every interval, and serves
+//! what it saw to Prometheus.
+//!
+//! The scheduler decides and is pure. The supervisor asks it at every event and does what it says:
+//! the discovery and the rounds, which block, run on threads of their own. The store holds one
+//! immutable view of all results; the HTTP server only ever reads that. Each part has its file; this
+//! one starts and stops them.
+
+mod args;
+mod clock;
+mod discovery;
+mod http;
+mod sampler;
+mod schedule;
+mod shutdown;
+mod source;
+mod store;
+mod supervisor;
+mod telemetry;
+
+pub use args::run_from_args;
+pub use source::{AttachedProcess, HostProcesses, ListedProcess, ProcessSource};
+
+use crate::config::Settings;
+use crate::export::prometheus::PrometheusExporter;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use store::Store;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// How long open connections may take to finish when the agent stops.
+const DRAIN_MAX: Duration = Duration::from_secs(2);
+
+/// Why the agent could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address of the configuration.
+        address: SocketAddr,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The operating system refused something that every run needs.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was asked for.
+        what: &'static str,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A part ended that must not end; this is a defect of the agent.
+    #[error("internal error: the {part} ended")]
+    PartEnded {
+        /// Which part.
+        part: &'static str,
+    },
+    /// The metrics catalogue is malformed; this is a defect of the agent.
+    #[error("internal error: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// A running agent.
+#[derive(Debug)]
+pub struct Agent {
+    addresses: Vec<SocketAddr>,
+    stop: watch::Sender<bool>,
+    supervisor: JoinHandle<()>,
+    servers: Vec<JoinHandle<()>>,
+}
+
+impl Agent {
+    /// Starts the parts. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// When an address cannot be listened on; nothing runs then.
+    pub async fn start(
+        settings: Settings,
+        source: Arc<dyn ProcessSource>,
+    ) -> Result<Self, AgentError> {
+        let mut listeners = Vec::new();
+        for address in &settings.web.listen {
+            listeners.push(listen(*address).await?);
+        }
+        let store = Arc::new(Store::default());
+        let latest = Arc::clone(&store);
+        let exporter = Arc::new(PrometheusExporter::new(move || latest.latest())?);
+
+        let (stop, stopped) = watch::channel(false);
+        let supervisor = supervisor::Supervisor::new(&settings, source, Arc::clone(&store));
+        let supervisor = tokio::spawn(supervisor.run(stopped.clone()));
+        let mut addresses = Vec::new();
+        let mut servers = Vec::new();
+        for (listener, address) in listeners {
+            tracing::info!(%address, "listening");
+            addresses.push(address);
+            let site = http::Site::new(Arc::clone(&store), Arc::clone(&exporter));
+            let limits = http::HttpLimits::default();
+            let server = http::serve(listener, site, limits, stopped.clone());
+            servers.push(tokio::spawn(server));
+        }
+        Ok(Self {
+            addresses,
+            stop,
+            supervisor,
+            servers,
+        })
+    }
+
+    /// The addresses it listens on, with the ports that were chosen for port 0.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Waits for a part to end, which none does on its own.
+    async fn failed(&mut self) -> AgentError {
+        let part = (&mut self.supervisor).await;
+        if let Err(error) = part {
+            tracing::error!(%error, "the supervisor failed");
+        }
+        AgentError::PartEnded { part: "supervisor" }
+    }
+
+    /// Ends the rounds and the servers. Connections get a moment to finish.
+    pub async fn stop(self) {
+        // A failed send means that every part has ended already.
+        let _ = self.stop.send(true);
+        for server in self.servers {
+            let _ = tokio::time::timeout(DRAIN_MAX, server).await;
+        }
+        if !self.supervisor.is_finished() {
+            let _ = tokio::time::timeout(DRAIN_MAX, self.supervisor).await;
+        }
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), AgentError> {
+    let failed = |source| AgentError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+/// Runs the agent on this machine's processes until SIGTERM or SIGINT.
+///
+/// # Errors
+///
+/// When it cannot start, or a part of it fails for good.
+pub fn run(settings: Settings) -> Result<(), AgentError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(supervisor::BLOCKING_THREADS_MAX)
+        .enable_all()
+        .build()
+        .map_err(|source| AgentError::System {
+            what: "start threads",
+            source,
+        })?;
+    let result = runtime.block_on(run_until_signal(settings));
+    // A read that hangs in the kernel must not keep the agent from ending.
+    runtime.shutdown_background();
+    result
+}
+
+async fn run_until_signal(settings: Settings) -> Result<(), AgentError> {
+    let mut signals = shutdown::Signals::listen().map_err(|source| AgentError::System {
+        what: "listen to signals",
+        source,
+    })?;
+    let build = crate::metrics::BuildInfo::default();
+    tracing::info!(
+        version = build.version,
+        targets = settings.targets.len(),
+        "starting"
+    );
+    if settings.targets.is_empty() {
+        tracing::warn!("no targets are configured: nothing will be watched");
+    }
+    let mut agent = Agent::start(settings, Arc::new(HostProcesses::default())).await?;
+    let result = tokio::select! {
+        signal = signals.next() => {
+            tracing::info!(signal, "stopping");
+            Ok(())
+        }
+        error = agent.failed() => Err(error),
+    };
+    if result.is_ok() {
+        agent.stop().await;
+        tracing::info!("stopped");
+    }
+    result
+}

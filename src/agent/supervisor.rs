@@ -1,0 +1,280 @@
+//! The one loop: takes events, asks the scheduler, does what it says, publishes what became known.
+
+use super::clock::Clock;
+use super::discovery::discover;
+use super::sampler::{RoundReport, run_round};
+use super::schedule::{Effect, Event, Found, RoundEnd, Scheduler, SchedulerSettings};
+use super::source::{AttachedProcess, ProcessSource};
+use super::store::Store;
+use crate::config::{Settings, TargetSettings};
+use crate::ids::ProcessId;
+use crate::metrics::{AgentView, BuildInfo, ProcessView, RoundOutcome, Scan, TargetView};
+use crate::procfs::ProcfsError;
+use crate::time::Monotonic;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// Rounds at once: enough that a few slow processes do not fill them.
+const ROUNDS_MAX: usize = 8;
+/// Rounds at once, those included that hang in the kernel.
+const ROUNDS_HANGING_MAX: usize = 64;
+/// A round that takes longer hangs.
+const HANGS_AFTER: Duration = Duration::from_secs(5);
+/// The longest time between two rounds over a process that cannot be read.
+const RETRY_MAX: Duration = Duration::from_secs(5 * 60);
+/// Threads for rounds and discovery.
+pub(super) const BLOCKING_THREADS_MAX: usize = ROUNDS_HANGING_MAX + 4;
+/// Kinds of problems that are counted one by one; further ones are counted together.
+const PROBLEM_CODES_MAX: usize = 100;
+
+/// What ran on another thread and has ended.
+enum Done {
+    Discovery(Result<Vec<Found>, ProcfsError>),
+    Round(Box<RoundReport>),
+}
+
+pub(super) struct Supervisor {
+    clock: Clock,
+    source: Arc<dyn ProcessSource>,
+    store: Arc<Store>,
+    scheduler: Scheduler,
+    targets: Arc<[TargetSettings]>,
+    work: JoinSet<Done>,
+    wake_at: Option<Monotonic>,
+    /// The processes that are watched.
+    watched: BTreeMap<ProcessId, Watched>,
+    /// The view as of the last publication, without its processes.
+    totals: AgentView,
+    discovery_fails: bool,
+    discovered_once: bool,
+}
+
+struct Watched {
+    target: usize,
+    /// Between rounds only: during one, the round has it.
+    attached: Option<Box<dyn AttachedProcess>>,
+    latest: Option<Scan>,
+}
+
+impl Supervisor {
+    pub(super) fn new(
+        settings: &Settings,
+        source: Arc<dyn ProcessSource>,
+        store: Arc<Store>,
+    ) -> Self {
+        let targets = settings.targets.iter();
+        let supervisor = Self {
+            clock: Clock::start(),
+            source,
+            store,
+            scheduler: Scheduler::new(SchedulerSettings {
+                discovery_interval: settings.discovery.interval,
+                intervals: targets.clone().map(|target| target.interval).collect(),
+                rounds_max: ROUNDS_MAX,
+                rounds_hanging_max: ROUNDS_HANGING_MAX,
+                hangs_after: HANGS_AFTER,
+                retry_max: RETRY_MAX,
+            }),
+            targets: settings.targets.clone().into(),
+            work: JoinSet::new(),
+            wake_at: Some(Monotonic::default()),
+            watched: BTreeMap::new(),
+            totals: AgentView {
+                build: BuildInfo::default(),
+                targets: targets
+                    .map(|target| TargetView {
+                        name: target.name.as_str().into(),
+                        ..TargetView::default()
+                    })
+                    .collect(),
+                problems: BTreeMap::new(),
+            },
+            discovery_fails: false,
+            discovered_once: false,
+        };
+        supervisor.publish();
+        supervisor
+    }
+
+    /// Runs until `stopped` becomes true. Rounds that run then are left to end by themselves.
+    pub(super) async fn run(mut self, mut stopped: watch::Receiver<bool>) {
+        loop {
+            let wake_at = self.wake_at;
+            let clock = self.clock;
+            let first = tokio::select! {
+                // An error means that nobody is left who could say stop.
+                _ = stopped.wait_for(|stopped| *stopped) => break,
+                Some(done) = self.work.join_next() => Some(done),
+                () = async { clock.sleep_until(wake_at.unwrap_or_default()).await },
+                    if wake_at.is_some() => None,
+            };
+            let Some(first) = first else {
+                self.wake_at = None;
+                self.ask_scheduler(Event::Wake);
+                continue;
+            };
+            let mut next = Some(first);
+            while let Some(done) = next {
+                match done {
+                    Ok(Done::Discovery(result)) => self.end_discovery(result),
+                    Ok(Done::Round(report)) => self.end_round(*report),
+                    // Panics are caught before they get here, and nobody aborts this work.
+                    Err(error) => tracing::error!(%error, "work was lost"),
+                }
+                next = self.work.try_join_next();
+            }
+            self.publish();
+        }
+        self.work.detach_all();
+    }
+
+    fn ask_scheduler(&mut self, event: Event) {
+        for effect in self.scheduler.on(event, self.clock.now()) {
+            match effect {
+                Effect::WakeAt(at) => self.wake_at = Some(at),
+                Effect::Discover => self.begin_discovery(),
+                Effect::BeginRound { process } => self.begin_round(process),
+                Effect::Forget { process } => self.forget(process),
+            }
+        }
+    }
+
+    fn begin_discovery(&mut self) {
+        let source = Arc::clone(&self.source);
+        let targets = Arc::clone(&self.targets);
+        self.work
+            .spawn_blocking(move || Done::Discovery(discover(&*source, &targets)));
+    }
+
+    fn end_discovery(&mut self, result: Result<Vec<Found>, ProcfsError>) {
+        let found = match result {
+            Ok(found) => found,
+            Err(error) => {
+                if !self.discovery_fails {
+                    tracing::error!(%error, "cannot list processes");
+                }
+                self.discovery_fails = true;
+                self.ask_scheduler(Event::Discovered(None));
+                return;
+            }
+        };
+        if self.discovery_fails {
+            tracing::info!("processes can be listed again");
+        }
+        self.discovery_fails = false;
+        self.discovered_once = true;
+        for Found { process, target } in &found {
+            let watched = self.watched.entry(*process).or_insert_with(|| {
+                let target = &*self.totals.targets[target.0].name;
+                tracing::info!(?target, pid = process.pid.as_raw(), "process found");
+                Watched {
+                    target: 0,
+                    attached: None,
+                    latest: None,
+                }
+            });
+            watched.target = target.0;
+        }
+        self.ask_scheduler(Event::Discovered(Some(found)));
+    }
+
+    fn begin_round(&mut self, process: ProcessId) {
+        let attached = self
+            .watched
+            .get_mut(&process)
+            .and_then(|watched| watched.attached.take());
+        let source = Arc::clone(&self.source);
+        let clock = self.clock;
+        self.work.spawn_blocking(move || {
+            Done::Round(Box::new(run_round(&*source, process, attached, clock)))
+        });
+    }
+
+    fn end_round(&mut self, report: RoundReport) {
+        let RoundReport {
+            process,
+            attached,
+            scan,
+            failure,
+            problems,
+        } = report;
+        let outcome = scan.outcome;
+        if let Some(watched) = self.watched.get_mut(&process) {
+            let target = &mut self.totals.targets[watched.target];
+            target.scans.add(outcome);
+            let before = watched.latest.as_ref().map(|scan| scan.outcome);
+            log_change(&target.name, process, before, outcome, failure);
+            watched.attached = attached;
+            watched.latest = Some(scan);
+        }
+        self.count_problems(problems);
+        self.ask_scheduler(Event::RoundEnded {
+            process,
+            end: match outcome {
+                RoundOutcome::Ok | RoundOutcome::Partial => RoundEnd::Read,
+                RoundOutcome::Gone => RoundEnd::Gone,
+                RoundOutcome::Unsuitable | RoundOutcome::Failed | RoundOutcome::Panicked => {
+                    RoundEnd::Failed
+                }
+            },
+        });
+    }
+
+    fn forget(&mut self, process: ProcessId) {
+        if let Some(watched) = self.watched.remove(&process) {
+            let target = &*self.totals.targets[watched.target].name;
+            tracing::info!(?target, pid = process.pid.as_raw(), "process gone");
+        }
+    }
+
+    fn count_problems(&mut self, problems: BTreeMap<String, u64>) {
+        let totals = &mut self.totals.problems;
+        for (code, count) in problems {
+            let is_full = totals.len() >= PROBLEM_CODES_MAX && !totals.contains_key(&code);
+            let code = if is_full { "other".to_owned() } else { code };
+            let total = totals.entry(code).or_insert(0);
+            *total = total.saturating_add(count);
+        }
+    }
+
+    fn publish(&self) {
+        let mut view = self.totals.clone();
+        for (process, watched) in &self.watched {
+            view.targets[watched.target].processes.push(ProcessView {
+                id: *process,
+                latest: watched.latest.clone(),
+            });
+        }
+        self.store.publish(view);
+        let all_seen = self.watched.values().all(|it| it.latest.is_some());
+        if self.discovered_once && all_seen && !self.store.is_ready() {
+            self.store.set_ready();
+        }
+    }
+}
+
+/// One line when the outcome is of another kind than that of the round before.
+fn log_change(
+    target: &str,
+    process: ProcessId,
+    before: Option<RoundOutcome>,
+    now: RoundOutcome,
+    failure: Option<(&'static str, String)>,
+) {
+    let kind = |outcome: RoundOutcome| (outcome.is_read(), outcome.is_failure());
+    if before.map(kind) == Some(kind(now)) || now == RoundOutcome::Gone {
+        return;
+    }
+    let pid = process.pid.as_raw();
+    let (code, error) = failure.unwrap_or_default();
+    if now.is_failure() {
+        tracing::warn!(?target, pid, code, error, "process cannot be read");
+    } else if now.is_read() {
+        tracing::info!(?target, pid, "process is read");
+    } else {
+        tracing::info!(?target, pid, code, error, "process is not one to read");
+    }
+}

@@ -1,0 +1,23 @@
+//! asyncio as a process's interpreter keeps it: task objects in linked lists per thread and
+//! interpreter, each with the set of those who await it. Fills a [`TaskGraph`](crate::graph::TaskGraph).
+//!
+//! Only tasks written in C are here (`_asyncio.Task` and its subclasses): they are what those lists
+//! hold (Modules/_asynciomodule.c of CPython 3.14 and 3.15).
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss
+    )
+)]
+
+mod offsets;
+mod task;
+mod task_list;
+mod walk;
+
+pub use offsets::{AsyncioOffsets, AsyncioOffsetsError, find_asyncio};
+pub use walk::{Read, read_graph};

@@ -1,0 +1,157 @@
+//! One task object: its fields, and what they point to.
+
+use super::offsets::AsyncioOffsets;
+use crate::cpython::{DecodeError, Kind, Offsets, TypeCache, read_int, read_set, read_text};
+use crate::graph::{GraphBuilder, TaskName};
+use crate::limits::LimitHit;
+use crate::memory::{Bytes, Reader, RemoteAddr};
+
+/// `fut_state` of a future that is not done (enum `fut_state`, Modules/_asynciomodule.c).
+const STATE_PENDING: u32 = 0;
+const STATE_LAST: u32 = 2;
+/// More requests for cancellation than this were never made: the field is something else.
+const CANCELS_MAX: u32 = 1 << 20;
+/// A task object is at most this big (`AsyncioOffsets` checks it).
+const TASK_BYTES_MAX: usize = 512;
+
+/// The fields of a task object, as they stand in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RawTask {
+    pub(super) at: RemoteAddr,
+    pub(super) name: RemoteAddr,
+    pub(super) awaited_by: RemoteAddr,
+    pub(super) awaited_by_is_set: bool,
+    pub(super) is_task: bool,
+    pub(super) is_pending: bool,
+    pub(super) is_cancelling: bool,
+    pub(super) coro: RemoteAddr,
+    pub(super) next: RemoteAddr,
+    pub(super) previous: RemoteAddr,
+}
+
+impl RawTask {
+    /// Reads the task object at `at`.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read or is no task.
+    pub(super) fn read(
+        reader: &mut Reader<'_>,
+        layout: &AsyncioOffsets,
+        at: RemoteAddr,
+    ) -> Result<Self, DecodeError> {
+        let size = usize::try_from(layout.task_size).unwrap_or(usize::MAX);
+        let mut object = [0; TASK_BYTES_MAX];
+        let object = object.get_mut(..size).unwrap_or_default();
+        reader.read(at, object)?;
+        let object = Bytes::new(object);
+        let implausible = |what, value| DecodeError::Implausible { what, value, at };
+        let flag = |what, offset| match object.u8_at(offset) {
+            Ok(value @ (0 | 1)) => Ok(value == 1),
+            Ok(value) => Err(implausible(what, u64::from(value))),
+            Err(error) => Err(error.into()),
+        };
+        let state = object.u32_at(layout.future_state())?;
+        if state > STATE_LAST {
+            return Err(implausible("state of a task", u64::from(state)));
+        }
+        let cancels = object.u32_at(layout.num_cancels_requested())?;
+        let task = Self {
+            at,
+            name: object.addr_at(layout.task_name)?.untagged(),
+            awaited_by: object.addr_at(layout.task_awaited_by)?.untagged(),
+            awaited_by_is_set: flag("awaited_by_is_set of a task", layout.task_awaited_by_is_set)?,
+            is_task: flag("is_task of a task", layout.task_is_task)?,
+            is_pending: state == STATE_PENDING,
+            is_cancelling: (1..=CANCELS_MAX).contains(&cancels),
+            coro: object.addr_at(layout.task_coro)?.untagged(),
+            next: object.addr_at(layout.task_node)?,
+            previous: object.addr_at(layout.task_node.saturating_add(8))?,
+        };
+        if task.is_task {
+            Ok(task)
+        } else {
+            Err(implausible("is_task of a task", 0))
+        }
+    }
+
+    /// Its name, interned in `graph`.
+    ///
+    /// # Errors
+    ///
+    /// When it is neither a string nor an int.
+    pub(super) fn read_name(
+        &self,
+        reader: &mut Reader<'_>,
+        offsets: &Offsets,
+        types: &mut TypeCache,
+        graph: &mut GraphBuilder,
+    ) -> Result<TaskName, DecodeError> {
+        if self.name.is_null() {
+            return Ok(TaskName::Unknown);
+        }
+        match types.type_of(reader, offsets, self.name)?.kind {
+            Kind::Int => Ok(TaskName::Number(read_int(reader, offsets, self.name)?)),
+            Kind::Text => Ok(TaskName::Text(
+                graph.text(&read_text(reader, offsets, self.name)?),
+            )),
+            _ => {
+                let value = self.name.as_u64();
+                Err(DecodeError::Implausible {
+                    what: "name of a task",
+                    value,
+                    at: self.at,
+                })
+            }
+        }
+    }
+
+    /// Who awaits it, and the cap that left some of them out.
+    ///
+    /// # Errors
+    ///
+    /// When the set of awaiters cannot be read.
+    pub(super) fn read_awaiters(
+        &self,
+        reader: &mut Reader<'_>,
+        offsets: &Offsets,
+    ) -> Result<(Vec<RemoteAddr>, Option<LimitHit>), DecodeError> {
+        if self.awaited_by.is_null() {
+            return Ok((Vec::new(), None));
+        }
+        if !self.awaited_by_is_set {
+            return Ok((vec![self.awaited_by], None));
+        }
+        let awaiters_max = reader.limits().awaiters_per_task_max;
+        let set = read_set(reader, offsets, self.awaited_by, awaiters_max)?;
+        Ok((set.members, set.cut))
+    }
+}
+
+/// Whether the future at `at` is a task.
+///
+/// # Errors
+///
+/// When it cannot be read or is no future.
+pub(super) fn is_task(
+    reader: &mut Reader<'_>,
+    layout: &AsyncioOffsets,
+    at: RemoteAddr,
+) -> Result<bool, DecodeError> {
+    if !at.is_plausible() {
+        return Err(DecodeError::Implausible {
+            what: "address of an awaiter",
+            value: at.as_u64(),
+            at,
+        });
+    }
+    match reader.array(at.plus(layout.task_is_task))? {
+        [0] => Ok(false),
+        [1] => Ok(true),
+        [value] => Err(DecodeError::Implausible {
+            what: "is_task of an awaiter",
+            value: u64::from(value),
+            at,
+        }),
+    }
+}

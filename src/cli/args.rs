@@ -1,0 +1,247 @@
+//! The command line: commands, options and their help texts.
+
+use crate::ids::Pid;
+use crate::render;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use regex::Regex;
+use std::path::PathBuf;
+
+const EXIT_STATUS: &str = "\
+Exit status:
+  0  done; what a partial snapshot lacks is said on standard error
+  1  tasks wait for each other in a cycle
+  2  wrong arguments
+  3  no such process
+  4  permission denied
+  5  not a supported process: no Python, a version that cannot be read, no asyncio
+  7  any other failure, such as a snapshot file that is damaged";
+
+const HELP: &str = "\
+Examples:
+  agentctl pstree 4242                      who waits for whom, as a tree
+  agentctl ps 4242 --filter '^worker-'      the tasks with such names, one line each
+  agentctl snapshot 4242 -o before.json     keep the state for later
+  agentctl pstree --from before.json        and look at it, also on another machine
+
+A process can be read by its own user or by root (sudo agentctl ...).
+'agentctl COMMAND --help' says more about a command.";
+
+const HELP_PS: &str = "\
+Examples:
+  agentctl ps 4242
+  agentctl ps 4242 --filter 'worker-\\d+'
+  agentctl ps 4242 --format csv > tasks.csv
+  agentctl ps 4242 --format json | jq '.threads[].tasks[].task_name'
+  agentctl ps --from saved.json
+
+A cycle of tasks that wait for each other ends with status 1 in every form but the cpython and
+classic tables, which do not look for cycles.";
+
+const HELP_PSTREE: &str = "\
+Examples:
+  agentctl pstree 4242
+  agentctl pstree 4242 --filter 'worker-7' --depth 6
+  agentctl pstree 4242 --style cpython
+  agentctl snapshot 4242 | agentctl pstree --from -
+
+A cycle of tasks that wait for each other ends with status 1 in every style and form. The agent
+style marks it in the tree; the others print its tasks on standard error and no tree, as Python does.";
+
+const HELP_SNAPSHOT: &str = "\
+Examples:
+  agentctl snapshot 4242 -o saved.json
+  agentctl snapshot 4242 | gzip > saved.json.gz
+
+The snapshot holds names, functions and file names of the process, so a file is made readable for
+its owner only. It appears under its name when it is complete. A cycle does not change the exit
+status of this command. 'agentctl schema' prints the JSON Schema of the form.";
+
+/// Shows what the asyncio tasks of a running Python process are waiting for
+///
+/// It shows where each task stands and who waits for whom. The process is read from outside:
+/// nothing is put into it and it needs no preparation.
+#[derive(Debug, Parser)]
+#[command(
+    name = "agentctl",
+    version,
+    after_help = HELP,
+    after_long_help = format!("{HELP}\n\n{EXIT_STATUS}"),
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// List the tasks, one line for each task and awaiter
+    ///
+    /// A line tells the thread, the task's id and name, the functions it is in (the innermost
+    /// first), and one task that awaits it, with the functions which that one is in. A task that
+    /// several others await has a line for each of them.
+    #[command(after_help = HELP_PS, after_long_help = format!("{HELP_PS}\n\n{EXIT_STATUS}"))]
+    Ps(PsArgs),
+    /// Show the tasks as a tree: below each task what it waits for
+    ///
+    /// Below a task stand the functions it is in, from the outermost inwards, and below the
+    /// innermost the tasks that it waits for.
+    #[command(after_help = HELP_PSTREE, after_long_help = format!("{HELP_PSTREE}\n\n{EXIT_STATUS}"))]
+    Pstree(PstreeArgs),
+    /// Save the whole snapshot of a process as JSON
+    ///
+    /// Everything that was found is written. 'agentctl ps' and 'agentctl pstree' show such a file
+    /// with --from.
+    #[command(
+        after_help = HELP_SNAPSHOT,
+        after_long_help = format!("{HELP_SNAPSHOT}\n\n{EXIT_STATUS}")
+    )]
+    Snapshot(SnapshotArgs),
+    /// Print the JSON Schema of snapshots
+    Schema,
+    /// Print a completion script for a shell
+    ///
+    /// For example: agentctl completions bash > /usr/share/bash-completion/completions/agentctl
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print a manual page
+    ///
+    /// For example: agentctl man pstree | man -l -
+    Man {
+        /// The command whose page to print
+        command: Option<String>,
+    },
+}
+
+/// What to look at.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct Source {
+    /// Process id of a running Python
+    #[arg(value_name = "PID", allow_negative_numbers = true)]
+    pub(super) pid: Option<Pid>,
+    /// Show a saved snapshot instead of a process; '-' reads it from standard input
+    #[arg(long, value_name = "FILE")]
+    pub(super) from: Option<PathBuf>,
+}
+
+/// The options that `ps` and `pstree` share.
+#[derive(Debug, Args)]
+pub(super) struct ViewArgs {
+    #[command(flatten)]
+    pub(super) source: Source,
+    /// How tables and trees look
+    ///
+    /// It has no effect on json and csv, which also ignore the options that bound tables and trees.
+    #[arg(long, value_enum, default_value_t = StyleArg::Agent)]
+    pub(super) style: StyleArg,
+    /// Show only tasks with a name, or a function they are in, that matches this regular expression;
+    /// a tree also shows the tasks that await them
+    #[arg(long, value_name = "REGEX")]
+    pub(super) filter: Option<Regex>,
+    /// Colour the output
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = ColorArg::Auto)]
+    pub(super) color: ColorArg,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PsArgs {
+    #[command(flatten)]
+    pub(super) view: ViewArgs,
+    /// The form of the output
+    #[arg(long, value_enum, default_value_t = TableFormat::Table)]
+    pub(super) format: TableFormat,
+    /// Print at most N lines and say what was left out; 0 for all [default: 10000 for the agent
+    /// style on a terminal, otherwise all]
+    #[arg(long, value_name = "N")]
+    pub(super) max_lines: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PstreeArgs {
+    #[command(flatten)]
+    pub(super) view: ViewArgs,
+    /// The form of the output
+    #[arg(long, value_enum, default_value_t = TreeFormat::Tree)]
+    pub(super) format: TreeFormat,
+    /// Show at most N tasks below one another
+    #[arg(long, value_name = "N")]
+    pub(super) depth: Option<u32>,
+    /// Print at most N lines and say what was left out; 0 for all [default: 10000 for the agent
+    /// style, otherwise all]
+    #[arg(long, value_name = "N")]
+    pub(super) max_lines: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SnapshotArgs {
+    /// Process id of a running Python
+    #[arg(value_name = "PID", allow_negative_numbers = true)]
+    pub(super) pid: Pid,
+    /// Write to this file instead of standard output, which '-' stands for
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum StyleArg {
+    /// Complete, marked, folded and bounded: for people
+    Agent,
+    /// Exactly as 'python -m asyncio ps' and 'pstree' of Python 3.14 and 3.15 print it
+    Cpython,
+    /// Exactly as the first version of these commands printed it
+    Classic,
+}
+
+impl From<StyleArg> for render::Style {
+    fn from(style: StyleArg) -> Self {
+        match style {
+            StyleArg::Agent => Self::Agent,
+            StyleArg::Cpython => Self::Cpython,
+            StyleArg::Classic => Self::Classic,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum TableFormat {
+    /// A table with aligned columns
+    Table,
+    /// The snapshot as JSON ('agentctl schema'), with --filter only the matching tasks
+    Json,
+    /// Comma separated values with a header line
+    Csv,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum TreeFormat {
+    /// A tree
+    Tree,
+    /// The snapshot as JSON ('agentctl schema'), with --filter only the matching tasks
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ColorArg {
+    /// When the output goes to a terminal and NO_COLOR is not set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cli;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_declaration_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

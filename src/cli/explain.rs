@@ -1,0 +1,278 @@
+//! What went wrong, in words that say what to do about it, and the exit status that goes with it.
+
+use super::exit::Exit;
+use crate::graph::Snapshot;
+use crate::ids::Pid;
+use crate::process::ProcessError;
+use crate::protocol::SnapshotFormatError;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::os::unix::fs::MetadataExt;
+
+/// Why a command ends early.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// Whoever read the output has gone. Nothing to say about that.
+    ReaderGone,
+    /// Something failed.
+    Failed(Failure),
+}
+
+/// Something failed. `Display` gives what is printed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// The exit status.
+    pub(super) exit: Exit,
+    /// What failed.
+    pub(super) message: String,
+    /// What can be done about it.
+    pub(super) hints: Vec<String>,
+}
+
+impl Failure {
+    /// A failure for which there is no advice.
+    pub(super) fn other(message: String) -> Self {
+        Self {
+            exit: Exit::Failed,
+            message,
+            hints: Vec::new(),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "agentctl: {}", visible(&self.message))?;
+        for hint in &self.hints {
+            writeln!(f, "  hint: {}", visible(hint))?;
+        }
+        Ok(())
+    }
+}
+
+/// A snapshot file that cannot be used.
+pub(super) fn bad_file(name: &str, error: &SnapshotFormatError) -> Stop {
+    let position = match error.position() {
+        Some((line, column)) => format!(":{line}:{column}"),
+        None => String::new(),
+    };
+    Stop::Failed(Failure {
+        exit: Exit::Failed,
+        message: format!("{name}{position}: {error}"),
+        hints: match error {
+            SnapshotFormatError::Json { .. } | SnapshotFormatError::Empty => {
+                vec!["'agentctl schema' prints the form of a snapshot file".to_owned()]
+            }
+            _ => Vec::new(),
+        },
+    })
+}
+
+/// A process that cannot be read.
+pub(super) fn unreadable(error: &ProcessError) -> Stop {
+    let (exit, hints) = match error {
+        ProcessError::NotFound { .. } => (
+            Exit::NoSuchProcess,
+            vec![
+                "'pgrep -af python' lists the Python processes; inside a container they have \
+                 other ids than on its host"
+                    .to_owned(),
+            ],
+        ),
+        ProcessError::Gone { .. } => (
+            Exit::NoSuchProcess,
+            vec!["if it was restarted it has a new id: 'pgrep -af python'".to_owned()],
+        ),
+        ProcessError::Denied { pid, .. } => (
+            Exit::PermissionDenied,
+            Surroundings::look(*pid).permission_hints(*pid),
+        ),
+        ProcessError::NotPython { pid } => (
+            Exit::NotSupported,
+            vec![format!(
+                "if it starts Python as a child (a shell script, uv run, a supervisor), give the \
+                 id of that child: 'pgrep -a -P {pid}'"
+            )],
+        ),
+        ProcessError::Unsupported { supported, .. } => (
+            Exit::NotSupported,
+            vec![format!(
+                "run the program with a final release of one of these versions: {supported}"
+            )],
+        ),
+        ProcessError::NotStarted { .. } => {
+            (Exit::NotSupported, vec!["try again in a moment".to_owned()])
+        }
+        ProcessError::NoAsyncio { pid, .. } => (
+            Exit::NotSupported,
+            vec![format!(
+                "if it has only just started, try again; if it leaves the work to children, give \
+                 the id of one of them: 'pgrep -a -P {pid}'"
+            )],
+        ),
+        ProcessError::BadOffsets { .. } => (
+            Exit::NotSupported,
+            vec![
+                "a modified or damaged Python; with one from python.org or a distribution this is \
+                 a defect of agentctl: report it with the message above"
+                    .to_owned(),
+            ],
+        ),
+        ProcessError::Failed { .. } => (
+            Exit::Failed,
+            vec!["try again; if it stays, report it with the message above".to_owned()],
+        ),
+    };
+    Stop::Failed(Failure {
+        exit,
+        message: error.to_string(),
+        hints,
+    })
+}
+
+/// What the system says about who may read whom. Whatever cannot be found out is left out.
+#[derive(Debug, Default)]
+struct Surroundings {
+    own_uid: Option<u32>,
+    owner_uid: Option<u32>,
+    ptrace_scope: Option<String>,
+}
+
+impl Surroundings {
+    fn look(pid: Pid) -> Self {
+        let uid = |path: &str| std::fs::metadata(path).ok().map(|found| found.uid());
+        let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope");
+        Self {
+            own_uid: uid("/proc/self"),
+            owner_uid: uid(&format!("/proc/{pid}")),
+            ptrace_scope: scope.ok().map(|scope| scope.trim().to_owned()),
+        }
+    }
+
+    fn permission_hints(&self, pid: Pid) -> Vec<String> {
+        let mut hints = Vec::new();
+        match (self.own_uid, self.owner_uid) {
+            (Some(0), _) => hints.push(
+                "already root, so the capability is missing: a container needs CAP_SYS_PTRACE \
+                 (docker run --cap-add=SYS_PTRACE), or run agentctl on the host"
+                    .to_owned(),
+            ),
+            (Some(own), Some(owner)) if own != owner => hints.push(format!(
+                "process {pid} belongs to user {owner} and agentctl runs as user {own}: run it as \
+                 the same user, or with sudo"
+            )),
+            _ => hints.push(
+                "run agentctl as the same user as the process, or with sudo; in a container it \
+                 needs CAP_SYS_PTRACE (docker run --cap-add=SYS_PTRACE)"
+                    .to_owned(),
+            ),
+        }
+        match self.ptrace_scope.as_deref() {
+            Some("3") => hints.push(
+                "kernel.yama.ptrace_scope is 3: nobody may read other processes until the machine \
+                 is restarted with another value"
+                    .to_owned(),
+            ),
+            Some(scope @ ("1" | "2")) if self.own_uid != Some(0) => hints.push(format!(
+                "kernel.yama.ptrace_scope is {scope}: even the same user needs sudo or \
+                 CAP_SYS_PTRACE (setcap cap_sys_ptrace+ep on the agentctl file)"
+            )),
+            _ => {}
+        }
+        hints
+    }
+}
+
+/// What to say about a snapshot that is partial. `name` is what was asked for: a pid or a file.
+pub(super) fn partial(snapshot: &Snapshot, name: &str) -> Option<String> {
+    const CODES_MAX: usize = 5;
+    if snapshot.complete {
+        return None;
+    }
+    let unreadable = snapshot.stats.tasks_unreadable;
+    let n_listed = snapshot.problems.len() as u64;
+    let what = if unreadable > 0 {
+        let all = (snapshot.graph.tasks().len() as u64).saturating_add(unreadable);
+        format!("{unreadable} of {all} tasks unreadable")
+    } else {
+        match snapshot.stats.problems.max(n_listed) {
+            0 => "it does not say why".to_owned(),
+            1 => "1 problem".to_owned(),
+            many => format!("{many} problems"),
+        }
+    };
+    let mut by_code: BTreeMap<&str, u64> = BTreeMap::new();
+    for problem in &snapshot.problems {
+        *by_code.entry(&problem.code).or_default() += 1;
+    }
+    let mut by_code: Vec<_> = by_code.into_iter().collect();
+    by_code.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let mut codes: Vec<_> = by_code
+        .iter()
+        .take(CODES_MAX)
+        .map(|(code, count)| format!("{code} {count}"))
+        .collect();
+    if by_code.len() > CODES_MAX {
+        codes.push("...".to_owned());
+    }
+    let codes = if codes.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", codes.join(", "))
+    };
+    let of = match snapshot.process.pid {
+        Some(pid) => pid.to_string(),
+        None => name.to_owned(),
+    };
+    let line = visible(&format!("snapshot of {of} is partial: {what}{codes}"));
+    Some(format!("agentctl: {line}\n"))
+}
+
+/// The text with its control characters made visible: it may quote a file or a foreign name, and
+/// goes to a terminal.
+fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Surroundings, visible};
+    use crate::ids::Pid;
+
+    fn hints(own_uid: u32, owner_uid: u32, scope: &str) -> String {
+        Surroundings {
+            own_uid: Some(own_uid),
+            owner_uid: Some(owner_uid),
+            ptrace_scope: Some(scope.to_owned()),
+        }
+        .permission_hints(Pid::new(7).unwrap())
+        .join("\n")
+    }
+
+    #[test]
+    fn permission_hints_name_what_stands_in_the_way() {
+        let other_user = hints(1000, 0, "0");
+        assert!(other_user.contains("belongs to user 0 and agentctl runs as user 1000"));
+        assert!(!other_user.contains("ptrace_scope"));
+        let same_user = hints(1000, 1000, "1");
+        assert!(same_user.contains("ptrace_scope is 1"));
+        let root = hints(0, 0, "1");
+        assert!(root.contains("--cap-add=SYS_PTRACE") && !root.contains("sudo"));
+        assert!(hints(0, 0, "3").contains("ptrace_scope is 3"));
+        let unknown = Surroundings::default().permission_hints(Pid::new(7).unwrap());
+        assert!(unknown[0].contains("same user") && unknown[0].contains("sudo"));
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        assert_eq!(visible("a\u{1b}[31m\nb\u{7f}é"), "a\\u{1b}[31m\\nb\\u{7f}é");
+    }
+}

@@ -1,0 +1,217 @@
+//! Where text goes: standard output and error, and files that appear only when they are complete.
+
+use super::explain::{Failure, Stop};
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+const BUFFER_BYTES: usize = 1 << 16;
+
+/// Writes to standard output and flushes it.
+///
+/// # Errors
+///
+/// When that fails; [`Stop::ReaderGone`] when nobody reads it any more.
+pub(super) fn to_stdout<T>(write: impl FnOnce(&mut dyn Write) -> io::Result<T>) -> Result<T, Stop> {
+    let mut out = BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock());
+    write(&mut out)
+        .and_then(|value| out.flush().map(|()| value))
+        .map_err(|error| unwritable("standard output", &error))
+}
+
+/// Writes text to standard output through `fmt::Write` and flushes it.
+///
+/// # Errors
+///
+/// As [`to_stdout`].
+pub(super) fn text_to_stdout<T>(
+    write: impl FnOnce(&mut dyn fmt::Write) -> Result<T, fmt::Error>,
+) -> Result<T, Stop> {
+    to_stdout(|out| {
+        let mut text = Text { out, error: None };
+        write(&mut text).map_err(|fmt::Error| {
+            let unnamed = || io::Error::other("the text could not be made");
+            text.error.take().unwrap_or_else(unnamed)
+        })
+    })
+}
+
+/// Says something on standard error. Nobody is left to tell when that fails.
+pub(super) fn say(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Lets text be written to bytes, and keeps the error that `fmt::Error` has no room for.
+struct Text<'a> {
+    out: &'a mut dyn Write,
+    error: Option<io::Error>,
+}
+
+impl fmt::Write for Text<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.out.write_all(text.as_bytes()).map_err(|error| {
+            self.error = Some(error);
+            fmt::Error
+        })
+    }
+}
+
+/// Writes the file `path`, readable for its owner only. A regular file appears under its name when
+/// it is complete, and until then what was there stays; a device or a pipe is written to directly.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub(super) fn to_file(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), Stop> {
+    let written = match fs::metadata(path) {
+        Ok(found) if found.is_dir() => Err(ErrorKind::IsADirectory.into()),
+        // Through a symbolic link the file it points to is replaced, not the link.
+        Ok(found) if found.is_file() => {
+            fs::canonicalize(path).and_then(|path| replace(&path, write))
+        }
+        Ok(_) => OpenOptions::new()
+            .write(true)
+            .open(path)
+            .and_then(|mut file| fill(&mut file, write)),
+        Err(error) if error.kind() == ErrorKind::NotFound => replace(path, write),
+        Err(error) => Err(error),
+    };
+    written.map_err(|error| unwritable(&path.display().to_string(), &error))
+}
+
+fn fill(file: &mut File, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let mut out = BufWriter::with_capacity(BUFFER_BYTES, file);
+    write(&mut out)?;
+    out.flush()
+}
+
+fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let (mut file, beside) = create_beside(path)?;
+    let moved = fill(&mut file, write)
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::rename(&beside, path));
+    if moved.is_err() {
+        // The first error is the one to tell.
+        let _ = fs::remove_file(&beside);
+    }
+    moved
+}
+
+/// A new file in the folder of `path`, under a name that nothing has yet.
+fn create_beside(path: &Path) -> io::Result<(File, PathBuf)> {
+    const ATTEMPTS_MAX: u32 = 100;
+    let mut attempt = 0;
+    loop {
+        let name = format!(".agentctl-{}-{attempt}.tmp", std::process::id());
+        let beside = path.with_file_name(name);
+        let opened = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&beside);
+        match opened {
+            Ok(file) => return Ok((file, beside)),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && attempt < ATTEMPTS_MAX => {
+                attempt += 1;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Why writing ended. A reader that has seen enough is no failure.
+fn unwritable(what: &str, error: &io::Error) -> Stop {
+    if error.kind() == ErrorKind::BrokenPipe {
+        return Stop::ReaderGone;
+    }
+    Stop::Failed(Failure::other(format!("cannot write {what}: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Stop, to_file};
+    use std::fs;
+    use std::io::{self, ErrorKind, Write};
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::path::Path;
+
+    fn new_text(out: &mut dyn Write) -> io::Result<()> {
+        out.write_all(b"new")
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn message(result: Result<(), Stop>) -> String {
+        match result {
+            Err(Stop::Failed(failure)) => failure.message,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_file_is_private_and_replaces_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.json");
+        for _ in 0..2 {
+            to_file(&path, new_text).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+            let mode = fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+            fs::write(&path, "a longer old text").unwrap();
+            fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
+        }
+        assert_eq!(names(folder.path()), ["out.json"]);
+    }
+
+    #[test]
+    fn a_link_stays_and_its_file_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, link) = (folder.path().join("file"), folder.path().join("link"));
+        fs::write(&path, "old").unwrap();
+        symlink("file", &link).unwrap();
+        to_file(&link, new_text).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    }
+
+    #[test]
+    fn a_failure_leaves_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.json");
+        fs::write(&path, "old").unwrap();
+        let failed = to_file(&path, |out| {
+            out.write_all(&[0; 1 << 20])?;
+            Err(ErrorKind::StorageFull.into())
+        });
+        assert!(message(failed).contains("out.json: no storage space"));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        assert_eq!(names(folder.path()), ["out.json"]);
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(message(to_file(folder.path(), new_text)).contains("is a directory"));
+        to_file(Path::new("/dev/null"), new_text).unwrap();
+        assert!(!fs::metadata("/dev/null").unwrap().is_file());
+        let full = message(to_file(Path::new("/dev/full"), new_text));
+        assert!(
+            full.starts_with("cannot write /dev/full: No space left"),
+            "{full}"
+        );
+        let nowhere = message(to_file(&folder.path().join("no/out"), new_text));
+        assert!(nowhere.contains("No such file or directory"), "{nowhere}");
+    }
+}

@@ -1,0 +1,99 @@
+//! Where a snapshot comes from: a running process, a file, or standard input.
+
+use super::args::Source;
+use super::explain::{self, Failure, Stop};
+use crate::graph::Snapshot;
+use crate::ids::Pid;
+use crate::limits::Limits;
+use crate::process::Process;
+use crate::procfs::ProcRoot;
+use crate::protocol::{self, SNAPSHOT_BYTES_MAX, SnapshotFormatError};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// The snapshot that was asked for, and what a message calls it.
+pub(super) fn load(source: &Source) -> Result<(Snapshot, String), Stop> {
+    match (source.pid, &source.from) {
+        (Some(pid), _) => Ok((of_process(pid)?, pid.to_string())),
+        (None, Some(file)) => {
+            let name = if is_standard(file) {
+                "<stdin>".to_owned()
+            } else {
+                file.display().to_string()
+            };
+            Ok((of_file(file, &name)?, name))
+        }
+        (None, None) => unreachable!("the argument parser requires one of the two"),
+    }
+}
+
+/// Whether `-` was given, which stands for standard input or output.
+pub(super) fn is_standard(path: &Path) -> bool {
+    path == "-"
+}
+
+/// Reads the process once.
+pub(super) fn of_process(pid: Pid) -> Result<Snapshot, Stop> {
+    let started = now();
+    let mut snapshot = Process::attach(&ProcRoot::default(), pid, Limits::default())
+        .and_then(|mut process| process.snapshot())
+        .map_err(|error| explain::unreadable(&error))?;
+    snapshot.stats.duration = Some(since(started));
+    Ok(snapshot)
+}
+
+fn of_file(file: &Path, name: &str) -> Result<Snapshot, Stop> {
+    let bytes = if is_standard(file) {
+        read_bounded(io::stdin().lock(), SNAPSHOT_BYTES_MAX)
+    } else {
+        File::open(file).and_then(|file| {
+            // A file that is too large is not read to the end to find that out.
+            if file.metadata()?.len() > SNAPSHOT_BYTES_MAX {
+                return Ok(None);
+            }
+            read_bounded(file, SNAPSHOT_BYTES_MAX)
+        })
+    };
+    match bytes {
+        Ok(Some(bytes)) => protocol::read_snapshot(&bytes),
+        Ok(None) => Err(SnapshotFormatError::TooLarge),
+        Err(error) => {
+            let message = format!("cannot read {name}: {error}");
+            return Err(Stop::Failed(Failure::other(message)));
+        }
+    }
+    .map_err(|error| explain::bad_file(name, &error))
+}
+
+/// All bytes, or `None` when there are more than `bytes_max`.
+fn read_bounded(from: impl Read, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    from.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= bytes_max).then_some(bytes))
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "one read is timed here, at the edge; nothing below reads a clock"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn since(started: Instant) -> Duration {
+    now().saturating_duration_since(started)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read_bounded;
+
+    #[test]
+    fn reading_stops_at_the_bound() {
+        assert_eq!(read_bounded(&b"abc"[..], 3).unwrap().unwrap(), b"abc");
+        assert_eq!(read_bounded(&b"abcd"[..], 3).unwrap(), None);
+        assert_eq!(read_bounded(std::io::repeat(b' '), 1000).unwrap(), None);
+    }
+}

@@ -1,0 +1,148 @@
+//! The commands that show or save a snapshot.
+
+use super::args::{
+    ColorArg, PsArgs, PstreeArgs, SnapshotArgs, StyleArg, TableFormat, TreeFormat, ViewArgs,
+};
+use super::exit::Exit;
+use super::explain::{self, Stop};
+use super::{output, source};
+use crate::graph::{Snapshot, TaskGraph, select};
+use crate::protocol;
+use crate::render::{self, View};
+use std::fmt;
+use std::io::{self, IsTerminal};
+
+/// Lines that the agent style prints unless told otherwise: more than a person reads, and little
+/// enough for a terminal. A deep tree would otherwise be gigabytes of indentation.
+const LINES_MAX: u64 = 10_000;
+
+/// `agentctl ps`.
+pub(super) fn ps(args: &PsArgs) -> Result<Exit, Stop> {
+    let (snapshot, name) = source::load(&args.view.source)?;
+    let graph = &snapshot.graph;
+    let is_agent = args.format == TableFormat::Table && args.view.style == StyleArg::Agent;
+    let is_bounded = is_agent && io::stdout().is_terminal();
+    let is_match = matcher(&args.view);
+    let view = View {
+        lines_max: lines_max(args.max_lines, is_bounded),
+        ..view(&args.view, is_match.as_deref())
+    };
+    let has_cycle = match args.format {
+        TableFormat::Table => {
+            show(|out, notes| render::ps(graph, args.view.style.into(), &view, out, notes))
+        }
+        TableFormat::Csv => {
+            show(|out, _| render::ps_csv(graph, &view, out)).map(|_| report_cycles(graph, &view))
+        }
+        TableFormat::Json => json(&snapshot, &view).map(|()| report_cycles(graph, &view)),
+    }?;
+    Ok(finish(&snapshot, &name, has_cycle))
+}
+
+/// `agentctl pstree`.
+pub(super) fn pstree(args: &PstreeArgs) -> Result<Exit, Stop> {
+    let (snapshot, name) = source::load(&args.view.source)?;
+    let is_match = matcher(&args.view);
+    let view = View {
+        depth: args.depth,
+        lines_max: lines_max(args.max_lines, args.view.style == StyleArg::Agent),
+        ..view(&args.view, is_match.as_deref())
+    };
+    let has_cycle = match args.format {
+        TreeFormat::Tree => show(|out, notes| {
+            render::pstree(&snapshot.graph, args.view.style.into(), &view, out, notes)
+        }),
+        TreeFormat::Json => json(&snapshot, &view).map(|()| report_cycles(&snapshot.graph, &view)),
+    }?;
+    Ok(finish(&snapshot, &name, has_cycle))
+}
+
+/// `agentctl snapshot`.
+pub(super) fn snapshot(args: &SnapshotArgs) -> Result<Exit, Stop> {
+    let snapshot = source::of_process(args.pid)?;
+    match &args.output {
+        Some(path) if !source::is_standard(path) => {
+            output::to_file(path, |out| protocol::write_snapshot(&snapshot, None, out))
+        }
+        _ => output::to_stdout(|out| protocol::write_snapshot(&snapshot, None, out)),
+    }?;
+    Ok(finish(&snapshot, &args.pid.to_string(), false))
+}
+
+type Matcher<'a> = Box<dyn Fn(&str) -> bool + 'a>;
+
+fn matcher(args: &ViewArgs) -> Option<Matcher<'_>> {
+    let filter = args.filter.as_ref()?;
+    Some(Box::new(|name| filter.is_match(name)))
+}
+
+fn view<'a>(args: &ViewArgs, matches: Option<&'a dyn Fn(&str) -> bool>) -> View<'a> {
+    let is_terminal = io::stdout().is_terminal();
+    View {
+        matches,
+        depth: None,
+        lines_max: None,
+        color: match args.color {
+            ColorArg::Always => true,
+            ColorArg::Never => false,
+            ColorArg::Auto => is_terminal && is_color_welcome(),
+        },
+        raw_names: !is_terminal,
+    }
+}
+
+/// Whether the environment is silent about colours (<https://no-color.org>).
+fn is_color_welcome() -> bool {
+    let is_empty = |name| std::env::var_os(name).is_none_or(|value| value.is_empty());
+    is_empty("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+fn lines_max(given: Option<u64>, is_bounded: bool) -> Option<u64> {
+    match given {
+        Some(0) => None,
+        Some(lines) => Some(lines),
+        None => is_bounded.then_some(LINES_MAX),
+    }
+}
+
+/// Writes a view to standard output, then its notes to standard error.
+fn show(
+    view: impl FnOnce(&mut dyn fmt::Write, &mut dyn fmt::Write) -> Result<bool, fmt::Error>,
+) -> Result<bool, Stop> {
+    let mut notes = String::new();
+    let has_cycle = output::text_to_stdout(|out| view(out, &mut notes))?;
+    output::say(&notes);
+    Ok(has_cycle)
+}
+
+fn json(snapshot: &Snapshot, view: &View<'_>) -> Result<(), Stop> {
+    let graph = &snapshot.graph;
+    output::to_stdout(|out| match view.matches {
+        None => protocol::write_snapshot(snapshot, None, out),
+        Some(matches) => {
+            let selection = select(graph, matches);
+            protocol::write_snapshot(snapshot, Some(&|at| selection.contains(at)), out)
+        }
+    })
+}
+
+/// Says on standard error which cycles there are, for forms that have no place for that.
+fn report_cycles(graph: &TaskGraph, view: &View<'_>) -> bool {
+    let mut notes = String::new();
+    let has_cycle =
+        render::report_cycles(graph, view, &mut notes).expect("writing to a String does not fail");
+    output::say(&notes);
+    has_cycle
+}
+
+/// Says what is missing, and ends with the status for what was found.
+fn finish(snapshot: &Snapshot, name: &str, has_cycle: bool) -> Exit {
+    if let Some(note) = explain::partial(snapshot, name) {
+        output::say(&note);
+    }
+    if has_cycle {
+        Exit::CycleFound
+    } else {
+        Exit::Done
+    }
+}

@@ -1,0 +1,237 @@
+//! A YAML document as a tree in which every key and value knows its [`Spot`].
+//!
+//! The YAML crate reports a position only together with an error. A spot is therefore the number of
+//! the key or value in the order of reading, and [`locate`] reads the text again and fails on
+//! purpose at that number. This is done once per problem shown, so its cost does not matter, and the
+//! position comes from the same parser that read the value. Duplicate keys are all kept here.
+
+use super::problem::{Place, Problems};
+use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, Visitor};
+use std::cell::Cell;
+use std::fmt;
+
+/// Keys and values a document may hold, those repeated through aliases included.
+const NODES_MAX: u32 = 200_000;
+
+/// Where a key or a value stands in a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Spot(u32);
+
+/// A key or a value.
+#[derive(Debug)]
+pub(super) struct Node {
+    /// Where it stands.
+    pub(super) spot: Spot,
+    /// What it is.
+    pub(super) value: Value,
+}
+
+/// What a [`Node`] is.
+#[derive(Debug)]
+pub(super) enum Value {
+    /// Nothing, `~` or `null`.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A number, as text.
+    Number(String),
+    /// A text.
+    Text(String),
+    /// A list.
+    List(Vec<Node>),
+    /// A map with its entries as written.
+    Map(Vec<(Node, Node)>),
+}
+
+impl Value {
+    /// What this is, for a person.
+    pub(super) fn describe(&self) -> String {
+        match self {
+            Self::Null => "nothing".to_owned(),
+            Self::Bool(value) => format!("the truth value {value}"),
+            Self::Number(text) => format!("the number {text}"),
+            Self::Text(text) => format!("the text {text:?}"),
+            Self::List(_) => "a list".to_owned(),
+            Self::Map(_) => "a map".to_owned(),
+        }
+    }
+}
+
+/// Reads the one document of `text`. `None`: it is not YAML, which is in `problems` then.
+pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Node> {
+    if let Some(place) = find_control_character(text) {
+        let what = "control characters are not allowed".to_owned();
+        problems.add_syntax(Some(place), what);
+        return None;
+    }
+    match walk(text, None) {
+        Ok(document) => Some(document),
+        Err(error) => {
+            let mut message = error.to_string();
+            let location = error.location();
+            if let Some(at) = &location {
+                // It is shown in front of the message.
+                let place = format!(" at line {} column {}", at.line(), at.column());
+                message = message.replacen(&place, "", 1);
+            }
+            let place = location.map(|at| place_of(text, at.index()));
+            problems.add_syntax(place, message);
+            None
+        }
+    }
+}
+
+/// The parser refuses control characters too, but does not say in which line.
+fn find_control_character(text: &str) -> Option<Place> {
+    text.lines().enumerate().find_map(|(line, content)| {
+        let is_refused = |c: char| c.is_control() && !matches!(c, '\t' | '\u{85}' | '\r');
+        let column = content.chars().position(is_refused)?;
+        Some(Place {
+            line: line + 1,
+            column: column + 1,
+        })
+    })
+}
+
+/// Line and column of `spot` in the text that its document was read from.
+pub(super) fn locate(text: &str, spot: Spot) -> Option<Place> {
+    let at = walk(text, Some(spot)).err()?.location()?;
+    Some(place_of(text, at.index()))
+}
+
+/// The place of the byte number `index`. The parser counts lines too, but YAML ends them at
+/// characters that no editor does.
+fn place_of(text: &str, index: usize) -> Place {
+    let mut place = Place { line: 1, column: 1 };
+    let before = text.char_indices().take_while(|(at, _)| *at < index);
+    for (_, c) in before {
+        if c == '\n' {
+            place.line += 1;
+            place.column = 1;
+        } else {
+            place.column += 1;
+        }
+    }
+    place
+}
+
+/// Reads the document; fails at `stop_at` if that is given.
+fn walk(text: &str, stop_at: Option<Spot>) -> Result<Node, serde_yaml::Error> {
+    let count = Cell::new(0);
+    let seed = NodeSeed {
+        count: &count,
+        stop_at,
+    };
+    seed.deserialize(serde_yaml::Deserializer::from_str(text))
+}
+
+/// Reads the next key or value and numbers it.
+#[derive(Clone, Copy)]
+struct NodeSeed<'c> {
+    count: &'c Cell<u32>,
+    stop_at: Option<Spot>,
+}
+
+impl<'de> DeserializeSeed<'de> for NodeSeed<'_> {
+    type Value = Node;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
+        let spot = Spot(self.count.get());
+        self.count.set(spot.0.saturating_add(1));
+        let value = deserializer.deserialize_any(NodeVisitor { seed: self, spot })?;
+        Ok(Node { spot, value })
+    }
+}
+
+struct NodeVisitor<'c> {
+    seed: NodeSeed<'c>,
+    spot: Spot,
+}
+
+impl NodeVisitor<'_> {
+    /// Fails if this is the place to fail at, or one too many.
+    fn enter<E: Error>(&self) -> Result<(), E> {
+        if self.seed.stop_at == Some(self.spot) {
+            return Err(E::custom("the place looked for"));
+        }
+        if self.spot.0 >= NODES_MAX {
+            return Err(E::custom(format_args!(
+                "more than {NODES_MAX} keys and values"
+            )));
+        }
+        Ok(())
+    }
+
+    fn scalar<E: Error>(&self, value: Value) -> Result<Value, E> {
+        self.enter().map(|()| value)
+    }
+}
+
+impl<'de> Visitor<'de> for NodeVisitor<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map, a list, a text, a number, a truth value or nothing")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        self.scalar(Value::Null)
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Value, E> {
+        self.scalar(Value::Null)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
+        self.scalar(Value::Bool(value))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+        self.scalar(Value::Number(value.to_string()))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+        self.scalar(Value::Number(value.to_string()))
+    }
+
+    fn visit_i128<E: Error>(self, value: i128) -> Result<Value, E> {
+        self.scalar(Value::Number(value.to_string()))
+    }
+
+    fn visit_u128<E: Error>(self, value: u128) -> Result<Value, E> {
+        self.scalar(Value::Number(value.to_string()))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        self.scalar(Value::Number(value.to_string()))
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        self.scalar(Value::Text(value.to_owned()))
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, _tagged: A) -> Result<Value, A::Error> {
+        self.enter()?;
+        Err(A::Error::custom(
+            "tags (a word after !) have no meaning here",
+        ))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+        self.enter()?;
+        let mut nodes = Vec::new();
+        while let Some(node) = list.next_element_seed(self.seed)? {
+            nodes.push(node);
+        }
+        Ok(Value::List(nodes))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        self.enter()?;
+        let mut entries = Vec::new();
+        while let Some(key) = map.next_key_seed(self.seed)? {
+            entries.push((key, map.next_value_seed(self.seed)?));
+        }
+        Ok(Value::Map(entries))
+    }
+}

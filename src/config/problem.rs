@@ -1,0 +1,205 @@
+//! What is wrong with a configuration, and how it is shown: `file:line:column: path: what`, then the
+//! line with a mark below it.
+
+use super::document::{Spot, locate};
+use std::fmt;
+use std::path::PathBuf;
+
+/// Characters of a source line that are shown on each side of the column.
+const CONTEXT_CHARS: usize = 100;
+
+/// Line and column, both from 1; the column counts characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) line: usize,
+    pub(super) column: usize,
+}
+
+/// One thing that is wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigProblem {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// Path of the setting, such as `targets[0].interval`; empty for the file as a whole.
+    pub path: String,
+    /// What is wrong, and what was expected.
+    pub what: String,
+    /// Further lines that explain it; may be empty.
+    pub detail: String,
+    /// The source line, or the part of it around the column, and the place of the mark in it.
+    source: Option<(String, usize)>,
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{}: {why}", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        why: String,
+    },
+    /// Its content is wrong.
+    #[error("{}", Listing { file, problems })]
+    Invalid {
+        /// The file's name.
+        file: String,
+        /// Everything that is wrong, in the order of the text; never empty.
+        problems: Vec<ConfigProblem>,
+    },
+}
+
+impl ConfigError {
+    /// The problems found in the text.
+    pub fn problems(&self) -> &[ConfigProblem] {
+        match self {
+            Self::Unreadable { .. } => &[],
+            Self::Invalid { problems, .. } => problems,
+        }
+    }
+}
+
+struct Listing<'e> {
+    file: &'e str,
+    problems: &'e [ConfigProblem],
+}
+
+impl fmt::Display for Listing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, problem) in self.problems.iter().enumerate() {
+            if at > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{}:{}:{}: ", self.file, problem.line, problem.column)?;
+            if !problem.path.is_empty() {
+                write!(f, "{}: ", problem.path)?;
+            }
+            f.write_str(&problem.what)?;
+            if let Some((line, mark)) = &problem.source {
+                let indent: String = line
+                    .chars()
+                    .take(*mark)
+                    .map(|c| if c == '\t' { '\t' } else { ' ' })
+                    .collect();
+                write!(f, "\n    {line}\n    {indent}^")?;
+            }
+            for line in problem.detail.lines() {
+                write!(f, "\n  {line}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Collects problems while a configuration is read.
+#[derive(Debug, Default)]
+pub(super) struct Problems(Vec<Found>);
+
+#[derive(Debug)]
+struct Found {
+    at: At,
+    path: String,
+    what: String,
+    detail: String,
+}
+
+#[derive(Debug)]
+enum At {
+    Spot(Spot),
+    Place(Option<Place>),
+}
+
+impl Problems {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Notes that the setting `path` at `spot` is wrong.
+    pub(super) fn add(&mut self, spot: Spot, path: &str, what: impl Into<String>) {
+        self.add_with_detail(spot, path, what, String::new());
+    }
+
+    /// Like [`add`](Self::add), with more lines of explanation.
+    pub(super) fn add_with_detail(
+        &mut self,
+        spot: Spot,
+        path: &str,
+        what: impl Into<String>,
+        detail: String,
+    ) {
+        self.0.push(Found {
+            at: At::Spot(spot),
+            path: path.to_owned(),
+            what: what.into(),
+            detail,
+        });
+    }
+
+    /// Notes that the text is not YAML.
+    pub(super) fn add_syntax(&mut self, place: Option<Place>, what: String) {
+        self.0.push(Found {
+            at: At::Place(place),
+            path: String::new(),
+            what: format!("not valid YAML: {what}"),
+            detail: String::new(),
+        });
+    }
+
+    /// All of them, with their places in `text`.
+    pub(super) fn into_error(self, file: &str, text: &str) -> ConfigError {
+        let mut problems: Vec<ConfigProblem> = self
+            .0
+            .into_iter()
+            .map(|found| found.into_problem(text))
+            .collect();
+        problems.sort_by_key(|problem| (problem.line, problem.column));
+        ConfigError::Invalid {
+            file: file.to_owned(),
+            problems,
+        }
+    }
+}
+
+impl Found {
+    fn into_problem(self, text: &str) -> ConfigProblem {
+        let place = match self.at {
+            At::Spot(spot) => locate(text, spot),
+            At::Place(place) => place,
+        };
+        // An empty document has no place of its own.
+        let place = place.unwrap_or(Place { line: 1, column: 1 });
+        ConfigProblem {
+            line: place.line,
+            column: place.column,
+            path: self.path,
+            what: self.what,
+            detail: self.detail,
+            source: source_line(text, place),
+        }
+    }
+}
+
+/// The line of `place`, cut around its column, and the characters before the column in what is left.
+fn source_line(text: &str, place: Place) -> Option<(String, usize)> {
+    let line = text.lines().nth(place.line.checked_sub(1)?)?;
+    if line.trim().is_empty() {
+        return None;
+    }
+    let column = place.column.saturating_sub(1);
+    let first = column.saturating_sub(CONTEXT_CHARS);
+    let shown = line
+        .chars()
+        .skip(first)
+        .take(2 * CONTEXT_CHARS)
+        .map(|c| match c {
+            '\t' => c,
+            c if c.is_control() => char::REPLACEMENT_CHARACTER,
+            c => c,
+        })
+        .collect();
+    Some((shown, column - first))
+}

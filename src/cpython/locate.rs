@@ -1,0 +1,265 @@
+//! Finding the runtime in a process: by the section `.PyRuntime` of whichever mapped file has it, or,
+//! where files or section headers cannot be used, by the cookie at its start in memory.
+//!
+//! A file only gives a place to look at. What counts is what memory says there: a process may map
+//! two copies of libpython, and a file may have been replaced since it was mapped.
+
+use super::offsets::{COOKIE, Offsets, OffsetsError};
+use crate::elf::ElfImage;
+use crate::memory::{ReadErrorKind, ReadMemory, RemoteAddr};
+use crate::procfs::{Mapping, Maps};
+
+/// The section in which `_PyRuntime` stands (Include/internal/pycore_debug_offsets.h).
+const SECTION: &str = ".PyRuntime";
+/// Memory searched at once.
+const SEARCH_PIECE_BYTES: usize = 1 << 20;
+/// Most memory searched in one process.
+const SEARCH_BYTES_MAX: u64 = 512 << 20;
+
+/// A mapped file and, once it was needed, its ELF headers.
+#[derive(Debug)]
+struct Module<'m> {
+    mappings: Vec<&'m Mapping>,
+    image: Option<Option<ElfImage>>,
+}
+
+/// The files that a process has mapped, those first that may hold a runtime.
+pub struct Modules<'m> {
+    modules: Vec<Module<'m>>,
+    open: Box<OpenImage<'m>>,
+}
+
+/// Reads the ELF headers of the file behind a mapping, if it can.
+type OpenImage<'m> = dyn FnMut(&Mapping) -> Option<ElfImage> + 'm;
+
+impl std::fmt::Debug for Modules<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Modules")
+            .field("modules", &self.modules)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'m> Modules<'m> {
+    /// The files in `maps`; `open` reads the ELF headers of the file behind a mapping, if it can.
+    pub fn new(maps: &'m Maps, open: impl FnMut(&Mapping) -> Option<ElfImage> + 'm) -> Self {
+        let files = maps.files().into_iter();
+        let mut modules: Vec<Module<'m>> = files
+            .filter(|mappings| mappings.iter().any(|mapping| mapping.writable))
+            .map(|mappings| Module {
+                mappings,
+                image: None,
+            })
+            .collect();
+        modules.sort_by_key(|module| !module.is_named_like("python"));
+        Self {
+            modules,
+            open: Box::new(open),
+        }
+    }
+
+    /// Looks for a section in all files; those whose name contains `name` first. Gives the address
+    /// of each one found, until `visit` says that it is the right one.
+    pub fn find_section<T>(
+        &mut self,
+        section: &str,
+        name: &str,
+        mut visit: impl FnMut(RemoteAddr) -> Option<T>,
+    ) -> Option<T> {
+        for preferred in [true, false] {
+            for module in &mut self.modules {
+                if module.is_named_like(name) != preferred {
+                    continue;
+                }
+                let found = module.section(section, &mut self.open).and_then(&mut visit);
+                if found.is_some() {
+                    return found;
+                }
+            }
+        }
+        None
+    }
+}
+
+impl Module<'_> {
+    fn is_named_like(&self, name: &str) -> bool {
+        self.mappings
+            .first()
+            .is_some_and(|mapping| mapping.file_name().contains(name))
+    }
+
+    fn section(
+        &mut self,
+        name: &str,
+        open: &mut dyn FnMut(&Mapping) -> Option<ElfImage>,
+    ) -> Option<RemoteAddr> {
+        let first = self.mappings.first()?;
+        let image = self.image.get_or_insert_with(|| open(first)).as_ref()?;
+        let section = image.section(name)?;
+        // Where file offset 0 is, or would be.
+        let start = self
+            .mappings
+            .iter()
+            .find(|mapping| mapping.offset == 0)
+            .unwrap_or(first);
+        let load_bias = start
+            .start
+            .wrapping_sub(start.offset)
+            .wrapping_sub(image.base);
+        Some(RemoteAddr::new(section.addr.wrapping_add(load_bias)))
+    }
+}
+
+/// Where the runtime of a process is, and how its structures look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RuntimeSite {
+    /// Address of `_PyRuntime`.
+    pub runtime: RemoteAddr,
+    /// Its table.
+    pub offsets: Offsets,
+}
+
+/// What was seen while looking for a runtime.
+#[derive(Debug, Default)]
+struct Search {
+    unsupported: Option<OffsetsError>,
+    failed: Option<OffsetsError>,
+    without_cookie: bool,
+    not_started: bool,
+}
+
+/// The runtime of a process.
+///
+/// # Errors
+///
+/// `Ok(None)` when there is nothing of Python at all; otherwise the most telling reason why what was
+/// found cannot be used. [`OffsetsError::NoCookie`] stands for a Python before 3.13.
+pub fn find_runtime(
+    memory: &dyn ReadMemory,
+    maps: &Maps,
+    modules: &mut Modules<'_>,
+) -> Result<Option<RuntimeSite>, OffsetsError> {
+    let mut search = Search::default();
+    let by_section = modules.find_section(SECTION, "python", |at| search.examine(memory, at));
+    if let Some(site) = by_section {
+        return Ok(Some(site));
+    }
+    for mapping in writable_file_mappings(maps) {
+        for at in find_cookies(memory, mapping) {
+            if let Some(site) = search.examine(memory, at) {
+                return Ok(Some(site));
+            }
+        }
+    }
+    match search {
+        Search {
+            not_started: true, ..
+        } => Err(OffsetsError::NotStarted),
+        Search {
+            unsupported: Some(error),
+            ..
+        }
+        | Search {
+            failed: Some(error),
+            ..
+        } => Err(error),
+        Search {
+            without_cookie: true,
+            ..
+        } => Err(OffsetsError::NoCookie {
+            at: RemoteAddr::NULL,
+        }),
+        _ => Ok(None),
+    }
+}
+
+impl Search {
+    fn examine(&mut self, memory: &dyn ReadMemory, at: RemoteAddr) -> Option<RuntimeSite> {
+        match Offsets::read(memory, at) {
+            Ok(offsets) => {
+                // The table is there from the start, and in copies of the library that nobody
+                // uses; the interpreters are not.
+                let mut head = [0; 8];
+                let head_at = at.plus(offsets.runtime_state.interpreters_head);
+                if memory.read_exact(head_at, &mut head).is_ok() && head != [0; 8] {
+                    return Some(RuntimeSite {
+                        runtime: at,
+                        offsets,
+                    });
+                }
+                self.not_started = true;
+            }
+            Err(OffsetsError::NoCookie { .. }) => self.without_cookie = true,
+            Err(error @ OffsetsError::Unsupported { .. }) => self.unsupported = Some(error),
+            Err(error) => self.failed = Some(error),
+        }
+        None
+    }
+}
+
+/// The writable mappings of files: where initialised data of executables and libraries stands.
+/// Those of files named like Python come first.
+pub fn writable_file_mappings(maps: &Maps) -> impl Iterator<Item = &Mapping> {
+    let writable = |mapping: &&Mapping| mapping.is_file() && mapping.readable && mapping.writable;
+    let named = |mapping: &&Mapping| mapping.file_name().contains("python");
+    let first = maps
+        .mappings
+        .iter()
+        .filter(writable)
+        .filter(move |mapping| named(mapping));
+    let rest = maps
+        .mappings
+        .iter()
+        .filter(writable)
+        .filter(move |mapping| !named(mapping));
+    let mut budget = SEARCH_BYTES_MAX;
+    first.chain(rest).take_while(move |mapping| {
+        let size = mapping.end.saturating_sub(mapping.start);
+        let fits = size <= budget;
+        budget = budget.saturating_sub(size);
+        fits
+    })
+}
+
+fn find_cookies(memory: &dyn ReadMemory, mapping: &Mapping) -> Vec<RemoteAddr> {
+    let mut found = Vec::new();
+    let mut buffer = vec![0; SEARCH_PIECE_BYTES];
+    let mut at = mapping.start;
+    while at < mapping.end {
+        let left = mapping.end.saturating_sub(at);
+        let wanted = usize::try_from(left)
+            .unwrap_or(usize::MAX)
+            .min(SEARCH_PIECE_BYTES);
+        let piece = buffer.get_mut(..wanted).unwrap_or_default();
+        match memory.read_exact(RemoteAddr::new(at), piece) {
+            Ok(()) => {
+                let words = piece.chunks_exact(8).zip(0_u64..);
+                let hits = words.filter(|(word, _)| *word == COOKIE);
+                found
+                    .extend(hits.map(|(_, word)| RemoteAddr::new(at).plus(word.saturating_mul(8))));
+            }
+            Err(error) if error.kind != ReadErrorKind::Unmapped => break,
+            Err(_) => {}
+        }
+        at = at.saturating_add(u64::try_from(wanted).unwrap_or(u64::MAX));
+    }
+    found
+}
+
+/// The version of Python that the name of a mapped file gives away: `3.11` of `libpython3.11.so.1.0`.
+pub fn guess_version(maps: &Maps) -> Option<String> {
+    maps.mappings
+        .iter()
+        .filter(|mapping| mapping.is_file())
+        .find_map(|mapping| {
+            let name = mapping.file_name();
+            let name = name.strip_prefix("lib").unwrap_or(name);
+            let version: String = name
+                .strip_prefix("python")?
+                .chars()
+                .take_while(|character| character.is_ascii_digit() || *character == '.')
+                .collect();
+            let version = version.trim_end_matches('.');
+            (version.starts_with("3.") || version == "2.7").then(|| version.to_owned())
+        })
+}

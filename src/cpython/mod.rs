@@ -1,0 +1,42 @@
+//! CPython's interpreter as seen from outside: its offset tables, objects, code objects and frames.
+//!
+//! We mirror only the fields we use. Where they are, the process itself says in its table of debug
+//! offsets (`_Py_DebugOffsets`, Include/internal/pycore_debug_offsets.h); what no table says is in
+//! [`Quirks`], by version. Nothing here knows asyncio.
+//!
+//! Every byte is untrusted: a read gives a value or a [`DecodeError`], never a panic.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss
+    )
+)]
+
+mod chain;
+mod code;
+mod error;
+mod line_table;
+mod locate;
+mod modules;
+mod object;
+mod offsets;
+mod text;
+mod thread;
+mod types;
+mod version;
+
+pub use chain::{Chain, ChainFrame, ChainReader, FrameState};
+pub use code::{CodeCache, CodeInfo};
+pub use error::DecodeError;
+pub use locate::{Modules, RuntimeSite, find_runtime, guess_version, writable_file_mappings};
+pub use modules::has_module;
+pub use object::{Set, read_int, read_set};
+pub use offsets::{Offsets, OffsetsError};
+pub use text::read_text;
+pub use thread::{Interpreter, ThreadState, interpreters, threads};
+pub use types::{Kind, TypeCache, TypeInfo};
+pub use version::{PyVersion, Quirks, SUPPORTED};

@@ -1,0 +1,126 @@
+//! Ints and sets.
+
+use super::{DecodeError, Offsets};
+use crate::limits::LimitHit;
+use crate::memory::{Bytes, Reader, RemoteAddr};
+
+/// Bits per digit of an int (`PyLong_SHIFT`, Include/cpython/longintrepr.h).
+const DIGIT_BITS: u32 = 30;
+/// A slot of a set: key and hash.
+const SLOT_BYTES: u64 = 16;
+/// Slots copied at once.
+const SLOTS_PER_READ: u64 = 256;
+
+/// The int at `at`, if it is not negative and fits 64 bits.
+///
+/// # Errors
+///
+/// When it cannot be read or is another one.
+pub fn read_int(
+    reader: &mut Reader<'_>,
+    offsets: &Offsets,
+    at: RemoteAddr,
+) -> Result<u64, DecodeError> {
+    let tag = reader.u64_at(at.plus(offsets.long_object.lv_tag))?;
+    let implausible = |what, value| DecodeError::Implausible { what, value, at };
+    // `lv_tag`: bits 0-1 sign (0 positive, 1 zero, 2 negative), from bit 3 on the number of digits.
+    match (tag & 3, tag >> 3) {
+        (1, _) => Ok(0),
+        (0, n_digits @ 1..=3) => {
+            let mut value: u64 = 0;
+            for position in 0..n_digits {
+                let digit_at = at
+                    .plus(offsets.long_object.ob_digit)
+                    .plus(position.saturating_mul(4));
+                let digit = u32::from_le_bytes(reader.array(digit_at)?);
+                let shift = u32::try_from(position)
+                    .unwrap_or(0)
+                    .saturating_mul(DIGIT_BITS);
+                let part = u64::from(digit).checked_mul(1_u64.checked_shl(shift).unwrap_or(0));
+                value = part
+                    .filter(|_| digit >> DIGIT_BITS == 0)
+                    .and_then(|part| value.checked_add(part))
+                    .ok_or_else(|| implausible("digit of an int", u64::from(digit)))?;
+            }
+            Ok(value)
+        }
+        _ => Err(implausible("tag of an int", tag)),
+    }
+}
+
+/// The members of a set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Set {
+    /// Addresses of the members, in the order of the hash table, which is the order in which Python
+    /// iterates over it.
+    pub members: Vec<RemoteAddr>,
+    /// A cap was reached before the end.
+    pub cut: Option<LimitHit>,
+}
+
+/// The set at `at`, at most `members_max` of its members.
+///
+/// # Errors
+///
+/// When it cannot be read or its table contradicts its counts.
+pub fn read_set(
+    reader: &mut Reader<'_>,
+    offsets: &Offsets,
+    at: RemoteAddr,
+    members_max: u32,
+) -> Result<Set, DecodeError> {
+    let layout = &offsets.set_object;
+    let used = reader.u64_at(at.plus(layout.used))?;
+    let mask = reader.u64_at(at.plus(layout.mask))?;
+    let table = reader.addr_at(at.plus(layout.table))?;
+    let implausible = |what, value| DecodeError::Implausible { what, value, at };
+    let slots = mask.checked_add(1).filter(|slots| slots.is_power_of_two());
+    let slots = slots.ok_or_else(|| implausible("mask of a set", mask))?;
+    if used > slots {
+        return Err(implausible("member count of a set", used));
+    }
+    let mut set = Set {
+        members: Vec::new(),
+        cut: None,
+    };
+    let slots_max = reader.limits().set_slots_max;
+    if slots > slots_max {
+        set.cut = Some(LimitHit {
+            what: "set_slots_max",
+            limit: slots_max,
+        });
+    }
+    let wanted = used.min(u64::from(members_max));
+    if wanted < used {
+        let limit = u64::from(members_max);
+        set.cut = Some(LimitHit {
+            what: "awaiters_per_task_max",
+            limit,
+        });
+    }
+    let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
+    let end = slots.min(slots_max);
+    let mut slot: u64 = 0;
+    let mut buffer = Vec::new();
+    while slot < end && set.members.len() < wanted {
+        let n = SLOTS_PER_READ.min(end.saturating_sub(slot));
+        buffer.resize(
+            usize::try_from(n.saturating_mul(SLOT_BYTES)).unwrap_or(0),
+            0,
+        );
+        reader.read(table.plus(slot.saturating_mul(SLOT_BYTES)), &mut buffer)?;
+        for entry in buffer.chunks_exact(16) {
+            let entry = Bytes::new(entry);
+            let (key, hash) = (entry.addr_at(0)?, entry.i64_at(8)?);
+            // A deleted slot keeps a dummy key with hash -1, which no live key has.
+            if !key.is_null() && hash != -1 && set.members.len() < wanted {
+                set.members.push(key);
+            }
+        }
+        slot = slot.saturating_add(n);
+    }
+    if set.cut.is_none() && set.members.len() < wanted {
+        return Err(implausible("member count of a set", used));
+    }
+    Ok(set)
+}

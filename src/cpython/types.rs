@@ -1,0 +1,163 @@
+//! Types: what kind of object one is. Decoded once per type and snapshot.
+
+use super::{DecodeError, Offsets};
+use crate::memory::{Reader, RemoteAddr};
+use rustc_hash::FxHashMap;
+
+/// Bits of `tp_flags` (Include/object.h).
+const HEAPTYPE: u64 = 1 << 9;
+const LONG_SUBCLASS: u64 = 1 << 24;
+const UNICODE_SUBCLASS: u64 = 1 << 28;
+/// Longest type name read.
+const NAME_BYTES_MAX: usize = 256;
+/// A type name is copied in pieces of this size, so as not to read past the end of its mapping.
+const NAME_PIECE_BYTES: usize = 16;
+
+/// The kinds of objects that the readers tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `coroutine`: an `async def` being executed.
+    Coroutine,
+    /// `generator`.
+    Generator,
+    /// `async_generator`.
+    AsyncGenerator,
+    /// `async_generator_asend`, `async_generator_athrow`: one step of an asynchronous generator.
+    AsyncGeneratorStep,
+    /// `anext_awaitable`: `anext()` with a default.
+    AnextAwaitable,
+    /// `coroutine_wrapper`: what `coroutine.__await__()` returns.
+    CoroutineWrapper,
+    /// `_asyncio.FutureIter`: what `future.__await__()` returns.
+    FutureIter,
+    /// `code`.
+    Code,
+    /// An int or a subclass of it.
+    Int,
+    /// A string or a subclass of it.
+    Text,
+    /// Anything else.
+    Other,
+}
+
+/// A type that was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TypeInfo {
+    /// What its instances are.
+    pub kind: Kind,
+    name: u32,
+}
+
+/// The types seen in one snapshot.
+#[derive(Debug, Default)]
+pub struct TypeCache {
+    by_addr: FxHashMap<RemoteAddr, TypeInfo>,
+    names: Vec<String>,
+}
+
+impl TypeCache {
+    /// The type of the object at `at`.
+    ///
+    /// # Errors
+    ///
+    /// When the object or its type cannot be read.
+    pub fn type_of(
+        &mut self,
+        reader: &mut Reader<'_>,
+        offsets: &Offsets,
+        at: RemoteAddr,
+    ) -> Result<TypeInfo, DecodeError> {
+        if !at.is_plausible() {
+            return Err(DecodeError::Implausible {
+                what: "object address",
+                value: at.as_u64(),
+                at,
+            });
+        }
+        let type_at = reader.addr_at(at.plus(offsets.pyobject.ob_type))?;
+        if let Some(known) = self.by_addr.get(&type_at) {
+            return Ok(*known);
+        }
+        let info = self.read(reader, offsets, type_at)?;
+        self.by_addr.insert(type_at, info);
+        Ok(info)
+    }
+
+    /// The name of a type as `tp_name` has it: with its module for types written in C.
+    pub fn name(&self, info: TypeInfo) -> &str {
+        let name = usize::try_from(info.name)
+            .ok()
+            .and_then(|at| self.names.get(at));
+        name.map_or("", String::as_str)
+    }
+
+    fn read(
+        &mut self,
+        reader: &mut Reader<'_>,
+        offsets: &Offsets,
+        at: RemoteAddr,
+    ) -> Result<TypeInfo, DecodeError> {
+        if !at.is_plausible() {
+            return Err(DecodeError::Implausible {
+                what: "type address",
+                value: at.as_u64(),
+                at,
+            });
+        }
+        let flags = reader.u64_at(at.plus(offsets.type_object.tp_flags))?;
+        let name_at = reader.addr_at(at.plus(offsets.type_object.tp_name))?;
+        let name = read_c_string(reader, name_at)?;
+        let kind = match name.as_str() {
+            _ if flags & LONG_SUBCLASS != 0 => Kind::Int,
+            _ if flags & UNICODE_SUBCLASS != 0 => Kind::Text,
+            // `_asyncio`'s types are made at run time; they have their module in their name, which
+            // a class statement cannot write (a dot is no part of an identifier).
+            "_asyncio.FutureIter" => Kind::FutureIter,
+            // A class that only has the name of one of the built-in types below.
+            _ if flags & HEAPTYPE != 0 => Kind::Other,
+            "coroutine" => Kind::Coroutine,
+            "generator" => Kind::Generator,
+            "async_generator" => Kind::AsyncGenerator,
+            "async_generator_asend" | "async_generator_athrow" => Kind::AsyncGeneratorStep,
+            "anext_awaitable" => Kind::AnextAwaitable,
+            "coroutine_wrapper" => Kind::CoroutineWrapper,
+            "code" => Kind::Code,
+            _ => Kind::Other,
+        };
+        let info = TypeInfo {
+            kind,
+            name: u32::try_from(self.names.len()).unwrap_or(u32::MAX),
+        };
+        self.names.push(name);
+        Ok(info)
+    }
+}
+
+fn read_c_string(reader: &mut Reader<'_>, at: RemoteAddr) -> Result<String, DecodeError> {
+    let mut bytes = Vec::new();
+    let mut next = at;
+    while bytes.len() < NAME_BYTES_MAX {
+        // Up to the next boundary, which a mapping cannot end before.
+        let past = next
+            .as_u64()
+            .checked_rem(NAME_PIECE_BYTES as u64)
+            .unwrap_or(0);
+        let piece = NAME_PIECE_BYTES.saturating_sub(usize::try_from(past).unwrap_or(0));
+        let mut buffer = [0; NAME_PIECE_BYTES];
+        let buffer = buffer.get_mut(..piece).unwrap_or_default();
+        reader.read(next, buffer)?;
+        match buffer.iter().position(|byte| *byte == 0) {
+            Some(end) => {
+                bytes.extend_from_slice(buffer.get(..end).unwrap_or_default());
+                return Ok(String::from_utf8_lossy(&bytes).into_owned());
+            }
+            None => bytes.extend_from_slice(buffer),
+        }
+        next = next.plus(u64::try_from(piece).unwrap_or(0));
+    }
+    Err(DecodeError::Implausible {
+        what: "type name",
+        value: NAME_BYTES_MAX as u64,
+        at,
+    })
+}

@@ -1,0 +1,3 @@
+//! Metric families as other systems want them.
+
+pub mod prometheus;

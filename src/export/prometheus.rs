@@ -1,0 +1,312 @@
+//! Families for Prometheus, through the `prometheus` crate: an own collector makes them new from the
+//! latest view at every scrape, so a series that has no source any more is gone at once.
+
+use crate::metrics::{AgentView, CATALOG, Family, Kind, collect};
+use prometheus::core::{Collector, Desc};
+use prometheus::proto;
+use prometheus::{Registry, TextEncoder};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The content type of what [`PrometheusExporter::scrape`] returns.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Writes the text exposition format.
+#[derive(Debug)]
+pub struct PrometheusExporter {
+    registry: Registry,
+}
+
+impl PrometheusExporter {
+    /// An exporter that asks `latest` for what to show at every scrape.
+    ///
+    /// # Errors
+    ///
+    /// When a metric of the catalogue is malformed; a test makes sure that none is.
+    pub fn new(
+        latest: impl Fn() -> Arc<AgentView> + Send + Sync + 'static,
+    ) -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        registry.register(Box::new(ViewCollector::new(latest)?))?;
+        Ok(Self { registry })
+    }
+
+    /// What a scrape gets.
+    ///
+    /// # Errors
+    ///
+    /// When the crate refuses to write a family.
+    pub fn scrape(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+struct ViewCollector<F> {
+    descriptions: Vec<Desc>,
+    latest: F,
+}
+
+impl<F> ViewCollector<F> {
+    fn new(latest: F) -> Result<Self, prometheus::Error> {
+        let descriptions = CATALOG.iter().map(|def| {
+            let labels = def.labels.iter().map(|label| (*label).to_owned());
+            Desc::new(
+                def.name.to_owned(),
+                def.help.to_owned(),
+                labels.collect(),
+                HashMap::new(),
+            )
+        });
+        Ok(Self {
+            descriptions: descriptions.collect::<Result<_, _>>()?,
+            latest,
+        })
+    }
+}
+
+impl<F: Fn() -> Arc<AgentView> + Send + Sync> Collector for ViewCollector<F> {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<proto::MetricFamily> {
+        let view = (self.latest)();
+        collect(&view).into_iter().map(convert).collect()
+    }
+}
+
+fn convert(family: Family) -> proto::MetricFamily {
+    let Family { def, points } = family;
+    let metrics = points.into_iter().map(|point| {
+        let labels = def.labels.iter().zip(point.labels).map(|(name, value)| {
+            let mut label = proto::LabelPair::default();
+            label.set_name((*name).to_owned());
+            label.set_value(value);
+            label
+        });
+        let mut metric = proto::Metric::from_label(labels.collect());
+        match def.kind {
+            Kind::Counter => {
+                let mut counter = proto::Counter::default();
+                counter.set_value(point.value);
+                metric.set_counter(counter);
+            }
+            Kind::Gauge => {
+                let mut gauge = proto::Gauge::default();
+                gauge.set_value(point.value);
+                metric.set_gauge(gauge);
+            }
+        }
+        metric
+    });
+    let mut converted = proto::MetricFamily::default();
+    converted.set_name(def.name.to_owned());
+    converted.set_help(def.help.to_owned());
+    converted.set_field_type(match def.kind {
+        Kind::Counter => proto::MetricType::COUNTER,
+        Kind::Gauge => proto::MetricType::GAUGE,
+    });
+    converted.set_metric(metrics.collect());
+    converted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::Summary;
+    use crate::ids::{Pid, ProcessId, StartTime};
+    use crate::metrics::{BuildInfo, ProcessView, RoundOutcome, Scan, ScanCounts, TargetView};
+    use crate::time::Timestamp;
+    use expect_test::expect;
+    use std::time::Duration;
+
+    fn text(targets: Vec<TargetView>, problems: &[(&str, u64)]) -> String {
+        let view = Arc::new(AgentView {
+            build: BuildInfo {
+                version: "1.2.3",
+                revision: "abc",
+            },
+            targets,
+            problems: problems
+                .iter()
+                .map(|(code, count)| ((*code).to_owned(), *count))
+                .collect(),
+        });
+        let exporter = PrometheusExporter::new(move || Arc::clone(&view)).unwrap();
+        exporter.scrape().unwrap()
+    }
+
+    fn process(pid: i32, latest: Option<Scan>) -> ProcessView {
+        ProcessView {
+            id: ProcessId {
+                pid: Pid::new(pid).unwrap(),
+                start: StartTime(1),
+            },
+            latest,
+        }
+    }
+
+    fn scan(at: u64, outcome: RoundOutcome, figures: Option<[u64; 3]>) -> Option<Scan> {
+        Some(Scan {
+            at: Timestamp::new(Duration::from_secs(at)),
+            took: Duration::from_millis(at),
+            outcome,
+            summary: figures.map(
+                |[n_pending_tasks, await_depth_max, n_await_cycles]| Summary {
+                    n_pending_tasks,
+                    await_depth_max,
+                    n_await_cycles,
+                },
+            ),
+        })
+    }
+
+    fn target(name: &str, processes: Vec<ProcessView>) -> TargetView {
+        let mut scans = ScanCounts::default();
+        for scan in processes.iter().filter_map(|it| it.latest.as_ref()) {
+            scans.add(scan.outcome);
+        }
+        TargetView {
+            name: name.into(),
+            processes,
+            scans,
+        }
+    }
+
+    fn without_comments(text: &str) -> String {
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines.map(|line| format!("{line}\n")).collect()
+    }
+
+    #[test]
+    fn nothing_but_the_agent_without_targets() {
+        expect![[r#"
+            # HELP asyncio_agent_build_info The agent's version; always 1.
+            # TYPE asyncio_agent_build_info gauge
+            asyncio_agent_build_info{version="1.2.3",revision="abc"} 1
+        "#]]
+        .assert_eq(&text(vec![], &[]));
+    }
+
+    #[test]
+    fn a_target_without_processes_is_down_and_has_no_tasks() {
+        let text = text(vec![target("idle", vec![])], &[]);
+        expect![[r#"
+            asyncio_agent_build_info{version="1.2.3",revision="abc"} 1
+            asyncio_agent_scans_total{target="idle",result="failed"} 0
+            asyncio_agent_scans_total{target="idle",result="gone"} 0
+            asyncio_agent_scans_total{target="idle",result="ok"} 0
+            asyncio_agent_scans_total{target="idle",result="panicked"} 0
+            asyncio_agent_scans_total{target="idle",result="partial"} 0
+            asyncio_agent_scans_total{target="idle",result="unsuitable"} 0
+            asyncio_target_processes{target="idle"} 0
+            asyncio_target_up{target="idle"} 0
+        "#]]
+        .assert_eq(&without_comments(&text));
+    }
+
+    #[test]
+    fn processes_of_a_target_are_added_up() {
+        let web = target(
+            "web",
+            vec![
+                process(1, scan(100, RoundOutcome::Ok, Some([5, 3, 0]))),
+                process(2, scan(90, RoundOutcome::Partial, Some([7, 2, 1]))),
+                process(3, scan(110, RoundOutcome::Unsuitable, None)),
+                process(4, None),
+            ],
+        );
+        let failing = target(
+            "failing",
+            vec![
+                process(5, scan(100, RoundOutcome::Ok, Some([1, 1, 0]))),
+                process(6, scan(100, RoundOutcome::Failed, None)),
+            ],
+        );
+        let problems = [("permission_denied", 1), ("task_vanished", 2)];
+        let text = text(vec![web, failing], &problems);
+        expect![[r##"
+            # HELP asyncio_agent_build_info The agent's version; always 1.
+            # TYPE asyncio_agent_build_info gauge
+            asyncio_agent_build_info{version="1.2.3",revision="abc"} 1
+            # HELP asyncio_agent_scan_duration_seconds Time that the latest round took over the slowest process of the target.
+            # TYPE asyncio_agent_scan_duration_seconds gauge
+            asyncio_agent_scan_duration_seconds{target="failing"} 0.1
+            asyncio_agent_scan_duration_seconds{target="web"} 0.11
+            # HELP asyncio_agent_scan_problems_total Problems met in rounds: parts of a snapshot that could not be read, and rounds that failed.
+            # TYPE asyncio_agent_scan_problems_total counter
+            asyncio_agent_scan_problems_total{code="permission_denied"} 1
+            asyncio_agent_scan_problems_total{code="task_vanished"} 2
+            # HELP asyncio_agent_scans_total Rounds over processes of the target, by result: ok (all was read), partial (read with problems), unsuitable (no Python with asyncio in it), failed, gone (the process ended) or panicked.
+            # TYPE asyncio_agent_scans_total counter
+            asyncio_agent_scans_total{target="failing",result="failed"} 1
+            asyncio_agent_scans_total{target="failing",result="gone"} 0
+            asyncio_agent_scans_total{target="failing",result="ok"} 1
+            asyncio_agent_scans_total{target="failing",result="panicked"} 0
+            asyncio_agent_scans_total{target="failing",result="partial"} 0
+            asyncio_agent_scans_total{target="failing",result="unsuitable"} 0
+            asyncio_agent_scans_total{target="web",result="failed"} 0
+            asyncio_agent_scans_total{target="web",result="gone"} 0
+            asyncio_agent_scans_total{target="web",result="ok"} 1
+            asyncio_agent_scans_total{target="web",result="panicked"} 0
+            asyncio_agent_scans_total{target="web",result="partial"} 1
+            asyncio_agent_scans_total{target="web",result="unsuitable"} 1
+            # HELP asyncio_await_cycles Cycles of tasks that await each other, as the latest round over each process of the target saw them; absent while no process can be read.
+            # TYPE asyncio_await_cycles gauge
+            asyncio_await_cycles{target="failing"} 0
+            asyncio_await_cycles{target="web"} 1
+            # HELP asyncio_await_depth_max Tasks on the longest chain of tasks that await each other (members of a cycle count as one), as the latest round over each process of the target saw them; absent while no process can be read.
+            # TYPE asyncio_await_depth_max gauge
+            asyncio_await_depth_max{target="failing"} 1
+            asyncio_await_depth_max{target="web"} 3
+            # HELP asyncio_pending_tasks Tasks that are not done, in all processes of the target together, as the latest round over each saw them; absent while no process can be read.
+            # TYPE asyncio_pending_tasks gauge
+            asyncio_pending_tasks{target="failing"} 1
+            asyncio_pending_tasks{target="web"} 12
+            # HELP asyncio_snapshot_timestamp_seconds When the oldest of the snapshots was taken that the numbers of the target rest on, in seconds since 1970.
+            # TYPE asyncio_snapshot_timestamp_seconds gauge
+            asyncio_snapshot_timestamp_seconds{target="failing"} 100
+            asyncio_snapshot_timestamp_seconds{target="web"} 90
+            # HELP asyncio_target_processes Processes that match the target, as of the latest look at the list of processes.
+            # TYPE asyncio_target_processes gauge
+            asyncio_target_processes{target="failing"} 2
+            asyncio_target_processes{target="web"} 4
+            # HELP asyncio_target_up 1 if the latest round could read at least one process of the target and failed on none of them, otherwise 0. A process without Python or without asyncio counts as neither.
+            # TYPE asyncio_target_up gauge
+            asyncio_target_up{target="failing"} 0
+            asyncio_target_up{target="web"} 1
+        "##]].assert_eq(&text);
+    }
+
+    #[test]
+    fn names_are_escaped() {
+        let names = ["\"", "\\", "a\nb", "中文 🎵", "{x=\"y\"} 1\n# HELP"];
+        let targets = names.iter().map(|name| target(name, vec![])).collect();
+        let text = text(targets, &[]);
+        let up = text
+            .lines()
+            .filter(|line| line.starts_with("asyncio_target_up"));
+        let up: Vec<&str> = up.collect();
+        expect![[r#"
+            asyncio_target_up{target="\""} 0
+            asyncio_target_up{target="\\"} 0
+            asyncio_target_up{target="a\nb"} 0
+            asyncio_target_up{target="{x=\"y\"} 1\n# HELP"} 0
+            asyncio_target_up{target="中文 🎵"} 0"#]]
+        .assert_eq(&up.join("\n"));
+    }
+
+    #[test]
+    fn the_catalogue_is_in_order_and_follows_the_rules_of_prometheus() {
+        assert!(CATALOG.is_sorted_by(|a, b| a.name < b.name));
+        for def in CATALOG {
+            assert!(def.name.starts_with("asyncio_"), "{}", def.name);
+            let is_counter = def.kind == Kind::Counter;
+            assert_eq!(def.name.ends_with("_total"), is_counter, "{}", def.name);
+            assert!(def.help.ends_with('.'), "{}", def.name);
+        }
+        let shown = collect(&AgentView::default());
+        let names = shown.iter().map(|family| family.def.name);
+        assert!(names.eq(CATALOG.iter().map(|def| def.name)));
+    }
+}

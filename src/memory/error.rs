@@ -1,0 +1,56 @@
+//! Why a read failed.
+
+use super::RemoteAddr;
+
+/// A read that failed: where, how much was wanted, why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("cannot read {len} bytes at {at}: {kind}")]
+pub struct ReadError {
+    /// First address wanted.
+    pub at: RemoteAddr,
+    /// Bytes wanted.
+    pub len: usize,
+    /// Why.
+    pub kind: ReadErrorKind,
+}
+
+/// Why a read failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ReadErrorKind {
+    /// The process has ended.
+    #[error("the process has ended")]
+    ProcessGone,
+    /// The kernel does not let us read.
+    #[error("permission denied")]
+    Denied,
+    /// A part of the range is not mapped.
+    #[error("not mapped")]
+    Unmapped,
+    /// The snapshot has copied as many bytes as it may.
+    #[error("limit bytes_read_max reached")]
+    Limit,
+    /// Another error number of the operating system.
+    #[error("error {0} of the operating system")]
+    Os(i32),
+}
+
+impl ReadErrorKind {
+    /// Whether no other read of this process can succeed either.
+    pub fn is_fatal(self) -> bool {
+        match self {
+            Self::ProcessGone | Self::Denied => true,
+            Self::Unmapped | Self::Limit | Self::Os(_) => false,
+        }
+    }
+
+    /// The stable code.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::ProcessGone => "process_gone",
+            Self::Denied => "permission_denied",
+            Self::Unmapped => "memory_unmapped",
+            Self::Limit => "bytes_read_limit",
+            Self::Os(_) => "read_failed",
+        }
+    }
+}

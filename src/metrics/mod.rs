@@ -1,0 +1,12 @@
+//! What the agent says about its targets, as metric families. Pure: values in, families out.
+//!
+//! [`CATALOG`] is the only place in which names, labels and help texts are written. How families
+//! become bytes is the business of `export`.
+
+mod catalog;
+mod collect;
+mod view;
+
+pub use catalog::{CATALOG, Kind, MetricDef};
+pub use collect::{DataPoint, Family, collect};
+pub use view::{AgentView, BuildInfo, ProcessView, RoundOutcome, Scan, ScanCounts, TargetView};

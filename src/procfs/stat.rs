@@ -1,0 +1,34 @@
+//! `/proc/PID/stat`: one line whose second field, the command name, may hold anything, parentheses
+//! and spaces included; fields are therefore counted from the last `)`.
+
+use crate::ids::StartTime;
+
+/// The process's state letter (field 3).
+pub fn parse_state(stat: &[u8]) -> Option<char> {
+    field(stat, 3)?.chars().next()
+}
+
+/// When the process started (field 22), in clock ticks since boot.
+pub fn parse_start_time(stat: &[u8]) -> Option<StartTime> {
+    field(stat, 22)?.parse().ok().map(StartTime)
+}
+
+fn field(stat: &[u8], number: usize) -> Option<&str> {
+    let end_of_name = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(stat.get(end_of_name + 1..)?).ok()?;
+    rest.split_ascii_whitespace().nth(number.checked_sub(3)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_name_may_hold_anything() {
+        let stat = b"42 (a) R (b\xff) S 1 42 42 0 -1 4194560 1 0 0 0 1 2 0 0 20 0 1 0 987654 1 1";
+        assert_eq!(parse_state(stat), Some('S'));
+        assert_eq!(parse_start_time(stat), Some(StartTime(987_654)));
+        assert_eq!(parse_start_time(b"42 (x) S 1"), None);
+        assert_eq!(parse_start_time(b""), None);
+    }
+}

@@ -1,0 +1,256 @@
+//! The writer: streams a snapshot as JSON, without building it in memory first.
+
+use super::SCHEMA_VERSION;
+use super::layout::LinePerTask;
+use crate::graph::{
+    AwaitEdge, Frame, Problem, ProcessInfo, ReadStats, Snapshot, StackIdx, TaskGraph, TaskIdx,
+    TaskState, Thread, Via,
+};
+use crate::ids::TaskId;
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+use std::fmt::Display;
+use std::io::{self, Write};
+
+/// Writes `snapshot` as JSON of the schema, and a final line feed. With `keep`, only the tasks that
+/// it accepts; all threads stay.
+///
+/// # Errors
+///
+/// When `out` cannot be written.
+pub fn write_snapshot(
+    snapshot: &Snapshot,
+    keep: Option<&dyn Fn(TaskIdx) -> bool>,
+    mut out: impl Write,
+) -> io::Result<()> {
+    let mut serializer = serde_json::Serializer::with_formatter(&mut out, LinePerTask::default());
+    Root { snapshot, keep }.serialize(&mut serializer)?;
+    out.write_all(b"\n")
+}
+
+/// What is kept of the tasks.
+type Keep<'a> = Option<&'a dyn Fn(TaskIdx) -> bool>;
+
+struct Root<'a> {
+    snapshot: &'a Snapshot,
+    keep: Keep<'a>,
+}
+
+impl Serialize for Root<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Snapshot {
+            process,
+            graph,
+            problems,
+            stats,
+            complete,
+        } = self.snapshot;
+        let threads = Each(|| {
+            graph.threads().iter().map(|thread| OneThread {
+                graph,
+                thread,
+                keep: self.keep,
+            })
+        });
+        let mut root = serializer.serialize_struct("Snapshot", 6)?;
+        root.serialize_field("schema_version", &SCHEMA_VERSION)?;
+        root.serialize_field("process", &Process(process))?;
+        root.serialize_field("complete", complete)?;
+        root.serialize_field("problems", &Each(|| problems.iter().map(OneProblem)))?;
+        root.serialize_field("stats", &Stats(stats))?;
+        root.serialize_field("threads", &threads)?;
+        root.end()
+    }
+}
+
+struct Process<'a>(&'a ProcessInfo);
+
+impl Serialize for Process<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let ProcessInfo {
+            pid,
+            start_time,
+            python_version,
+            free_threaded,
+        } = self.0;
+        let mut process = serializer.serialize_struct("Process", 4)?;
+        process.serialize_field("pid", &pid.map(|pid| pid.as_raw()))?;
+        process.serialize_field("start_time", &start_time.map(|start| start.0))?;
+        process.serialize_field("python_version", python_version)?;
+        process.serialize_field("free_threaded", free_threaded)?;
+        process.end()
+    }
+}
+
+struct OneProblem<'a>(&'a Problem);
+
+impl Serialize for OneProblem<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Problem { code, message, at } = self.0;
+        let mut problem = serializer.serialize_struct("Problem", 3)?;
+        problem.serialize_field("code", code)?;
+        problem.serialize_field("message", message)?;
+        problem.serialize_field("at", &at.map(|at| Text(TaskId(at))))?;
+        problem.end()
+    }
+}
+
+struct Stats<'a>(&'a ReadStats);
+
+impl Serialize for Stats<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let ReadStats {
+            syscalls,
+            bytes_read,
+            tasks_unreadable,
+            problems,
+            restarts,
+            duration,
+        } = self.0;
+        let mut stats = serializer.serialize_struct("Stats", 6)?;
+        stats.serialize_field("syscalls", syscalls)?;
+        stats.serialize_field("bytes_read", bytes_read)?;
+        stats.serialize_field("tasks_unreadable", tasks_unreadable)?;
+        stats.serialize_field("problems", problems)?;
+        stats.serialize_field("restarts", restarts)?;
+        let seconds = duration.map(|duration| duration.as_secs_f64());
+        stats.serialize_field("duration_seconds", &seconds)?;
+        stats.end()
+    }
+}
+
+struct OneThread<'a> {
+    graph: &'a TaskGraph,
+    thread: &'a Thread,
+    keep: Keep<'a>,
+}
+
+impl Serialize for OneThread<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self {
+            graph,
+            thread,
+            keep,
+        } = self;
+        let tasks = Each(|| {
+            graph
+                .tasks_of(thread)
+                .filter(|at| keep.is_none_or(|keep| keep(*at)))
+                .map(|at| OneTask { graph, at })
+        });
+        let mut out = serializer.serialize_struct("Thread", 3)?;
+        out.serialize_field("interpreter_id", &thread.interpreter_id)?;
+        out.serialize_field("thread_id", &thread.tid.0)?;
+        out.serialize_field("tasks", &tasks)?;
+        out.end()
+    }
+}
+
+struct OneTask<'a> {
+    graph: &'a TaskGraph,
+    at: TaskIdx,
+}
+
+impl Serialize for OneTask<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let graph = self.graph;
+        let task = graph.task(self.at);
+        let awaited_by = Each(|| {
+            graph
+                .awaiters(self.at)
+                .iter()
+                .map(|edge| OneAwaiter { graph, edge })
+        });
+        let mut out = serializer.serialize_struct("Task", 7)?;
+        out.serialize_field("task_id", &Text(task.id))?;
+        out.serialize_field("task_name", &graph.name(self.at).map(Text))?;
+        out.serialize_field("state", state_word(task.state))?;
+        out.serialize_field("cancelling", &task.cancelling)?;
+        out.serialize_field("awaiting", &task.awaiting.map(|text| graph.text(text)))?;
+        out.serialize_field("coroutine_stack", &stack(graph, task.stack))?;
+        out.serialize_field("awaited_by", &awaited_by)?;
+        out.end()
+    }
+}
+
+struct OneAwaiter<'a> {
+    graph: &'a TaskGraph,
+    edge: &'a AwaitEdge,
+}
+
+impl Serialize for OneAwaiter<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut awaiter = serializer.serialize_struct("Awaiter", 2)?;
+        awaiter.serialize_field("task_id", &Text(self.edge.awaiter))?;
+        awaiter.serialize_field("call_stack", &stack(self.graph, self.edge.stack))?;
+        awaiter.end()
+    }
+}
+
+struct OneFrame<'a> {
+    graph: &'a TaskGraph,
+    frame: &'a Frame,
+}
+
+impl Serialize for OneFrame<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Frame {
+            function,
+            file,
+            line,
+            via,
+        } = *self.frame;
+        let mut frame = serializer.serialize_struct("Frame", 4)?;
+        frame.serialize_field("funcname", self.graph.text(function))?;
+        frame.serialize_field("filename", &file.map(|file| self.graph.text(file)))?;
+        frame.serialize_field("lineno", &line)?;
+        if let Some(word) = via_word(via) {
+            frame.serialize_field("via", word)?;
+        }
+        frame.end()
+    }
+}
+
+/// The frames of a stack, innermost first.
+fn stack(graph: &TaskGraph, at: StackIdx) -> impl Serialize {
+    Each(move || graph.stack(at).map(move |frame| OneFrame { graph, frame }))
+}
+
+fn state_word(state: TaskState) -> &'static str {
+    match state {
+        TaskState::Pending => "pending",
+        TaskState::Created => "created",
+        TaskState::Suspended => "suspended",
+        TaskState::Running => "running",
+    }
+}
+
+fn via_word(via: Via) -> Option<&'static str> {
+    match via {
+        Via::Await => None,
+        Via::Generator => Some("generator"),
+        Via::AnextAwaitable => Some("anext_awaitable"),
+        Via::CoroutineWrapper => Some("coroutine_wrapper"),
+    }
+}
+
+/// An array of what the iterator that `F` makes yields.
+struct Each<F>(F);
+
+impl<F, I> Serialize for Each<F>
+where
+    F: Fn() -> I,
+    I: Iterator<Item: Serialize>,
+{
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq((self.0)())
+    }
+}
+
+/// A string of what `T` displays.
+struct Text<T>(T);
+
+impl<T: Display> Serialize for Text<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}

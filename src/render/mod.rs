@@ -1,0 +1,106 @@
+//! Views of a task graph as text: the table of `ps`, the tree of `pstree`, CSV.
+//!
+//! Pure: a graph goes in, text comes out line by line, so that no view is ever held as a whole.
+//! JSON belongs to `protocol`. Three styles: [`Style::Agent`] is our own; the other two are, byte for
+//! byte, what tools of CPython print (module `cpython`).
+//!
+//! Names, functions and files are data of a foreign process. Whatever goes to a terminal has its
+//! control characters written as visible escapes (module `sanitize`).
+
+mod cpython;
+mod csv;
+mod cycles;
+mod fold;
+mod labels;
+mod lines;
+mod sanitize;
+mod table;
+mod tree;
+mod width;
+
+pub use csv::ps_csv;
+pub use cycles::report_cycles;
+pub use sanitize::escape;
+
+use crate::graph::TaskGraph;
+use std::fmt;
+
+/// How a view looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Style {
+    /// Our own.
+    #[default]
+    Agent,
+    /// What `python -m asyncio ps|pstree` of CPython 3.14 and 3.15 prints.
+    Cpython,
+    /// What the first version of those commands printed.
+    Classic,
+}
+
+/// What to show of a graph.
+#[derive(Clone, Copy, Default)]
+pub struct View<'a> {
+    /// Only the tasks whose name or one of whose functions passes; a tree also shows all that await
+    /// them.
+    pub matches: Option<&'a dyn Fn(&str) -> bool>,
+    /// How many tasks deep a tree goes; the tasks that nobody awaits are the first level.
+    pub depth: Option<u32>,
+    /// How many lines are printed at most, the note of what was left out not counted. Not for CSV.
+    pub lines_max: Option<u64>,
+    /// Use colors (only [`Style::Agent`] has any).
+    pub color: bool,
+    /// Print names as they are even in the styles of CPython and in CSV: for pipes and files.
+    /// [`Style::Agent`] always escapes.
+    pub raw_names: bool,
+}
+
+impl fmt::Debug for View<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("View")
+            .field("matches", &self.matches.is_some())
+            .field("depth", &self.depth)
+            .field("lines_max", &self.lines_max)
+            .field("color", &self.color)
+            .field("raw_names", &self.raw_names)
+            .finish()
+    }
+}
+
+/// Prints the table of all tasks, one row for each awaiter of each, to `out`. Tells whether tasks
+/// await one another in a circle; the styles of CPython do not look for that and answer no.
+///
+/// # Errors
+///
+/// Those of the two writers.
+pub fn ps(
+    graph: &TaskGraph,
+    style: Style,
+    view: &View<'_>,
+    out: &mut dyn fmt::Write,
+    err: &mut dyn fmt::Write,
+) -> Result<bool, fmt::Error> {
+    match style {
+        Style::Agent => table::ps(graph, view, out, err),
+        Style::Cpython | Style::Classic => {
+            cpython::ps(graph, style, view, out, err).map(|()| false)
+        }
+    }
+}
+
+/// Prints who awaits whom as a tree to `out`, and await cycles to `err`. Tells whether there are any.
+///
+/// # Errors
+///
+/// Those of the two writers.
+pub fn pstree(
+    graph: &TaskGraph,
+    style: Style,
+    view: &View<'_>,
+    out: &mut dyn fmt::Write,
+    err: &mut dyn fmt::Write,
+) -> Result<bool, fmt::Error> {
+    match style {
+        Style::Agent => tree::pstree(graph, view, out, err),
+        Style::Cpython | Style::Classic => cpython::pstree(graph, style, view, out, err),
+    }
+}

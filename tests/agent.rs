@@ -1,0 +1,231 @@
+//! The daemon as a program: its command line, its exit statuses, its log, its end.
+#![cfg(feature = "agent")]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+
+fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_asyncio-agent"));
+    command.stdin(Stdio::null());
+    command
+}
+
+struct Config {
+    dir: tempfile::TempDir,
+}
+
+impl Config {
+    fn new(text: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("agent.yaml"), text).unwrap();
+        Self { dir }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("agent.yaml")
+    }
+
+    fn run(&self, more: &[&str]) -> Output {
+        command()
+            .arg("--config")
+            .arg(self.path())
+            .args(more)
+            .output()
+            .unwrap()
+    }
+
+    /// The text with the folder left out.
+    fn plain(&self, bytes: &[u8]) -> String {
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        text.replace(&format!("{}/", self.dir.path().display()), "")
+    }
+}
+
+/// A running daemon. Killed if the test forgets it.
+struct Daemon {
+    child: Child,
+    log: BufReader<ChildStderr>,
+    seen: String,
+    _config: Config,
+}
+
+impl Daemon {
+    fn start(text: &str) -> Self {
+        let config = Config::new(text);
+        let mut child = command()
+            .arg("--config")
+            .arg(config.path())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        Self {
+            child,
+            log,
+            seen: String::new(),
+            _config: config,
+        }
+    }
+
+    /// Reads the log up to a line with `text` in it; returns what follows it there.
+    fn wait_for(&mut self, text: &str) -> String {
+        loop {
+            let mut line = String::new();
+            let n = self.log.read_line(&mut line).unwrap();
+            assert_ne!(n, 0, "the log ended without {text:?}:\n{}", self.seen);
+            self.seen += &line;
+            if let Some((_, rest)) = line.split_once(text) {
+                return rest.trim().to_owned();
+            }
+        }
+    }
+
+    /// Sends the signal, such as `TERM`; returns the exit status and the whole log.
+    fn end(mut self, signal: &str) -> (Option<i32>, String) {
+        let kill = format!("kill -{signal} {}", self.child.id());
+        let status = Command::new("sh").args(["-c", &kill]).status().unwrap();
+        assert!(status.success());
+        let mut seen = std::mem::take(&mut self.seen);
+        self.log.read_to_string(&mut seen).unwrap();
+        (self.child.wait().unwrap().code(), seen)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn it_serves_until_it_is_told_to_stop() {
+    for signal in ["TERM", "INT"] {
+        let mut daemon = Daemon::start(
+            "web: {listen: 127.0.0.1:0}\n\
+             targets: [{name: \"a \\\"b\\\"\", match: {pid: 1}, interval: 50ms}]\n",
+        );
+        let address = daemon.wait_for("listening address=");
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(
+            answer.contains("asyncio_target_up{target=\"a \\\"b\\\"\"} 0\n"),
+            "{answer}"
+        );
+        // Connections that wait for something do not keep it.
+        let idle = TcpStream::connect(&address).unwrap();
+        let (status, log) = daemon.end(signal);
+        assert_eq!(status, Some(0), "{log}");
+        assert!(
+            log.contains(&format!("stopping signal=\"SIG{signal}\"")),
+            "{log}"
+        );
+        drop(idle);
+    }
+}
+
+#[test]
+fn a_round_is_no_news() {
+    let mut daemon = Daemon::start(
+        "web: {listen: 127.0.0.1:0}\ndiscovery: {interval: 10ms}\n\
+         targets: [{name: one, match: {pid: 1}, interval: 10ms}]\n",
+    );
+    let address = daemon.wait_for("listening address=");
+    // Some rounds of whatever process 1 is here; it cannot be a Python that comes and goes.
+    loop {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let rounds = answer.lines().filter_map(|line| {
+            let (_, count) = line
+                .strip_prefix("asyncio_agent_scans_total{target=\"one\",")?
+                .split_once(' ')?;
+            count.parse::<u64>().ok()
+        });
+        if rounds.sum::<u64>() >= 4 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let (_, log) = daemon.end("TERM");
+    assert!(log.lines().count() <= 8, "{log}");
+}
+
+#[test]
+fn a_bad_configuration_is_refused() {
+    let config = Config::new("web: {listen: nowhere}\ntargets: [{name: a}]\n");
+    let expected = expect_test::expect![[r#"
+        agent.yaml:1:15: web.listen: "nowhere" is not an address to listen on, expected IP:PORT such as 127.0.0.1:9849 or '[::1]:9849'
+            web: {listen: nowhere}
+                          ^
+        agent.yaml:2:11: targets[0].match: missing, expected a map with `pid`, `command` or both, such as {command: 'myapp'}
+            targets: [{name: a}]
+                      ^
+        asyncio-agent: agent.yaml cannot be used: 2 problems
+    "#]];
+    for more in [&[][..], &["--check"]] {
+        let output = config.run(more);
+        assert_eq!(output.status.code(), Some(2));
+        assert_eq!(output.stdout, b"");
+        expected.assert_eq(&config.plain(&output.stderr));
+    }
+}
+
+#[test]
+fn a_good_configuration_is_checked() {
+    let config = Config::new("targets: [{name: a, match: {pid: 1}}]\n");
+    let output = config.run(&["--check"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(config.plain(&output.stdout), "agent.yaml: ok, 1 target\n");
+    assert_eq!(output.stderr, b"");
+}
+
+#[test]
+fn a_missing_configuration_is_told() {
+    let config = Config::new("");
+    std::fs::remove_file(config.path()).unwrap();
+    let output = config.run(&[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(
+        config.plain(&output.stderr),
+        "asyncio-agent: cannot read agent.yaml: No such file or directory (os error 2)\n"
+    );
+}
+
+#[test]
+fn an_address_in_use_is_told() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let config = Config::new(&format!("web: {{listen: '{address}'}}\n"));
+    let output = config.run(&["--log-level", "error"]);
+    assert_eq!(output.status.code(), Some(7));
+    let stderr = config.plain(&output.stderr);
+    assert_eq!(
+        stderr,
+        format!(
+            "asyncio-agent: cannot listen on {address}: Address already in use (os error 98)\n  \
+             hint: another program listens there; stop it, or set another address in web.listen\n"
+        )
+    );
+}
+
+#[test]
+fn usage() {
+    for (arguments, status) in [
+        (&["--help"][..], 0),
+        (&["--version"], 0),
+        (&[], 2),
+        (&["--config"], 2),
+        (&["--config", "a", "--nonsense"], 2),
+        (&["--config", "a", "b"], 2),
+    ] {
+        let output = command().args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}");
+        assert_eq!(output.stdout.is_empty(), status != 0, "{arguments:?}");
+    }
+}

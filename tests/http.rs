@@ -1,0 +1,408 @@
+//! The agent in process, watching made-up processes, asked over real sockets.
+#![cfg(feature = "agent")]
+
+use asyncio_agent::agent::{Agent, AttachedProcess, ListedProcess, ProcessSource};
+use asyncio_agent::config;
+use asyncio_agent::graph::{
+    GraphBuilder, NewTask, ProcessInfo, ReadStats, Snapshot, StackIdx, TaskName, TaskState,
+};
+use asyncio_agent::ids::{Pid, ProcessId, StartTime, TaskId};
+use asyncio_agent::process::ProcessError;
+use asyncio_agent::procfs::ProcfsError;
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::runtime::Runtime;
+
+/// What a made-up process does when it is read.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Act {
+    /// It has this many tasks, each awaited by the next.
+    Chain(u64),
+    /// Its tasks await each other in a circle.
+    Ring(u64),
+    Denied,
+    NotPython,
+    Panics,
+    /// Reading it takes for ever.
+    Hangs,
+}
+
+/// Made-up processes: pid, command line and act. They can be changed while the agent runs.
+#[derive(Debug, Clone, Default)]
+struct Zoo(Arc<Mutex<BTreeMap<i32, (&'static str, Act)>>>);
+
+impl Zoo {
+    fn with(processes: &[(i32, &'static str, Act)]) -> Self {
+        let zoo = Self::default();
+        for (pid, command, act) in processes {
+            zoo.set(*pid, command, *act);
+        }
+        zoo
+    }
+
+    fn set(&self, pid: i32, command: &'static str, act: Act) {
+        self.0.lock().unwrap().insert(pid, (command, act));
+    }
+
+    fn remove(&self, pid: i32) {
+        self.0.lock().unwrap().remove(&pid);
+    }
+}
+
+impl ProcessSource for Zoo {
+    fn processes(&self, _with_commands: bool) -> Result<Vec<ListedProcess>, ProcfsError> {
+        let zoo = self.0.lock().unwrap();
+        let listed = zoo.iter().map(|(pid, (command, _))| ListedProcess {
+            id: ProcessId {
+                pid: Pid::new(*pid).unwrap(),
+                start: StartTime(1),
+            },
+            command: command.as_bytes().to_vec(),
+        });
+        Ok(listed.collect())
+    }
+
+    fn attach(&self, id: ProcessId) -> Result<Box<dyn AttachedProcess>, ProcessError> {
+        Ok(Box::new(Cage {
+            zoo: self.clone(),
+            pid: id.pid,
+        }))
+    }
+}
+
+struct Cage {
+    zoo: Zoo,
+    pid: Pid,
+}
+
+impl AttachedProcess for Cage {
+    fn snapshot(&mut self) -> Result<Snapshot, ProcessError> {
+        let pid = self.pid;
+        let act = self.zoo.0.lock().unwrap().get(&pid.as_raw()).map(|it| it.1);
+        match act {
+            None => Err(ProcessError::Gone { pid }),
+            Some(Act::Chain(n)) => Ok(snapshot(n, (1..n).map(|at| (at - 1, at)))),
+            Some(Act::Ring(n)) => Ok(snapshot(n, (0..n).map(|at| (at, (at + 1) % n)))),
+            Some(Act::Denied) => Err(ProcessError::Denied {
+                pid,
+                what: "/proc/1/maps".to_owned(),
+            }),
+            Some(Act::NotPython) => Err(ProcessError::NotPython { pid }),
+            Some(Act::Panics) => panic!("this is part of the test"),
+            Some(Act::Hangs) => loop {
+                std::thread::park();
+            },
+        }
+    }
+}
+
+fn snapshot(n_tasks: u64, edges: impl Iterator<Item = (u64, u64)>) -> Snapshot {
+    let mut builder = GraphBuilder::new();
+    let tasks: Vec<_> = (0..n_tasks)
+        .map(|id| {
+            builder.add_task(NewTask {
+                id: TaskId(id),
+                name: TaskName::Number(id),
+                state: TaskState::Suspended,
+                cancelling: false,
+                stack: StackIdx::EMPTY,
+                awaiting: None,
+            })
+        })
+        .collect();
+    for (awaited, awaiter) in edges {
+        let awaited = tasks[usize::try_from(awaited).unwrap()];
+        builder.add_edge(awaited, TaskId(awaiter), StackIdx::EMPTY);
+    }
+    Snapshot {
+        process: ProcessInfo::default(),
+        graph: builder.finish(),
+        problems: Vec::new(),
+        stats: ReadStats::default(),
+        complete: true,
+    }
+}
+
+/// A running agent with a runtime of its own.
+struct Running {
+    runtime: Option<Runtime>,
+    agent: Option<Agent>,
+    address: SocketAddr,
+}
+
+impl Running {
+    fn start(zoo: &Zoo, targets: &str) -> Self {
+        let text = format!(
+            "web: {{listen: 127.0.0.1:0}}\ndiscovery: {{interval: 20ms}}\ntargets:\n{targets}"
+        );
+        let settings = config::parse("test", &text).unwrap_or_else(|error| panic!("{error}"));
+        let runtime = Runtime::new().unwrap();
+        let agent = runtime
+            .block_on(Agent::start(settings, Arc::new(zoo.clone())))
+            .unwrap();
+        Self {
+            address: agent.addresses()[0],
+            agent: Some(agent),
+            runtime: Some(runtime),
+        }
+    }
+
+    /// Sends bytes and returns all that comes back.
+    fn exchange(&self, request: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    fn get(&self, path: &str) -> String {
+        self.exchange(&format!(
+            "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        ))
+    }
+
+    /// The values of the metric, by the value of its label `target`.
+    fn metric(&self, name: &str) -> BTreeMap<String, f64> {
+        let text = self.get("/metrics");
+        let points = text.lines().filter_map(|line| {
+            let (target, value) = line
+                .strip_prefix(name)?
+                .strip_prefix("{target=\"")?
+                .split_once("\"} ")?;
+            Some((target.to_owned(), value.parse().unwrap()))
+        });
+        points.collect()
+    }
+
+    /// Asks again and again until the answer is right.
+    fn eventually(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        for _ in 0..1_000 {
+            if is_so(self) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("not so in time: {what}\n{}", self.get("/metrics"));
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let runtime = self.runtime.take().unwrap();
+        runtime.block_on(self.agent.take().unwrap().stop());
+        runtime.shutdown_background();
+    }
+}
+
+fn status(answer: &str) -> u16 {
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
+    let (head, _) = answer.split_once("\r\n\r\n")?;
+    let mut lines = head.lines().filter_map(|line| line.split_once(": "));
+    lines.find(|(key, _)| *key == name).map(|(_, value)| value)
+}
+
+fn of(points: &[(&str, f64)]) -> BTreeMap<String, f64> {
+    let points = points.iter();
+    points
+        .map(|(name, value)| ((*name).to_owned(), *value))
+        .collect()
+}
+
+#[test]
+fn what_processes_do_is_served() {
+    let zoo = Zoo::with(&[
+        (10, "python3 -m web --port 1", Act::Chain(5)),
+        (11, "python3 -m web --port 2", Act::Ring(3)),
+        (12, "sh -c python3 -m web", Act::NotPython),
+        (20, "python3 -m secret", Act::Denied),
+        (30, "python3 -m bug", Act::Panics),
+    ]);
+    let agent = Running::start(
+        &zoo,
+        "- {name: one, match: {pid: 10, command: web}, interval: 20ms}
+- {name: web, match: {command: 'python3 -m web'}, interval: 20ms}
+- {name: secret, match: {command: secret}, interval: 20ms}
+- {name: bug, match: {command: bug}, interval: 20ms}
+- {name: none, match: {pid: 99}, interval: 20ms}
+",
+    );
+    agent.eventually("ready", |agent| status(&agent.get("/-/ready")) == 200);
+    let up = [
+        ("bug", 0.0),
+        ("none", 0.0),
+        ("one", 1.0),
+        ("secret", 0.0),
+        ("web", 1.0),
+    ];
+    assert_eq!(agent.metric("asyncio_target_up"), of(&up));
+    let processes = [
+        ("bug", 1.0),
+        ("none", 0.0),
+        ("one", 1.0),
+        ("secret", 1.0),
+        ("web", 2.0),
+    ];
+    assert_eq!(agent.metric("asyncio_target_processes"), of(&processes));
+    let tasks = [("one", 5.0), ("web", 3.0)];
+    assert_eq!(agent.metric("asyncio_pending_tasks"), of(&tasks));
+    let depth = [("one", 5.0), ("web", 1.0)];
+    assert_eq!(agent.metric("asyncio_await_depth_max"), of(&depth));
+    let cycles = [("one", 0.0), ("web", 1.0)];
+    assert_eq!(agent.metric("asyncio_await_cycles"), of(&cycles));
+    let text = agent.get("/metrics");
+    assert!(text.contains("asyncio_agent_scan_problems_total{code=\"permission_denied\"}"));
+    assert!(text.contains("asyncio_agent_scan_problems_total{code=\"panicked\"}"));
+    assert!(text.contains("asyncio_agent_build_info{version=\""));
+}
+
+#[test]
+fn processes_come_go_and_change() {
+    let zoo = Zoo::default();
+    let agent = Running::start(&zoo, "- {name: a, match: {command: a}, interval: 20ms}\n");
+    agent.eventually("ready", |agent| status(&agent.get("/-/ready")) == 200);
+    assert_eq!(agent.metric("asyncio_pending_tasks"), of(&[]));
+    zoo.set(1, "a", Act::Chain(2));
+    agent.eventually("one process", |agent| {
+        agent.metric("asyncio_pending_tasks") == of(&[("a", 2.0)])
+    });
+    zoo.set(2, "a", Act::Chain(7));
+    agent.eventually("two processes", |agent| {
+        agent.metric("asyncio_pending_tasks") == of(&[("a", 9.0)])
+    });
+    zoo.set(1, "a", Act::Denied);
+    agent.eventually("one fails", |agent| {
+        agent.metric("asyncio_pending_tasks") == of(&[("a", 7.0)])
+            && agent.metric("asyncio_target_up") == of(&[("a", 0.0)])
+    });
+    zoo.set(1, "a", Act::Chain(1));
+    agent.eventually("it can be read again", |agent| {
+        agent.metric("asyncio_pending_tasks") == of(&[("a", 8.0)])
+            && agent.metric("asyncio_target_up") == of(&[("a", 1.0)])
+    });
+    zoo.remove(1);
+    zoo.remove(2);
+    agent.eventually("all are gone", |agent| {
+        agent.metric("asyncio_pending_tasks") == of(&[])
+            && agent.metric("asyncio_target_up") == of(&[("a", 0.0)])
+            && agent.metric("asyncio_target_processes") == of(&[("a", 0.0)])
+    });
+}
+
+#[test]
+fn a_process_that_hangs_delays_nobody() {
+    let zoo = Zoo::with(&[(1, "stuck", Act::Hangs), (2, "fine", Act::Chain(1))]);
+    let agent = Running::start(
+        &zoo,
+        "- {name: stuck, match: {command: stuck}, interval: 20ms}
+- {name: fine, match: {command: fine}, interval: 20ms}
+",
+    );
+    agent.eventually("the other is read", |agent| {
+        agent.metric("asyncio_target_up") == of(&[("fine", 1.0), ("stuck", 0.0)])
+    });
+    zoo.set(2, "fine", Act::Chain(4));
+    agent.eventually("again and again", |agent| {
+        agent.metric("asyncio_pending_tasks") == of(&[("fine", 4.0)])
+    });
+    // Not everything has been looked at.
+    assert_eq!(status(&agent.get("/-/ready")), 503);
+    assert_eq!(status(&agent.get("/-/healthy")), 200);
+}
+
+#[test]
+fn paths_and_methods() {
+    let agent = Running::start(&Zoo::default(), "");
+    let metrics = agent.get("/metrics?name[]=up");
+    assert_eq!(status(&metrics), 200);
+    let content_type = header(&metrics, "content-type");
+    assert_eq!(
+        content_type,
+        Some("text/plain; version=0.0.4; charset=utf-8")
+    );
+    let page = agent.get("/");
+    assert_eq!(status(&page), 200);
+    assert_eq!(
+        header(&page, "content-type"),
+        Some("text/html; charset=utf-8")
+    );
+    assert!(page.contains("href=\"/metrics\"") && page.contains(env!("CARGO_PKG_VERSION")));
+    assert_eq!(status(&agent.get("/-/healthy")), 200);
+    for path in ["/metrics/", "/etc/passwd", "//", "/%2e%2e/", "/-/reload"] {
+        assert_eq!(status(&agent.get(path)), 404, "{path}");
+    }
+    for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW"] {
+        let request = format!("{method} /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        let answer = agent.exchange(&request);
+        assert_eq!(status(&answer), 405, "{method}");
+        assert_eq!(header(&answer, "allow"), Some("GET, HEAD"), "{method}");
+    }
+    let head = agent.exchange("HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    assert_eq!(status(&head), 200);
+    assert_eq!(
+        header(&head, "content-length"),
+        header(&page, "content-length")
+    );
+    assert!(head.ends_with("\r\n\r\n"), "a HEAD answer with a body");
+}
+
+#[test]
+fn odd_clients() {
+    let agent = Running::start(&Zoo::default(), "");
+    // HTTP/1.0, no headers at all.
+    assert_eq!(
+        status(&agent.exchange("GET /metrics HTTP/1.0\r\n\r\n")),
+        200
+    );
+    // A body that is announced and never read.
+    let request = "GET /-/healthy HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\
+                   Connection: close\r\n\r\nhello";
+    assert_eq!(status(&agent.exchange(request)), 200);
+    let mut stream = TcpStream::connect(agent.address).unwrap();
+    let huge = "POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n";
+    stream.write_all(huge.as_bytes()).unwrap();
+    let mut start = [0; 12];
+    stream.read_exact(&mut start).unwrap();
+    assert_eq!(&start, b"HTTP/1.1 405");
+    // No HTTP.
+    let answer = agent.exchange("\u{16}\u{3}\u{1}hello\r\n\r\n");
+    assert_eq!(status(&answer), 400);
+    // Two requests in one go, on one connection.
+    let pair = "GET /-/healthy HTTP/1.1\r\nHost: a\r\n\r\n\
+                GET /nowhere HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let answer = agent.exchange(pair);
+    assert!(answer.contains("healthy\n") && answer.contains("404"));
+    // Clients that say nothing, or nothing more, while others are served.
+    let silent: Vec<_> = (0..300)
+        .map(|n| {
+            let mut stream = TcpStream::connect(agent.address).unwrap();
+            if n % 2 == 0 {
+                let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHo");
+            }
+            stream
+        })
+        .collect();
+    assert_eq!(status(&agent.get("/metrics")), 200);
+    drop(silent);
+}
+
+#[test]
+fn one_address_that_is_taken_stops_the_start() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let text = format!("web: {{listen: [127.0.0.1:0, '{address}']}}\n");
+    let settings = config::parse("test", &text).unwrap();
+    let runtime = Runtime::new().unwrap();
+    let started = runtime.block_on(Agent::start(settings, Arc::new(Zoo::default())));
+    let message = started.map(|_| ()).unwrap_err().to_string();
+    assert!(
+        message.starts_with(&format!("cannot listen on {address}: ")),
+        "{message}"
+    );
+}
