@@ -1,5 +1,6 @@
 //! Graphs that defeat a careless tree: deep, wide, shared again and again. Our own style must print
 //! them at once, in little text; what bounds it is written in `render/tree.rs`.
+#![allow(clippy::unwrap_used, reason = "a test ends where it goes wrong")]
 
 use asyncio_agent::graph::{
     GraphBuilder, NewFrame, NewTask, StackIdx, TaskGraph, TaskName, TaskState, Via,
@@ -63,12 +64,11 @@ impl fmt::Write for Counter {
 }
 
 fn views(graph: &TaskGraph) -> (Counter, Counter, Counter) {
-    let [mut tree, mut table, mut csv, mut errors]: [Counter; 4] = Default::default();
+    let [mut tree, mut table, mut errors]: [Counter; 3] = Default::default();
     let view = View::default();
     pstree(graph, Style::Agent, &view, &mut tree, &mut errors).unwrap();
     ps(graph, Style::Agent, &view, &mut table, &mut errors).unwrap();
-    ps_csv(graph, &view, &mut csv).unwrap();
-    assert!(tree.longest < 1_000 && table.longest < 1_000 && csv.longest < 1_000);
+    assert!(tree.longest < 1_000 && table.longest < 1_000);
     (tree, table, errors)
 }
 
@@ -86,6 +86,9 @@ fn a_chain_of_a_hundred_thousand() {
         tree.bytes
     );
     assert_eq!((table.lines, errors.bytes), (100_002, 0));
+    let mut csv = Counter::default();
+    ps_csv(&graph, &View::default(), &mut csv).unwrap();
+    assert!(csv.lines == 100_001 && csv.longest < 1_000);
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! What holds for the views of every graph.
+#![allow(clippy::unwrap_used, reason = "a test ends where it goes wrong")]
 
 mod graphs;
 
