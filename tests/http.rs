@@ -1,5 +1,6 @@
 //! The agent in process, watching made-up processes, asked over real sockets.
 #![cfg(feature = "agent")]
+#![expect(clippy::unwrap_used, reason = "a failed test may panic")]
 
 use asyncio_agent::agent::{Agent, AttachedProcess, ListedProcess, ProcessSource};
 use asyncio_agent::config;
