@@ -1,4 +1,5 @@
 //! The daemon as a program: its command line, its exit statuses, its log, its end.
+#![allow(clippy::unwrap_used, reason = "a failed step of a test is its end")]
 #![cfg(feature = "agent")]
 #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
 

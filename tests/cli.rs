@@ -2,6 +2,7 @@
 //! the views is the golden tests' business; processes that run Python are the live tests'.
 
 #![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use expect_test::{Expect, expect};
 use std::fs::{self, File};
@@ -82,6 +83,50 @@ fn saved_snapshots_are_shown() {
         }
         assert!(!run.out.contains('\u{1b}'), "no colours into a pipe");
     }
+}
+
+#[test]
+fn the_classic_tree_is_the_first_versions() {
+    let example = sample("example.json");
+    let run = agentctl(&["pstree", "--style=classic", "--from", &example]);
+    expect![[r#"
+        └── (T) Task-1
+            └──  main
+                └──  __aexit__
+                    └──  _aexit
+                        ├── (T) Sundowning
+                        │   └──  album
+                        │       └──  __aexit__
+                        │           └──  _aexit
+                        │               ├── (T) TNDNBTG
+                        │               └── (T) Levitate
+                        └── (T) TMBTE
+                            └──  album
+                                └──  __aexit__
+                                    └──  _aexit
+                                        ├── (T) DYWTYLM
+                                        └── (T) Aqua Regia
+    "#]]
+    .assert_eq(&run.out);
+}
+
+#[test]
+fn cycles_are_told_with_every_form() {
+    let cycle = sample("cycle.json");
+    for view in ["ps", "pstree"] {
+        let run = agentctl(&[view, "--format=json", "--from", &cycle]);
+        assert!(
+            run.err.ends_with("cycle: cyc-a → cyc-b → cyc-a\n"),
+            "{}",
+            run.err
+        );
+    }
+    let run = agentctl(&["ps", "--format=csv", "--from", &cycle]);
+    assert!(
+        run.err.ends_with("cycle: cyc-a → cyc-b → cyc-a\n"),
+        "{}",
+        run.err
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! The configuration: text in, settings or problems out.
+#![allow(clippy::unwrap_used, reason = "a failed step of a test is its end")]
 #![cfg(feature = "agent")]
 #![expect(
     clippy::too_many_lines,

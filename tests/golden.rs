@@ -1,5 +1,6 @@
 //! Every `golden/graphs/*.graph` printed in every style and compared with the texts in
 //! `golden/expect`. `UPDATE_EXPECT=1` rewrites them; read the difference before you keep it.
+#![allow(clippy::unwrap_used, reason = "a failed step of a test is its end")]
 
 use asyncio_agent::graph::{TaskGraph, text};
 use asyncio_agent::render::{Style, View, ps, ps_csv, pstree};

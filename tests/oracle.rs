@@ -1,5 +1,6 @@
 //! The styles of CPython against CPython: its own tool prints thousands of random graphs, and so do
 //! we. `oracle/oracle.py` runs the tool; what it needs of an interpreter is `asyncio.tools`.
+#![allow(clippy::unwrap_used, reason = "a failed step of a test is its end")]
 #![cfg(feature = "edges")]
 
 mod graphs;
@@ -68,6 +69,7 @@ fn frames(graph: &TaskGraph, stack: StackIdx) -> Vec<Value> {
                 Via::Await => "await",
                 Via::Generator => "generator",
                 Via::CoroutineWrapper => "coroutine_wrapper",
+                Via::AnextAwaitable => "anext_awaitable",
             },
         })
     };

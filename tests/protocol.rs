@@ -3,6 +3,7 @@
 //! What is said about files that cannot be read is in `protocol_errors.rs`.
 
 #![cfg(feature = "edges")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use asyncio_agent::graph::{
     GraphBuilder, NewFrame, NewTask, Problem, ProcessInfo, ReadStats, Snapshot, StackIdx, TaskName,

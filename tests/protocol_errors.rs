@@ -280,7 +280,7 @@ fn wrong_values() {
 }
 
 #[test]
-fn numbers_out_of_range() {
+fn ids_out_of_range() {
     let id = |id: &str| format!("{{\"threads\": [{{\"tasks\": [{{\"task_id\": {id}}}]}}]}}");
     check(
         id("\"0xfffffffffffffffff\""),
@@ -334,6 +334,10 @@ fn numbers_out_of_range() {
             r#"1:40: threads[0].tasks[0].task_id: invalid type: null, expected an id: a string such as "0x7f12ab" or "123", or a whole number from 0 (snapshot_malformed)"#
         ]],
     );
+}
+
+#[test]
+fn line_numbers_out_of_range() {
     let line = |line: &str| {
         task(&format!(
             "\"coroutine_stack\": [{{\"funcname\": \"a\", \"lineno\": {line}}}]"
@@ -357,6 +361,10 @@ fn numbers_out_of_range() {
             r#"2:67: threads[0].tasks[0].coroutine_stack[0].lineno: invalid type: string "12", expected a line number (0 to 4294967295) or null (snapshot_malformed)"#
         ]],
     );
+}
+
+#[test]
+fn other_numbers_out_of_range() {
     check(
         "{\"threads\": [], \"process\": {\"pid\": 0}}",
         expect![

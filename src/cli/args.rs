@@ -136,10 +136,11 @@ pub(super) struct ViewArgs {
     pub(super) source: Source,
     /// How tables and trees look
     ///
-    /// It has no effect on json and csv.
+    /// It has no effect on json and csv, which also ignore the options that bound tables and trees.
     #[arg(long, value_enum, default_value_t = StyleArg::Agent)]
     pub(super) style: StyleArg,
-    /// Show only tasks with a name, or a function they are in, that matches this regular expression
+    /// Show only tasks with a name, or a function they are in, that matches this regular expression;
+    /// a tree also shows the tasks that await them
     #[arg(long, value_name = "REGEX")]
     pub(super) filter: Option<Regex>,
     /// Colour the output
@@ -167,7 +168,7 @@ pub(super) struct PstreeArgs {
     /// The form of the output
     #[arg(long, value_enum, default_value_t = TreeFormat::Tree)]
     pub(super) format: TreeFormat,
-    /// Go down at most N levels
+    /// Show at most N tasks below one another
     #[arg(long, value_name = "N")]
     pub(super) depth: Option<u32>,
     /// Print at most N lines and say what was left out; 0 for all [default: 10000 for the agent

@@ -6,7 +6,7 @@ use super::args::{
 use super::exit::Exit;
 use super::explain::{self, Stop};
 use super::{output, source};
-use crate::graph::{Snapshot, find_cycles, select};
+use crate::graph::{Snapshot, TaskGraph, select};
 use crate::protocol;
 use crate::render::{self, View};
 use std::fmt;
@@ -31,8 +31,10 @@ pub(super) fn ps(args: &PsArgs) -> Result<Exit, Stop> {
         TableFormat::Table => {
             show(|out, notes| render::ps(graph, args.view.style.into(), &view, out, notes))
         }
-        TableFormat::Csv => show(|out, _| render::ps_csv(graph, &view, out)),
-        TableFormat::Json => json(&snapshot, &view),
+        TableFormat::Csv => {
+            show(|out, _| render::ps_csv(graph, &view, out)).map(|_| report_cycles(graph, &view))
+        }
+        TableFormat::Json => json(&snapshot, &view).map(|()| report_cycles(graph, &view)),
     }?;
     Ok(finish(&snapshot, &name, has_cycle))
 }
@@ -50,7 +52,7 @@ pub(super) fn pstree(args: &PstreeArgs) -> Result<Exit, Stop> {
         TreeFormat::Tree => show(|out, notes| {
             render::pstree(&snapshot.graph, args.view.style.into(), &view, out, notes)
         }),
-        TreeFormat::Json => json(&snapshot, &view),
+        TreeFormat::Json => json(&snapshot, &view).map(|()| report_cycles(&snapshot.graph, &view)),
     }?;
     Ok(finish(&snapshot, &name, has_cycle))
 }
@@ -113,7 +115,7 @@ fn show(
     Ok(has_cycle)
 }
 
-fn json(snapshot: &Snapshot, view: &View<'_>) -> Result<bool, Stop> {
+fn json(snapshot: &Snapshot, view: &View<'_>) -> Result<(), Stop> {
     let graph = &snapshot.graph;
     output::to_stdout(|out| match view.matches {
         None => protocol::write_snapshot(snapshot, None, out),
@@ -121,8 +123,16 @@ fn json(snapshot: &Snapshot, view: &View<'_>) -> Result<bool, Stop> {
             let selection = select(graph, matches);
             protocol::write_snapshot(snapshot, Some(&|at| selection.contains(at)), out)
         }
-    })?;
-    Ok(!find_cycles(graph, 1).cycles.is_empty())
+    })
+}
+
+/// Says on standard error which cycles there are, for forms that have no place for that.
+fn report_cycles(graph: &TaskGraph, view: &View<'_>) -> bool {
+    let mut notes = String::new();
+    let has_cycle =
+        render::report_cycles(graph, view, &mut notes).expect("writing to a String does not fail");
+    output::say(&notes);
+    has_cycle
 }
 
 /// Says what is missing, and ends with the status for what was found.

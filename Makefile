@@ -1,0 +1,36 @@
+# The short list of things one does here. Each is a script or a cargo command; nothing hides here.
+
+# Rust as rustup installs it, also in shells that never read a profile.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+export CARGO_TERM_COLOR ?= auto
+
+.PHONY: help demo test lint interpreters
+
+help:
+	@echo "make demo          see it work: builds the tools and shows a running Python program's tasks"
+	@echo "make test          the whole gate: format, lints, tests with real CPython 3.14 and 3.15"
+	@echo "make lint          only the format and the lints"
+	@echo "make interpreters  bring CPython 3.14 and 3.15 into target/interpreters (make test does)"
+
+demo:
+	@tests/demo.sh
+
+test: lint interpreters
+	cargo test --doc
+	@if cargo nextest --version >/dev/null 2>&1; then \
+		set -x; cargo nextest run --no-fail-fast; \
+	else \
+		set -x; cargo test --no-fail-fast --lib --bins --tests; \
+	fi
+
+lint:
+	@command -v cargo >/dev/null || { echo "Rust is missing: see https://rustup.rs" >&2; exit 1; }
+	@cargo fmt --version >/dev/null 2>&1 || { echo "rustfmt is missing: rustup component add rustfmt" >&2; exit 1; }
+	@cargo clippy --version >/dev/null 2>&1 || { echo "clippy is missing: rustup component add clippy" >&2; exit 1; }
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	cargo clippy --no-default-features --lib -- -D warnings
+	cargo clippy --no-default-features --features cli -- -D warnings
+
+interpreters:
+	@if [ -z "$$ASYNCIO_AGENT_PYTHONS" ]; then tests/interpreters.sh; fi

@@ -1,0 +1,138 @@
+//! Real Python processes of every supported version: each of `tests/programs` says what it built,
+//! and the snapshot must say the same.
+
+mod support;
+
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs;
+use support::agentctl;
+use support::python;
+use support::target::Target;
+use support::truth;
+
+/// One test for each program, so that they run side by side.
+macro_rules! programs {
+    ($($name:ident)*) => {
+        $(
+            #[test]
+            fn $name() {
+                check(stringify!($name));
+            }
+        )*
+
+        const PROGRAMS: &[&str] = &[$(stringify!($name)),*];
+    };
+}
+
+programs! {
+    as_completed async_generators big_function blocked cancelling code_names control_names
+    cycle_of_three cycle_of_two deep_chain deep_coroutines default_names eager gather generators
+    long_names music names nested_gather never_started no_loop primitives running shared shield
+    sub_interpreters subclass surrogate_names task_group thread_ended threads threads_and_main
+    timeout uvloop_tasks wait wait_for wide
+}
+
+/// Programs with tests of their own.
+const TESTED_ELSEWHERE: &[&str] = &["churn", "no_asyncio"];
+
+fn check(program: &str) {
+    for python in python::all()
+        .iter()
+        .filter(|python| python.has_what_it_needs(program))
+    {
+        let target = Target::start(python.program(program));
+        let snapshot = agentctl::snapshot(target.pid());
+        let what = format!("{program}.py on Python {}", python.full_version);
+        truth::assert_matches(&target.truth, &snapshot, &what);
+        let process = &snapshot["process"];
+        assert_eq!(process["pid"], target.pid(), "{what}");
+        assert_eq!(
+            process["python_version"],
+            python.full_version.as_str(),
+            "{what}"
+        );
+        assert_eq!(process["start_time"], start_time(target.pid()), "{what}");
+        assert_eq!(process["free_threaded"], false, "{what}");
+        assert!(target.end().success(), "{what}: it did not end well");
+    }
+}
+
+/// Field 22 of `/proc/PID/stat`, counted behind the command in parentheses.
+fn start_time(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process is alive");
+    let after_command = stat.rsplit(") ").next().expect("a command in parentheses");
+    let field = after_command.split(' ').nth(19).expect("a field 22");
+    field.parse().expect("a number")
+}
+
+#[test]
+fn every_program_has_its_test() {
+    let here: BTreeSet<String> = python::programs()
+        .read_dir()
+        .expect("tests/programs")
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter_map(|file| Some(file.strip_suffix(".py")?.to_owned()))
+        .filter(|name| !name.starts_with('_'))
+        .collect();
+    let tested: BTreeSet<String> = PROGRAMS
+        .iter()
+        .chain(TESTED_ELSEWHERE)
+        .map(|name| (*name).to_owned())
+        .collect();
+    assert_eq!(here, tested);
+}
+
+/// Tasks come and go thousands of times a second. What a snapshot leaves out it admits, and no edge
+/// in it is wrong: a task named `a/b/c` is awaited by `a/b` and by nobody else.
+#[test]
+fn churn() {
+    for python in python::all() {
+        let target = Target::start(python.program("churn"));
+        let mut n_edges = 0;
+        for round in 0..40 {
+            let answer = agentctl::run(&["snapshot", &target.pid_text()]);
+            let what = format!("round {round} on Python {}", python.full_version);
+            assert_eq!(answer.status, 0, "{what}: {}", answer.stderr);
+            let snapshot: Value = serde_json::from_str(&answer.stdout).expect("JSON");
+            let tasks = truth::tasks_by_id(&snapshot);
+            let names: BTreeSet<&str> = tasks.values().map(|listed| name(listed.task)).collect();
+            assert_eq!(names.len(), tasks.len(), "{what}: a name twice");
+            if snapshot["complete"] == true {
+                for n in 0..8 {
+                    assert!(
+                        names.contains(&*format!("root/{n}")),
+                        "{what}: root/{n} is missing"
+                    );
+                }
+            }
+            for listed in tasks.values() {
+                n_edges += check_edges_of_churn(listed.task, &tasks, &what);
+            }
+        }
+        // About 130 tasks are alive at any moment; a reader that gave up would see far fewer.
+        assert!(n_edges > 40 * 50, "only {n_edges} edges in 40 snapshots");
+    }
+}
+
+fn check_edges_of_churn(
+    task: &Value,
+    tasks: &std::collections::BTreeMap<&str, truth::Listed<'_>>,
+    what: &str,
+) -> usize {
+    let awaited_by = task["awaited_by"].as_array().expect("a list");
+    let expected = name(task).rsplit_once('/').map(|(parent, _)| parent);
+    for awaiter in awaited_by {
+        let id = awaiter["task_id"].as_str().expect("an id");
+        // An awaiter that ended or was left out has no name to compare.
+        if let Some(listed) = tasks.get(id) {
+            assert_eq!(Some(name(listed.task)), expected, "{what}: {task}");
+        }
+    }
+    assert!(awaited_by.len() <= 1, "{what}: {task}");
+    awaited_by.len()
+}
+
+fn name(task: &Value) -> &str {
+    task["task_name"].as_str().unwrap_or_default()
+}

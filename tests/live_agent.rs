@@ -1,0 +1,281 @@
+//! The agent from end to end: started with a configuration, scraped over a socket, its processes
+//! killed under it, and ended by a signal.
+
+mod support;
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use support::agentctl::Answer;
+use support::python;
+use support::target::{Target, text_of, wait_until};
+use tempfile::TempDir;
+
+/// A running agent.
+struct Agent {
+    child: Child,
+    log: File,
+    address: String,
+    _folder: TempDir,
+}
+
+impl Agent {
+    fn start(config: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("agent.yaml");
+        fs::write(&path, config).expect("our own file");
+        let log = tempfile::tempfile().expect("a temporary file");
+        let child = agent(&path)
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log.try_clone().expect("a second handle"))
+            .spawn()
+            .expect("the agent starts");
+        let mut agent = Self {
+            child,
+            log,
+            address: String::new(),
+            _folder: folder,
+        };
+        wait_until("the agent listens", || {
+            let log = text_of(&mut agent.log);
+            let ended = agent.child.try_wait().expect("our own child");
+            assert!(ended.is_none(), "the agent ended: {ended:?}\n{log}");
+            agent.address = address_in(&log).unwrap_or_default();
+            !agent.address.is_empty()
+        });
+        agent
+    }
+
+    /// What is served at a path: the status line and the body.
+    fn get(&self, path: &str) -> (String, String) {
+        let mut stream = TcpStream::connect(&self.address).expect("the agent listens");
+        let host = &self.address;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        )
+        .expect("the agent reads");
+        let mut answer = String::new();
+        stream
+            .read_to_string(&mut answer)
+            .expect("the agent answers");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+        let status = head.lines().next().unwrap_or_default().to_owned();
+        if head.to_lowercase().contains("transfer-encoding: chunked") {
+            return (status, dechunked(body));
+        }
+        (status, body.to_owned())
+    }
+
+    /// The value of a metric with these labels, if it is served.
+    fn value(&self, metric: &str) -> Option<f64> {
+        let (status, body) = self.get("/metrics");
+        assert!(status.contains(" 200 "), "{status}");
+        let line = body
+            .lines()
+            .find(|line| line.rsplit_once(' ').is_some_and(|l| l.0 == metric))?;
+        line.rsplit_once(' ')?.1.parse().ok()
+    }
+
+    fn wait_for_value(&self, metric: &str, expected: f64) {
+        wait_until(&format!("{metric} is {expected}"), || {
+            self.value(metric) == Some(expected)
+        });
+    }
+
+    /// Sends a signal and waits for the end.
+    fn end_with(mut self, signal: &str) -> (ExitStatus, String) {
+        let kill = format!("kill -{signal} {}", self.child.id());
+        let sent = Command::new("sh")
+            .args(["-c", &kill])
+            .status()
+            .expect("a shell");
+        assert!(sent.success());
+        let mut status = None;
+        wait_until("the agent ends", || {
+            status = self.child.try_wait().expect("our own child");
+            status.is_some()
+        });
+        (status.expect("it ended"), text_of(&mut self.log))
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn agent(config: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_asyncio-agent"));
+    command
+        .arg("--config")
+        .arg(config)
+        .stdin(Stdio::null())
+        .env("NO_COLOR", "1");
+    command
+}
+
+fn address_in(log: &str) -> Option<String> {
+    let line = log.lines().find(|line| line.contains("listening"))?;
+    let address = line.split("address=").nth(1)?;
+    let address = address.split_whitespace().next()?.trim_matches('"');
+    address.contains(':').then(|| address.to_owned())
+}
+
+fn dechunked(body: &str) -> String {
+    let mut rest = body;
+    let mut whole = String::new();
+    while let Some((length, after)) = rest.split_once("\r\n") {
+        let length = usize::from_str_radix(length.trim(), 16).unwrap_or(0);
+        if length == 0 {
+            break;
+        }
+        whole.push_str(&after[..length]);
+        rest = after[length..].trim_start_matches("\r\n");
+    }
+    whole
+}
+
+#[test]
+fn a_process_is_watched_by_pid_from_its_start_to_its_end() {
+    for python in python::all() {
+        let target = Target::start(python.program("music"));
+        let agent = Agent::start(&format!(
+            "web: {{listen: 127.0.0.1:0}}\n\
+             targets: [{{name: music, match: {{pid: {}}}, interval: 100ms}}]\n",
+            target.pid()
+        ));
+        agent.wait_for_value("asyncio_target_up{target=\"music\"}", 1.0);
+        agent.wait_for_value("asyncio_pending_tasks{target=\"music\"}", 7.0);
+        agent.wait_for_value("asyncio_await_depth_max{target=\"music\"}", 3.0);
+        agent.wait_for_value("asyncio_await_cycles{target=\"music\"}", 0.0);
+        let (_, body) = agent.get("/metrics");
+        assert!(body.contains("\nasyncio_agent_build_info{"), "{body}");
+        for line in body.lines() {
+            assert!(
+                line.starts_with('#') || line.rsplit_once(' ').is_some(),
+                "{line:?}"
+            );
+        }
+
+        drop(target);
+        agent.wait_for_value("asyncio_target_up{target=\"music\"}", 0.0);
+        // What is known of no process any more is not served as if it were.
+        wait_until("the old count is gone", || {
+            let count = agent.value("asyncio_pending_tasks{target=\"music\"}");
+            count.is_none_or(|count| count == 0.0)
+        });
+        let (status, log) = agent.end_with("TERM");
+        assert_eq!(status.code(), Some(0), "{log}");
+        assert!(!log.contains("panicked"), "{log}");
+    }
+}
+
+#[test]
+fn processes_are_found_by_their_command_also_when_they_start_later() {
+    for python in python::all() {
+        // Only this test's processes have this in their command.
+        let mark = format!("mark-{}-{}", std::process::id(), python.full_version);
+        let agent = Agent::start(&format!(
+            "web: {{listen: 127.0.0.1:0}}\n\
+             discovery: {{interval: 100ms}}\n\
+             targets:\n\
+             - {{name: cycle, match: {{command: 'cycle_of_two\\.py {mark}$'}}, interval: 100ms}}\n\
+             - {{name: nothing, match: {{command: 'never {mark}'}}, interval: 100ms}}\n",
+        ));
+        agent.wait_for_value("asyncio_target_up{target=\"cycle\"}", 0.0);
+        let start = || {
+            let mut command = python.program("cycle_of_two");
+            command.arg(&mark);
+            Target::start(command)
+        };
+        let first = start();
+        agent.wait_for_value("asyncio_target_up{target=\"cycle\"}", 1.0);
+        agent.wait_for_value("asyncio_await_cycles{target=\"cycle\"}", 1.0);
+        agent.wait_for_value("asyncio_pending_tasks{target=\"cycle\"}", 4.0);
+        let second = start();
+        agent.wait_for_value("asyncio_pending_tasks{target=\"cycle\"}", 8.0);
+        agent.wait_for_value("asyncio_await_cycles{target=\"cycle\"}", 2.0);
+        drop(first);
+        agent.wait_for_value("asyncio_pending_tasks{target=\"cycle\"}", 4.0);
+        drop(second);
+        agent.wait_for_value("asyncio_target_up{target=\"cycle\"}", 0.0);
+        assert_eq!(
+            agent.value("asyncio_target_up{target=\"nothing\"}"),
+            Some(0.0)
+        );
+        let (status, log) = agent.end_with("INT");
+        assert_eq!(status.code(), Some(0), "{log}");
+    }
+}
+
+#[test]
+fn a_busy_process_does_not_disturb_the_agent() {
+    for python in python::all() {
+        let target = Target::start(python.program("churn"));
+        let agent = Agent::start(&format!(
+            "web: {{listen: 127.0.0.1:0}}\n\
+             targets: [{{name: churn, match: {{pid: {}}}, interval: 20ms}}]\n",
+            target.pid()
+        ));
+        agent.wait_for_value("asyncio_target_up{target=\"churn\"}", 1.0);
+        for _ in 0..20 {
+            let count = agent.value("asyncio_pending_tasks{target=\"churn\"}");
+            assert!(count.is_some_and(|count| count >= 9.0), "{count:?}");
+            assert_eq!(
+                agent.value("asyncio_target_up{target=\"churn\"}"),
+                Some(1.0)
+            );
+        }
+        let (status, log) = agent.end_with("TERM");
+        assert_eq!(status.code(), Some(0), "{log}");
+        assert!(!log.contains("panicked"), "{log}");
+    }
+}
+
+#[test]
+fn other_paths_are_not_found() {
+    let agent = Agent::start("web: {listen: 127.0.0.1:0}\ntargets: []\n");
+    assert!(agent.get("/metrics").0.contains(" 200 "));
+    assert!(agent.get("/nothing").0.contains(" 404 "));
+}
+
+#[test]
+fn a_bad_configuration_is_refused_with_file_line_and_reason() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("bad.yaml");
+    for (config, line, says) in [
+        ("web: {listen: 127.0.0.1:0}\ntargetz: []\n", 2, "targetz"),
+        (
+            "web: {listen: 127.0.0.1:0}\ntargets:\n- name: a\n  match: {pid: 1}\n  interval: 5\n",
+            5,
+            "5",
+        ),
+        (
+            "targets:\n- name: a\n  match: {command: '('}\n  interval: 5s\n",
+            3,
+            "command",
+        ),
+        ("web: [\n", 2, ""),
+    ] {
+        fs::write(&path, config).expect("our own file");
+        let answer = Answer::of(agent(&path));
+        assert!(answer.status > 0, "{config:?}: {answer:?}");
+        let place = format!("bad.yaml:{line}");
+        assert!(
+            answer.stderr.contains(&place),
+            "{config:?}: no {place} in {answer:?}"
+        );
+        assert!(answer.stderr.contains(says), "{config:?}: {answer:?}");
+        assert!(!answer.stderr.contains("panicked"), "{answer:?}");
+    }
+    let answer = Answer::of(agent(&folder.path().join("missing.yaml")));
+    assert!(
+        answer.status > 0 && answer.stderr.contains("missing.yaml"),
+        "{answer:?}"
+    );
+}

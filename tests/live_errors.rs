@@ -1,0 +1,230 @@
+//! Processes that cannot be read: each has its own answer, its exit code and its advice.
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use support::agentctl::{self, Answer};
+use support::python;
+use support::target::Target;
+
+const NO_SUCH_PROCESS: i32 = 3;
+const PERMISSION_DENIED: i32 = 4;
+const NOT_SUPPORTED: i32 = 5;
+
+/// Every command that reads a process gives the same answer: nothing on standard output, and on
+/// standard error what is wrong and what to do.
+fn assert_refused(pid: &str, status: i32, says: &[&str]) {
+    for command in ["ps", "pstree", "snapshot"] {
+        check_refusal(&agentctl::run(&[command, pid]), status, says);
+    }
+}
+
+fn check_refusal(answer: &Answer, status: i32, says: &[&str]) {
+    assert_eq!(answer.status, status, "{answer:?}");
+    assert_eq!(answer.stdout, "", "{answer:?}");
+    assert!(answer.stderr.starts_with("agentctl: "), "{answer:?}");
+    assert!(!answer.stderr.contains("panicked"), "{answer:?}");
+    for text in says {
+        assert!(
+            answer.stderr.contains(text),
+            "{answer:?} does not say {text:?}"
+        );
+    }
+}
+
+/// A process that ends with the test.
+struct Bystander(Child);
+
+impl Bystander {
+    fn start(program: &str, arguments: &[&str]) -> Self {
+        let child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|e| panic!("cannot start {program}: {e}"));
+        Self(child)
+    }
+
+    fn pid_text(&self) -> String {
+        self.0.id().to_string()
+    }
+}
+
+impl Drop for Bystander {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn no_such_process() {
+    let mut ended = Bystander::start("true", &[]);
+    ended.0.wait().expect("our own child");
+    let pid = ended.pid_text();
+    assert_refused(&pid, NO_SUCH_PROCESS, &[&pid, "no process"]);
+    assert_refused("2147483647", NO_SUCH_PROCESS, &["2147483647"]);
+}
+
+#[test]
+fn a_process_that_has_ended_but_was_not_waited_for() {
+    for python in python::all() {
+        let mut target = Target::start(python.program("music"));
+        target.kill_without_wait();
+        assert_refused(&target.pid_text(), NO_SUCH_PROCESS, &[&target.pid_text()]);
+    }
+}
+
+#[test]
+fn arguments_that_are_no_process_ids() {
+    for wrong in ["0", "-1", "abc", "99999999999", "", "1.5"] {
+        for command in ["ps", "pstree", "snapshot"] {
+            let answer = agentctl::run(&[command, wrong]);
+            assert_eq!(answer.status, 2, "{wrong:?}: {answer:?}");
+            assert_eq!(answer.stdout, "", "{wrong:?}: {answer:?}");
+        }
+    }
+    for wrong in [
+        &["ps"][..],
+        &[],
+        &["ps", "1", "2"],
+        &["frobnicate"],
+        &["ps", "1", "--style", "x"],
+    ] {
+        let answer = agentctl::run(wrong);
+        assert_eq!(answer.status, 2, "{wrong:?}: {answer:?}");
+    }
+}
+
+#[test]
+fn a_process_that_is_not_python() {
+    let sleep = Bystander::start("sleep", &["1000"]);
+    assert_refused(
+        &sleep.pid_text(),
+        NOT_SUPPORTED,
+        &[&sleep.pid_text(), "Python", "hint:"],
+    );
+}
+
+/// An interpreter of 3.11 says nothing of its layout; 3.13 does, in a form that is not supported.
+#[test]
+fn pythons_that_are_too_old() {
+    if python::are_chosen() {
+        return;
+    }
+    for version in ["3.11", "3.13"] {
+        let python = python::brought(version);
+        let mut command = python.command();
+        command.args([
+            "-c",
+            "import asyncio, os; os.write(1, b'{}\\n'); asyncio.run(asyncio.sleep(1000))",
+        ]);
+        let target = Target::start(command);
+        let pid = target.pid_text();
+        assert_refused(&pid, NOT_SUPPORTED, &[&pid, "hint:"]);
+        let answer = agentctl::run(&["ps", &pid]);
+        if version == "3.13" {
+            for text in [python.full_version.as_str(), "3.14", "3.15"] {
+                assert!(answer.stderr.contains(text), "{answer:?}");
+            }
+        }
+    }
+}
+
+/// 3.14 has asyncio's table in an extension that is loaded on import; 3.15 has it built in, so that
+/// there are simply no tasks to show.
+#[test]
+fn a_python_without_asyncio() {
+    for python in python::all() {
+        let target = Target::start(python.program("no_asyncio"));
+        let pid = target.pid_text();
+        if python.version == (3, 14) {
+            assert_refused(&pid, NOT_SUPPORTED, &[&pid, "asyncio", "hint:"]);
+        } else {
+            let answer = agentctl::run(&["ps", "--style", "cpython", &pid]);
+            assert_eq!(answer.status, 0, "{answer:?}");
+            assert_eq!(answer.stdout.lines().count(), 2, "{answer:?}");
+        }
+    }
+}
+
+/// A program may import asyncio long after it was first looked at.
+#[test]
+fn asyncio_that_is_imported_later() {
+    for python in python::all() {
+        let mut command = python.command();
+        command.args([
+            "-c",
+            "import os\n\
+             os.write(1, b'{}\\n')\n\
+             os.read(0, 1)\n\
+             import asyncio\n\
+             asyncio.run(asyncio.sleep(1000))",
+        ]);
+        let mut target = Target::start(command);
+        let before = agentctl::run(&["snapshot", &target.pid_text()]);
+        assert!(!before.stdout.contains("task_id"), "{before:?}");
+        target.write(b"x");
+        support::target::wait_until("the task is seen", || {
+            let answer = agentctl::run(&["snapshot", &target.pid_text()]);
+            answer.status == 0 && answer.stdout.contains("\"sleep\"")
+        });
+    }
+}
+
+/// Root may read everything, so root's tool is run as nobody; others look at the first process.
+#[test]
+fn a_process_that_may_not_be_read() {
+    let is_root = fs::metadata("/proc/self").expect("/proc").uid() == 0;
+    if !is_root {
+        assert_refused("1", PERMISSION_DENIED, &["permission", "hint:"]);
+        return;
+    }
+    // The build folder need not be open to others.
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let copy = folder.path().join("agentctl");
+    fs::copy(env!("CARGO_BIN_EXE_agentctl"), &copy).expect("a copy");
+    for path in [folder.path(), &copy] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("our own file");
+    }
+    for python in python::all() {
+        let target = Target::start(python.program("music"));
+        let answer = as_nobody(&copy, &["ps", &target.pid_text()]);
+        check_refusal(
+            &answer,
+            PERMISSION_DENIED,
+            &[&target.pid_text(), "permission", "hint:"],
+        );
+    }
+}
+
+fn as_nobody(agentctl: &Path, arguments: &[&str]) -> Answer {
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(agentctl)
+        .args(arguments);
+    Answer::of(command)
+}
+
+/// Looking at a process again and again while it ends: every answer is one of the two true ones.
+#[test]
+fn a_process_that_ends_meanwhile() {
+    for python in python::all() {
+        let target = Target::start(python.program("wide"));
+        let pid = target.pid_text();
+        let ending = std::thread::spawn(move || target.end());
+        loop {
+            let answer = agentctl::run(&["ps", &pid]);
+            match answer.status {
+                0 => {}
+                NO_SUCH_PROCESS => break,
+                _ => panic!("{:?}", answer.stderr),
+            }
+        }
+        assert!(ending.join().expect("no panic").success());
+    }
+}
