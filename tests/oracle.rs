@@ -1,6 +1,5 @@
 //! The styles of CPython against CPython: its own tool prints thousands of random graphs, and so do
 //! we. `oracle/oracle.py` runs the tool; what it needs of an interpreter is `asyncio.tools`.
-#![allow(clippy::unwrap_used, reason = "a failed step of a test is its end")]
 #![cfg(feature = "edges")]
 #![allow(clippy::unwrap_used, reason = "a test ends where it goes wrong")]
 
