@@ -178,6 +178,19 @@ fn a_filter_is_a_regular_expression() {
     let value: serde_json::Value = serde_json::from_str(&run.out).unwrap();
     let tasks = value["threads"][0]["tasks"].as_array().unwrap();
     let names: Vec<_> = tasks.iter().map(|task| &task["task_name"]).collect();
+    // As in the tree, those who await them are there too.
+    assert_eq!(names.len(), 7);
+    let run = agentctl(&[
+        "ps",
+        "--format=json",
+        "--from",
+        &example,
+        "--filter",
+        "^play$",
+    ]);
+    let value: serde_json::Value = serde_json::from_str(&run.out).unwrap();
+    let tasks = value["threads"][0]["tasks"].as_array().unwrap();
+    let names: Vec<_> = tasks.iter().map(|task| &task["task_name"]).collect();
     assert_eq!(names, ["TNDNBTG", "Levitate", "DYWTYLM", "Aqua Regia"]);
 }
 
