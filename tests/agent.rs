@@ -1,5 +1,7 @@
 //! The daemon as a program: its command line, its exit statuses, its log, its end.
+#![allow(clippy::unwrap_used, reason = "a failed step of a test is its end")]
 #![cfg(feature = "agent")]
+#![expect(clippy::unwrap_used, reason = "a failed test may panic")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};

@@ -1,9 +1,10 @@
 //! Every `golden/graphs/*.graph` printed in every style and compared with the texts in
 //! `golden/expect`. `UPDATE_EXPECT=1` rewrites them; read the difference before you keep it.
+#![allow(clippy::unwrap_used, reason = "a test ends where it goes wrong")]
 
 use asyncio_agent::graph::{TaskGraph, text};
 use asyncio_agent::render::{Style, View, ps, ps_csv, pstree};
-use expect_test::expect_file;
+use expect_test::{expect, expect_file};
 use std::path::{Path, PathBuf};
 
 fn folder() -> PathBuf {
@@ -65,6 +66,129 @@ fn views_of_all_graphs() {
             check(&format!("{mark}pstree.txt"), tree);
         }
         check("csv", shown(|out, _| ps_csv(&graph, &view, out).unwrap()));
+    }
+}
+
+/// The tree that the project's first issue gives for the example program.
+#[test]
+fn the_example_in_the_classic_style() {
+    let graph = graph("music");
+    let tree =
+        shown(|out, err| pstree(&graph, Style::Classic, &View::default(), out, err).unwrap());
+    let expected = "\
+└── (T) Task-1
+    └──  main
+        └──  __aexit__
+            └──  _aexit
+                ├── (T) Sundowning
+                │   └──  album
+                │       └──  __aexit__
+                │           └──  _aexit
+                │               ├── (T) TNDNBTG
+                │               └── (T) Levitate
+                └── (T) TMBTE
+                    └──  album
+                        └──  __aexit__
+                            └──  _aexit
+                                ├── (T) DYWTYLM
+                                └── (T) Aqua Regia
+";
+    assert_eq!(tree, expected);
+}
+
+#[test]
+fn a_filter_keeps_what_matches_and_what_awaits_it() {
+    let view = View {
+        matches: Some(&|name| name == "DYWTYLM"),
+        ..View::default()
+    };
+    let music = graph("music");
+    let tree = |style| shown(|out, err| pstree(&music, style, &view, out, err).unwrap());
+    expect![[r#"
+        └── (T) Task-1
+            └──  main music.py:13
+                └──  TaskGroup.__aexit__ /usr/lib/python3.14/asyncio/taskgroups.py:72
+                    └──  TaskGroup._aexit /usr/lib/python3.14/asyncio/taskgroups.py:121
+                        └── (T) TMBTE
+                            └──  album music.py:8
+                                └──  TaskGroup.__aexit__ /usr/lib/python3.14/asyncio/taskgroups.py:72
+                                    └──  TaskGroup._aexit /usr/lib/python3.14/asyncio/taskgroups.py:121
+                                        └── (T) DYWTYLM
+                                            └──  play music.py:4
+                                                └──  sleep /usr/lib/python3.14/asyncio/tasks.py:716
+    "#]]
+    .assert_eq(&tree(Style::Agent));
+    assert_eq!(tree(Style::Agent), tree(Style::Cpython));
+    // A cycle is told even when no task of it is shown.
+    let cyclic = graph("cycle_of_two");
+    let bystander = View {
+        matches: Some(&|name| name == "bystander"),
+        ..View::default()
+    };
+    expect![[r#"
+        └── (T) Task-1
+            └──  main app.py:30
+                └── (T) bystander
+                    └──  work app.py:20
+                        └──  sleep /usr/lib/python3.14/asyncio/tasks.py:716
+        --- stderr
+        the await graph has a cycle: these tasks wait for one another
+        cycle: cyc-a → cyc-b → cyc-a
+        --- await cycle
+    "#]]
+    .assert_eq(&shown(|out, err| {
+        pstree(&cyclic, Style::Agent, &bystander, out, err).unwrap()
+    }));
+}
+
+#[test]
+fn depth_and_limits_are_told() {
+    let graph = graph("diamond");
+    let view = View {
+        depth: Some(2),
+        ..View::default()
+    };
+    let tree =
+        |view: &View<'_>, style| shown(|out, err| pstree(&graph, style, view, out, err).unwrap());
+    expect![[r#"
+        └── (T) top
+            └──  main app.py:1
+                ├── (T) a1  … awaits 2 tasks not shown (depth limit)
+                └── (T) b1  … awaits 2 tasks not shown (depth limit)
+    "#]]
+    .assert_eq(&tree(&view, Style::Agent));
+    expect![[r#"
+        └── (T) top
+            └──  main app.py:1
+                ├── (T) a1
+                └── (T) b1
+        --- stderr
+        … the tree is cut: not all of it is shown
+    "#]]
+    .assert_eq(&tree(&view, Style::Cpython));
+    let view = View {
+        lines_max: Some(3),
+        ..View::default()
+    };
+    expect![[r#"
+        └── (T) top
+            └──  main app.py:1
+                ├── (T) a1
+        … 21 more lines with 7 tasks not shown
+    "#]]
+    .assert_eq(&tree(&view, Style::Agent));
+}
+
+#[test]
+fn terminals_get_escapes_in_every_style() {
+    let graph = graph("unicode");
+    let view = View::default();
+    for style in [Style::Agent, Style::Cpython, Style::Classic] {
+        let tree = shown(|out, err| pstree(&graph, style, &view, out, err).unwrap());
+        assert!(
+            tree.contains("(T) evil\\x1b[31m\\nname\\u202etxt\n"),
+            "{tree}"
+        );
     }
 }
 

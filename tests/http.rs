@@ -1,5 +1,7 @@
 //! The agent in process, watching made-up processes, asked over real sockets.
+#![allow(clippy::unwrap_used, reason = "a failed step of a test is its end")]
 #![cfg(feature = "agent")]
+#![expect(clippy::unwrap_used, reason = "a failed test may panic")]
 
 use asyncio_agent::agent::{Agent, AttachedProcess, ListedProcess, ProcessSource};
 use asyncio_agent::config;

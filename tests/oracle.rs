@@ -1,6 +1,7 @@
 //! The styles of CPython against CPython: its own tool prints thousands of random graphs, and so do
 //! we. `oracle/oracle.py` runs the tool; what it needs of an interpreter is `asyncio.tools`.
 #![cfg(feature = "edges")]
+#![allow(clippy::unwrap_used, reason = "a test ends where it goes wrong")]
 
 mod graphs;
 
@@ -68,6 +69,7 @@ fn frames(graph: &TaskGraph, stack: StackIdx) -> Vec<Value> {
                 Via::Await => "await",
                 Via::Generator => "generator",
                 Via::CoroutineWrapper => "coroutine_wrapper",
+                Via::AnextAwaitable => "anext_awaitable",
             },
         })
     };

@@ -305,6 +305,10 @@ mod tests {
         Monotonic::new(Duration::from_millis(ms))
     }
 
+    fn ms(duration: Duration) -> u64 {
+        u64::try_from(duration.as_millis()).unwrap()
+    }
+
     fn settings(rounds_max: usize) -> SchedulerSettings {
         SchedulerSettings {
             discovery_interval: Duration::from_secs(10),
@@ -367,7 +371,7 @@ mod tests {
             scheduler.on(ended(0, RoundEnd::Failed), at(now));
             let due = scheduler.processes[&process(0)].due;
             pauses.push(due.since(at(now)).as_secs());
-            now += due.since(at(now)).as_millis() as u64;
+            now += ms(due.since(at(now)));
             scheduler.on(Event::Wake, at(now));
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30, 30]);
@@ -474,7 +478,7 @@ mod tests {
                 }
             }
             let max = self.scheduler.settings.rounds_max;
-            let hanging = self.scheduler.settings.hangs_after.as_millis() as u64;
+            let hanging = ms(self.scheduler.settings.hangs_after);
             let fresh = self
                 .running
                 .iter()
@@ -493,7 +497,7 @@ mod tests {
                 self.discovers = false;
                 let found = alive.iter().map(|process| Found {
                     process: *process,
-                    target: TargetIdx(process.pid.as_raw() as usize % 2),
+                    target: TargetIdx(usize::from(process.pid.as_raw() % 2 == 0)),
                 });
                 self.known.extend(alive);
                 self.known.sort_unstable();
@@ -502,9 +506,7 @@ mod tests {
                 return;
             }
             let next_end = self.running.iter().map(|(_, end)| *end).min();
-            let wake = self
-                .wake_at
-                .map(|wake| wake.since(at(0)).as_millis() as u64);
+            let wake = self.wake_at.map(|wake| ms(wake.since(at(0))));
             let next = next_end.into_iter().chain(wake).min().unwrap();
             self.now = self.now.max(next);
             let over = self.running.iter().position(|(_, end)| *end <= self.now);

@@ -92,9 +92,7 @@ impl RawTask {
         }
         match types.type_of(reader, offsets, self.name)?.kind {
             Kind::Int => Ok(TaskName::Number(read_int(reader, offsets, self.name)?)),
-            Kind::Text => Ok(TaskName::Text(
-                graph.text(&read_text(reader, offsets, self.name)?),
-            )),
+            Kind::Text => Ok(graph.name(&read_text(reader, offsets, self.name)?)),
             _ => {
                 let value = self.name.as_u64();
                 Err(DecodeError::Implausible {

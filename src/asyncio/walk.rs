@@ -3,8 +3,8 @@
 //! The walk has four passes. The lists first, because they are what a busy process changes most; a
 //! torn one is walked again from the start. Then every task's name, coroutine stack and awaiters,
 //! once from the copies that the first pass made, and once more with fresh copies for the tasks that
-//! made no sense. Then the headers of all tasks are compared with fresh copies: a task that ended
-//! or changed hands in between is left out. Last the edges, between what was read.
+//! made no sense. Then all tasks are compared with fresh copies: a task that ended in between, or
+//! whose memory belongs to another now, is left out. Last the edges, between what was confirmed.
 
 use super::offsets::AsyncioOffsets;
 use super::task::{RawTask, is_task};
@@ -66,6 +66,14 @@ struct Details {
     awaiters: Vec<RemoteAddr>,
 }
 
+/// What a second look at a task says.
+enum Look {
+    /// It is the same task.
+    Same,
+    /// It has ended.
+    Ended,
+}
+
 struct Walk<'w, 'm> {
     reader: &'w mut Reader<'m>,
     offsets: &'w Offsets,
@@ -103,7 +111,7 @@ pub fn read_graph(
     let (lists, restarts) = walk.find_tasks(site.runtime)?;
     let has_running_loop = lists.lists.iter().any(|list| list.has_loop);
     let details = walk.read_tasks(&lists)?;
-    let details = walk.keep_unchanged(&lists, details)?;
+    let details = walk.confirm(&lists, details)?;
     walk.build(&lists, details)?;
     Ok(Read {
         graph: walk.graph.finish(),
@@ -351,8 +359,12 @@ impl Walk<'_, '_> {
         Ok(Some(self.graph.text(self.chains.types.name(info))))
     }
 
-    /// Pass three: of what was read, the tasks whose header still says the same in fresh copies.
-    fn keep_unchanged(
+    /// Pass three: of what was read, what fresh copies confirm.
+    ///
+    /// A task that ended leaves its memory to the next one, often with the same coroutine and name
+    /// address, so the name itself is compared. An awaiter counts if it was there both times: its
+    /// own identity is confirmed between the same two looks, so it was the one that waited.
+    fn confirm(
         &mut self,
         lists: &Lists,
         mut details: Vec<Option<Details>>,
@@ -363,47 +375,49 @@ impl Walk<'_, '_> {
             let Some(found) = slot else {
                 continue;
             };
-            match RawTask::read(self.reader, self.layout, task.at) {
-                Ok(now) if !now.is_pending || now.next.is_null() => *slot = None,
-                Ok(now) if now.coro == task.coro && now.awaited_by == task.awaited_by => {}
-                // It is alive and something of it moved on: what it is now counts.
-                Ok(now) if now.coro == task.coro => {
-                    let id = found.task.id;
-                    match now.read_awaiters(self.reader, self.offsets) {
-                        Ok((awaiters, _)) => found.awaiters = awaiters,
-                        Err(error) => {
-                            *slot = None;
-                            self.leave_out(id, error)?;
-                        }
-                    }
-                }
-                Ok(now) => {
-                    let id = found.task.id;
-                    *slot = None;
-                    let value = now.coro.as_u64();
-                    let what = "changed coroutine of a task";
-                    self.leave_out(
-                        id,
-                        DecodeError::Implausible {
-                            what,
-                            value,
-                            at: task.at,
-                        },
-                    )?;
-                }
+            match self.confirm_task(task, found) {
+                Ok(Look::Same) => {}
+                // It is not pending any more, so nothing is missing.
+                Ok(Look::Ended) => *slot = None,
                 Err(error) => {
                     let id = found.task.id;
                     *slot = None;
-                    self.leave_out(id, error)?;
+                    self.tasks_unreadable = self.tasks_unreadable.saturating_add(1);
+                    self.note("task_vanished", &format!("task {id}"), error)?;
                 }
             }
         }
         Ok(details)
     }
 
-    fn leave_out(&mut self, id: TaskId, error: DecodeError) -> Result<(), DecodeError> {
-        self.tasks_unreadable = self.tasks_unreadable.saturating_add(1);
-        self.note("task_vanished", &format!("task {id}"), error)
+    fn confirm_task(&mut self, task: &RawTask, found: &mut Details) -> Result<Look, DecodeError> {
+        let now = RawTask::read(self.reader, self.layout, task.at)?;
+        let changed = |what, value| DecodeError::Implausible {
+            what,
+            value,
+            at: task.at,
+        };
+        if now.coro != task.coro {
+            return Err(changed("changed coroutine of a task", now.coro.as_u64()));
+        }
+        if !now.is_pending || now.next.is_null() {
+            return Ok(Look::Ended);
+        }
+        let name = now.read_name(
+            self.reader,
+            self.offsets,
+            &mut self.chains.types,
+            &mut self.graph,
+        )?;
+        if name != found.task.name {
+            return Err(changed("changed name of a task", now.name.as_u64()));
+        }
+        if now.awaited_by != task.awaited_by || now.awaited_by_is_set {
+            let (awaiters, _) = now.read_awaiters(self.reader, self.offsets)?;
+            let awaiters: FxHashSet<RemoteAddr> = awaiters.into_iter().collect();
+            found.awaiters.retain(|awaiter| awaiters.contains(awaiter));
+        }
+        Ok(Look::Same)
     }
 
     /// Pass four: tasks and edges into the graph.
@@ -416,7 +430,12 @@ impl Walk<'_, '_> {
                 continue;
             }
             self.graph.begin_thread(list.interpreter_id, list.tid);
-            for found in details.by_ref().take(list.tasks.len()).flatten() {
+            for (task, found) in list.tasks.iter().zip(details.by_ref()) {
+                let Some(found) = found else {
+                    // Whoever is there now is not the one that was seen to wait.
+                    stacks.insert(task.at, None);
+                    continue;
+                };
                 stacks.insert(RemoteAddr::new(found.task.id.0), Some(found.task.stack));
                 let at = self.graph.add_task(found.task);
                 edges.extend(found.awaiters.into_iter().map(|awaiter| (at, awaiter)));

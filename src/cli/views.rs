@@ -32,9 +32,11 @@ pub(super) fn ps(args: &PsArgs) -> Result<Exit, Stop> {
             show(|out, notes| render::ps(graph, args.view.style.into(), &view, out, notes))
         }
         TableFormat::Csv => {
-            show(|out, _| render::ps_csv(graph, &view, out)).map(|_| report_cycles(graph, &view))
+            show(|out, _| render::ps_csv(graph, &view, out)).map(|_| report_cycles(graph))
         }
-        TableFormat::Json => json(&snapshot, &view).map(|()| report_cycles(graph, &view)),
+        TableFormat::Json => {
+            json(&snapshot, is_match.as_deref(), Awaiters::LeftOut).map(|()| report_cycles(graph))
+        }
     }?;
     Ok(finish(&snapshot, &name, has_cycle))
 }
@@ -52,7 +54,8 @@ pub(super) fn pstree(args: &PstreeArgs) -> Result<Exit, Stop> {
         TreeFormat::Tree => show(|out, notes| {
             render::pstree(&snapshot.graph, args.view.style.into(), &view, out, notes)
         }),
-        TreeFormat::Json => json(&snapshot, &view).map(|()| report_cycles(&snapshot.graph, &view)),
+        TreeFormat::Json => json(&snapshot, is_match.as_deref(), Awaiters::Kept)
+            .map(|()| report_cycles(&snapshot.graph)),
     }?;
     Ok(finish(&snapshot, &name, has_cycle))
 }
@@ -111,26 +114,45 @@ fn show(
 ) -> Result<bool, Stop> {
     let mut notes = String::new();
     let has_cycle = output::text_to_stdout(|out| view(out, &mut notes))?;
+    // Names in the notes are raw when standard output is no terminal; standard error may be one.
+    if io::stderr().is_terminal() {
+        let lines: Vec<_> = notes.split('\n').map(render::escape).collect();
+        notes = lines.join("\n");
+    }
     output::say(&notes);
     Ok(has_cycle)
 }
 
-fn json(snapshot: &Snapshot, view: &View<'_>) -> Result<(), Stop> {
+/// Whether those who await the matching tasks are shown too, as in a tree.
+#[derive(PartialEq, Eq)]
+enum Awaiters {
+    Kept,
+    LeftOut,
+}
+
+fn json(
+    snapshot: &Snapshot,
+    matches: Option<&dyn Fn(&str) -> bool>,
+    awaiters: Awaiters,
+) -> Result<(), Stop> {
     let graph = &snapshot.graph;
-    output::to_stdout(|out| match view.matches {
+    output::to_stdout(|out| match matches {
         None => protocol::write_snapshot(snapshot, None, out),
         Some(matches) => {
-            let selection = select(graph, matches);
+            let mut selection = select(graph, matches);
+            if awaiters == Awaiters::Kept {
+                selection = selection.with_awaiters(graph);
+            }
             protocol::write_snapshot(snapshot, Some(&|at| selection.contains(at)), out)
         }
     })
 }
 
 /// Says on standard error which cycles there are, for forms that have no place for that.
-fn report_cycles(graph: &TaskGraph, view: &View<'_>) -> bool {
+fn report_cycles(graph: &TaskGraph) -> bool {
     let mut notes = String::new();
     let has_cycle =
-        render::report_cycles(graph, view, &mut notes).expect("writing to a String does not fail");
+        render::report_cycles(graph, &mut notes).expect("writing to a String does not fail");
     output::say(&notes);
     has_cycle
 }

@@ -94,6 +94,16 @@ impl GraphBuilder {
         at
     }
 
+    /// A task's name: a text that is what a default name is shown as becomes that default name,
+    /// because CPython turns the one into the other as soon as somebody asks for it.
+    pub fn name(&mut self, text: &str) -> TaskName {
+        let number = text.strip_prefix("Task-").and_then(|digits| {
+            let number: u64 = digits.parse().ok()?;
+            (number.to_string() == digits).then_some(number)
+        });
+        number.map_or_else(|| TaskName::Text(self.text(text)), TaskName::Number)
+    }
+
     /// Interns a frame.
     pub fn frame(&mut self, frame: NewFrame<'_>) -> FrameIdx {
         let frame = Frame {

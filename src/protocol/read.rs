@@ -177,10 +177,7 @@ impl Filler {
         let word = task.state.map(|state| state.0).unwrap_or_default();
         let name = match &task.task_name {
             None => TaskName::Unknown,
-            Some(Text(name)) => match default_number(name) {
-                Some(number) => TaskName::Number(number),
-                None => TaskName::Text(self.builder.text(name)),
-            },
+            Some(Text(name)) => self.builder.name(name),
         };
         let awaiting = task.awaiting.map(|text| self.builder.text(&text.0));
         let stack = self.stack(task.coroutine_stack);
@@ -211,12 +208,4 @@ impl Filler {
         }
         self.builder.stack(&self.frames)
     }
-}
-
-/// The number of a default name, if `name` is what that number is shown as.
-fn default_number(name: &str) -> Option<u64> {
-    let digits = name.strip_prefix("Task-")?;
-    let number: u64 = digits.parse().ok()?;
-    let is_canonical = !digits.starts_with('+') && (digits == "0" || !digits.starts_with('0'));
-    is_canonical.then_some(number)
 }

@@ -14,7 +14,6 @@ use crate::graph::{
 };
 use rustc_hash::FxHashMap;
 use std::fmt::{self, Write};
-use std::rc::Rc;
 
 const HEAD: &str = "interpreter_id,tid,task_id,task_name,state,cancelling,coroutine_stack,filename,\
 lineno,awaiting,awaiter_chain,awaiter_name,awaiter_id,awaiter_is_listed,in_cycle";
@@ -57,7 +56,7 @@ pub fn ps_csv(graph: &TaskGraph, view: &View<'_>, out: &mut dyn Write) -> Result
 struct Records<'g> {
     graph: &'g TaskGraph,
     raw_names: bool,
-    chains: FxHashMap<StackIdx, Rc<str>>,
+    chains: FxHashMap<StackIdx, String>,
     line: String,
 }
 
@@ -83,16 +82,14 @@ impl Records<'_> {
             TaskState::Running => "running",
         });
         self.field(if task.cancelling { "true" } else { "false" });
-        let stack = self.chain(task.stack);
-        self.field(&stack);
+        self.chain(task.stack);
         let place = place(graph, task.stack);
         let file = place.and_then(|frame| frame.file);
         self.field(file.map_or("", |file| graph.text(file)));
         let line = place.and_then(|frame| frame.line);
         self.field(&line.map_or_else(String::new, |line| line.to_string()));
         self.field(task.awaiting.map_or("", |kind| graph.text(kind)));
-        let chain = self.chain(edge.map_or(StackIdx::EMPTY, |edge| edge.stack));
-        self.field(&chain);
+        self.chain(edge.map_or(StackIdx::EMPTY, |edge| edge.stack));
         self.name(edge.and_then(|edge| edge.awaiter_task));
         self.field(&edge.map_or_else(String::new, |edge| edge.awaiter.to_string()));
         self.field(match edge.map(|edge| edge.awaiter_task) {
@@ -111,33 +108,37 @@ impl Records<'_> {
         self.field(&name.map_or_else(String::new, |name| name.to_string()));
     }
 
-    fn chain(&mut self, stack: StackIdx) -> Rc<str> {
-        let graph = self.graph;
-        let chain = self.chains.entry(stack).or_insert_with(|| {
+    /// Appends the field of a stack. Most tasks share theirs, so the finished fields are kept.
+    fn chain(&mut self, stack: StackIdx) {
+        let Self {
+            graph, raw_names, ..
+        } = *self;
+        let field = self.chains.entry(stack).or_insert_with(|| {
             let functions: Vec<&str> = graph
                 .stack(stack)
                 .map(|frame| graph.text(frame.function))
                 .collect();
-            functions.join(" -> ").into()
+            let mut field = String::new();
+            push_field(&mut field, &functions.join(" -> "), raw_names);
+            field
         });
-        chain.clone()
+        self.line.push_str(field);
     }
 
     /// Appends a field and a comma.
     fn field(&mut self, text: &str) {
-        let shown = if self.raw_names {
-            text.into()
-        } else {
-            escape(text)
-        };
-        if shown.contains(['"', ',', '\n', '\r']) || shown.starts_with(' ') || shown.ends_with(' ')
-        {
-            self.line.push('"');
-            self.line.push_str(&shown.replace('"', "\"\""));
-            self.line.push('"');
-        } else {
-            self.line.push_str(&shown);
-        }
-        self.line.push(',');
+        push_field(&mut self.line, text, self.raw_names);
     }
+}
+
+fn push_field(line: &mut String, text: &str, raw_names: bool) {
+    let shown = if raw_names { text.into() } else { escape(text) };
+    if shown.contains(['"', ',', '\n', '\r']) || shown.starts_with(' ') || shown.ends_with(' ') {
+        line.push('"');
+        line.push_str(&shown.replace('"', "\"\""));
+        line.push('"');
+    } else {
+        line.push_str(&shown);
+    }
+    line.push(',');
 }

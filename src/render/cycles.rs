@@ -1,6 +1,5 @@
 //! The report of await cycles on the error output, in our own style.
 
-use super::View;
 use super::sanitize::escape;
 use crate::graph::{Cycle, Cycles, NameText, TaskGraph, TaskIdx, find_cycles};
 use std::borrow::Cow;
@@ -20,18 +19,13 @@ const TASKS_KEPT: usize = 20;
 /// # Errors
 ///
 /// Those of the writer.
-pub fn report_cycles(
-    graph: &TaskGraph,
-    view: &View<'_>,
-    err: &mut dyn Write,
-) -> Result<bool, fmt::Error> {
-    report(graph, &find_cycles(graph, CYCLES_MAX), view, err)
+pub fn report_cycles(graph: &TaskGraph, err: &mut dyn Write) -> Result<bool, fmt::Error> {
+    report(graph, &find_cycles(graph, CYCLES_MAX), err)
 }
 
 pub(super) fn report(
     graph: &TaskGraph,
     found: &Cycles,
-    _view: &View<'_>,
     err: &mut dyn Write,
 ) -> Result<bool, fmt::Error> {
     match found.len() {

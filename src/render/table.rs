@@ -87,7 +87,7 @@ pub(super) fn ps(
         let note = format!("… {} more lines not shown", lines.left_out());
         lines.last(Ink::Note, &note)?;
     }
-    cycles::report(graph, &found, view, err)
+    cycles::report(graph, &found, err)
 }
 
 fn write_row(lines: &mut Lines<'_>, cells: &[Cell], widths: &[usize]) -> fmt::Result {

@@ -68,7 +68,7 @@ pub(super) fn pstree(
         tasks_left_out: 0,
     };
     tree.all()?;
-    cycles::report(graph, &found, view, err)
+    cycles::report(graph, &found, err)
 }
 
 /// Whether and where a task was printed.
