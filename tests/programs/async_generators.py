@@ -79,8 +79,8 @@ async def main():
             (by_nested_async_for, [*SLEEPING, "parks_first", "around", "around"]),
             (by_comprehension, [*SLEEPING, "parks_second"]),
             (by_anext, [*SLEEPING, "parks_first"]),
-            # The object between is opaque even to the interpreter's own tools.
-            (by_anext_with_default, ["..."]),
+            # The object between is opaque to the interpreter's own tools.
+            (by_anext_with_default, [*SLEEPING, "parks_first"]),
             (by_asend, [*SLEEPING, "parks_second"]),
             (by_aclose, [*SLEEPING, "parks_at_end"]),
             (by_athrow, [*SLEEPING, "parks_at_end"]),
