@@ -90,6 +90,7 @@ fn the_written_form_has_every_field_and_a_line_per_task() {
           "syscalls": 0,
           "bytes_read": 0,
           "tasks_unreadable": 0,
+          "tasks_ended": 0,
           "problems": 0,
           "restarts": 0,
           "duration_seconds": null
@@ -265,7 +266,7 @@ prop_compose! {
         process in (option::of(1..=i32::MAX), option::of(any::<u64>()),
                     option::of(".{0,5}"), option::of(any::<bool>())),
         problems in vec((".{0,5}", ".{0,9}", option::of(any::<u64>())), 0..3),
-        counters in any::<[u64; 5]>(),
+        counters in any::<[u64; 6]>(),
         // Up to a day: seconds in a double keep the nanoseconds of that.
         nanoseconds in option::of(0..86_400_000_000_000u64),
         complete in any::<bool>(),
@@ -294,8 +295,9 @@ prop_compose! {
                 syscalls: counters[0],
                 bytes_read: counters[1],
                 tasks_unreadable: counters[2],
-                problems: counters[3],
-                restarts: counters[4],
+                tasks_ended: counters[3],
+                problems: counters[4],
+                restarts: counters[5],
                 duration: nanoseconds.map(Duration::from_nanos),
             },
             complete,

@@ -68,7 +68,7 @@ impl ProcessSource for HostProcesses {
             let Ok(start) = self.root.start_time(pid) else {
                 continue;
             };
-            if self.root.is_zombie(pid).unwrap_or(true) {
+            if self.root.has_ended(pid).unwrap_or(true) {
                 continue;
             }
             let command = if with_commands {

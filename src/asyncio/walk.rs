@@ -18,7 +18,7 @@ use crate::graph::{
     TextIdx, Via,
 };
 use crate::ids::{TaskId, Tid};
-use crate::memory::{Reader, RemoteAddr};
+use crate::memory::{ReadErrorKind, Reader, RemoteAddr};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// How often the lists are walked before what was found is taken as it is.
@@ -35,6 +35,8 @@ pub struct Read {
     pub n_problems: u64,
     /// Tasks that were left out.
     pub tasks_unreadable: u64,
+    /// Tasks that ended while they were read.
+    pub tasks_ended: u64,
     /// How often the lists were walked anew.
     pub restarts: u64,
     /// Whether any thread runs an event loop.
@@ -66,14 +68,6 @@ struct Details {
     awaiters: Vec<RemoteAddr>,
 }
 
-/// What a second look at a task says.
-enum Look {
-    /// It is the same task.
-    Same,
-    /// It has ended.
-    Ended,
-}
-
 struct Walk<'w, 'm> {
     reader: &'w mut Reader<'m>,
     offsets: &'w Offsets,
@@ -84,6 +78,7 @@ struct Walk<'w, 'm> {
     problems: Vec<Problem>,
     n_problems: u64,
     tasks_unreadable: u64,
+    tasks_ended: u64,
 }
 
 /// Reads the task graph of the process behind `reader`.
@@ -107,6 +102,7 @@ pub fn read_graph(
         problems: Vec::new(),
         n_problems: 0,
         tasks_unreadable: 0,
+        tasks_ended: 0,
     };
     let (lists, restarts) = walk.find_tasks(site.runtime)?;
     let has_running_loop = lists.lists.iter().any(|list| list.has_loop);
@@ -118,6 +114,7 @@ pub fn read_graph(
         problems: walk.problems,
         n_problems: walk.n_problems,
         tasks_unreadable: walk.tasks_unreadable,
+        tasks_ended: walk.tasks_ended,
         restarts,
         has_running_loop,
         interpreters: lists.interpreters,
@@ -246,15 +243,13 @@ impl Walk<'_, '_> {
             else {
                 continue;
             };
-            let again = RawTask::read(self.reader, self.layout, task.at)
-                .and_then(|task| self.read_details(list, &task));
-            match again {
+            let Some(now) = self.still_there(task)? else {
+                self.tasks_ended = self.tasks_ended.saturating_add(1);
+                continue;
+            };
+            match self.read_details(list, &now) {
                 Ok(details) => *slot = Some(details),
-                Err(error) => {
-                    self.tasks_unreadable = self.tasks_unreadable.saturating_add(1);
-                    let what = format!("task {}", task.at);
-                    self.note(error.code(), &what, error)?;
-                }
+                Err(error) => self.leave_out(task, error.code(), error)?,
             }
         }
         Ok(details)
@@ -375,34 +370,25 @@ impl Walk<'_, '_> {
             let Some(found) = slot else {
                 continue;
             };
-            match self.confirm_task(task, found) {
-                Ok(Look::Same) => {}
-                // It is not pending any more, so nothing is missing.
-                Ok(Look::Ended) => *slot = None,
-                Err(error) => {
-                    let id = found.task.id;
-                    *slot = None;
-                    self.tasks_unreadable = self.tasks_unreadable.saturating_add(1);
-                    self.note("task_vanished", &format!("task {id}"), error)?;
-                }
+            let Some(now) = self.still_there(task)? else {
+                self.tasks_ended = self.tasks_ended.saturating_add(1);
+                *slot = None;
+                continue;
+            };
+            if let Err(error) = self.confirm_task(task, &now, found) {
+                *slot = None;
+                self.leave_out(task, "task_vanished", error)?;
             }
         }
         Ok(details)
     }
 
-    fn confirm_task(&mut self, task: &RawTask, found: &mut Details) -> Result<Look, DecodeError> {
-        let now = RawTask::read(self.reader, self.layout, task.at)?;
-        let changed = |what, value| DecodeError::Implausible {
-            what,
-            value,
-            at: task.at,
-        };
-        if now.coro != task.coro {
-            return Err(changed("changed coroutine of a task", now.coro.as_u64()));
-        }
-        if !now.is_pending || now.next.is_null() {
-            return Ok(Look::Ended);
-        }
+    fn confirm_task(
+        &mut self,
+        task: &RawTask,
+        now: &RawTask,
+        found: &mut Details,
+    ) -> Result<(), DecodeError> {
         let name = now.read_name(
             self.reader,
             self.offsets,
@@ -410,14 +396,45 @@ impl Walk<'_, '_> {
             &mut self.graph,
         )?;
         if name != found.task.name {
-            return Err(changed("changed name of a task", now.name.as_u64()));
+            let (what, value) = ("changed name of a task", now.name.as_u64());
+            return Err(DecodeError::Implausible {
+                what,
+                value,
+                at: task.at,
+            });
         }
         if now.awaited_by != task.awaited_by || now.awaited_by_is_set {
             let (awaiters, _) = now.read_awaiters(self.reader, self.offsets)?;
             let awaiters: FxHashSet<RemoteAddr> = awaiters.into_iter().collect();
             found.awaiters.retain(|awaiter| awaiters.contains(awaiter));
         }
-        Ok(Look::Same)
+        Ok(())
+    }
+
+    /// The header of a task that was in a list, if it is the same task and has not ended. What a
+    /// list held was a task; if it is none any more, its memory was given away.
+    fn still_there(&mut self, task: &RawTask) -> Result<Option<RawTask>, DecodeError> {
+        match RawTask::read(self.reader, self.layout, task.at) {
+            Ok(now) => {
+                let same = now.coro == task.coro && now.is_pending && !now.next.is_null();
+                Ok(same.then_some(now))
+            }
+            Err(DecodeError::Read(error)) if error.kind != ReadErrorKind::Unmapped => {
+                self.note("task_vanished", &format!("task {}", task.at), error.into())?;
+                Ok(None)
+            }
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn leave_out(
+        &mut self,
+        task: &RawTask,
+        code: &str,
+        error: DecodeError,
+    ) -> Result<(), DecodeError> {
+        self.tasks_unreadable = self.tasks_unreadable.saturating_add(1);
+        self.note(code, &format!("task {}", task.at), error)
     }
 
     /// Pass four: tasks and edges into the graph.

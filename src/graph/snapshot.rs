@@ -52,6 +52,8 @@ pub struct ReadStats {
     pub bytes_read: u64,
     /// Tasks left out because they could not be read.
     pub tasks_unreadable: u64,
+    /// Tasks left out because they ended while they were read.
+    pub tasks_ended: u64,
     /// Problems met, the ones beyond `Limits::problems_max` included.
     pub problems: u64,
     /// Times the whole walk was begun again because the process changed under it.

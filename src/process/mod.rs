@@ -36,9 +36,19 @@ impl Process {
     pub fn attach(root: &ProcRoot, pid: Pid, limits: Limits) -> Result<Self, ProcessError> {
         let explain = |error| explain_procfs(pid, error);
         let id = root.process_id(pid).map_err(explain)?;
-        if root.is_zombie(pid).map_err(explain)? {
+        if root.has_ended(pid).map_err(explain)? {
             return Err(ProcessError::NotFound { pid });
         }
+        Self::bind(root, id, limits).map_err(|error| match root.process_id(pid) {
+            // What could not be found may just have gone.
+            Ok(now) if now == id && !root.has_ended(pid).unwrap_or(true) => error,
+            _ => ProcessError::Gone { pid },
+        })
+    }
+
+    fn bind(root: &ProcRoot, id: ProcessId, limits: Limits) -> Result<Self, ProcessError> {
+        let pid = id.pid;
+        let explain = |error| explain_procfs(pid, error);
         let maps = root.maps(pid).map_err(explain)?;
         let memory = ProcessVm::new(pid);
         probe(pid, &memory, &maps)?;
@@ -123,6 +133,7 @@ impl Process {
                 syscalls: stats.syscalls,
                 bytes_read: stats.bytes,
                 tasks_unreadable: read.tasks_unreadable,
+                tasks_ended: read.tasks_ended,
                 problems: read.n_problems,
                 restarts: read.restarts,
                 duration: None,

@@ -6,7 +6,7 @@ mod maps;
 mod stat;
 
 pub use maps::{Mapping, Maps, parse_maps};
-pub use stat::{parse_start_time, parse_state};
+pub use stat::{parse_has_ended, parse_start_time};
 
 use crate::ids::{Pid, ProcessId, StartTime};
 use std::fs::{File, OpenOptions};
@@ -99,16 +99,14 @@ impl ProcRoot {
         self.stat_field(pid, parse_start_time)
     }
 
-    /// Whether `pid` has ended and only waits for its parent to notice. It has no memory any more.
+    /// Whether `pid` is ending, or has ended and only waits for its parent to notice. It has no
+    /// memory any more, or soon will not.
     ///
     /// # Errors
     ///
     /// When there is no such process or `/proc` cannot be read.
-    pub fn is_zombie(&self, pid: Pid) -> Result<bool, ProcfsError> {
-        Ok(matches!(
-            self.stat_field(pid, parse_state)?,
-            'Z' | 'X' | 'x'
-        ))
+    pub fn has_ended(&self, pid: Pid) -> Result<bool, ProcfsError> {
+        self.stat_field(pid, parse_has_ended)
     }
 
     fn stat_field<T>(

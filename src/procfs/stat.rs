@@ -3,9 +3,13 @@
 
 use crate::ids::StartTime;
 
-/// The process's state letter (field 3).
-pub fn parse_state(stat: &[u8]) -> Option<char> {
-    field(stat, 3)?.chars().next()
+/// `PF_EXITING` of the task flags (include/linux/sched.h).
+const EXITING: u64 = 0x4;
+
+/// Whether the process is a zombie, dead (field 3), or on its way there (field 9).
+pub fn parse_has_ended(stat: &[u8]) -> Option<bool> {
+    let flags: u64 = field(stat, 9)?.parse().ok()?;
+    Some(matches!(field(stat, 3)?, "Z" | "X" | "x") || flags & EXITING != 0)
 }
 
 /// When the process started (field 22), in clock ticks since boot.
@@ -26,7 +30,11 @@ mod tests {
     #[test]
     fn a_command_name_may_hold_anything() {
         let stat = b"42 (a) R (b\xff) S 1 42 42 0 -1 4194560 1 0 0 0 1 2 0 0 20 0 1 0 987654 1 1";
-        assert_eq!(parse_state(stat), Some('S'));
+        assert_eq!(parse_has_ended(stat), Some(false));
+        let exiting = b"42 (x) R 1 42 42 0 -1 4194564 1";
+        assert_eq!(parse_has_ended(exiting), Some(true));
+        let zombie = b"42 (x) Z 1 42 42 0 -1 4194560 1";
+        assert_eq!(parse_has_ended(zombie), Some(true));
         assert_eq!(parse_start_time(stat), Some(StartTime(987_654)));
         assert_eq!(parse_start_time(b"42 (x) S 1"), None);
         assert_eq!(parse_start_time(b""), None);

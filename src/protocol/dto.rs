@@ -93,6 +93,7 @@ pub(super) struct Stats {
     pub(super) syscalls: Option<Count>,
     pub(super) bytes_read: Option<Count>,
     pub(super) tasks_unreadable: Option<Count>,
+    pub(super) tasks_ended: Option<Count>,
     pub(super) problems: Option<Count>,
     pub(super) restarts: Option<Count>,
     pub(super) duration_seconds: Option<Seconds>,

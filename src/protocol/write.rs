@@ -102,14 +102,16 @@ impl Serialize for Stats<'_> {
             syscalls,
             bytes_read,
             tasks_unreadable,
+            tasks_ended,
             problems,
             restarts,
             duration,
         } = self.0;
-        let mut stats = serializer.serialize_struct("Stats", 6)?;
+        let mut stats = serializer.serialize_struct("Stats", 7)?;
         stats.serialize_field("syscalls", syscalls)?;
         stats.serialize_field("bytes_read", bytes_read)?;
         stats.serialize_field("tasks_unreadable", tasks_unreadable)?;
+        stats.serialize_field("tasks_ended", tasks_ended)?;
         stats.serialize_field("problems", problems)?;
         stats.serialize_field("restarts", restarts)?;
         let seconds = duration.map(|duration| duration.as_secs_f64());

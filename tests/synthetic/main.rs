@@ -168,9 +168,6 @@ fn a_damaged_task_costs_that_task_only() {
         let frame = synth.coroutines[1].plus(GEN_FRAME + FRAME_STACK);
         synth.memory.put_u64(frame, 0x10);
     };
-    let unreadable = ["implausible_value", "awaiter_unreadable"]
-        .map(str::to_owned)
-        .to_vec();
     assert_eq!(damaged(stack_pointer), (2, 1, problem("implausible_value")));
     // An instruction pointer outside of the code.
     let instr = |synth: &mut Synth| {
