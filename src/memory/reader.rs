@@ -37,6 +37,8 @@ pub struct Reader<'m> {
     limits: Limits,
     slots: FxHashMap<u64, u32>,
     chunks: Vec<Chunk>,
+    /// Chunks whose copies were dropped, to be filled again.
+    spare: Vec<Chunk>,
     /// The chunk used last: most reads fall into it.
     latest: Option<(u64, u32)>,
     stats: ReaderStats,
@@ -59,6 +61,7 @@ impl<'m> Reader<'m> {
             limits,
             slots: FxHashMap::default(),
             chunks: Vec::new(),
+            spare: Vec::new(),
             latest: None,
             stats: ReaderStats::default(),
         }
@@ -77,7 +80,7 @@ impl<'m> Reader<'m> {
     /// Drops all copies, so that what is read next is read anew.
     pub fn forget_all(&mut self) {
         self.slots.clear();
-        self.chunks.clear();
+        self.spare.append(&mut self.chunks);
         self.latest = None;
     }
 
@@ -165,16 +168,19 @@ impl<'m> Reader<'m> {
     /// that it is not asked for again.
     fn copy_chunk(&mut self, number: u64) -> Result<u32, ReadError> {
         let base = RemoteAddr::new(number << CHUNK_SHIFT);
-        let mut data = vec![0; CHUNK_BYTES].into_boxed_slice();
-        let mut pages = 0;
-        match self.copy(base, &mut data) {
-            Ok(()) => pages = u8::MAX,
+        let mut chunk = self.spare.pop().unwrap_or_else(|| Chunk {
+            data: vec![0; CHUNK_BYTES].into_boxed_slice(),
+            pages: 0,
+        });
+        chunk.pages = 0;
+        match self.copy(base, &mut chunk.data) {
+            Ok(()) => chunk.pages = u8::MAX,
             Err(error) if error.kind != ReadErrorKind::Unmapped => return Err(error),
             Err(_) => {
                 let mut at = base;
-                for (page, into) in data.chunks_mut(PAGE_BYTES).enumerate() {
+                for (page, into) in chunk.data.chunks_mut(PAGE_BYTES).enumerate() {
                     match self.copy(at, into) {
-                        Ok(()) => pages |= 1 << page,
+                        Ok(()) => chunk.pages |= 1 << page,
                         Err(error) if error.kind != ReadErrorKind::Unmapped => return Err(error),
                         Err(_) => {}
                     }
@@ -183,7 +189,7 @@ impl<'m> Reader<'m> {
             }
         }
         let slot = u32::try_from(self.chunks.len()).unwrap_or(u32::MAX);
-        self.chunks.push(Chunk { data, pages });
+        self.chunks.push(chunk);
         self.slots.insert(number, slot);
         Ok(slot)
     }
