@@ -3,7 +3,7 @@
 //! extension module, from 3.15 on in the executable or libpython. It has neither cookie nor version;
 //! what it says must agree with the main table.
 
-use crate::cpython::{Modules, Offsets, writable_file_mappings};
+use crate::cpython::{Modules, Offsets, find_word, writable_file_mappings};
 use crate::memory::{Bytes, ReadMemory, RemoteAddr};
 use crate::procfs::Maps;
 
@@ -13,8 +13,6 @@ const TABLE_BYTES: usize = 104;
 const TASK_BYTES_MIN: u64 = 64;
 const TASK_BYTES_MAX: u64 = 512;
 const THREAD_STATE_BYTES_MAX: u64 = 64 << 20;
-/// Memory searched at once, and how much of it is looked at again with the next piece.
-const SEARCH_PIECE_BYTES: usize = 1 << 20;
 const WORD: u64 = 8;
 
 /// Where the parts of asyncio's structures are, checked.
@@ -173,30 +171,7 @@ pub fn find_asyncio(
 fn search(memory: &dyn ReadMemory, maps: &Maps, offsets: &Offsets) -> Option<AsyncioOffsets> {
     let signature = offsets.interpreter_state.size.to_le_bytes();
     let before = 7 * WORD;
-    for mapping in writable_file_mappings(maps) {
-        let mut at = mapping.start;
-        let mut buffer = vec![0; SEARCH_PIECE_BYTES];
-        while at < mapping.end {
-            let left = mapping.end.saturating_sub(at);
-            let wanted = usize::try_from(left)
-                .unwrap_or(usize::MAX)
-                .min(SEARCH_PIECE_BYTES);
-            let piece = buffer.get_mut(..wanted).unwrap_or_default();
-            if memory.read_exact(RemoteAddr::new(at), piece).is_ok() {
-                for (word, index) in piece.chunks_exact(8).zip(0_u64..) {
-                    if *word != signature {
-                        continue;
-                    }
-                    let place = RemoteAddr::new(at)
-                        .plus(index.saturating_mul(WORD))
-                        .minus(before);
-                    if let Some(Ok(table)) = AsyncioOffsets::read(memory, place, offsets) {
-                        return Some(table);
-                    }
-                }
-            }
-            at = at.saturating_add(u64::try_from(wanted).unwrap_or(u64::MAX));
-        }
-    }
-    None
+    writable_file_mappings(maps)
+        .flat_map(|mapping| find_word(memory, mapping, signature))
+        .find_map(|place| AsyncioOffsets::read(memory, place.minus(before), offsets)?.ok())
 }

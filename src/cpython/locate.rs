@@ -13,6 +13,8 @@ use crate::procfs::{Mapping, Maps};
 const SECTION: &str = ".PyRuntime";
 /// Memory searched at once.
 const SEARCH_PIECE_BYTES: usize = 1 << 20;
+/// Places of a word looked at in one mapping. There is one, or a few by accident.
+const HITS_MAX: usize = 1024;
 /// Most memory searched in one process.
 const SEARCH_BYTES_MAX: u64 = 512 << 20;
 
@@ -145,7 +147,7 @@ pub fn find_runtime(
         return Ok(Some(site));
     }
     for mapping in writable_file_mappings(maps) {
-        for at in find_cookies(memory, mapping) {
+        for at in find_word(memory, mapping, COOKIE) {
             if let Some(site) = search.examine(memory, at) {
                 return Ok(Some(site));
             }
@@ -221,11 +223,12 @@ pub fn writable_file_mappings(maps: &Maps) -> impl Iterator<Item = &Mapping> {
     })
 }
 
-fn find_cookies(memory: &dyn ReadMemory, mapping: &Mapping) -> Vec<RemoteAddr> {
+/// Where in a mapping this word stands, at addresses aligned to its size.
+pub fn find_word(memory: &dyn ReadMemory, mapping: &Mapping, word: [u8; 8]) -> Vec<RemoteAddr> {
     let mut found = Vec::new();
     let mut buffer = vec![0; SEARCH_PIECE_BYTES];
     let mut at = mapping.start;
-    while at < mapping.end {
+    while at < mapping.end && found.len() < HITS_MAX {
         let left = mapping.end.saturating_sub(at);
         let wanted = usize::try_from(left)
             .unwrap_or(usize::MAX)
@@ -234,9 +237,10 @@ fn find_cookies(memory: &dyn ReadMemory, mapping: &Mapping) -> Vec<RemoteAddr> {
         match memory.read_exact(RemoteAddr::new(at), piece) {
             Ok(()) => {
                 let words = piece.chunks_exact(8).zip(0_u64..);
-                let hits = words.filter(|(word, _)| *word == COOKIE);
-                found
-                    .extend(hits.map(|(_, word)| RemoteAddr::new(at).plus(word.saturating_mul(8))));
+                let hits = words.filter(|(candidate, _)| *candidate == word);
+                let places =
+                    hits.map(|(_, index)| RemoteAddr::new(at).plus(index.saturating_mul(8)));
+                found.extend(places.take(HITS_MAX.saturating_sub(found.len())));
             }
             Err(error) if error.kind != ReadErrorKind::Unmapped => break,
             Err(_) => {}

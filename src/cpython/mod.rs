@@ -32,7 +32,9 @@ mod version;
 pub use chain::{Chain, ChainFrame, ChainReader, FrameState};
 pub use code::{CodeCache, CodeInfo};
 pub use error::DecodeError;
-pub use locate::{Modules, RuntimeSite, find_runtime, guess_version, writable_file_mappings};
+pub use locate::{
+    Modules, RuntimeSite, find_runtime, find_word, guess_version, writable_file_mappings,
+};
 pub use modules::has_module;
 pub use object::{Set, read_int, read_set};
 pub use offsets::{Offsets, OffsetsError};
