@@ -65,12 +65,10 @@ impl ProcessSource for HostProcesses {
                 continue;
             }
             // A process that ends while it is listed is not there, which is no error.
-            let Ok(start) = self.root.start_time(pid) else {
+            let Some(stat) = self.root.stat(pid).ok().filter(|stat| !stat.has_ended) else {
                 continue;
             };
-            if self.root.has_ended(pid).unwrap_or(true) {
-                continue;
-            }
+            let start = stat.start_time;
             let command = if with_commands {
                 self.root.command_line(pid).unwrap_or_default()
             } else {

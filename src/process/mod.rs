@@ -35,13 +35,14 @@ impl Process {
     /// When there is no such process, it may not be read, or it runs nothing that is supported.
     pub fn attach(root: &ProcRoot, pid: Pid, limits: Limits) -> Result<Self, ProcessError> {
         let explain = |error| explain_procfs(pid, error);
-        let id = root.process_id(pid).map_err(explain)?;
-        if root.has_ended(pid).map_err(explain)? {
+        let stat = root.stat(pid).map_err(explain)?;
+        if stat.has_ended {
             return Err(ProcessError::NotFound { pid });
         }
-        Self::bind(root, id, limits).map_err(|error| match root.process_id(pid) {
+        let start = stat.start_time;
+        Self::bind(root, ProcessId { pid, start }, limits).map_err(|error| match root.stat(pid) {
             // What could not be found may just have gone.
-            Ok(now) if now == id && !root.has_ended(pid).unwrap_or(true) => error,
+            Ok(now) if now == stat => error,
             _ => ProcessError::Gone { pid },
         })
     }
@@ -157,8 +158,8 @@ impl Process {
     /// That the pid is still this process's.
     fn check_same(&self) -> Result<(), ProcessError> {
         let pid = self.id.pid;
-        match self.root.start_time(pid) {
-            Ok(start) if start == self.id.start => Ok(()),
+        match self.root.stat(pid) {
+            Ok(stat) if stat.start_time == self.id.start => Ok(()),
             Ok(_) | Err(ProcfsError::NoProcess { .. }) => Err(ProcessError::Gone { pid }),
             Err(error) => Err(explain_procfs(pid, error)),
         }

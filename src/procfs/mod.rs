@@ -6,9 +6,9 @@ mod maps;
 mod stat;
 
 pub use maps::{Mapping, Maps, parse_maps};
-pub use stat::{parse_has_ended, parse_start_time};
+pub use stat::Stat;
 
-use crate::ids::{Pid, ProcessId, StartTime};
+use crate::ids::Pid;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -17,6 +17,9 @@ use std::path::{Path, PathBuf};
 /// Most bytes read of one file below `/proc`. The maps of a process with 65 530 mappings (the
 /// kernel's default limit) fit.
 const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// Read at first; the maps of an ordinary process fit.
+const READ_BYTES: usize = 32 << 10;
 
 /// Opening a path that a foreign process names must not block (a FIFO), not become our terminal and
 /// not be inherited. The values are those of all Linux architectures that Rust and CPython share.
@@ -71,51 +74,21 @@ impl ProcRoot {
 
     fn read(&self, pid: Pid, name: &str) -> Result<Vec<u8>, ProcfsError> {
         let path = self.path(pid, name);
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(READ_BYTES);
         File::open(&path)
             .and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes))
             .map_err(|error| explain(pid, path, error))?;
         Ok(bytes)
     }
 
-    /// Which process `pid` is now.
+    /// What `/proc/PID/stat` says of the process `pid`.
     ///
     /// # Errors
     ///
     /// When there is none or `/proc` cannot be read.
-    pub fn process_id(&self, pid: Pid) -> Result<ProcessId, ProcfsError> {
-        Ok(ProcessId {
-            pid,
-            start: self.start_time(pid)?,
-        })
-    }
-
-    /// When the process `pid` started.
-    ///
-    /// # Errors
-    ///
-    /// When there is none or `/proc` cannot be read.
-    pub fn start_time(&self, pid: Pid) -> Result<StartTime, ProcfsError> {
-        self.stat_field(pid, parse_start_time)
-    }
-
-    /// Whether `pid` is ending, or has ended and only waits for its parent to notice. It has no
-    /// memory any more, or soon will not.
-    ///
-    /// # Errors
-    ///
-    /// When there is no such process or `/proc` cannot be read.
-    pub fn has_ended(&self, pid: Pid) -> Result<bool, ProcfsError> {
-        self.stat_field(pid, parse_has_ended)
-    }
-
-    fn stat_field<T>(
-        &self,
-        pid: Pid,
-        parse: impl FnOnce(&[u8]) -> Option<T>,
-    ) -> Result<T, ProcfsError> {
+    pub fn stat(&self, pid: Pid) -> Result<Stat, ProcfsError> {
         let bytes = self.read(pid, "stat")?;
-        parse(&bytes).ok_or_else(|| ProcfsError::Malformed {
+        Stat::parse(&bytes).ok_or_else(|| ProcfsError::Malformed {
             path: self.path(pid, "stat"),
             text: String::from_utf8_lossy(&bytes).chars().take(200).collect(),
         })

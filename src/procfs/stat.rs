@@ -6,15 +6,25 @@ use crate::ids::StartTime;
 /// `PF_EXITING` of the task flags (include/linux/sched.h).
 const EXITING: u64 = 0x4;
 
-/// Whether the process is a zombie, dead (field 3), or on its way there (field 9).
-pub fn parse_has_ended(stat: &[u8]) -> Option<bool> {
-    let flags: u64 = field(stat, 9)?.parse().ok()?;
-    Some(matches!(field(stat, 3)?, "Z" | "X" | "x") || flags & EXITING != 0)
+/// What is used of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stat {
+    /// When the process started (field 22).
+    pub start_time: StartTime,
+    /// It is a zombie or dead (field 3), or on its way there (field 9): it has no memory any more, or
+    /// soon will not.
+    pub has_ended: bool,
 }
 
-/// When the process started (field 22), in clock ticks since boot.
-pub fn parse_start_time(stat: &[u8]) -> Option<StartTime> {
-    field(stat, 22)?.parse().ok().map(StartTime)
+impl Stat {
+    /// Parses the file's text.
+    pub fn parse(stat: &[u8]) -> Option<Self> {
+        let flags: u64 = field(stat, 9)?.parse().ok()?;
+        Some(Self {
+            start_time: StartTime(field(stat, 22)?.parse().ok()?),
+            has_ended: matches!(field(stat, 3)?, "Z" | "X" | "x") || flags & EXITING != 0,
+        })
+    }
 }
 
 fn field(stat: &[u8], number: usize) -> Option<&str> {
@@ -30,13 +40,19 @@ mod tests {
     #[test]
     fn a_command_name_may_hold_anything() {
         let stat = b"42 (a) R (b\xff) S 1 42 42 0 -1 4194560 1 0 0 0 1 2 0 0 20 0 1 0 987654 1 1";
-        assert_eq!(parse_has_ended(stat), Some(false));
-        let exiting = b"42 (x) R 1 42 42 0 -1 4194564 1";
-        assert_eq!(parse_has_ended(exiting), Some(true));
-        let zombie = b"42 (x) Z 1 42 42 0 -1 4194560 1";
-        assert_eq!(parse_has_ended(zombie), Some(true));
-        assert_eq!(parse_start_time(stat), Some(StartTime(987_654)));
-        assert_eq!(parse_start_time(b"42 (x) S 1"), None);
-        assert_eq!(parse_start_time(b""), None);
+        let start_time = StartTime(987_654);
+        let parsed = |has_ended| {
+            Some(Stat {
+                start_time,
+                has_ended,
+            })
+        };
+        assert_eq!(Stat::parse(stat), parsed(false));
+        let exiting = b"42 (x) R 1 42 42 0 -1 4194564 1 0 0 0 1 2 0 0 20 0 1 0 987654";
+        assert_eq!(Stat::parse(exiting), parsed(true));
+        let zombie = b"42 (x) Z 1 42 42 0 -1 4194560 1 0 0 0 1 2 0 0 20 0 1 0 987654";
+        assert_eq!(Stat::parse(zombie), parsed(true));
+        assert_eq!(Stat::parse(b"42 (x) S 1"), None);
+        assert_eq!(Stat::parse(b""), None);
     }
 }
