@@ -85,10 +85,17 @@ fetch() {
 heading "A Python whose asyncio can be watched"
 find_python
 
-heading "Building agentctl and asyncio-agent (the first time takes a minute or two)"
+heading "Building agentctl and asyncio-agent (the first time takes some minutes)"
 export PATH=$PATH:$HOME/.cargo/bin
 command -v cargo >/dev/null || fail "Rust is missing: see https://rustup.rs"
-cargo build --release
+cargo build --release &
+build_pid=$!
+for ((seconds = 0; ; seconds++)); do
+    kill -0 "$build_pid" 2>/dev/null || break
+    ((seconds == 0 || seconds % 20)) || echo "  still building after $seconds s"
+    sleep 1
+done
+wait "$build_pid" || fail "the build failed"
 bin=$PWD/${CARGO_TARGET_DIR:-target}/release
 [[ ${CARGO_TARGET_DIR:-} == /* ]] && bin=$CARGO_TARGET_DIR/release
 

@@ -306,7 +306,8 @@ proptest! {
         let (out, _) = table(&graph, Style::Agent, &view);
         let rows = graph.indices().filter(|at| chosen.contains(*at));
         let rows: usize = rows.map(|at| graph.awaiters(at).len().max(1)).sum();
-        prop_assert_eq!(out.lines().count(), 2 + rows);
+        // Without a row there is a line that says so.
+        prop_assert_eq!(out.lines().count(), 2 + rows.max(1));
     }
 
     #[test]

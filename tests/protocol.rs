@@ -100,7 +100,7 @@ fn the_written_form_has_every_field_and_a_line_per_task() {
            "interpreter_id": 0,
            "thread_id": 0,
            "tasks": [
-            {"task_id": "0x1", "task_name": "boss", "state": "pending", "cancelling": false, "awaiting": null, "coroutine_stack": [{"funcname": "gather", "filename": null, "lineno": null}, {"funcname": "main", "filename": null, "lineno": null}], "awaited_by": []},
+            {"task_id": "0x1", "task_name": "boss", "state": "pending", "cancelling": false, "awaiting": null, "coroutine_stack": [{"funcname": "gather", "filename": "", "lineno": null}, {"funcname": "main", "filename": "", "lineno": null}], "awaited_by": []},
             {"task_id": "0x2", "task_name": "worker", "state": "pending", "cancelling": true, "awaiting": null, "coroutine_stack": [], "awaited_by": [{"task_id": "0x1", "call_stack": []}]},
             {"task_id": "0x3", "task_name": null, "state": "pending", "cancelling": false, "awaiting": null, "coroutine_stack": [{"funcname": "Aw.__await__", "filename": null, "lineno": null, "via": "generator"}], "awaited_by": [{"task_id": "0x1", "call_stack": [{"funcname": "main", "filename": null, "lineno": null}]}, {"task_id": "0x63", "call_stack": []}]}
            ]

@@ -169,7 +169,7 @@ pub(super) struct PstreeArgs {
     #[arg(long, value_enum, default_value_t = TreeFormat::Tree)]
     pub(super) format: TreeFormat,
     /// Show at most N tasks below one another
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) depth: Option<u32>,
     /// Print at most N lines and say what was left out; 0 for all [default: 10000 for the agent
     /// style, otherwise all]

@@ -189,6 +189,14 @@ impl TaskGraph {
         thread.tasks.clone().map(TaskIdx)
     }
 
+    /// The thread whose list holds the task at `at`.
+    pub fn thread_of(&self, at: TaskIdx) -> &Thread {
+        let position = self
+            .threads
+            .partition_point(|thread| thread.tasks.end <= at.0);
+        &self.threads[position]
+    }
+
     /// The task at `at`.
     pub fn task(&self, at: TaskIdx) -> &Task {
         &self.tasks[at.as_usize()]

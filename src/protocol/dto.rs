@@ -179,7 +179,8 @@ impl FrameVisitor {
     fn named(name: Cow<'_, str>) -> Frame<'_> {
         Frame {
             funcname: Text(name),
-            filename: None,
+            // As Python's tools have it: a frame without a place, not one whose place is unknown.
+            filename: Some(Text(Cow::Borrowed(""))),
             lineno: None,
             via: None,
         }

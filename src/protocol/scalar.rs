@@ -6,6 +6,7 @@ use crate::ids::{Pid, TaskId};
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 use std::borrow::Cow;
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// A string. Halves of surrogate pairs, which Python's `json` writes and UTF-8 cannot hold, are
@@ -67,6 +68,12 @@ macro_rules! scalar {
     };
 }
 
+/// The whole number that is written as a float: JSON does not tell `3` from `3.0`.
+fn whole<T: FromStr>(number: f64) -> Option<T> {
+    let digits = (number.fract() == 0.0).then(|| format!("{:.0}", number + 0.0))?;
+    digits.parse().ok()
+}
+
 scalar! {
     /// An address: hexadecimal or decimal digits in a string, or a whole number.
     Id(TaskId),
@@ -83,6 +90,12 @@ scalar! {
     fn visit_i64<E: Error>(self, number: i64) -> Result<Id, E> {
         Err(E::invalid_value(Unexpected::Signed(number), &self))
     }
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Id, E> {
+        match whole(number) {
+            Some(whole) => self.visit_u64(whole),
+            None => Err(E::invalid_type(Unexpected::Float(number), &self)),
+        }
+    }
 }
 
 scalar! {
@@ -95,6 +108,12 @@ scalar! {
     }
     fn visit_i64<E: Error>(self, number: i64) -> Result<Count, E> {
         Err(E::invalid_value(Unexpected::Signed(number), &self))
+    }
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Count, E> {
+        match whole(number) {
+            Some(whole) => self.visit_u64(whole),
+            None => Err(E::invalid_type(Unexpected::Float(number), &self)),
+        }
     }
 }
 
@@ -111,6 +130,12 @@ scalar! {
             .map(Interpreter)
             .map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
     }
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Interpreter, E> {
+        match whole(number) {
+            Some(whole) => self.visit_i64(whole),
+            None => Err(E::invalid_type(Unexpected::Float(number), &self)),
+        }
+    }
 }
 
 scalar! {
@@ -125,6 +150,12 @@ scalar! {
     }
     fn visit_i64<E: Error>(self, number: i64) -> Result<Line, E> {
         Err(E::invalid_value(Unexpected::Signed(number), &self))
+    }
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Line, E> {
+        match whole(number) {
+            Some(whole) => self.visit_u64(whole),
+            None => Err(E::invalid_type(Unexpected::Float(number), &self)),
+        }
     }
 }
 
@@ -142,6 +173,12 @@ scalar! {
     }
     fn visit_i64<E: Error>(self, number: i64) -> Result<ProcessNumber, E> {
         Err(E::invalid_value(Unexpected::Signed(number), &self))
+    }
+    fn visit_f64<E: Error>(self, number: f64) -> Result<ProcessNumber, E> {
+        match whole(number) {
+            Some(whole) => self.visit_u64(whole),
+            None => Err(E::invalid_type(Unexpected::Float(number), &self)),
+        }
     }
 }
 
@@ -163,6 +200,12 @@ scalar! {
     }
     fn visit_i64<E: Error>(self, number: i64) -> Result<Version, E> {
         Err(E::invalid_value(Unexpected::Signed(number), &self))
+    }
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Version, E> {
+        match whole(number) {
+            Some(whole) => self.visit_u64(whole),
+            None => Err(E::invalid_type(Unexpected::Float(number), &self)),
+        }
     }
 }
 

@@ -104,3 +104,11 @@ pub fn pstree(
         Style::Cpython | Style::Classic => cpython::pstree(graph, style, view, out, err),
     }
 }
+
+/// What to print in our own style instead of nothing.
+fn nothing_to_show(graph: &TaskGraph) -> &'static str {
+    match graph.tasks().is_empty() {
+        true => "(no tasks)",
+        false => "(no task matches)",
+    }
+}

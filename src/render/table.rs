@@ -6,7 +6,7 @@
 use super::cycles::{self, name};
 use super::lines::{Ink, Lines};
 use super::sanitize::{escape, push};
-use super::{View, width};
+use super::{View, nothing_to_show, width};
 use crate::graph::{
     AwaitEdge, Cycles, Frame, Selection, StackIdx, TaskGraph, TaskIdx, TaskState, Thread,
     find_cycles, select,
@@ -20,12 +20,12 @@ const COLUMNS: [(&str, usize); N_COLUMNS] = [
     ("interpreter", 20),
     ("tid", 20),
     ("task id", 20),
-    ("task name", 40),
+    ("task name", 60),
     ("state", 30),
-    ("coroutine stack", 60),
-    ("at", 60),
-    ("awaiter chain", 60),
-    ("awaiter name", 40),
+    ("coroutine stack", 200),
+    ("at", 120),
+    ("awaiter chain", 200),
+    ("awaiter name", 60),
     ("awaiter id", 20),
 ];
 const N_COLUMNS: usize = 10;
@@ -58,7 +58,9 @@ pub(super) fn ps(
         places: FxHashMap::default(),
     };
     let mut widths = COLUMNS.map(|(title, _)| title.len());
+    let mut is_empty = true;
     table.each_row(&mut |cells| {
+        is_empty = false;
         for ((width, cell), (_, max)) in widths.iter_mut().zip(cells).zip(COLUMNS) {
             if cell.columns <= max {
                 *width = (*width).max(cell.columns);
@@ -83,6 +85,9 @@ pub(super) fn ps(
     table.each_row(&mut |cells| {
         write_row(&mut lines, &cells[first_column..], &widths[first_column..])
     })?;
+    if is_empty {
+        lines.last(Ink::Note, nothing_to_show(graph))?;
+    }
     if lines.left_out() > 0 {
         let note = format!("… {} more lines not shown", lines.left_out());
         lines.last(Ink::Note, &note)?;
@@ -248,6 +253,7 @@ impl Table<'_> {
             };
             let file = frame.file.map_or("", |file| graph.text(file));
             match frame.line {
+                Some(line) if file.is_empty() => Cell::new(format!("line {line}")),
                 None => Cell::new(escape(file)),
                 Some(line) => Cell::new(format!("{}:{line}", escape(file))),
             }

@@ -13,7 +13,7 @@ use super::fold::{Alike, Sibling, fold};
 use super::labels::Labels;
 use super::lines::{Ink, Lines};
 use super::sanitize::escape;
-use super::{Style, View};
+use super::{Style, View, nothing_to_show};
 use crate::graph::{
     Branch, Child, Cycles, Selection, Shapes, TaskGraph, TaskIdx, TaskName, TaskState, find_cycles,
     select,
@@ -68,6 +68,18 @@ pub(super) fn pstree(
         tasks_left_out: 0,
     };
     tree.all()?;
+    let n_twice = graph.indices().filter(|at| graph.entry(*at) != *at).count();
+    if n_twice > 0 {
+        let s = if n_twice == 1 {
+            "y of a task that is"
+        } else {
+            "ies of tasks that are"
+        };
+        writeln!(
+            err,
+            "{n_twice} earlier entr{s} listed more than once not shown"
+        )?;
+    }
     cycles::report(graph, &found, err)
 }
 
@@ -140,7 +152,7 @@ impl Tree<'_, '_> {
             .into_iter()
             .peekable();
         if entries.peek().is_none() {
-            return self.lines.last(Ink::Note, "(no tasks)");
+            return self.lines.last(Ink::Note, nothing_to_show(graph));
         }
         let busy = |thread: &&crate::graph::Thread| graph.tasks_of(thread).len() > 0;
         let has_threads = graph.threads().iter().filter(busy).count() > 1;
@@ -316,6 +328,10 @@ impl Tree<'_, '_> {
         }
         let marks = marks(self.graph, at);
         self.lines.ink(Ink::State, &marks);
+        if let Some(awaiter) = awaiter {
+            let elsewhere = elsewhere(self.graph, at, awaiter);
+            self.lines.ink(Ink::Note, &elsewhere);
+        }
         let unlisted = unlisted(self.graph, at);
         self.lines.ink(Ink::Note, &unlisted);
         let awaited = self.awaited(at);
@@ -431,6 +447,20 @@ fn thread_title(tid: Tid, interpreter_id: i64, has_interpreters: bool) -> String
         let _ = write!(title, ", interpreter {interpreter_id}");
     }
     title
+}
+
+/// A note of the thread of a task that another thread's task awaits.
+fn elsewhere(graph: &TaskGraph, at: TaskIdx, awaiter: TaskIdx) -> String {
+    let (own, other) = (graph.thread_of(at), graph.thread_of(awaiter));
+    let is_other_interpreter = own.interpreter_id != other.interpreter_id;
+    if own.tid == other.tid && !is_other_interpreter {
+        return String::new();
+    }
+    if own.tid == Tid(0) {
+        return "  (its thread has ended)".to_owned();
+    }
+    let title = thread_title(own.tid, own.interpreter_id, is_other_interpreter);
+    format!("  (in {title})")
 }
 
 fn marks(graph: &TaskGraph, at: TaskIdx) -> String {
