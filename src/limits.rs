@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+/// What a system call that copies memory counts as work, compared with a read of a few words that were
+/// copied before.
+pub const SYSCALL_WORK: u64 = 256;
+
 /// Caps for one snapshot of one process. Reaching one costs the part it guards, never the snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -23,6 +27,13 @@ pub struct Limits {
     pub line_table_bytes_max: u64,
     /// Bytes copied from the process for one snapshot.
     pub bytes_read_max: u64,
+    /// Bytes of copies kept at a time; more are dropped and copied again when needed.
+    pub copies_bytes_max: u64,
+    /// Bytes of what was decoded: names, line tables, frames, edges. They are kept.
+    pub decoded_bytes_max: u64,
+    /// Work of one snapshot: a read of a few words is 1, a system call [`SYSCALL_WORK`]. All other
+    /// caps together would allow hours; this one is a matter of seconds.
+    pub work_max: u64,
     /// Problems kept one by one; further ones are only counted.
     pub problems_max: u32,
 }
@@ -38,7 +49,10 @@ impl Default for Limits {
             set_slots_max: 1 << 22,
             string_chars_max: 65_536,
             line_table_bytes_max: 4 << 20,
-            bytes_read_max: 16 << 30,
+            bytes_read_max: 8 << 30,
+            copies_bytes_max: 256 << 20,
+            decoded_bytes_max: 1 << 30,
+            work_max: 500_000_000,
             problems_max: 1_000,
         }
     }

@@ -19,5 +19,5 @@ mod task;
 mod task_list;
 mod walk;
 
-pub use offsets::{AsyncioOffsets, AsyncioOffsetsError, find_asyncio};
+pub use offsets::{ASYNCIO_SECTION, AsyncioOffsets, AsyncioOffsetsError, find_asyncio};
 pub use walk::{Read, read_graph};

@@ -7,13 +7,16 @@ use crate::cpython::{Modules, Offsets, find_word, writable_file_mappings};
 use crate::memory::{Bytes, ReadMemory, RemoteAddr};
 use crate::procfs::Maps;
 
-const SECTION: &str = ".AsyncioDebug";
+/// The section in which the table stands.
+pub const ASYNCIO_SECTION: &str = ".AsyncioDebug";
 const TABLE_BYTES: usize = 104;
 /// Bounds for the size of a task object.
 const TASK_BYTES_MIN: u64 = 64;
 const TASK_BYTES_MAX: u64 = 512;
 const THREAD_STATE_BYTES_MAX: u64 = 64 << 20;
 const WORD: u64 = 8;
+/// Places looked at when the table must be searched for.
+const PLACES_MAX: usize = 256;
 
 /// Where the parts of asyncio's structures are, checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,15 +155,18 @@ pub fn find_asyncio(
     offsets: &Offsets,
 ) -> Result<Option<AsyncioOffsets>, AsyncioOffsetsError> {
     let mut refused = None;
-    let by_section = modules.find_section(SECTION, "_asyncio", |at| {
-        match AsyncioOffsets::read(memory, at, offsets)? {
-            Ok(table) => Some(table),
-            Err(error) => {
-                refused = Some(error);
-                None
-            }
-        }
-    });
+    let by_section =
+        modules.find_section(
+            ASYNCIO_SECTION,
+            "_asyncio",
+            |at| match AsyncioOffsets::read(memory, at, offsets)? {
+                Ok(table) => Some(table),
+                Err(error) => {
+                    refused = Some(error);
+                    None
+                }
+            },
+        );
     if let Some(table) = by_section.or_else(|| search(memory, maps, offsets)) {
         return Ok(Some(table));
     }
@@ -173,5 +179,6 @@ fn search(memory: &dyn ReadMemory, maps: &Maps, offsets: &Offsets) -> Option<Asy
     let before = 7 * WORD;
     writable_file_mappings(maps)
         .flat_map(|mapping| find_word(memory, mapping, signature))
+        .take(PLACES_MAX)
         .find_map(|place| AsyncioOffsets::read(memory, place.minus(before), offsets)?.ok())
 }

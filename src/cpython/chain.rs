@@ -23,6 +23,9 @@ const OWNED_BY_GENERATOR: u8 = 1;
 /// The first member of generator steps and wrappers after the object head is what they wrap.
 const WORD: u64 = 8;
 
+/// What a frame costs whoever keeps its stack.
+const BYTES_PER_FRAME: usize = 16;
+
 /// Where a coroutine stands (`gi_frame_state`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FrameState {
@@ -127,6 +130,7 @@ impl ChainReader {
             let step = self.read_step(reader, offsets, at)?;
             chain.state.get_or_insert(step.state);
             if let Some((code, unit)) = step.frame {
+                reader.keep(BYTES_PER_FRAME)?;
                 chain.frames.push(ChainFrame { code, unit, via });
             }
             match step.awaited {

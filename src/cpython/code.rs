@@ -26,7 +26,7 @@ pub struct CodeInfo {
     at: RemoteAddr,
     units: u64,
     first_line: i32,
-    line_table: Vec<u8>,
+    line_table: Rc<[u8]>,
 }
 
 impl CodeInfo {
@@ -59,12 +59,19 @@ impl CodeInfo {
     pub fn line(&self, unit: u64) -> Option<u32> {
         line_at(&self.line_table, self.first_line, unit)
     }
+
+    /// How many bytes [`line`](Self::line) may look at.
+    pub fn line_table_bytes(&self) -> usize {
+        self.line_table.len()
+    }
 }
 
 /// The code objects seen in one snapshot.
 #[derive(Debug, Default)]
 pub struct CodeCache {
     by_addr: FxHashMap<RemoteAddr, Rc<CodeInfo>>,
+    /// Line tables by the address of their bytes object: each is kept once, whoever refers to it.
+    line_tables: FxHashMap<RemoteAddr, Rc<[u8]>>,
 }
 
 impl CodeCache {
@@ -90,59 +97,76 @@ impl CodeCache {
                 at,
             });
         }
-        let info = Rc::new(read_code(reader, offsets, at)?);
+        let info = Rc::new(self.read_code(reader, offsets, at)?);
         self.by_addr.insert(at, Rc::clone(&info));
         Ok(info)
     }
-}
 
-fn read_code(
-    reader: &mut Reader<'_>,
-    offsets: &Offsets,
-    at: RemoteAddr,
-) -> Result<CodeInfo, DecodeError> {
-    let layout = &offsets.code_object;
-    let mut object = vec![0; usize::try_from(layout.size).unwrap_or(0)];
-    reader.read(at, &mut object)?;
-    let object = Bytes::new(&object);
-    let implausible = |what, value| DecodeError::Implausible { what, value, at };
-    // The stack size stands before the first line, the number of locals after it (all `int`).
-    let small = |what, offset: u64| -> Result<u64, DecodeError> {
-        let value = u64::from(object.u32_at(offset)?);
-        if value <= 1 << 24 {
-            Ok(value)
-        } else {
-            Err(implausible(what, value))
+    fn read_code(
+        &mut self,
+        reader: &mut Reader<'_>,
+        offsets: &Offsets,
+        at: RemoteAddr,
+    ) -> Result<CodeInfo, DecodeError> {
+        let layout = &offsets.code_object;
+        let mut object = vec![0; usize::try_from(layout.size).unwrap_or(0)];
+        reader.read(at, &mut object)?;
+        let object = Bytes::new(&object);
+        let implausible = |what, value| DecodeError::Implausible { what, value, at };
+        // The stack size stands before the first line, the number of locals after it (all `int`).
+        let small = |what, offset: u64| -> Result<u64, DecodeError> {
+            let value = u64::from(object.u32_at(offset)?);
+            if value <= 1 << 24 {
+                Ok(value)
+            } else {
+                Err(implausible(what, value))
+            }
+        };
+        let stack_size = small("stack size", layout.firstlineno.wrapping_sub(4))?;
+        let locals = small("number of locals", layout.firstlineno.wrapping_add(4))?;
+        // `ob_size` of a code object is its length in units; it follows the object head.
+        let units = object.u64_at(offsets.pyobject.size)?;
+        if units == 0 || units > 1 << 32 {
+            return Err(implausible("number of code units", units));
         }
-    };
-    let stack_size = small("stack size", layout.firstlineno.wrapping_sub(4))?;
-    let locals = small("number of locals", layout.firstlineno.wrapping_add(4))?;
-    // `ob_size` of a code object is its length in units; it follows the object head.
-    let units = object.u64_at(offsets.pyobject.size)?;
-    if units == 0 || units > 1 << 32 {
-        return Err(implausible("number of code units", units));
+        let function = read_text(reader, offsets, object.addr_at(layout.qualname)?)?;
+        let mut problem = None;
+        let file = read_text(reader, offsets, object.addr_at(layout.filename)?)
+            .map_err(|error| problem = Some(error))
+            .ok();
+        let line_table_at = object.addr_at(layout.linetable)?;
+        let line_table = self
+            .line_table(reader, offsets, line_table_at)
+            .unwrap_or_else(|error| {
+                problem = Some(error);
+                Rc::default()
+            });
+        Ok(CodeInfo {
+            function,
+            file,
+            locals,
+            stack_size,
+            problem,
+            at,
+            units,
+            first_line: object.i32_at(layout.firstlineno)?,
+            line_table,
+        })
     }
-    let function = read_text(reader, offsets, object.addr_at(layout.qualname)?)?;
-    let mut problem = None;
-    let file = read_text(reader, offsets, object.addr_at(layout.filename)?)
-        .map_err(|error| problem = Some(error))
-        .ok();
-    let line_table =
-        read_bytes(reader, offsets, object.addr_at(layout.linetable)?).unwrap_or_else(|error| {
-            problem = Some(error);
-            Vec::new()
-        });
-    Ok(CodeInfo {
-        function,
-        file,
-        locals,
-        stack_size,
-        problem,
-        at,
-        units,
-        first_line: object.i32_at(layout.firstlineno)?,
-        line_table,
-    })
+
+    fn line_table(
+        &mut self,
+        reader: &mut Reader<'_>,
+        offsets: &Offsets,
+        at: RemoteAddr,
+    ) -> Result<Rc<[u8]>, DecodeError> {
+        if let Some(known) = self.line_tables.get(&at) {
+            return Ok(Rc::clone(known));
+        }
+        let table: Rc<[u8]> = read_bytes(reader, offsets, at)?.into();
+        self.line_tables.insert(at, Rc::clone(&table));
+        Ok(table)
+    }
 }
 
 fn read_bytes(
@@ -158,7 +182,9 @@ fn read_bytes(
             at,
         });
     }
-    let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+    let size = usize::try_from(size).unwrap_or(0);
+    reader.keep(size)?;
+    let mut bytes = vec![0; size];
     reader.read(at.plus(offsets.bytes_object.ob_sval), &mut bytes)?;
     Ok(bytes)
 }

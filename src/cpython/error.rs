@@ -33,6 +33,15 @@ impl DecodeError {
         matches!(self, Self::Read(error) if error.kind.is_fatal())
     }
 
+    /// Whether a cap ended it.
+    pub fn is_limit(self) -> bool {
+        match self {
+            Self::Read(error) => error.kind == ReadErrorKind::Limit,
+            Self::Limit(_) => true,
+            Self::OutOfBounds(_) | Self::Implausible { .. } => false,
+        }
+    }
+
     /// The stable code.
     pub fn code(self) -> &'static str {
         match self {

@@ -6,17 +6,21 @@
 
 use super::offsets::{COOKIE, Offsets, OffsetsError};
 use crate::elf::ElfImage;
-use crate::memory::{ReadErrorKind, ReadMemory, RemoteAddr};
+use crate::memory::{ReadError, ReadErrorKind, ReadMemory, RemoteAddr};
 use crate::procfs::{Mapping, Maps};
 
 /// The section in which `_PyRuntime` stands (Include/internal/pycore_debug_offsets.h).
-const SECTION: &str = ".PyRuntime";
+pub const RUNTIME_SECTION: &str = ".PyRuntime";
 /// Memory searched at once.
 const SEARCH_PIECE_BYTES: usize = 1 << 20;
 /// Places of a word looked at in one mapping. There is one, or a few by accident.
-const HITS_MAX: usize = 1024;
+const HITS_MAX: usize = 64;
+/// Places looked at in one process.
+const PLACES_MAX: usize = 256;
+/// The smallest page.
+const PAGE_BYTES: usize = 4096;
 /// Most memory searched in one process.
-const SEARCH_BYTES_MAX: u64 = 512 << 20;
+const SEARCH_BYTES_MAX: u64 = 256 << 20;
 
 /// A mapped file and, once it was needed, its ELF headers.
 #[derive(Debug)]
@@ -121,6 +125,13 @@ pub struct RuntimeSite {
     pub offsets: Offsets,
 }
 
+/// How a place was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    BySection,
+    ByCookie,
+}
+
 /// What was seen while looking for a runtime.
 #[derive(Debug, Default)]
 struct Search {
@@ -142,15 +153,18 @@ pub fn find_runtime(
     modules: &mut Modules<'_>,
 ) -> Result<Option<RuntimeSite>, OffsetsError> {
     let mut search = Search::default();
-    let by_section = modules.find_section(SECTION, "python", |at| search.examine(memory, at));
+    let by_section = modules.find_section(RUNTIME_SECTION, "python", |at| {
+        search.examine(memory, at, Found::BySection)
+    });
     if let Some(site) = by_section {
         return Ok(Some(site));
     }
-    for mapping in writable_file_mappings(maps) {
-        for at in find_word(memory, mapping, COOKIE) {
-            if let Some(site) = search.examine(memory, at) {
-                return Ok(Some(site));
-            }
+    let places = writable_file_mappings(maps)
+        .flat_map(|mapping| find_word(memory, mapping, COOKIE))
+        .take(PLACES_MAX);
+    for at in places {
+        if let Some(site) = search.examine(memory, at, Found::ByCookie) {
+            return Ok(Some(site));
         }
     }
     match search {
@@ -176,7 +190,12 @@ pub fn find_runtime(
 }
 
 impl Search {
-    fn examine(&mut self, memory: &dyn ReadMemory, at: RemoteAddr) -> Option<RuntimeSite> {
+    fn examine(
+        &mut self,
+        memory: &dyn ReadMemory,
+        at: RemoteAddr,
+        found: Found,
+    ) -> Option<RuntimeSite> {
         match Offsets::read(memory, at) {
             Ok(offsets) => {
                 // The table is there from the start, and in copies of the library that nobody
@@ -191,8 +210,10 @@ impl Search {
                 }
                 self.not_started = true;
             }
-            Err(OffsetsError::NoCookie { .. }) => self.without_cookie = true,
             Err(error @ OffsetsError::Unsupported { .. }) => self.unsupported = Some(error),
+            // Eight bytes may stand anywhere by accident; a section of that name does not.
+            Err(_) if found == Found::ByCookie => {}
+            Err(OffsetsError::NoCookie { .. }) => self.without_cookie = true,
             Err(error) => self.failed = Some(error),
         }
         None
@@ -215,10 +236,14 @@ pub fn writable_file_mappings(maps: &Maps) -> impl Iterator<Item = &Mapping> {
         .filter(writable)
         .filter(move |mapping| !named(mapping));
     let mut budget = SEARCH_BYTES_MAX;
-    first.chain(rest).take_while(move |mapping| {
+    first.chain(rest).filter(move |mapping| {
         let size = mapping.end.saturating_sub(mapping.start);
         let fits = size <= budget;
-        budget = budget.saturating_sub(size);
+        budget = if fits {
+            budget.saturating_sub(size)
+        } else {
+            budget
+        };
         fits
     })
 }
@@ -234,7 +259,7 @@ pub fn find_word(memory: &dyn ReadMemory, mapping: &Mapping, word: [u8; 8]) -> V
             .unwrap_or(usize::MAX)
             .min(SEARCH_PIECE_BYTES);
         let piece = buffer.get_mut(..wanted).unwrap_or_default();
-        match memory.read_exact(RemoteAddr::new(at), piece) {
+        match read_mapped(memory, RemoteAddr::new(at), piece) {
             Ok(()) => {
                 let words = piece.chunks_exact(8).zip(0_u64..);
                 let hits = words.filter(|(candidate, _)| *candidate == word);
@@ -242,12 +267,30 @@ pub fn find_word(memory: &dyn ReadMemory, mapping: &Mapping, word: [u8; 8]) -> V
                     hits.map(|(_, index)| RemoteAddr::new(at).plus(index.saturating_mul(8)));
                 found.extend(places.take(HITS_MAX.saturating_sub(found.len())));
             }
-            Err(error) if error.kind != ReadErrorKind::Unmapped => break,
-            Err(_) => {}
+            Err(_) => break,
         }
         at = at.saturating_add(u64::try_from(wanted).unwrap_or(u64::MAX));
     }
     found
+}
+
+/// Reads a piece of memory; pages that cannot be read, such as those past the end of a file that was
+/// cut, are zero.
+fn read_mapped(memory: &dyn ReadMemory, at: RemoteAddr, into: &mut [u8]) -> Result<(), ReadError> {
+    match memory.read_exact(at, into) {
+        Err(error) if error.kind == ReadErrorKind::Unmapped => {}
+        result => return result,
+    }
+    let mut next = at;
+    for page in into.chunks_mut(PAGE_BYTES) {
+        match memory.read_exact(next, page) {
+            Ok(()) => {}
+            Err(error) if error.kind == ReadErrorKind::Unmapped => page.fill(0),
+            Err(error) => return Err(error),
+        }
+        next = next.plus(u64::try_from(page.len()).unwrap_or(u64::MAX));
+    }
+    Ok(())
 }
 
 /// The version of Python that the name of a mapped file gives away: `3.11` of `libpython3.11.so.1.0`.

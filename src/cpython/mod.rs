@@ -33,7 +33,8 @@ pub use chain::{Chain, ChainFrame, ChainReader, FrameState};
 pub use code::{CodeCache, CodeInfo};
 pub use error::DecodeError;
 pub use locate::{
-    Modules, RuntimeSite, find_runtime, find_word, guess_version, writable_file_mappings,
+    Modules, RUNTIME_SECTION, RuntimeSite, find_runtime, find_word, guess_version,
+    writable_file_mappings,
 };
 pub use modules::has_module;
 pub use object::{Set, read_int, read_set};

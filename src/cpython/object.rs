@@ -8,6 +8,8 @@ use crate::memory::{Bytes, Reader, RemoteAddr};
 const DIGIT_BITS: u32 = 30;
 /// A slot of a set: key and hash.
 const SLOT_BYTES: u64 = 16;
+/// What a member costs whoever keeps it: an address, and an edge of the graph.
+const BYTES_PER_MEMBER: usize = 64;
 /// Slots copied at once.
 const SLOTS_PER_READ: u64 = 256;
 
@@ -99,6 +101,7 @@ pub fn read_set(
         });
     }
     let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
+    reader.keep(wanted.saturating_mul(BYTES_PER_MEMBER))?;
     let end = slots.min(slots_max);
     let mut slot: u64 = 0;
     let mut buffer = Vec::new();

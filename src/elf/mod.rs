@@ -54,7 +54,7 @@ pub struct Section {
 pub struct ElfImage {
     /// Virtual address at which file offset 0 is loaded, before the load bias.
     pub base: u64,
-    /// The sections that have an address.
+    /// The wanted sections that have an address.
     pub sections: Vec<Section>,
 }
 
@@ -62,13 +62,13 @@ pub struct ElfImage {
 pub type ReadAt<'r> = dyn FnMut(u64, &mut [u8]) -> std::io::Result<()> + 'r;
 
 impl ElfImage {
-    /// Reads the headers of an ELF file.
+    /// Reads the headers of an ELF file, and of its sections those with a wanted name.
     ///
     /// # Errors
     ///
     /// When it is not ELF or its headers make no sense. A file without section headers is fine: it
     /// has no sections.
-    pub fn read(read_at: &mut ReadAt<'_>) -> Result<Self, ElfError> {
+    pub fn read(read_at: &mut ReadAt<'_>, wanted: &[&str]) -> Result<Self, ElfError> {
         let mut ident = [0; SIZEOF_EHDR];
         read_part(read_at, "ELF header", 0, &mut ident)?;
         let [0x7f, b'E', b'L', b'F', 2, 1, ..] = ident else {
@@ -76,7 +76,7 @@ impl ElfImage {
         };
         let header = Header::from_bytes(&ident);
         let base = load_base(&program_headers(read_at, header)?);
-        let sections = sections(read_at, header)?;
+        let sections = sections(read_at, header, wanted)?;
         Ok(Self { base, sections })
     }
 
@@ -122,7 +122,11 @@ fn load_base(headers: &[ProgramHeader]) -> u64 {
     first.p_vaddr.wrapping_sub(first.p_offset) & !(PAGE_BYTES - 1)
 }
 
-fn sections(read_at: &mut ReadAt<'_>, header: &Header) -> Result<Vec<Section>, ElfError> {
+fn sections(
+    read_at: &mut ReadAt<'_>,
+    header: &Header,
+    wanted: &[&str],
+) -> Result<Vec<Section>, ElfError> {
     let n = usize::from(header.e_shnum);
     if header.e_shoff == 0 || n == 0 || u32::from(header.e_shstrndx) == SHN_XINDEX {
         return Ok(Vec::new());
@@ -147,18 +151,20 @@ fn sections(read_at: &mut ReadAt<'_>, header: &Header) -> Result<Vec<Section>, E
     }
     let mut names = vec![0; usize::try_from(names_header.sh_size).unwrap_or(0)];
     read_part(read_at, "section names", names_header.sh_offset, &mut names)?;
-    let name_at = |at: u32| {
+    let wanted_name = |at: u32| {
         let rest = names.get(usize::try_from(at).ok()?..)?;
-        let name = rest.split(|byte| *byte == 0).next()?;
-        Some(String::from_utf8_lossy(name).into_owned())
+        let is_name =
+            |name: &&&str| rest.strip_prefix(name.as_bytes()).and_then(<[u8]>::first) == Some(&0);
+        wanted.iter().find(is_name).copied()
     };
     Ok(headers
         .iter()
         .filter(|section| section.sh_addr != 0)
         .filter_map(|section| {
+            let (name, addr) = (wanted_name(section.sh_name)?.to_owned(), section.sh_addr);
             Some(Section {
-                name: name_at(section.sh_name)?,
-                addr: section.sh_addr,
+                name,
+                addr,
                 size: section.sh_size,
             })
         })

@@ -7,6 +7,7 @@ use super::{
 use crate::ids::{TaskId, Tid};
 use rustc_hash::FxHashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// A task as a reader found it. Names and texts are interned with [`GraphBuilder::text`] before.
 #[derive(Debug, Clone, Copy)]
@@ -41,8 +42,8 @@ pub struct NewFrame<'t> {
 /// Collects threads, tasks and edges, and makes a [`TaskGraph`] of them.
 #[derive(Debug)]
 pub struct GraphBuilder {
-    text_index: FxHashMap<Box<str>, TextIdx>,
-    texts: Vec<Box<str>>,
+    text_index: FxHashMap<Arc<str>, TextIdx>,
+    texts: Vec<Arc<str>>,
     frame_index: FxHashMap<Frame, FrameIdx>,
     frames: Vec<Frame>,
     stack_index: FxHashMap<Box<[FrameIdx]>, StackIdx>,
@@ -89,8 +90,9 @@ impl GraphBuilder {
             return *known;
         }
         let at = TextIdx(as_u32(self.texts.len()));
-        self.texts.push(text.into());
-        self.text_index.insert(text.into(), at);
+        let text: Arc<str> = text.into();
+        self.texts.push(Arc::clone(&text));
+        self.text_index.insert(text, at);
         at
     }
 

@@ -28,6 +28,7 @@ use crate::ids::{TaskId, Tid};
 use rustc_hash::FxHashMap;
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Index of a task in a [`TaskGraph`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -155,7 +156,7 @@ pub struct Thread {
 /// The task graph of one process at one moment.
 #[derive(Debug, Clone)]
 pub struct TaskGraph {
-    texts: Vec<Box<str>>,
+    texts: Vec<Arc<str>>,
     frames: Vec<Frame>,
     stack_frames: Vec<FrameIdx>,
     stacks: Vec<Range<u32>>,

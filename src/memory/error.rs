@@ -26,8 +26,8 @@ pub enum ReadErrorKind {
     /// A part of the range is not mapped.
     #[error("not mapped")]
     Unmapped,
-    /// The snapshot has copied as many bytes as it may.
-    #[error("limit bytes_read_max reached")]
+    /// The snapshot has copied, kept or done as much as it may.
+    #[error("a limit of the snapshot is reached")]
     Limit,
     /// Another error number of the operating system.
     #[error("error {0} of the operating system")]
@@ -49,7 +49,7 @@ impl ReadErrorKind {
             Self::ProcessGone => "process_gone",
             Self::Denied => "permission_denied",
             Self::Unmapped => "memory_unmapped",
-            Self::Limit => "bytes_read_limit",
+            Self::Limit => "limit_hit",
             Self::Os(_) => "read_failed",
         }
     }

@@ -6,7 +6,7 @@
 //! what nobody asks for and are older when they are used.
 
 use super::{ReadError, ReadErrorKind, ReadMemory, RemoteAddr};
-use crate::limits::Limits;
+use crate::limits::{Limits, SYSCALL_WORK};
 use rustc_hash::FxHashMap;
 
 const CHUNK_SHIFT: u32 = 14;
@@ -15,6 +15,8 @@ const CHUNK_BYTES: usize = 1 << CHUNK_SHIFT;
 const CHUNK_MASK: u64 = (1 << CHUNK_SHIFT) - 1;
 /// The smallest page of the architectures Linux runs CPython on.
 const PAGE_BYTES: usize = 4096;
+/// Bytes that are read or looked at for one unit of work.
+const BYTES_PER_WORK: u64 = 64;
 
 /// What a reader has done so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,6 +28,7 @@ pub struct ReaderStats {
 }
 
 /// A chunk's bytes; pages that are not mapped have no bit in `pages`.
+#[derive(Default)]
 struct Chunk {
     data: Box<[u8]>,
     pages: u8,
@@ -42,6 +45,8 @@ pub struct Reader<'m> {
     /// The chunk used last: most reads fall into it.
     latest: Option<(u64, u32)>,
     stats: ReaderStats,
+    work: u64,
+    decoded_bytes: u64,
 }
 
 impl std::fmt::Debug for Reader<'_> {
@@ -64,6 +69,8 @@ impl<'m> Reader<'m> {
             spare: Vec::new(),
             latest: None,
             stats: ReaderStats::default(),
+            work: 0,
+            decoded_bytes: 0,
         }
     }
 
@@ -77,19 +84,51 @@ impl<'m> Reader<'m> {
         self.stats
     }
 
-    /// Drops all copies, so that what is read next is read anew.
+    /// Drops all copies, so that what is read next is read anew. Their buffers are kept.
     pub fn forget_all(&mut self) {
         self.slots.clear();
         self.spare.append(&mut self.chunks);
         self.latest = None;
     }
 
+    /// Counts the work of looking at `bytes` bytes that were read before.
+    ///
+    /// # Errors
+    ///
+    /// When the snapshot may do no more work.
+    pub fn spend(&mut self, bytes: usize) -> Result<(), ReadError> {
+        let units = u64::try_from(bytes).unwrap_or(u64::MAX) / BYTES_PER_WORK;
+        self.work = self.work.saturating_add(units).saturating_add(1);
+        self.within(self.work <= self.limits.work_max)
+    }
+
+    /// Counts `bytes` bytes of what was decoded and is kept.
+    ///
+    /// # Errors
+    ///
+    /// When the snapshot may keep no more.
+    pub fn keep(&mut self, bytes: usize) -> Result<(), ReadError> {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.decoded_bytes = self.decoded_bytes.saturating_add(bytes);
+        self.within(self.decoded_bytes <= self.limits.decoded_bytes_max)
+    }
+
+    fn within(&self, is_within: bool) -> Result<(), ReadError> {
+        let (at, len, kind) = (RemoteAddr::NULL, 0, ReadErrorKind::Limit);
+        if is_within {
+            Ok(())
+        } else {
+            Err(ReadError { at, len, kind })
+        }
+    }
+
     /// Fills `into` with the bytes at `at`.
     ///
     /// # Errors
     ///
-    /// When a part of the range cannot be read.
+    /// When a part of the range cannot be read, or a cap is reached.
     pub fn read(&mut self, at: RemoteAddr, into: &mut [u8]) -> Result<(), ReadError> {
+        self.spend(into.len())?;
         let len = into.len();
         let fail = |kind| ReadError { at, len, kind };
         let mut rest = into;
@@ -167,12 +206,16 @@ impl<'m> Reader<'m> {
     /// Copies a chunk and says in which slot it is. One that is not mapped at all is kept too, so
     /// that it is not asked for again.
     fn copy_chunk(&mut self, number: u64) -> Result<u32, ReadError> {
+        let kept_max = self.limits.copies_bytes_max >> CHUNK_SHIFT;
+        if u64::try_from(self.chunks.len()).unwrap_or(u64::MAX) >= kept_max {
+            self.forget_all();
+        }
         let base = RemoteAddr::new(number << CHUNK_SHIFT);
-        let mut chunk = self.spare.pop().unwrap_or_else(|| Chunk {
-            data: vec![0; CHUNK_BYTES].into_boxed_slice(),
-            pages: 0,
-        });
+        let mut chunk = self.spare.pop().unwrap_or_default();
         chunk.pages = 0;
+        if chunk.data.is_empty() {
+            chunk.data = vec![0; CHUNK_BYTES].into_boxed_slice();
+        }
         match self.copy(base, &mut chunk.data) {
             Ok(()) => chunk.pages = u8::MAX,
             Err(error) if error.kind != ReadErrorKind::Unmapped => return Err(error),
@@ -187,6 +230,10 @@ impl<'m> Reader<'m> {
                     at = at.plus(PAGE_BYTES as u64);
                 }
             }
+        }
+        if chunk.pages == 0 {
+            // Nothing is there: only that needs to be known.
+            self.spare.push(std::mem::take(&mut chunk));
         }
         let slot = u32::try_from(self.chunks.len()).unwrap_or(u32::MAX);
         self.chunks.push(chunk);
@@ -208,6 +255,7 @@ impl<'m> Reader<'m> {
             });
         }
         self.stats.syscalls = self.stats.syscalls.saturating_add(1);
+        self.work = self.work.saturating_add(SYSCALL_WORK);
         self.memory.read_exact(at, into)?;
         self.stats.bytes = total;
         Ok(())

@@ -4,9 +4,9 @@ mod error;
 
 pub use error::ProcessError;
 
-use crate::asyncio::{AsyncioOffsets, find_asyncio, read_graph};
+use crate::asyncio::{self, AsyncioOffsets, find_asyncio, read_graph};
 use crate::cpython::{
-    DecodeError, Modules, OffsetsError, PyVersion, RuntimeSite, TypeCache, find_runtime,
+    self, DecodeError, Modules, OffsetsError, PyVersion, RuntimeSite, TypeCache, find_runtime,
     guess_version, has_module,
 };
 use crate::elf::ElfImage;
@@ -15,6 +15,9 @@ use crate::ids::{Pid, ProcessId};
 use crate::limits::Limits;
 use crate::memory::{ProcessVm, ReadErrorKind, ReadMemory, Reader, RemoteAddr};
 use crate::procfs::{Maps, ProcRoot, ProcfsError};
+
+/// The sections of ELF files that are looked for.
+const SECTIONS: [&str; 2] = [cpython::RUNTIME_SECTION, asyncio::ASYNCIO_SECTION];
 
 /// A process whose task graph can be read.
 #[derive(Debug)]
@@ -55,11 +58,15 @@ impl Process {
         probe(pid, &memory, &maps)?;
         let mut modules = Modules::new(&maps, |mapping| {
             let file = root.open_mapped(pid, mapping)?;
-            ElfImage::read(&mut |at, into| file.read_at(at, into)).ok()
+            ElfImage::read(&mut |at, into| file.read_at(at, into), &SECTIONS).ok()
         });
         let site = find_runtime(&memory, &maps, &mut modules)
             .map_err(|error| explain_offsets(pid, &maps, error))?
-            .ok_or_else(|| no_runtime(pid, &maps))?;
+            .ok_or_else(|| match root.maps(pid) {
+                // It is just being made: in the middle of executing another program.
+                Ok(now) if now != maps => ProcessError::NotStarted { pid },
+                _ => no_runtime(pid, &maps),
+            })?;
         let asyncio = find_asyncio(&memory, &maps, &mut modules, &site.offsets)
             .map_err(|error| ProcessError::BadOffsets {
                 pid,

@@ -11,6 +11,7 @@ pub use stat::Stat;
 use crate::ids::Pid;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -137,13 +138,17 @@ impl MappedFile {
     /// file systems show another one in `maps` than to stat(2). What is found by the file is
     /// verified in memory anyway.
     fn open(path: &Path, inode: u64) -> Option<Self> {
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(OPEN_FLAGS)
-            .open(path)
-            .ok()?;
-        let metadata = file.metadata().ok()?;
-        (metadata.is_file() && metadata.ino() == inode).then_some(Self(file))
+        // First only the place in the file system, which has no effect on what is there: opening a
+        // device may. What turned out to be the file is then opened by that handle.
+        let open =
+            |path: &Path, flags| OpenOptions::new().read(true).custom_flags(flags).open(path);
+        let place = open(path, nix::libc::O_PATH | nix::libc::O_CLOEXEC).ok()?;
+        let metadata = place.metadata().ok()?;
+        if !metadata.is_file() || metadata.ino() != inode {
+            return None;
+        }
+        let handle = PathBuf::from(format!("/proc/self/fd/{}", place.as_raw_fd()));
+        open(&handle, OPEN_FLAGS).ok().map(Self)
     }
 
     /// Fills `into` from `offset` on.

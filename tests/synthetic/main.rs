@@ -295,6 +295,40 @@ fn limits_cut_and_say_so() {
 }
 
 #[test]
+fn work_and_memory_are_bounded_whatever_the_process_says() {
+    let work = Limits {
+        work_max: 500,
+        ..Limits::default()
+    };
+    let read = Synth::example().read_with(work);
+    assert!(read.n_problems > 0);
+    let decoded = Limits {
+        decoded_bytes_max: 100,
+        ..Limits::default()
+    };
+    let read = Synth::example().read_with(decoded);
+    assert!(read.graph.tasks().len() < 3 && read.n_problems > 0);
+    // With room for one copy only, everything is copied again and again, and found.
+    let copies = Limits {
+        copies_bytes_max: 1 << 14,
+        ..Limits::default()
+    };
+    let read = Synth::example().read_with(copies);
+    assert_eq!((read.graph.tasks().len(), read.n_problems), (3, 0));
+    // A coroutine that awaits itself, with no other cap in the way.
+    let mut synth = Synth::example();
+    let coroutine = synth.coroutines[1];
+    let stack = coroutine.plus(GEN_FRAME + FRAME_LOCALS + 16);
+    synth.memory.put_addr(stack, coroutine);
+    let endless = Limits {
+        frames_per_task_max: u32::MAX,
+        work_max: 1_000_000,
+        ..Limits::default()
+    };
+    assert!(synth.read_with(endless).n_problems > 0);
+}
+
+#[test]
 fn tables_that_cannot_be_true_are_refused_at_attach() {
     let with = |place: u64, value: u64| {
         let mut synth = Synth::example();
@@ -302,17 +336,13 @@ fn tables_that_cannot_be_true_are_refused_at_attach() {
         synth.memory.put_u64(at, value);
         synth.site()
     };
-    assert!(matches!(with(0, 1), Ok(None)));
+    assert!(matches!(with(0, 1), Err(OffsetsError::NoCookie { .. })));
     assert!(matches!(
         with(8, 0x030d_12f0),
         Err(OffsetsError::Unsupported { .. })
     ));
     assert!(matches!(
         with(8, 0x030f_00b1),
-        Err(OffsetsError::Unsupported { .. })
-    ));
-    assert!(matches!(
-        with(8, u64::MAX),
         Err(OffsetsError::Unsupported { .. })
     ));
     let refused = |place, value| {
@@ -322,6 +352,7 @@ fn tables_that_cannot_be_true_are_refused_at_attach() {
             "{place} {value}: {site:?}"
         );
     };
+    refused(8, u64::MAX); // no version of anything
     refused(16, 2); // neither free-threaded nor not
     refused(752, 511); // a table of another layout
     refused(400, 24); // an object head of another build
@@ -335,6 +366,18 @@ fn tables_that_cannot_be_true_are_refused_at_attach() {
     let head = synth.runtime.plus(INTERPRETERS_HEAD);
     synth.memory.put_u64(head, 0);
     assert_eq!(synth.site(), Err(OffsetsError::NotStarted));
+}
+
+#[test]
+fn a_cookie_by_accident_is_no_runtime() {
+    let mut synth = Synth::example();
+    assert_eq!(synth.site_in_memory(), synth.site());
+    let at = RemoteAddr::new(0x60_0010);
+    synth.memory.put(at, b"xdebugpy");
+    assert_eq!(synth.site_in_memory(), synth.site());
+    let at = synth.runtime.plus(400);
+    synth.memory.put_u64(at, 24);
+    assert_eq!(synth.site_in_memory(), Ok(None));
 }
 
 #[test]

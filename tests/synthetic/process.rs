@@ -2,7 +2,8 @@
 //! tables, so a mistake there shows.
 
 use asyncio_agent::asyncio::{Read, find_asyncio, read_graph};
-use asyncio_agent::cpython::{Modules, OffsetsError, RuntimeSite, find_runtime};
+use asyncio_agent::cpython::{Modules, OffsetsError, RUNTIME_SECTION, RuntimeSite, find_runtime};
+use asyncio_agent::elf::{ElfImage, Section};
 use asyncio_agent::limits::Limits;
 use asyncio_agent::memory::{Reader, RemoteAddr, SynthMemory};
 use asyncio_agent::procfs::{Maps, parse_maps};
@@ -401,7 +402,23 @@ impl Synth {
         synth
     }
 
+    /// The runtime, found by the section of the one mapped file.
     pub(crate) fn site(&self) -> Result<Option<RuntimeSite>, OffsetsError> {
+        let section = Section {
+            name: RUNTIME_SECTION.to_owned(),
+            addr: 0x100,
+            size: RUNTIME_SIZE,
+        };
+        let image = ElfImage {
+            base: 0,
+            sections: vec![section],
+        };
+        let mut modules = Modules::new(&self.maps, |_| Some(image.clone()));
+        find_runtime(&self.memory, &self.maps, &mut modules)
+    }
+
+    /// The runtime, found without any file.
+    pub(crate) fn site_in_memory(&self) -> Result<Option<RuntimeSite>, OffsetsError> {
         let mut modules = Modules::new(&self.maps, |_| None);
         find_runtime(&self.memory, &self.maps, &mut modules)
     }

@@ -17,10 +17,10 @@ const HEADER_BYTES: usize = 24;
 struct Wire {
     /// Size of the whole table. Its last word is the size of the debugger's script path.
     size: usize,
-    runtime_state: [u16; 3],
+    runtime_state: [u16; 2],
     interpreter_state: [u16; 5],
-    thread_state: [u16; 6],
-    interpreter_frame: [u16; 8],
+    thread_state: [u16; 4],
+    interpreter_frame: [u16; 7],
     code_object: [u16; 7],
     pyobject: [u16; 2],
     type_object: [u16; 3],
@@ -158,18 +158,16 @@ const STATE_BYTES_MAX: u64 = 64 << 20;
 
 sections! {
     /// The state of the whole runtime, `_PyRuntime`.
-    runtime_state: RuntimeStateOffsets (max STATE_BYTES_MAX) { finalizing: 8, interpreters_head: 8 }
+    runtime_state: RuntimeStateOffsets (max STATE_BYTES_MAX) { interpreters_head: 8 }
     /// The state of one interpreter.
     interpreter_state: InterpreterStateOffsets (max STATE_BYTES_MAX) {
         id: 8, next: 8, threads_head: 8, imports_modules: 8,
     }
     /// The public state of one thread in one interpreter.
-    thread_state: ThreadStateOffsets (max STATE_BYTES_MAX) {
-        next: 8, interp: 8, current_frame: 8, thread_id: 8, native_thread_id: 8,
-    }
+    thread_state: ThreadStateOffsets (max STATE_BYTES_MAX) { next: 8, interp: 8, native_thread_id: 8 }
     /// A frame.
     interpreter_frame: FrameOffsets (max OBJECT_BYTES_MAX) {
-        previous: 8, executable: 8, instr_ptr: 8, localsplus: 8, owner: 1, stackpointer: 8, tlbc_index: 4,
+        executable: 8, instr_ptr: 8, localsplus: 8, owner: 1, stackpointer: 8, tlbc_index: 4,
     }
     /// A code object.
     code_object: CodeOffsets (max OBJECT_BYTES_MAX) {
@@ -228,7 +226,12 @@ impl Offsets {
         let hex = head.u64_at(8).unwrap_or(0);
         let unsupported = |found| OffsetsError::Unsupported { found };
         let Some(version) = PyVersion::from_hex(hex) else {
-            return Err(unsupported(format!("{hex:#x}")));
+            return Err(OffsetsError::Implausible {
+                section: "header",
+                field: "version",
+                value: hex,
+                limit: u64::from(u32::MAX),
+            });
         };
         let wire = match version.minor() {
             _ if !version.is_supported() => return Err(unsupported(version.to_string())),
