@@ -48,10 +48,10 @@ impl Default for Limits {
             awaiters_per_task_max: 1_048_576,
             set_slots_max: 1 << 22,
             string_chars_max: 65_536,
-            line_table_bytes_max: 4 << 20,
+            line_table_bytes_max: 1 << 20,
             bytes_read_max: 8 << 30,
             copies_bytes_max: 256 << 20,
-            decoded_bytes_max: 1 << 30,
+            decoded_bytes_max: 512 << 20,
             work_max: 500_000_000,
             problems_max: 1_000,
         }

@@ -108,7 +108,9 @@ impl Walk<'_, '_> {
         if let Some(known) = self.frames.get(&key) {
             return Ok(*known);
         }
-        self.reader.spend(frame.code.line_table_bytes())?;
+        // A line table is decoded byte by byte, from its start.
+        let decoding = frame.code.line_table_bytes().saturating_mul(8);
+        self.reader.spend(decoding)?;
         let at = self.graph.frame(NewFrame {
             function: &frame.code.function,
             file: frame.code.file.as_deref(),
