@@ -85,6 +85,11 @@ const NOT_COMPARED: &[(&str, Version, &str)] = &[
         None,
         "3.14 fails on a name cut inside a character, 3.15 cuts at 255",
     ),
+    (
+        "main_thread_ended",
+        None,
+        "the tool looks at the first thread only, which has ended",
+    ),
     ("no_asyncio", None, "nothing to show: see live_errors.rs"),
     (
         "sub_interpreters",

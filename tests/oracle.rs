@@ -70,6 +70,7 @@ fn frames(graph: &TaskGraph, stack: StackIdx) -> Vec<Value> {
                 Via::Generator => "generator",
                 Via::CoroutineWrapper => "coroutine_wrapper",
                 Via::AnextAwaitable => "anext_awaitable",
+                Via::Thread => "thread",
             },
         })
     };

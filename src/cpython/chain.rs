@@ -12,7 +12,7 @@
 //! Each step is checked against the code object: the instruction must lie in its code, the stack
 //! pointer in its stack. A frame that was reused between two reads rarely passes both.
 
-use super::{CodeCache, CodeInfo, DecodeError, Kind, Offsets, TypeCache};
+use super::{CodeCache, CodeInfo, DecodeError, Kind, Offsets, ThreadState, TypeCache};
 use crate::graph::Via;
 use crate::limits::LimitHit;
 use crate::memory::{Bytes, Reader, RemoteAddr};
@@ -20,6 +20,9 @@ use std::rc::Rc;
 
 /// `owner` of a frame that is embedded in a generator-like object (enum `_frameowner`).
 const OWNED_BY_GENERATOR: u8 = 1;
+/// Frames with this owner and higher ones run no Python code (`FRAME_OWNED_BY_INTERPRETER`,
+/// `FRAME_OWNED_BY_CSTACK`).
+const FIRST_OWNER_WITHOUT_CODE: u8 = 3;
 /// The first member of generator steps and wrappers after the object head is what they wrap.
 const WORD: u64 = 8;
 
@@ -212,6 +215,63 @@ impl ChainReader {
             state,
             awaited,
         })
+    }
+}
+
+impl ChainReader {
+    /// The frames that the thread at `thread` executes above the frame of `coroutine`, outermost first.
+    /// The thread goes on meanwhile; `None` when what was read does not lead to that frame.
+    ///
+    /// # Errors
+    ///
+    /// When a frame on the way makes no sense.
+    pub fn running(
+        &mut self,
+        reader: &mut Reader<'_>,
+        offsets: &Offsets,
+        thread: ThreadState,
+        coroutine: RemoteAddr,
+    ) -> Result<Option<Vec<ChainFrame>>, DecodeError> {
+        let outermost = coroutine.plus(offsets.gen_object.gi_iframe);
+        let layout = &offsets.interpreter_frame;
+        let mut frames = Vec::new();
+        let mut at = reader.addr_at(thread.at.plus(offsets.thread_state.current_frame))?;
+        for _ in 0..reader.limits().frames_per_task_max {
+            if at == outermost {
+                frames.reverse();
+                return Ok(Some(frames));
+            }
+            if !at.is_plausible() {
+                return Ok(None);
+            }
+            self.buffer
+                .resize(usize::try_from(layout.size).unwrap_or(0), 0);
+            reader.read(at, &mut self.buffer)?;
+            let frame = Bytes::new(&self.buffer);
+            let previous = frame.addr_at(layout.previous)?;
+            // Frames of the interpreter itself stand between those of Python code.
+            if frame.u8_at(layout.owner)? < FIRST_OWNER_WITHOUT_CODE {
+                let code_at = frame.addr_at(layout.executable)?.untagged();
+                let instr_ptr = frame.addr_at(layout.instr_ptr)?;
+                let copy_index = match offsets.free_threaded {
+                    true => frame.u32_at(layout.tlbc_index)?,
+                    false => 0,
+                };
+                let code = self
+                    .codes
+                    .code_at(reader, offsets, &mut self.types, code_at)?;
+                let start = code_start(reader, offsets, code_at, copy_index)?;
+                let unit = code.unit_of(start, instr_ptr)?;
+                reader.keep(BYTES_PER_FRAME)?;
+                frames.push(ChainFrame {
+                    code,
+                    unit,
+                    via: Via::Thread,
+                });
+            }
+            at = previous;
+        }
+        Ok(None)
     }
 }
 

@@ -95,6 +95,9 @@ pub enum Via {
     Generator,
     /// Through the `anext_awaitable` that `anext()` with a default returns.
     AnextAwaitable,
+    /// The frame is being executed: it was found on its thread's stack, above the task's outermost
+    /// coroutine. A snapshot of it is older than what the thread does by now.
+    Thread,
     /// Through the `coroutine_wrapper` that `coroutine.__await__()` returns.
     CoroutineWrapper,
 }

@@ -39,30 +39,37 @@ impl Process {
     pub fn attach(root: &ProcRoot, pid: Pid, limits: Limits) -> Result<Self, ProcessError> {
         let explain = |error| explain_procfs(pid, error);
         let stat = root.stat(pid).map_err(explain)?;
-        if stat.has_ended {
+        let Some(thread) = root.living_thread(pid).map_err(explain)? else {
             return Err(ProcessError::NotFound { pid });
-        }
+        };
         let start = stat.start_time;
-        Self::bind(root, ProcessId { pid, start }, limits).map_err(|error| match root.stat(pid) {
+        let id = ProcessId { pid, start };
+        Self::bind(root, id, thread, limits).map_err(|error| match root.stat(pid) {
             // What could not be found may just have gone.
             Ok(now) if now == stat => error,
             _ => ProcessError::Gone { pid },
         })
     }
 
-    fn bind(root: &ProcRoot, id: ProcessId, limits: Limits) -> Result<Self, ProcessError> {
+    /// Binds to the process by one of its threads; they all share its memory.
+    fn bind(
+        root: &ProcRoot,
+        id: ProcessId,
+        thread: Pid,
+        limits: Limits,
+    ) -> Result<Self, ProcessError> {
         let pid = id.pid;
         let explain = |error| explain_procfs(pid, error);
-        let maps = root.maps(pid).map_err(explain)?;
-        let memory = ProcessVm::new(pid);
+        let maps = root.maps(thread).map_err(explain)?;
+        let memory = ProcessVm::new(thread);
         probe(pid, &memory, &maps)?;
         let mut modules = Modules::new(&maps, |mapping| {
-            let file = root.open_mapped(pid, mapping)?;
+            let file = root.open_mapped(thread, mapping)?;
             ElfImage::read(&mut |at, into| file.read_at(at, into), &SECTIONS).ok()
         });
         let site = find_runtime(&memory, &maps, &mut modules)
             .map_err(|error| explain_offsets(pid, &maps, error))?
-            .ok_or_else(|| match root.maps(pid) {
+            .ok_or_else(|| match root.maps(thread) {
                 // It is just being made: in the middle of executing another program.
                 Ok(now) if now != maps => ProcessError::NotStarted { pid },
                 _ => no_runtime(pid, &maps),

@@ -1,6 +1,6 @@
 //! Which processes there are, and their command lines.
 
-use super::{ProcRoot, ProcfsError};
+use super::{ProcRoot, ProcfsError, explain};
 use crate::ids::Pid;
 
 impl ProcRoot {
@@ -20,6 +20,25 @@ impl ProcRoot {
             pids.extend(name.to_str().and_then(|name| name.parse::<Pid>().ok()));
         }
         Ok(pids)
+    }
+
+    /// A thread of the process through which its memory can be reached: its first one while that
+    /// lives, else any other that does. `None` when all have ended.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such process or `/proc` cannot be read.
+    pub fn living_thread(&self, pid: Pid) -> Result<Option<Pid>, ProcfsError> {
+        if !self.stat(pid)?.has_ended {
+            return Ok(Some(pid));
+        }
+        let task = self.path(pid, "task");
+        let entries = std::fs::read_dir(&task).map_err(|why| explain(pid, task.clone(), why))?;
+        let threads = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        // A thread's own folder stands below `/proc` too, though it is not listed there.
+        Ok(threads
+            .into_iter()
+            .find(|thread: &Pid| self.stat(*thread).is_ok_and(|stat| !stat.has_ended)))
     }
 
     /// The arguments of the process, each ended by a NUL byte as the kernel gives them. Empty for

@@ -256,13 +256,14 @@ scalar! {
 scalar! {
     /// One of the words for how a frame was reached.
     ViaWord(Via),
-    "one of generator, anext_awaitable, coroutine_wrapper, await, or null",
+    "one of generator, anext_awaitable, thread, coroutine_wrapper, await, or null",
     deserialize_str,
     fn visit_str<E: Error>(self, word: &str) -> Result<ViaWord, E> {
         match word {
             "await" => Ok(ViaWord(Via::Await)),
             "generator" => Ok(ViaWord(Via::Generator)),
             "anext_awaitable" => Ok(ViaWord(Via::AnextAwaitable)),
+            "thread" => Ok(ViaWord(Via::Thread)),
             "coroutine_wrapper" => Ok(ViaWord(Via::CoroutineWrapper)),
             _ => Err(E::invalid_value(Unexpected::Str(word), &self)),
         }

@@ -231,6 +231,7 @@ fn via_word(via: Via) -> Option<&'static str> {
         Via::Await => None,
         Via::Generator => Some("generator"),
         Via::AnextAwaitable => Some("anext_awaitable"),
+        Via::Thread => Some("thread"),
         Via::CoroutineWrapper => Some("coroutine_wrapper"),
     }
 }

@@ -33,7 +33,7 @@ async def leaf():
 async def main():
     me = truth.task(asyncio.current_task(), "Task-1", ["main"])
     task = asyncio.create_task(busy(), name="busy")
-    truth.task(task, "busy", ["...", "busy"], [me], state="running")
+    truth.task(task, "busy", ["...", "compute", "busy"], [me], state="running")
     quiet = asyncio.create_task(leaf(), name="quiet")
     truth.task(quiet, "quiet", ["sleep", "park", "leaf"], [me])
     await asyncio.gather(task, quiet)

@@ -3,7 +3,7 @@
 use super::Walk;
 use super::lists::{Lists, TaskList};
 use crate::asyncio::task::RawTask;
-use crate::cpython::{Chain, ChainFrame, DecodeError, FrameState, Kind};
+use crate::cpython::{Chain, ChainFrame, DecodeError, FrameState, Kind, ThreadState};
 use crate::graph::{FrameIdx, NewFrame, NewTask, StackIdx, TaskState, TextIdx};
 use crate::ids::TaskId;
 use crate::memory::RemoteAddr;
@@ -56,7 +56,8 @@ impl Walk<'_, '_> {
     fn read_details(&mut self, list: &TaskList, task: &RawTask) -> Result<Details, DecodeError> {
         let types = &mut self.chains.types;
         let name = task.read_name(self.reader, self.offsets, types, &mut self.graph)?;
-        let (state, stack, awaiting) = self.read_stack(task.coro)?;
+        let thread = list.thread.filter(|_| task.at == list.running_task);
+        let (state, stack, awaiting) = self.read_stack(task.coro, thread)?;
         let state = match state {
             _ if task.at == list.running_task => TaskState::Running,
             Some(FrameState::Executing) => TaskState::Running,
@@ -82,15 +83,28 @@ impl Walk<'_, '_> {
         Ok(Details { task, awaiters })
     }
 
-    /// The stack of the coroutine at `coroutine`, and the type of what its innermost frame awaits.
+    /// The stack of the coroutine at `coroutine`, and the type of what its innermost frame awaits. If
+    /// `thread` executes it, with the frames that the thread is in.
     pub(super) fn read_stack(
         &mut self,
         coroutine: RemoteAddr,
+        thread: Option<ThreadState>,
     ) -> Result<(Option<FrameState>, StackIdx, Option<TextIdx>), DecodeError> {
         if coroutine.is_null() {
             return Ok((None, StackIdx::EMPTY, None));
         }
-        let chain = self.chains.follow(self.reader, self.offsets, coroutine)?;
+        let mut chain = self.chains.follow(self.reader, self.offsets, coroutine)?;
+        if let Some(thread) = thread.filter(|_| chain.state == Some(FrameState::Executing)) {
+            // The thread does not wait for us: frames that make no sense are frames that it left.
+            match self
+                .chains
+                .running(self.reader, self.offsets, thread, coroutine)
+            {
+                Ok(running) => chain.frames.extend(running.unwrap_or_default()),
+                Err(error) if error.is_fatal() => return Err(error),
+                Err(_) => {}
+            }
+        }
         if let Some(limit) = chain.cut {
             let what = format!("stack of coroutine {coroutine}");
             self.note("limit_hit", &what, DecodeError::Limit(limit))?;

@@ -4,7 +4,7 @@
 use super::Walk;
 use crate::asyncio::task::RawTask;
 use crate::asyncio::task_list::walk_list;
-use crate::cpython::{DecodeError, Interpreter, interpreters, threads};
+use crate::cpython::{DecodeError, Interpreter, ThreadState, interpreters, threads};
 use crate::ids::Tid;
 use crate::memory::{Reader, RemoteAddr};
 use rustc_hash::FxHashSet;
@@ -16,6 +16,8 @@ const ATTEMPTS: u64 = 16;
 pub(super) struct TaskList {
     pub(super) interpreter_id: i64,
     pub(super) tid: Tid,
+    /// The thread, while it lives.
+    pub(super) thread: Option<ThreadState>,
     pub(super) running_task: RemoteAddr,
     pub(super) has_loop: bool,
     pub(super) tasks: Vec<RawTask>,
@@ -94,6 +96,7 @@ impl Walk<'_, '_> {
                 let list = TaskList {
                     interpreter_id: interpreter.id,
                     tid: Tid(thread.native_thread_id),
+                    thread: Some(thread),
                     running_task: running_task.unwrap_or_default(),
                     has_loop: running_loop.is_ok_and(|at| !at.is_null()),
                     tasks: Vec::new(),
@@ -107,6 +110,7 @@ impl Walk<'_, '_> {
             let list = TaskList {
                 interpreter_id: interpreter.id,
                 tid: Tid(0),
+                thread: None,
                 running_task: RemoteAddr::NULL,
                 has_loop: false,
                 tasks: Vec::new(),

@@ -176,6 +176,6 @@ impl Walk<'_, '_> {
             return Ok(StackIdx::EMPTY);
         }
         let task = RawTask::read(self.reader, self.layout, at)?;
-        Ok(self.read_stack(task.coro)?.1)
+        Ok(self.read_stack(task.coro, None)?.1)
     }
 }

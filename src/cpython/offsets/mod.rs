@@ -19,8 +19,8 @@ struct Wire {
     size: usize,
     runtime_state: [u16; 2],
     interpreter_state: [u16; 5],
-    thread_state: [u16; 4],
-    interpreter_frame: [u16; 7],
+    thread_state: [u16; 5],
+    interpreter_frame: [u16; 8],
     code_object: [u16; 7],
     pyobject: [u16; 2],
     type_object: [u16; 3],
@@ -164,10 +164,12 @@ sections! {
         id: 8, next: 8, threads_head: 8, imports_modules: 8,
     }
     /// The public state of one thread in one interpreter.
-    thread_state: ThreadStateOffsets (max STATE_BYTES_MAX) { next: 8, interp: 8, native_thread_id: 8 }
+    thread_state: ThreadStateOffsets (max STATE_BYTES_MAX) {
+        next: 8, interp: 8, current_frame: 8, native_thread_id: 8,
+    }
     /// A frame.
     interpreter_frame: FrameOffsets (max OBJECT_BYTES_MAX) {
-        executable: 8, instr_ptr: 8, localsplus: 8, owner: 1, stackpointer: 8, tlbc_index: 4,
+        previous: 8, executable: 8, instr_ptr: 8, localsplus: 8, owner: 1, stackpointer: 8, tlbc_index: 4,
     }
     /// A code object.
     code_object: CodeOffsets (max OBJECT_BYTES_MAX) {

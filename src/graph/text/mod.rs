@@ -15,7 +15,7 @@
 //!   `cancelling`, `waits TYPE`, `@` and its stack.
 //! - A stack is given innermost frame first, separated by commas. A frame is `FUNCTION`, `FUNCTION
 //!   FILE`, `FUNCTION FILE:LINE` or `FUNCTION -:LINE`; a mark before it tells how it was reached: `~`
-//!   through a generator, `+` through an `anext_awaitable`, `^` through a coroutine wrapper.
+//!   through a generator, `+` through an `anext_awaitable`, `!` on its thread's stack, `^` through a coroutine wrapper.
 //! - An edge without `:` takes the awaiter's own stack.
 //! - `Task-N` is the default name with that number. Anything may be written as `"…"` with the escapes
 //!   `\" \\ \n \r \t \u{…}`; quoted, a word means nothing special (`"Task-1"` is a name somebody gave).

@@ -169,6 +169,7 @@ impl Parser {
                 None => Via::Await,
                 Some('~') => Via::Generator,
                 Some('+') => Via::AnextAwaitable,
+                Some('!') => Via::Thread,
                 Some(_) => Via::CoroutineWrapper,
             };
             let is_none = |file: &&Word| !file.is_quoted && file.text == "-";

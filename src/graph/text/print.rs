@@ -87,6 +87,7 @@ fn write_stack(out: &mut String, graph: &TaskGraph, stack: StackIdx) {
             Via::Await => {}
             Via::Generator => out.push('~'),
             Via::AnextAwaitable => out.push('+'),
+            Via::Thread => out.push('!'),
             Via::CoroutineWrapper => out.push('^'),
         }
         write_word(out, graph.text(frame.function), false);

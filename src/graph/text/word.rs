@@ -35,7 +35,7 @@ pub(super) fn split(line: &str) -> Result<Vec<Word>, String> {
             rest = rest[1..].trim_start();
             continue;
         }
-        let mark = matches!(first, '~' | '+' | '^').then_some(first);
+        let mark = matches!(first, '~' | '+' | '!' | '^').then_some(first);
         let body = &rest[usize::from(mark.is_some())..];
         rest = if body.starts_with('"') {
             let (text, after) = unquote(body)?;
@@ -131,7 +131,7 @@ fn unquote(text: &str) -> Result<(String, &str), String> {
 pub(super) fn write_word(into: &mut String, text: &str, must_quote: bool) {
     let is_plain = !must_quote
         && !text.is_empty()
-        && !text.starts_with(['#', '"', '~', '+', '^', '<', '@', ':', '-', '?'])
+        && !text.starts_with(['#', '"', '~', '+', '!', '^', '<', '@', ':', '-', '?'])
         && !text.contains(|c: char| c.is_whitespace() || c.is_control() || ",\"\\".contains(c))
         && plain(text, None).line.is_none();
     if is_plain {
