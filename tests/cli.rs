@@ -330,6 +330,13 @@ fn help_is_for_newcomers() {
     }
     for view in ["ps", "pstree", "snapshot"] {
         let help = agentctl(&[view, "--help"]);
+        let same = agentctl(&["help", view]);
+        assert_eq!((same.status, &same.out), (0, &help.out));
+        // Saving a snapshot says nothing of cycles.
+        let says_cycles = help
+            .out
+            .contains("  1  tasks wait for each other in a cycle");
+        assert_eq!(says_cycles, view != "snapshot");
         assert_eq!((help.status, help.err.as_str()), (0, ""));
         for part in ["Examples:", "Exit status:", "PID"] {
             assert!(help.out.contains(part), "{view} {part}");
