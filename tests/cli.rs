@@ -227,12 +227,22 @@ fn a_partial_snapshot_is_said_and_done() {
         "#]]
         .assert_eq(&run.err);
     }
-    let unnamed = br#"{"threads": [], "complete": false, "problems": [{"code": "a\u001b[31m"}]}"#;
+    let unnamed =
+        br#"{"threads": [], "complete": false, "problems": [{"code": "a\u001b[31m\u202e"}]}"#;
     let run = agentctl_reading(&["ps", "--from", "-"], unnamed);
     expect![[r#"
-        agentctl: snapshot of <stdin> is partial: 1 problem (a\u{1b}[31m 1)
+        agentctl: snapshot of <stdin> is partial: 1 problem (a\x1b[31m\u202e 1)
     "#]]
     .assert_eq(&run.err);
+    let code = "x".repeat(1 << 20);
+    let long =
+        format!(r#"{{"threads": [], "complete": false, "problems": [{{"code": "{code}"}}]}}"#);
+    let run = agentctl_reading(&["ps", "--from", "-"], long.as_bytes());
+    assert!(
+        run.err.contains("xxx… 1)") && run.err.len() < 200,
+        "{}",
+        run.err
+    );
     let mute = br#"{"threads": [], "complete": false}"#;
     let run = agentctl_reading(&["ps", "--from", "-"], mute);
     expect![[r#"
