@@ -143,6 +143,8 @@ mod tests {
                 start: StartTime(1),
             },
             latest,
+            hangs: false,
+            is_overdue: false,
         }
     }
 
@@ -193,6 +195,7 @@ mod tests {
         let text = text(vec![target("idle", vec![])], &[]);
         expect![[r#"
             asyncio_agent_build_info{version="1.2.3",revision="abc"} 1
+            asyncio_agent_scans_hanging{target="idle"} 0
             asyncio_agent_scans_total{target="idle",result="failed"} 0
             asyncio_agent_scans_total{target="idle",result="gone"} 0
             asyncio_agent_scans_total{target="idle",result="ok"} 0
@@ -237,6 +240,10 @@ mod tests {
             # TYPE asyncio_agent_scan_problems_total counter
             asyncio_agent_scan_problems_total{code="permission_denied"} 1
             asyncio_agent_scan_problems_total{code="task_vanished"} 2
+            # HELP asyncio_agent_scans_hanging Rounds over processes of the target that hang: they run, for more than 5 seconds already.
+            # TYPE asyncio_agent_scans_hanging gauge
+            asyncio_agent_scans_hanging{target="failing"} 0
+            asyncio_agent_scans_hanging{target="web"} 0
             # HELP asyncio_agent_scans_total Rounds over processes of the target, by result: ok (all was read), partial (read with problems), unsuitable (no Python with asyncio in it), failed, gone (the process ended) or panicked.
             # TYPE asyncio_agent_scans_total counter
             asyncio_agent_scans_total{target="failing",result="failed"} 1
@@ -271,11 +278,42 @@ mod tests {
             # TYPE asyncio_target_processes gauge
             asyncio_target_processes{target="failing"} 2
             asyncio_target_processes{target="web"} 4
-            # HELP asyncio_target_up 1 if the latest round could read at least one process of the target and failed on none of them, otherwise 0. A process without Python or without asyncio counts as neither.
+            # HELP asyncio_target_up 1 if the latest round could read at least one process of the target and failed on none of them, otherwise 0. A process without Python or without asyncio counts as neither. Also 0 while a round over one of them hangs (runs for more than 5 seconds) or is overdue by more than 2 intervals (at least 5 seconds): then the other numbers are old.
             # TYPE asyncio_target_up gauge
             asyncio_target_up{target="failing"} 0
             asyncio_target_up{target="web"} 1
         "##]].assert_eq(&text);
+    }
+
+    #[test]
+    fn a_target_with_a_process_that_is_late_is_down() {
+        let read = || process(1, scan(100, RoundOutcome::Ok, Some([5, 3, 0])));
+        let hanging = ProcessView {
+            hangs: true,
+            ..process(2, scan(90, RoundOutcome::Ok, Some([1, 1, 0])))
+        };
+        let overdue = ProcessView {
+            is_overdue: true,
+            ..process(3, scan(90, RoundOutcome::Ok, Some([1, 1, 0])))
+        };
+        let targets = vec![
+            target("fine", vec![read()]),
+            target("hanging", vec![read(), hanging]),
+            target("overdue", vec![read(), overdue]),
+        ];
+        let text = text(targets, &[]);
+        let shown = text.lines().filter(|line| {
+            line.starts_with("asyncio_target_up") || line.starts_with("asyncio_agent_scans_hanging")
+        });
+        let shown: Vec<&str> = shown.collect();
+        expect![[r#"
+            asyncio_agent_scans_hanging{target="fine"} 0
+            asyncio_agent_scans_hanging{target="hanging"} 1
+            asyncio_agent_scans_hanging{target="overdue"} 0
+            asyncio_target_up{target="fine"} 1
+            asyncio_target_up{target="hanging"} 0
+            asyncio_target_up{target="overdue"} 0"#]]
+        .assert_eq(&shown.join("\n"));
     }
 
     #[test]

@@ -66,6 +66,12 @@ pub(super) const SCAN_PROBLEMS_TOTAL: MetricDef = counter(
     "Problems met in rounds: parts of a snapshot that could not be read, and rounds that failed.",
 );
 
+pub(super) const SCANS_HANGING: MetricDef = gauge(
+    "asyncio_agent_scans_hanging",
+    &["target"],
+    "Rounds over processes of the target that hang: they run, for more than 5 seconds already.",
+);
+
 pub(super) const SCANS_TOTAL: MetricDef = counter(
     "asyncio_agent_scans_total",
     &["target", "result"],
@@ -113,7 +119,9 @@ pub(super) const TARGET_UP: MetricDef = gauge(
     "asyncio_target_up",
     &["target"],
     "1 if the latest round could read at least one process of the target and failed on none of \
-     them, otherwise 0. A process without Python or without asyncio counts as neither.",
+     them, otherwise 0. A process without Python or without asyncio counts as neither. Also 0 while \
+     a round over one of them hangs (runs for more than 5 seconds) or is overdue by more than 2 \
+     intervals (at least 5 seconds): then the other numbers are old.",
 );
 
 /// All metrics, by name.
@@ -121,6 +129,7 @@ pub const CATALOG: &[MetricDef] = &[
     BUILD_INFO,
     SCAN_DURATION_SECONDS,
     SCAN_PROBLEMS_TOTAL,
+    SCANS_HANGING,
     SCANS_TOTAL,
     AWAIT_CYCLES,
     AWAIT_DEPTH_MAX,

@@ -28,6 +28,10 @@ pub fn collect(view: &AgentView) -> Vec<Family> {
         family(&catalog::BUILD_INFO, build_info(view)),
         per_target(&catalog::SCAN_DURATION_SECONDS, view, scan_duration),
         family(&catalog::SCAN_PROBLEMS_TOTAL, problems(view)),
+        per_target(&catalog::SCANS_HANGING, view, |target| {
+            let n_hanging = target.processes.iter().filter(|it| it.hangs).count();
+            Some(as_f64(n_hanging as u64))
+        }),
         family(&catalog::SCANS_TOTAL, scans(view)),
         per_target(&catalog::AWAIT_CYCLES, view, |target| {
             sum(target, |summary| summary.n_await_cycles)
