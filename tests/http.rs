@@ -265,8 +265,15 @@ fn what_processes_do_is_served() {
     let cycles = [("one", 0.0), ("web", 1.0)];
     assert_eq!(agent.metric("asyncio_await_cycles"), of(&cycles));
     let text = agent.get("/metrics");
-    assert!(text.contains("asyncio_agent_scan_problems_total{code=\"permission_denied\"}"));
-    assert!(text.contains("asyncio_agent_scan_problems_total{code=\"panicked\"}"));
+    for (code, is_met) in [
+        ("permission_denied", true),
+        ("panicked", true),
+        ("limit_hit", false),
+    ] {
+        let series = format!("asyncio_agent_scan_problems_total{{code=\"{code}\"}} ");
+        assert!(text.contains(&series), "{code}");
+        assert_eq!(!text.contains(&format!("{series}0\n")), is_met, "{code}");
+    }
     assert!(text.contains("asyncio_agent_build_info{version=\""));
 }
 

@@ -175,18 +175,48 @@ mod tests {
         }
     }
 
+    /// The text without the series of problems that were not met.
+    fn without_unmet(text: &str) -> String {
+        let is_unmet = |line: &&str| line.contains("{code=") && line.ends_with("\"} 0");
+        let lines = text.lines().filter(|line| !is_unmet(line));
+        lines.map(|line| format!("{line}\n")).collect()
+    }
+
     fn without_comments(text: &str) -> String {
+        let text = without_unmet(text);
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         lines.map(|line| format!("{line}\n")).collect()
     }
 
     #[test]
     fn nothing_but_the_agent_without_targets() {
-        expect![[r#"
+        expect![[r##"
             # HELP asyncio_agent_build_info The agent's version; always 1.
             # TYPE asyncio_agent_build_info gauge
             asyncio_agent_build_info{version="1.2.3",revision="abc"} 1
-        "#]]
+            # HELP asyncio_agent_scan_problems_total Problems met in rounds: parts of a snapshot that could not be read, and rounds that failed.
+            # TYPE asyncio_agent_scan_problems_total counter
+            asyncio_agent_scan_problems_total{code="awaiter_unreadable"} 0
+            asyncio_agent_scan_problems_total{code="awaiters_changed"} 0
+            asyncio_agent_scan_problems_total{code="bad_offsets"} 0
+            asyncio_agent_scan_problems_total{code="bytes_read_limit"} 0
+            asyncio_agent_scan_problems_total{code="field_out_of_bounds"} 0
+            asyncio_agent_scan_problems_total{code="implausible_value"} 0
+            asyncio_agent_scan_problems_total{code="limit_hit"} 0
+            asyncio_agent_scan_problems_total{code="list_torn"} 0
+            asyncio_agent_scan_problems_total{code="memory_unmapped"} 0
+            asyncio_agent_scan_problems_total{code="no_asyncio"} 0
+            asyncio_agent_scan_problems_total{code="not_python"} 0
+            asyncio_agent_scan_problems_total{code="not_started"} 0
+            asyncio_agent_scan_problems_total{code="other"} 0
+            asyncio_agent_scan_problems_total{code="panicked"} 0
+            asyncio_agent_scan_problems_total{code="permission_denied"} 0
+            asyncio_agent_scan_problems_total{code="process_gone"} 0
+            asyncio_agent_scan_problems_total{code="process_not_found"} 0
+            asyncio_agent_scan_problems_total{code="read_failed"} 0
+            asyncio_agent_scan_problems_total{code="task_vanished"} 0
+            asyncio_agent_scan_problems_total{code="unsupported_python"} 0
+        "##]]
         .assert_eq(&text(vec![], &[]));
     }
 
@@ -209,6 +239,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "most are the text compared with")]
     fn processes_of_a_target_are_added_up() {
         let web = target(
             "web",
@@ -282,7 +313,7 @@ mod tests {
             # TYPE asyncio_target_up gauge
             asyncio_target_up{target="failing"} 0
             asyncio_target_up{target="web"} 1
-        "##]].assert_eq(&text);
+        "##]].assert_eq(&without_unmet(&text));
     }
 
     #[test]
@@ -314,6 +345,31 @@ mod tests {
             asyncio_target_up{target="hanging"} 0
             asyncio_target_up{target="overdue"} 0"#]]
         .assert_eq(&shown.join("\n"));
+    }
+
+    #[test]
+    fn every_code_of_the_tables_is_shown_before_it_is_met() {
+        let document = include_str!("../../ARCHITECTURE.md");
+        let (_, codes) = document.split_once("\n## Codes\n").unwrap();
+        let (codes, _) = codes.split_once("\n## ").unwrap();
+        let cells = codes.lines().filter_map(|line| line.strip_prefix("| `"));
+        let documented: Vec<&str> = cells
+            .flat_map(|line| line.split('|').next().unwrap().split(','))
+            .map(|code| code.trim_matches([' ', '`']))
+            .collect();
+        assert!(documented.contains(&"limit_hit") && documented.contains(&"panicked"));
+        let text = text(vec![], &[("list_torn", 3), ("unheard_of", 1)]);
+        let value = |code: &str| {
+            let series = format!("asyncio_agent_scan_problems_total{{code=\"{code}\"}} ");
+            let mut lines = text.lines().filter_map(|line| line.strip_prefix(&series));
+            (lines.next().map(str::to_owned), lines.count())
+        };
+        for code in documented {
+            let expected = if code == "list_torn" { "3" } else { "0" };
+            assert_eq!(value(code), (Some(expected.to_owned()), 0), "{code}");
+        }
+        assert_eq!(value("unheard_of"), (Some("1".to_owned()), 0));
+        assert!(crate::metrics::PROBLEM_CODES.is_sorted());
     }
 
     #[test]

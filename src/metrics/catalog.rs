@@ -124,6 +124,31 @@ pub(super) const TARGET_UP: MetricDef = gauge(
      intervals (at least 5 seconds): then the other numbers are old.",
 );
 
+/// The values of `code` that are known before one of them is met, by name: those of the tables in
+/// `ARCHITECTURE.md`.
+pub const PROBLEM_CODES: &[&str] = &[
+    "awaiter_unreadable",
+    "awaiters_changed",
+    "bad_offsets",
+    "bytes_read_limit",
+    "field_out_of_bounds",
+    "implausible_value",
+    "limit_hit",
+    "list_torn",
+    "memory_unmapped",
+    "no_asyncio",
+    "not_python",
+    "not_started",
+    "other",
+    "panicked",
+    "permission_denied",
+    "process_gone",
+    "process_not_found",
+    "read_failed",
+    "task_vanished",
+    "unsupported_python",
+];
+
 /// All metrics, by name.
 pub const CATALOG: &[MetricDef] = &[
     BUILD_INFO,
