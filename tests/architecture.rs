@@ -99,6 +99,7 @@ const LAYERS: &[Layer] = &[
         &[
             "ids", "limits", "time", "memory", "procfs", "elf", "graph", "cpython", "asyncio",
             "process", "analysis", "render", "metrics", "spans", "export", "protocol", "config",
+            "sanitize",
         ],
         &[
             "tokio",
