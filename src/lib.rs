@@ -27,7 +27,7 @@
 //!                      /   |   \
 //!                   elf  procfs  memory                         access to a process
 //!                      \   |   /
-//!                    ids limits time                            words: no I/O, no clock
+//!                    ids limits sanitize time                   words: no I/O, no clock
 //! ```
 //!
 //! Reading order for a newcomer: [`graph`], [`asyncio::walk`](asyncio), [`memory`],
@@ -55,4 +55,5 @@ pub mod procfs;
 #[cfg(feature = "edges")]
 pub mod protocol;
 pub mod render;
+pub mod sanitize;
 pub mod time;

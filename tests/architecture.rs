@@ -37,6 +37,7 @@ const fn layer(
 const LAYERS: &[Layer] = &[
     layer("ids", &[], &[]),
     layer("limits", &[], &[]),
+    layer("sanitize", &[], &[]),
     layer("time", &[], &[]),
     layer("memory", &["ids", "limits"], &["nix"]),
     layer("procfs", &["ids", "memory::RemoteAddr"], &["nix"]),
@@ -77,7 +78,7 @@ const LAYERS: &[Layer] = &[
     layer("analysis", &["graph", "ids", "time", "limits"], &[]),
     layer(
         "render",
-        &["graph", "analysis", "ids", "time"],
+        &["graph", "analysis", "ids", "sanitize", "time"],
         &["unicode_width"],
     ),
     layer("metrics", &["graph", "analysis", "ids", "time"], &[]),
@@ -90,7 +91,7 @@ const LAYERS: &[Layer] = &[
     ),
     layer(
         "config",
-        &["ids", "limits", "time"],
+        &["ids", "limits", "sanitize", "time"],
         &["serde", "serde_yaml", "serde_path_to_error", "regex"],
     ),
     layer(
@@ -98,6 +99,7 @@ const LAYERS: &[Layer] = &[
         &[
             "ids", "limits", "time", "memory", "procfs", "elf", "graph", "cpython", "asyncio",
             "process", "analysis", "render", "metrics", "spans", "export", "protocol", "config",
+            "sanitize",
         ],
         &[
             "tokio",
@@ -115,7 +117,7 @@ const LAYERS: &[Layer] = &[
         "cli",
         &[
             "protocol", "render", "analysis", "graph", "process", "procfs", "config", "ids",
-            "limits", "time",
+            "limits", "sanitize", "time",
         ],
         &["clap", "clap_complete", "clap_mangen", "regex", "tracing"],
     ),

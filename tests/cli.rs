@@ -227,12 +227,22 @@ fn a_partial_snapshot_is_said_and_done() {
         "#]]
         .assert_eq(&run.err);
     }
-    let unnamed = br#"{"threads": [], "complete": false, "problems": [{"code": "a\u001b[31m"}]}"#;
+    let unnamed =
+        br#"{"threads": [], "complete": false, "problems": [{"code": "a\u001b[31m\u202e"}]}"#;
     let run = agentctl_reading(&["ps", "--from", "-"], unnamed);
     expect![[r#"
-        agentctl: snapshot of <stdin> is partial: 1 problem (a\u{1b}[31m 1)
+        agentctl: snapshot of <stdin> is partial: 1 problem (a\x1b[31m\u202e 1)
     "#]]
     .assert_eq(&run.err);
+    let code = "x".repeat(1 << 20);
+    let long =
+        format!(r#"{{"threads": [], "complete": false, "problems": [{{"code": "{code}"}}]}}"#);
+    let run = agentctl_reading(&["ps", "--from", "-"], long.as_bytes());
+    assert!(
+        run.err.contains("xxx… 1)") && run.err.len() < 200,
+        "{}",
+        run.err
+    );
     let mute = br#"{"threads": [], "complete": false}"#;
     let run = agentctl_reading(&["ps", "--from", "-"], mute);
     expect![[r#"
@@ -330,6 +340,13 @@ fn help_is_for_newcomers() {
     }
     for view in ["ps", "pstree", "snapshot"] {
         let help = agentctl(&[view, "--help"]);
+        let same = agentctl(&["help", view]);
+        assert_eq!((same.status, &same.out), (0, &help.out));
+        // Saving a snapshot says nothing of cycles.
+        let says_cycles = help
+            .out
+            .contains("  1  tasks wait for each other in a cycle");
+        assert_eq!(says_cycles, view != "snapshot");
         assert_eq!((help.status, help.err.as_str()), (0, ""));
         for part in ["Examples:", "Exit status:", "PID"] {
             assert!(help.out.contains(part), "{view} {part}");

@@ -28,7 +28,7 @@ enum Act {
     Denied,
     NotPython,
     Panics,
-    /// Reading it takes for ever.
+    /// Reading it takes until it does something else.
     Hangs,
 }
 
@@ -47,6 +47,10 @@ impl Zoo {
 
     fn set(&self, pid: i32, command: &'static str, act: Act) {
         self.0.lock().unwrap().insert(pid, (command, act));
+    }
+
+    fn act_of(&self, pid: Pid) -> Option<Act> {
+        self.0.lock().unwrap().get(&pid.as_raw()).map(|it| it.1)
     }
 
     fn remove(&self, pid: i32) {
@@ -83,8 +87,7 @@ struct Cage {
 impl AttachedProcess for Cage {
     fn snapshot(&mut self) -> Result<Snapshot, ProcessError> {
         let pid = self.pid;
-        let act = self.zoo.0.lock().unwrap().get(&pid.as_raw()).map(|it| it.1);
-        match act {
+        match self.zoo.act_of(pid) {
             None => Err(ProcessError::Gone { pid }),
             Some(Act::Chain(n)) => Ok(snapshot(n, (1..n).map(|at| (at - 1, at)))),
             Some(Act::Ring(n)) => Ok(snapshot(n, (0..n).map(|at| (at, (at + 1) % n)))),
@@ -94,9 +97,12 @@ impl AttachedProcess for Cage {
             }),
             Some(Act::NotPython) => Err(ProcessError::NotPython { pid }),
             Some(Act::Panics) => panic!("this is part of the test"),
-            Some(Act::Hangs) => loop {
-                std::thread::park();
-            },
+            Some(Act::Hangs) => {
+                while self.zoo.act_of(pid) == Some(Act::Hangs) {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                self.snapshot()
+            }
         }
     }
 }
@@ -259,8 +265,15 @@ fn what_processes_do_is_served() {
     let cycles = [("one", 0.0), ("web", 1.0)];
     assert_eq!(agent.metric("asyncio_await_cycles"), of(&cycles));
     let text = agent.get("/metrics");
-    assert!(text.contains("asyncio_agent_scan_problems_total{code=\"permission_denied\"}"));
-    assert!(text.contains("asyncio_agent_scan_problems_total{code=\"panicked\"}"));
+    for (code, is_met) in [
+        ("permission_denied", true),
+        ("panicked", true),
+        ("limit_hit", false),
+    ] {
+        let series = format!("asyncio_agent_scan_problems_total{{code=\"{code}\"}} ");
+        assert!(text.contains(&series), "{code}");
+        assert_eq!(!text.contains(&format!("{series}0\n")), is_met, "{code}");
+    }
     assert!(text.contains("asyncio_agent_build_info{version=\""));
 }
 
@@ -298,24 +311,85 @@ fn processes_come_go_and_change() {
 }
 
 #[test]
-fn a_process_that_hangs_delays_nobody() {
+fn a_process_that_hangs_is_told_and_delays_nobody() {
+    let log = Log::start();
     let zoo = Zoo::with(&[(1, "stuck", Act::Hangs), (2, "fine", Act::Chain(1))]);
+    // So many that they would take all places if they could.
+    for pid in 100..200 {
+        zoo.set(pid, "stuck", Act::Hangs);
+    }
+    zoo.set(3, "late", Act::Chain(1));
     let agent = Running::start(
         &zoo,
         "- {name: stuck, match: {command: stuck}, interval: 20ms}
 - {name: fine, match: {command: fine}, interval: 20ms}
+- {name: late, match: {command: late}, interval: 20ms}
 ",
     );
-    agent.eventually("the other is read", |agent| {
-        agent.metric("asyncio_target_up") == of(&[("fine", 1.0), ("stuck", 0.0)])
-    });
-    zoo.set(2, "fine", Act::Chain(4));
-    agent.eventually("again and again", |agent| {
-        agent.metric("asyncio_pending_tasks") == of(&[("fine", 4.0)])
+    agent.eventually("the others are read", |agent| {
+        agent.metric("asyncio_target_up") == of(&[("fine", 1.0), ("late", 1.0), ("stuck", 0.0)])
     });
     // Not everything has been looked at.
     assert_eq!(status(&agent.get("/-/ready")), 503);
     assert_eq!(status(&agent.get("/-/healthy")), 200);
+    zoo.set(3, "late", Act::Hangs);
+    zoo.set(2, "fine", Act::Chain(4));
+    agent.eventually("again and again", |agent| {
+        agent.metric("asyncio_pending_tasks") == of(&[("fine", 4.0), ("late", 1.0)])
+    });
+    // A round that hangs counts as a look, and makes its target's numbers old.
+    agent.eventually("a hanging round is told", |agent| {
+        agent.metric("asyncio_target_up") == of(&[("fine", 1.0), ("late", 0.0), ("stuck", 0.0)])
+    });
+    agent.eventually("ready", |agent| status(&agent.get("/-/ready")) == 200);
+    assert_eq!(agent.metric("asyncio_agent_scans_hanging")["late"], 1.0);
+    assert!(agent.metric("asyncio_agent_scans_hanging")["stuck"] >= 1.0);
+    assert_eq!(
+        log.count("reading the process hangs target=\"late\" pid=3 "),
+        1
+    );
+    assert_eq!(log.count("hangs no more"), 0);
+    zoo.set(3, "late", Act::Chain(2));
+    agent.eventually("it hangs no more", |agent| {
+        agent.metric("asyncio_target_up")["late"] == 1.0
+            && agent.metric("asyncio_pending_tasks")["late"] == 2.0
+            && agent.metric("asyncio_agent_scans_hanging")["late"] == 0.0
+    });
+    assert_eq!(log.count("hangs no more target=\"late\" pid=3 took_s="), 1);
+    for pid in (100..200).chain([1]) {
+        zoo.remove(pid);
+    }
+}
+
+/// What is logged from now on, by all tests.
+#[derive(Clone)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn start() -> Self {
+        let log = Self(Arc::default());
+        let writer = log.clone();
+        tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .with_ansi(false)
+            .init();
+        log
+    }
+
+    fn count(&self, text: &str) -> usize {
+        let log = self.0.lock().unwrap();
+        String::from_utf8_lossy(&log).matches(text).count()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 #[test]

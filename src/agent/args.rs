@@ -2,6 +2,7 @@
 
 use super::{AgentError, run, telemetry};
 use crate::config::{self, ConfigError};
+use crate::sanitize::escape;
 use clap::{Parser, ValueEnum};
 use std::ffi::OsString;
 use std::fmt;
@@ -57,7 +58,8 @@ pub fn run_from_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     if args.check {
-        let file = args.config.display();
+        let file = args.config.to_string_lossy();
+        let file = escape(&file);
         let n_targets = settings.targets.len();
         let plural = if n_targets == 1 { "" } else { "s" };
         let _ = writeln!(io::stdout(), "{file}: ok, {n_targets} target{plural}");
@@ -87,6 +89,7 @@ fn explain_config(error: &ConfigError) -> String {
         ConfigError::Invalid { file, problems } => {
             let n = problems.len();
             let plural = if n == 1 { "" } else { "s" };
+            let file = escape(file);
             format!("{error}\nasyncio-agent: {file} cannot be used: {n} problem{plural}")
         }
     }

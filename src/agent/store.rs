@@ -26,7 +26,8 @@ impl Store {
         *latest = view;
     }
 
-    /// Whether the processes that were there at the start have all been looked at once.
+    /// Whether the processes that were there at the start have all been looked at once. A look that
+    /// hangs counts: it may never end.
     pub(super) fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
     }

@@ -50,10 +50,16 @@ pub(super) struct Supervisor {
     totals: AgentView,
     discovery_fails: bool,
     discovered_once: bool,
+    /// Rounds hang or are overdue since the last publication.
+    has_news: bool,
 }
 
 struct Watched {
     target: usize,
+    /// Its round hangs.
+    hangs: bool,
+    /// It should have been read long ago.
+    is_overdue: bool,
     /// Between rounds only: during one, the round has it.
     attached: Option<Box<dyn AttachedProcess>>,
     latest: Option<Scan>,
@@ -66,7 +72,7 @@ impl Supervisor {
         store: Arc<Store>,
     ) -> Self {
         let targets = settings.targets.iter();
-        let supervisor = Self {
+        let mut supervisor = Self {
             clock: Clock::start(),
             source,
             store,
@@ -94,6 +100,7 @@ impl Supervisor {
             },
             discovery_fails: false,
             discovered_once: false,
+            has_news: false,
         };
         supervisor.publish();
         supervisor
@@ -114,6 +121,9 @@ impl Supervisor {
             let Some(first) = first else {
                 self.wake_at = None;
                 self.ask_scheduler(Event::Wake);
+                if self.has_news {
+                    self.publish();
+                }
                 continue;
             };
             let mut next = Some(first);
@@ -137,6 +147,8 @@ impl Supervisor {
                 Effect::WakeAt(at) => self.wake_at = Some(at),
                 Effect::Discover => self.begin_discovery(),
                 Effect::BeginRound { process } => self.begin_round(process),
+                Effect::Hangs { process } => self.note_hanging(process),
+                Effect::Overdue { process } => self.note_overdue(process),
                 Effect::Forget { process } => self.forget(process),
             }
         }
@@ -172,6 +184,8 @@ impl Supervisor {
                 tracing::info!(?target, pid = process.pid.as_raw(), "process found");
                 Watched {
                     target: 0,
+                    hangs: false,
+                    is_overdue: false,
                     attached: None,
                     latest: None,
                 }
@@ -193,6 +207,24 @@ impl Supervisor {
         });
     }
 
+    fn note_hanging(&mut self, process: ProcessId) {
+        self.has_news = true;
+        if let Some(watched) = self.watched.get_mut(&process) {
+            watched.hangs = true;
+            let target = &*self.totals.targets[watched.target].name;
+            let pid = process.pid.as_raw();
+            let after_s = HANGS_AFTER.as_secs();
+            tracing::warn!(?target, pid, after_s, "reading the process hangs");
+        }
+    }
+
+    fn note_overdue(&mut self, process: ProcessId) {
+        self.has_news = true;
+        if let Some(watched) = self.watched.get_mut(&process) {
+            watched.is_overdue = true;
+        }
+    }
+
     fn end_round(&mut self, report: RoundReport) {
         let RoundReport {
             process,
@@ -206,7 +238,13 @@ impl Supervisor {
             let target = &mut self.totals.targets[watched.target];
             target.scans.add(outcome);
             let before = watched.latest.as_ref().map(|scan| scan.outcome);
+            if std::mem::take(&mut watched.hangs) {
+                let (target, pid) = (&*target.name, process.pid.as_raw());
+                let took_s = scan.took.as_secs();
+                tracing::info!(?target, pid, took_s, "reading the process hangs no more");
+            }
             log_change(&target.name, process, before, outcome, failure);
+            watched.is_overdue = false;
             watched.attached = attached;
             watched.latest = Some(scan);
         }
@@ -240,16 +278,20 @@ impl Supervisor {
         }
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
+        self.has_news = false;
         let mut view = self.totals.clone();
         for (process, watched) in &self.watched {
             view.targets[watched.target].processes.push(ProcessView {
                 id: *process,
                 latest: watched.latest.clone(),
+                hangs: watched.hangs,
+                is_overdue: watched.is_overdue,
             });
         }
         self.store.publish(view);
-        let all_seen = self.watched.values().all(|it| it.latest.is_some());
+        let is_seen = |it: &Watched| it.latest.is_some() || it.hangs || it.is_overdue;
+        let all_seen = self.watched.values().all(is_seen);
         if self.discovered_once && all_seen && !self.store.is_ready() {
             self.store.set_ready();
         }

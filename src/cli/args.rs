@@ -7,15 +7,22 @@ use clap_complete::Shell;
 use regex::Regex;
 use std::path::PathBuf;
 
-const EXIT_STATUS: &str = "\
+const EXIT_DONE: &str = "\
 Exit status:
-  0  done; what a partial snapshot lacks is said on standard error
-  1  tasks wait for each other in a cycle
-  2  wrong arguments
+  0  done; what a partial snapshot lacks is said on standard error";
+
+const EXIT_CYCLE: &str = "  1  tasks wait for each other in a cycle";
+
+const EXIT_FAILURES: &str = "  2  wrong arguments
   3  no such process
   4  permission denied
   5  not a supported process: no Python, a version that cannot be read, no asyncio
-  7  any other failure, such as a snapshot file that is damaged";
+  7  any other failure, such as a file that is damaged or cannot be written";
+
+/// The help text with the exit statuses of a command that looks for cycles.
+fn with_exit_status(help: &str) -> String {
+    format!("{help}\n\n{EXIT_DONE}\n{EXIT_CYCLE}\n{EXIT_FAILURES}")
+}
 
 const HELP: &str = "\
 Examples:
@@ -66,8 +73,7 @@ status of this command. 'agentctl schema' prints the JSON Schema of the form.";
     name = "agentctl",
     version,
     after_help = HELP,
-    after_long_help = format!("{HELP}\n\n{EXIT_STATUS}"),
-    disable_help_subcommand = true,
+    after_long_help = with_exit_status(HELP),
     max_term_width = 100
 )]
 pub(super) struct Cli {
@@ -82,13 +88,13 @@ pub(super) enum Command {
     /// A line tells the thread, the task's id and name, the functions it is in (the innermost
     /// first), and one task that awaits it, with the functions which that one is in. A task that
     /// several others await has a line for each of them.
-    #[command(after_help = HELP_PS, after_long_help = format!("{HELP_PS}\n\n{EXIT_STATUS}"))]
+    #[command(after_help = HELP_PS, after_long_help = with_exit_status(HELP_PS))]
     Ps(PsArgs),
     /// Show the tasks as a tree: below each task what it waits for
     ///
     /// Below a task stand the functions it is in, from the outermost inwards, and below the
     /// innermost the tasks that it waits for.
-    #[command(after_help = HELP_PSTREE, after_long_help = format!("{HELP_PSTREE}\n\n{EXIT_STATUS}"))]
+    #[command(after_help = HELP_PSTREE, after_long_help = with_exit_status(HELP_PSTREE))]
     Pstree(PstreeArgs),
     /// Save the whole snapshot of a process as JSON
     ///
@@ -96,7 +102,7 @@ pub(super) enum Command {
     /// with --from.
     #[command(
         after_help = HELP_SNAPSHOT,
-        after_long_help = format!("{HELP_SNAPSHOT}\n\n{EXIT_STATUS}")
+        after_long_help = format!("{HELP_SNAPSHOT}\n\n{EXIT_DONE}\n{EXIT_FAILURES}")
     )]
     Snapshot(SnapshotArgs),
     /// Print the JSON Schema of snapshots

@@ -5,9 +5,16 @@ use crate::graph::Snapshot;
 use crate::ids::Pid;
 use crate::process::ProcessError;
 use crate::protocol::SnapshotFormatError;
+use crate::sanitize::escape_start;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
+
+/// Characters of a message or a hint that are shown: it may quote a file.
+const MESSAGE_CHARS_MAX: usize = 4_000;
+/// Characters of a problem's code that are shown: a file may hold any.
+const CODE_CHARS_MAX: usize = 40;
 
 /// Why a command ends early.
 #[derive(Debug)]
@@ -42,12 +49,17 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "agentctl: {}", visible(&self.message))?;
+        writeln!(f, "agentctl: {}", shown(&self.message))?;
         for hint in &self.hints {
-            writeln!(f, "  hint: {}", visible(hint))?;
+            writeln!(f, "  hint: {}", shown(hint))?;
         }
         Ok(())
     }
+}
+
+/// The text as it may go to a terminal.
+fn shown(text: &str) -> Cow<'_, str> {
+    escape_start(text, MESSAGE_CHARS_MAX)
 }
 
 /// A snapshot file that cannot be used.
@@ -210,7 +222,7 @@ pub(super) fn partial(snapshot: &Snapshot, name: &str) -> Option<String> {
     let mut codes: Vec<_> = by_code
         .iter()
         .take(CODES_MAX)
-        .map(|(code, count)| format!("{code} {count}"))
+        .map(|(code, count)| format!("{} {count}", escape_start(code, CODE_CHARS_MAX)))
         .collect();
     if by_code.len() > CODES_MAX {
         codes.push("...".to_owned());
@@ -224,27 +236,15 @@ pub(super) fn partial(snapshot: &Snapshot, name: &str) -> Option<String> {
         Some(pid) => pid.to_string(),
         None => name.to_owned(),
     };
-    let line = visible(&format!("snapshot of {of} is partial: {what}{codes}"));
-    Some(format!("agentctl: {line}\n"))
-}
-
-/// The text with its control characters made visible: it may quote a file or a foreign name, and
-/// goes to a terminal.
-fn visible(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() {
-            shown.extend(character.escape_default());
-        } else {
-            shown.push(character);
-        }
-    }
-    shown
+    let of = shown(&of);
+    Some(format!(
+        "agentctl: snapshot of {of} is partial: {what}{codes}\n"
+    ))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Surroundings, visible};
+    use super::Surroundings;
     use crate::ids::Pid;
 
     fn hints(own_uid: u32, owner_uid: u32, scope: &str) -> String {
@@ -269,10 +269,5 @@ mod tests {
         assert!(hints(0, 0, "3").contains("ptrace_scope is 3"));
         let unknown = Surroundings::default().permission_hints(Pid::new(7).unwrap());
         assert!(unknown[0].contains("same user") && unknown[0].contains("sudo"));
-    }
-
-    #[test]
-    fn control_characters_do_not_reach_the_terminal() {
-        assert_eq!(visible("a\u{1b}[31m\nb\u{7f}é"), "a\\u{1b}[31m\\nb\\u{7f}é");
     }
 }

@@ -5,7 +5,7 @@
 //! purpose at that number. This is done once per problem shown, so its cost does not matter, and the
 //! position comes from the same parser that read the value. Duplicate keys are all kept here.
 
-use super::problem::{Place, Problems};
+use super::problem::{Place, Problems, quote};
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, Visitor};
 use std::cell::Cell;
 use std::fmt;
@@ -50,7 +50,7 @@ impl Value {
             Self::Null => "nothing".to_owned(),
             Self::Bool(value) => format!("the truth value {value}"),
             Self::Number(text) => format!("the number {text}"),
-            Self::Text(text) => format!("the text {text:?}"),
+            Self::Text(text) => format!("the text {}", quote(text)),
             Self::List(_) => "a list".to_owned(),
             Self::Map(_) => "a map".to_owned(),
         }

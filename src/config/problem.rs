@@ -1,12 +1,30 @@
 //! What is wrong with a configuration, and how it is shown: `file:line:column: path: what`, then the
-//! line with a mark below it.
+//! line with a mark below it. All of it is safe for a terminal, whatever the file holds: messages are
+//! escaped, and in lines with marks a character that cannot be shown is replaced, for the marks to
+//! stay in place.
 
 use super::document::{Spot, locate};
+use crate::sanitize::{escape, escape_start, is_unsafe};
 use std::fmt;
 use std::path::PathBuf;
 
 /// Characters of a source line that are shown on each side of the column.
 const CONTEXT_CHARS: usize = 100;
+
+/// Characters of a quoted text, and of a path, that are shown.
+const QUOTE_CHARS: usize = 100;
+/// Characters of a message that are shown; only those of the YAML parser may be longer.
+const WHAT_CHARS: usize = 600;
+/// Lines of explanation that are shown.
+const DETAIL_LINES: usize = 10;
+
+/// `text` in quotes, cut if it is long.
+pub(super) fn quote(text: &str) -> String {
+    match text.char_indices().nth(QUOTE_CHARS) {
+        None => format!("{text:?}"),
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+    }
+}
 
 /// Line and column, both from 1; the column counts characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,7 +54,7 @@ pub struct ConfigProblem {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("{}: {why}", file.display())]
+    #[error("{}: {why}", escape(&file.to_string_lossy()))]
     Unreadable {
         /// The file.
         file: PathBuf,
@@ -74,7 +92,13 @@ impl fmt::Display for Listing<'_> {
             if at > 0 {
                 writeln!(f)?;
             }
-            write!(f, "{}:{}:{}: ", self.file, problem.line, problem.column)?;
+            write!(
+                f,
+                "{}:{}:{}: ",
+                escape(self.file),
+                problem.line,
+                problem.column
+            )?;
             if !problem.path.is_empty() {
                 write!(f, "{}: ", problem.path)?;
             }
@@ -175,9 +199,9 @@ impl Found {
         ConfigProblem {
             line: place.line,
             column: place.column,
-            path: self.path,
-            what: self.what,
-            detail: self.detail,
+            path: escape_start(&self.path, QUOTE_CHARS).into_owned(),
+            what: escape_start(&self.what, WHAT_CHARS).into_owned(),
+            detail: shown_detail(&self.detail),
             source: source_line(text, place),
         }
     }
@@ -191,15 +215,26 @@ fn source_line(text: &str, place: Place) -> Option<(String, usize)> {
     }
     let column = place.column.saturating_sub(1);
     let first = column.saturating_sub(CONTEXT_CHARS);
-    let shown = line
-        .chars()
-        .skip(first)
-        .take(2 * CONTEXT_CHARS)
-        .map(|c| match c {
-            '\t' => c,
-            c if c.is_control() => char::REPLACEMENT_CHARACTER,
-            c => c,
-        })
-        .collect();
-    Some((shown, column - first))
+    Some((part_of(line, first), column - first))
+}
+
+/// Lines of which some mark places in the others with `^`, cut around the first mark.
+fn shown_detail(detail: &str) -> String {
+    let is_marks = |line: &str| line.contains('^') && line.chars().all(|c| " ^".contains(c));
+    let marks = detail.lines().find(|line| is_marks(line));
+    let first = marks.and_then(|line| line.find('^')).unwrap_or(0);
+    let first = first.saturating_sub(CONTEXT_CHARS);
+    let lines = detail.lines().take(DETAIL_LINES);
+    let shown: Vec<_> = lines.map(|line| part_of(line, first)).collect();
+    shown.join("\n")
+}
+
+/// So much of a line as is shown, from the character number `first` on.
+fn part_of(line: &str, first: usize) -> String {
+    let shown = line.chars().skip(first).take(2 * CONTEXT_CHARS);
+    let shown = shown.map(|c| match c {
+        c if c != '\t' && is_unsafe(c) => char::REPLACEMENT_CHARACTER,
+        c => c,
+    });
+    shown.collect()
 }

@@ -11,6 +11,9 @@ const UNITS: [(&str, u64); 5] = [
     ("ms", 1),
 ];
 
+/// Longer than any duration that means something; messages quote the text.
+const CHARS_MAX: usize = 100;
+
 /// What [`parse_duration`] accepts, for messages.
 pub(super) const DURATION_FORM: &str = "a duration such as 15s, 500ms or 1m30s";
 
@@ -23,6 +26,9 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let mut rest = text;
     if rest.is_empty() {
         return Err("it is empty".to_owned());
+    }
+    if rest.len() > CHARS_MAX {
+        return Err("it is much too long for a duration".to_owned());
     }
     let mut total_ms: u64 = 0;
     let mut smallest_seen = u64::MAX;

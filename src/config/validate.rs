@@ -1,6 +1,6 @@
 //! From the configuration as written to [`Settings`]: what the texts mean, and rules between them.
 
-use super::problem::Problems;
+use super::problem::{Problems, quote};
 use super::raw::{Located, RawConfig, RawMatch, RawTarget, RawWeb};
 use super::settings::{
     CommandPattern, DiscoverySettings, MatchSettings, Settings, TargetSettings, WebSettings,
@@ -46,9 +46,9 @@ fn web(raw: RawWeb, problems: &mut Problems) -> WebSettings {
             Ok(address) => listen.push(address),
             Err(_) => {
                 let what = format!(
-                    "{:?} is not an address to listen on, \
+                    "{} is not an address to listen on, \
                      expected IP:PORT such as 127.0.0.1:9849 or '[::1]:9849'",
-                    text.value
+                    quote(&text.value)
                 );
                 problems.add(text.spot, &text.path, what);
             }
@@ -64,7 +64,10 @@ fn interval(text: Option<Located<String>>, default: Duration, problems: &mut Pro
     let why = match parse_duration(&text.value) {
         Ok(value) if (INTERVAL_MIN..=INTERVAL_MAX).contains(&value) => return value,
         Ok(_) => {
-            let what = format!("{:?} is out of range, expected 10ms to 24h", text.value);
+            let what = format!(
+                "{} is out of range, expected 10ms to 24h",
+                quote(&text.value)
+            );
             problems.add(text.spot, &text.path, what);
             return default;
         }
@@ -88,8 +91,8 @@ fn target(
         }
         if !names.insert(name.value.clone()) {
             let what = format!(
-                "another target is named {:?} too, expected a name of its own",
-                name.value
+                "another target is named {} too, expected a name of its own",
+                quote(&name.value)
             );
             problems.add(name.spot, &name.path, what);
         }
@@ -109,8 +112,8 @@ fn conditions(raw: RawMatch, problems: &mut Problems) -> MatchSettings {
         let pid = text.value.parse::<Pid>();
         if pid.is_err() {
             let what = format!(
-                "{:?} is not a process id, expected a whole number from 1 to {}",
-                text.value,
+                "{} is not a process id, expected a whole number from 1 to {}",
+                quote(&text.value),
                 i32::MAX
             );
             problems.add(text.spot, &text.path, what);

@@ -143,6 +143,8 @@ mod tests {
                 start: StartTime(1),
             },
             latest,
+            hangs: false,
+            is_overdue: false,
         }
     }
 
@@ -173,18 +175,48 @@ mod tests {
         }
     }
 
+    /// The text without the series of problems that were not met.
+    fn without_unmet(text: &str) -> String {
+        let is_unmet = |line: &&str| line.contains("{code=") && line.ends_with("\"} 0");
+        let lines = text.lines().filter(|line| !is_unmet(line));
+        lines.map(|line| format!("{line}\n")).collect()
+    }
+
     fn without_comments(text: &str) -> String {
+        let text = without_unmet(text);
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         lines.map(|line| format!("{line}\n")).collect()
     }
 
     #[test]
     fn nothing_but_the_agent_without_targets() {
-        expect![[r#"
+        expect![[r##"
             # HELP asyncio_agent_build_info The agent's version; always 1.
             # TYPE asyncio_agent_build_info gauge
             asyncio_agent_build_info{version="1.2.3",revision="abc"} 1
-        "#]]
+            # HELP asyncio_agent_scan_problems_total Problems met in rounds: parts of a snapshot that could not be read, and rounds that failed.
+            # TYPE asyncio_agent_scan_problems_total counter
+            asyncio_agent_scan_problems_total{code="awaiter_unreadable"} 0
+            asyncio_agent_scan_problems_total{code="awaiters_changed"} 0
+            asyncio_agent_scan_problems_total{code="bad_offsets"} 0
+            asyncio_agent_scan_problems_total{code="bytes_read_limit"} 0
+            asyncio_agent_scan_problems_total{code="field_out_of_bounds"} 0
+            asyncio_agent_scan_problems_total{code="implausible_value"} 0
+            asyncio_agent_scan_problems_total{code="limit_hit"} 0
+            asyncio_agent_scan_problems_total{code="list_torn"} 0
+            asyncio_agent_scan_problems_total{code="memory_unmapped"} 0
+            asyncio_agent_scan_problems_total{code="no_asyncio"} 0
+            asyncio_agent_scan_problems_total{code="not_python"} 0
+            asyncio_agent_scan_problems_total{code="not_started"} 0
+            asyncio_agent_scan_problems_total{code="other"} 0
+            asyncio_agent_scan_problems_total{code="panicked"} 0
+            asyncio_agent_scan_problems_total{code="permission_denied"} 0
+            asyncio_agent_scan_problems_total{code="process_gone"} 0
+            asyncio_agent_scan_problems_total{code="process_not_found"} 0
+            asyncio_agent_scan_problems_total{code="read_failed"} 0
+            asyncio_agent_scan_problems_total{code="task_vanished"} 0
+            asyncio_agent_scan_problems_total{code="unsupported_python"} 0
+        "##]]
         .assert_eq(&text(vec![], &[]));
     }
 
@@ -193,6 +225,7 @@ mod tests {
         let text = text(vec![target("idle", vec![])], &[]);
         expect![[r#"
             asyncio_agent_build_info{version="1.2.3",revision="abc"} 1
+            asyncio_agent_scans_hanging{target="idle"} 0
             asyncio_agent_scans_total{target="idle",result="failed"} 0
             asyncio_agent_scans_total{target="idle",result="gone"} 0
             asyncio_agent_scans_total{target="idle",result="ok"} 0
@@ -206,6 +239,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "most are the text compared with")]
     fn processes_of_a_target_are_added_up() {
         let web = target(
             "web",
@@ -237,6 +271,10 @@ mod tests {
             # TYPE asyncio_agent_scan_problems_total counter
             asyncio_agent_scan_problems_total{code="permission_denied"} 1
             asyncio_agent_scan_problems_total{code="task_vanished"} 2
+            # HELP asyncio_agent_scans_hanging Rounds over processes of the target that hang: they run, for more than 5 seconds already.
+            # TYPE asyncio_agent_scans_hanging gauge
+            asyncio_agent_scans_hanging{target="failing"} 0
+            asyncio_agent_scans_hanging{target="web"} 0
             # HELP asyncio_agent_scans_total Rounds over processes of the target, by result: ok (all was read), partial (read with problems), unsuitable (no Python with asyncio in it), failed, gone (the process ended) or panicked.
             # TYPE asyncio_agent_scans_total counter
             asyncio_agent_scans_total{target="failing",result="failed"} 1
@@ -271,11 +309,67 @@ mod tests {
             # TYPE asyncio_target_processes gauge
             asyncio_target_processes{target="failing"} 2
             asyncio_target_processes{target="web"} 4
-            # HELP asyncio_target_up 1 if the latest round could read at least one process of the target and failed on none of them, otherwise 0. A process without Python or without asyncio counts as neither.
+            # HELP asyncio_target_up 1 if the latest round could read at least one process of the target and failed on none of them, otherwise 0. A process without Python or without asyncio counts as neither. Also 0 while a round over one of them hangs (runs for more than 5 seconds) or is overdue by more than 2 intervals (at least 5 seconds): then the other numbers are old.
             # TYPE asyncio_target_up gauge
             asyncio_target_up{target="failing"} 0
             asyncio_target_up{target="web"} 1
-        "##]].assert_eq(&text);
+        "##]].assert_eq(&without_unmet(&text));
+    }
+
+    #[test]
+    fn a_target_with_a_process_that_is_late_is_down() {
+        let read = || process(1, scan(100, RoundOutcome::Ok, Some([5, 3, 0])));
+        let hanging = ProcessView {
+            hangs: true,
+            ..process(2, scan(90, RoundOutcome::Ok, Some([1, 1, 0])))
+        };
+        let overdue = ProcessView {
+            is_overdue: true,
+            ..process(3, scan(90, RoundOutcome::Ok, Some([1, 1, 0])))
+        };
+        let targets = vec![
+            target("fine", vec![read()]),
+            target("hanging", vec![read(), hanging]),
+            target("overdue", vec![read(), overdue]),
+        ];
+        let text = text(targets, &[]);
+        let shown = text.lines().filter(|line| {
+            line.starts_with("asyncio_target_up") || line.starts_with("asyncio_agent_scans_hanging")
+        });
+        let shown: Vec<&str> = shown.collect();
+        expect![[r#"
+            asyncio_agent_scans_hanging{target="fine"} 0
+            asyncio_agent_scans_hanging{target="hanging"} 1
+            asyncio_agent_scans_hanging{target="overdue"} 0
+            asyncio_target_up{target="fine"} 1
+            asyncio_target_up{target="hanging"} 0
+            asyncio_target_up{target="overdue"} 0"#]]
+        .assert_eq(&shown.join("\n"));
+    }
+
+    #[test]
+    fn every_code_of_the_tables_is_shown_before_it_is_met() {
+        let document = include_str!("../../ARCHITECTURE.md");
+        let (_, codes) = document.split_once("\n## Codes\n").unwrap();
+        let (codes, _) = codes.split_once("\n## ").unwrap();
+        let cells = codes.lines().filter_map(|line| line.strip_prefix("| `"));
+        let documented: Vec<&str> = cells
+            .flat_map(|line| line.split('|').next().unwrap().split(','))
+            .map(|code| code.trim_matches([' ', '`']))
+            .collect();
+        assert!(documented.contains(&"limit_hit") && documented.contains(&"panicked"));
+        let text = text(vec![], &[("list_torn", 3), ("unheard_of", 1)]);
+        let value = |code: &str| {
+            let series = format!("asyncio_agent_scan_problems_total{{code=\"{code}\"}} ");
+            let mut lines = text.lines().filter_map(|line| line.strip_prefix(&series));
+            (lines.next().map(str::to_owned), lines.count())
+        };
+        for code in documented {
+            let expected = if code == "list_torn" { "3" } else { "0" };
+            assert_eq!(value(code), (Some(expected.to_owned()), 0), "{code}");
+        }
+        assert_eq!(value("unheard_of"), (Some("1".to_owned()), 0));
+        assert!(crate::metrics::PROBLEM_CODES.is_sorted());
     }
 
     #[test]

@@ -66,6 +66,12 @@ pub(super) const SCAN_PROBLEMS_TOTAL: MetricDef = counter(
     "Problems met in rounds: parts of a snapshot that could not be read, and rounds that failed.",
 );
 
+pub(super) const SCANS_HANGING: MetricDef = gauge(
+    "asyncio_agent_scans_hanging",
+    &["target"],
+    "Rounds over processes of the target that hang: they run, for more than 5 seconds already.",
+);
+
 pub(super) const SCANS_TOTAL: MetricDef = counter(
     "asyncio_agent_scans_total",
     &["target", "result"],
@@ -113,14 +119,42 @@ pub(super) const TARGET_UP: MetricDef = gauge(
     "asyncio_target_up",
     &["target"],
     "1 if the latest round could read at least one process of the target and failed on none of \
-     them, otherwise 0. A process without Python or without asyncio counts as neither.",
+     them, otherwise 0. A process without Python or without asyncio counts as neither. Also 0 while \
+     a round over one of them hangs (runs for more than 5 seconds) or is overdue by more than 2 \
+     intervals (at least 5 seconds): then the other numbers are old.",
 );
+
+/// The values of `code` that are known before one of them is met, by name: those of the tables in
+/// `ARCHITECTURE.md`.
+pub const PROBLEM_CODES: &[&str] = &[
+    "awaiter_unreadable",
+    "awaiters_changed",
+    "bad_offsets",
+    "bytes_read_limit",
+    "field_out_of_bounds",
+    "implausible_value",
+    "limit_hit",
+    "list_torn",
+    "memory_unmapped",
+    "no_asyncio",
+    "not_python",
+    "not_started",
+    "other",
+    "panicked",
+    "permission_denied",
+    "process_gone",
+    "process_not_found",
+    "read_failed",
+    "task_vanished",
+    "unsupported_python",
+];
 
 /// All metrics, by name.
 pub const CATALOG: &[MetricDef] = &[
     BUILD_INFO,
     SCAN_DURATION_SECONDS,
     SCAN_PROBLEMS_TOTAL,
+    SCANS_HANGING,
     SCANS_TOTAL,
     AWAIT_CYCLES,
     AWAIT_DEPTH_MAX,

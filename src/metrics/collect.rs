@@ -3,6 +3,7 @@
 use super::catalog::{self, MetricDef};
 use super::view::{AgentView, RoundOutcome, TargetView};
 use crate::analysis::Summary;
+use std::collections::BTreeMap;
 
 /// A metric with its data points.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +29,10 @@ pub fn collect(view: &AgentView) -> Vec<Family> {
         family(&catalog::BUILD_INFO, build_info(view)),
         per_target(&catalog::SCAN_DURATION_SECONDS, view, scan_duration),
         family(&catalog::SCAN_PROBLEMS_TOTAL, problems(view)),
+        per_target(&catalog::SCANS_HANGING, view, |target| {
+            let n_hanging = target.processes.iter().filter(|it| it.hangs).count();
+            Some(as_f64(n_hanging as u64))
+        }),
         family(&catalog::SCANS_TOTAL, scans(view)),
         per_target(&catalog::AWAIT_CYCLES, view, |target| {
             sum(target, |summary| summary.n_await_cycles)
@@ -103,10 +108,15 @@ fn snapshot_time(target: &TargetView) -> Option<f64> {
     read.map(|scan| scan.at).min().map(|at| at.as_secs_f64())
 }
 
+/// Every code known in advance, so that the first problem is seen as an increase from 0, and those
+/// met besides.
 fn problems(view: &AgentView) -> Vec<DataPoint> {
-    let points = view.problems.iter().map(|(code, count)| DataPoint {
-        labels: vec![code.clone()],
-        value: as_f64(*count),
+    let known = catalog::PROBLEM_CODES.iter().map(|code| (*code, 0));
+    let mut by_code: BTreeMap<&str, u64> = known.collect();
+    by_code.extend(view.problems.iter().map(|(code, count)| (&**code, *count)));
+    let points = by_code.into_iter().map(|(code, count)| DataPoint {
+        labels: vec![code.to_owned()],
+        value: as_f64(count),
     });
     points.collect()
 }

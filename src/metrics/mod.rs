@@ -7,6 +7,6 @@ mod catalog;
 mod collect;
 mod view;
 
-pub use catalog::{CATALOG, Kind, MetricDef};
+pub use catalog::{CATALOG, Kind, MetricDef, PROBLEM_CODES};
 pub use collect::{DataPoint, Family, collect};
 pub use view::{AgentView, BuildInfo, ProcessView, RoundOutcome, Scan, ScanCounts, TargetView};

@@ -55,6 +55,10 @@ pub struct ProcessView {
     pub id: ProcessId,
     /// Its latest round; `None` before the first has ended.
     pub latest: Option<Scan>,
+    /// Whether a round over it runs for much too long now.
+    pub hangs: bool,
+    /// Whether its next round should have ended, or begun, long ago.
+    pub is_overdue: bool,
 }
 
 /// A round that has ended.
@@ -138,8 +142,11 @@ impl ScanCounts {
 }
 
 impl TargetView {
-    /// Whether at least one process was read in its latest round, and none failed.
+    /// Whether at least one process was read in its latest round, none failed, and none is late.
     pub fn is_up(&self) -> bool {
+        if self.processes.iter().any(|it| it.hangs || it.is_overdue) {
+            return false;
+        }
         let mut outcomes = self.scans_latest().map(|scan| scan.outcome);
         let any_read = outcomes.clone().any(RoundOutcome::is_read);
         any_read && !outcomes.any(RoundOutcome::is_failure)

@@ -7,11 +7,11 @@
 
 use super::View;
 use super::cycles::CYCLES_MAX;
-use super::sanitize::escape;
 use super::table::place;
 use crate::graph::{
     AwaitEdge, StackIdx, TaskGraph, TaskIdx, TaskState, Thread, find_cycles, select,
 };
+use crate::sanitize::escape;
 use rustc_hash::FxHashMap;
 use std::fmt::{self, Write};
 

@@ -1,7 +1,7 @@
 //! The report of await cycles on the error output, in our own style.
 
-use super::sanitize::escape;
 use crate::graph::{Cycle, Cycles, NameText, TaskGraph, TaskIdx, find_cycles};
+use crate::sanitize::escape;
 use std::borrow::Cow;
 use std::fmt::{self, Write};
 

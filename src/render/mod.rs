@@ -5,7 +5,7 @@
 //! byte, what tools of CPython print (module `cpython`).
 //!
 //! Names, functions and files are data of a foreign process. Whatever goes to a terminal has its
-//! control characters written as visible escapes (module `sanitize`).
+//! control characters written as visible escapes ([`escape`]).
 
 mod cpython;
 mod csv;
@@ -13,14 +13,13 @@ mod cycles;
 mod fold;
 mod labels;
 mod lines;
-mod sanitize;
 mod table;
 mod tree;
 mod width;
 
+pub use crate::sanitize::escape;
 pub use csv::ps_csv;
 pub use cycles::report_cycles;
-pub use sanitize::escape;
 
 use crate::graph::TaskGraph;
 use std::fmt;

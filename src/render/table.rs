@@ -5,12 +5,12 @@
 
 use super::cycles::{self, name};
 use super::lines::{Ink, Lines};
-use super::sanitize::{escape, push};
 use super::{View, nothing_to_show, width};
 use crate::graph::{
     AwaitEdge, Cycles, Frame, Selection, StackIdx, TaskGraph, TaskIdx, TaskState, Thread,
     find_cycles, select,
 };
+use crate::sanitize::{escape, push};
 use rustc_hash::FxHashMap;
 use std::fmt::{self, Write};
 use std::rc::Rc;

@@ -12,13 +12,13 @@ use super::cycles::{self, name};
 use super::fold::{Alike, Sibling, fold};
 use super::labels::Labels;
 use super::lines::{Ink, Lines};
-use super::sanitize::escape;
 use super::{Style, View, nothing_to_show};
 use crate::graph::{
     Branch, Child, Cycles, Selection, Shapes, TaskGraph, TaskIdx, TaskName, TaskState, find_cycles,
     select,
 };
 use crate::ids::Tid;
+use crate::sanitize::escape;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::fmt::{self, Write};

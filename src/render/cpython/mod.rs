@@ -14,9 +14,9 @@ mod tree;
 pub(super) use table::ps;
 pub(super) use tree::pstree;
 
-use super::sanitize::escape;
 use super::{Style, View};
 use crate::graph::{NameText, TaskGraph, TaskIdx};
+use crate::sanitize::escape;
 use std::borrow::Cow;
 
 /// A task's name; Python prints one that is missing as `None`.

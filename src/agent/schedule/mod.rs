@@ -5,99 +5,35 @@
 //! - At most so many rounds run at once; those that wait are begun in the order in which they were
 //!   due, so each gets its turn.
 //! - A round that hangs gives its place to another after a while, up to a hard cap.
+//! - A target gets a place only while more are free than its own rounds have taken. So one target
+//!   takes at most half of them, several leave some, and there is one for a target that has none.
+//! - A round that hangs is told, and one that is long overdue, once each.
 //! - Rounds over a process that fails are spaced out more and more.
 //! - A process that is not found any more is forgotten; during a round, when the round has ended.
 
+mod event;
+mod settings;
+
+pub(super) use event::{Effect, Event, Found, RoundEnd, TargetIdx};
+pub(super) use settings::SchedulerSettings;
+
 use crate::ids::ProcessId;
 use crate::time::Monotonic;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
-
-/// The position of a target in the configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct TargetIdx(pub(super) usize);
-
-/// What the scheduler is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Event {
-    /// Time has passed. Also the first event.
-    Wake,
-    /// A discovery has ended. `None`: it failed, and nothing is known to have changed.
-    Discovered(Option<Vec<Found>>),
-    /// A round has ended.
-    RoundEnded {
-        /// Over which process.
-        process: ProcessId,
-        /// How.
-        end: RoundEnd,
-    },
-}
-
-/// A process that belongs to a target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Found {
-    /// The process.
-    pub(super) process: ProcessId,
-    /// Its target.
-    pub(super) target: TargetIdx,
-}
-
-/// How a round ended, as far as the next one depends on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum RoundEnd {
-    /// The process was read.
-    Read,
-    /// It could not be read; later it may be.
-    Failed,
-    /// It has ended.
-    Gone,
-}
-
-/// What the scheduler wants done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Effect {
-    /// Begin a discovery; answer with [`Event::Discovered`].
-    Discover,
-    /// Begin a round; answer with [`Event::RoundEnded`].
-    BeginRound {
-        /// Over which process.
-        process: ProcessId,
-    },
-    /// Drop all that is kept for the process.
-    Forget {
-        /// Which process.
-        process: ProcessId,
-    },
-    /// Send [`Event::Wake`] at this time. Replaces what was asked for before.
-    WakeAt(Monotonic),
-}
-
-/// What the scheduler goes by.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SchedulerSettings {
-    /// Time between two discoveries.
-    pub(super) discovery_interval: Duration,
-    /// Time between two rounds, for each target.
-    pub(super) intervals: Vec<Duration>,
-    /// Rounds at once, those that hang left out.
-    pub(super) rounds_max: usize,
-    /// Rounds at once, those that hang included.
-    pub(super) rounds_hanging_max: usize,
-    /// A round that takes longer hangs.
-    pub(super) hangs_after: Duration,
-    /// The longest time between two rounds over a process that fails, if its interval is not longer.
-    pub(super) retry_max: Duration,
-}
 
 /// Decides when which process is read.
 #[derive(Debug)]
 pub(super) struct Scheduler {
     settings: SchedulerSettings,
     processes: HashMap<ProcessId, Entry>,
-    /// Processes without a round, by the time of their next one.
-    waiting: BTreeSet<(Monotonic, ProcessId)>,
-    /// Rounds that run, by the time at which they began.
+    targets: BTreeMap<TargetIdx, Target>,
+    /// Rounds that run and do not hang, by the time at which they began.
     running: BTreeSet<(Monotonic, ProcessId)>,
+    /// Rounds that hang.
+    n_hanging: usize,
+    /// When processes will be overdue; those that are have been taken out.
+    deadlines: BTreeSet<(Monotonic, ProcessId)>,
     /// `None`: a discovery runs.
     next_discovery: Option<Monotonic>,
 }
@@ -107,12 +43,55 @@ struct Entry {
     target: TargetIdx,
     /// When the next round is due; during a round, when that one was.
     due: Monotonic,
-    /// When the round began that runs.
-    began: Option<Monotonic>,
+    /// When it is overdue.
+    deadline: Monotonic,
+    state: State,
     /// Rounds that failed since the last that did not.
     n_failures: u32,
     /// Not found any more; to be forgotten at the end of its round.
     is_gone: bool,
+}
+
+/// What happens to a process now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// It waits for its next round.
+    Waiting,
+    /// Its round began at this time.
+    Running(Monotonic),
+    /// Its round hangs.
+    Hanging,
+}
+
+/// The processes of a target, by what happens to them.
+#[derive(Debug, Default)]
+struct Target {
+    /// Those without a round, by the time of their next one.
+    waiting: BTreeSet<(Monotonic, ProcessId)>,
+    n_running: usize,
+    n_hanging: usize,
+}
+
+impl Target {
+    fn add(&mut self, process: ProcessId, entry: &Entry) {
+        match entry.state {
+            State::Waiting => {
+                self.waiting.insert((entry.due, process));
+            }
+            State::Running(_) => self.n_running += 1,
+            State::Hanging => self.n_hanging += 1,
+        }
+    }
+
+    fn remove(&mut self, process: ProcessId, entry: &Entry) {
+        match entry.state {
+            State::Waiting => {
+                self.waiting.remove(&(entry.due, process));
+            }
+            State::Running(_) => self.n_running -= 1,
+            State::Hanging => self.n_hanging -= 1,
+        }
+    }
 }
 
 impl Scheduler {
@@ -121,8 +100,10 @@ impl Scheduler {
         Self {
             settings,
             processes: HashMap::new(),
-            waiting: BTreeSet::new(),
+            targets: BTreeMap::new(),
             running: BTreeSet::new(),
+            n_hanging: 0,
+            deadlines: BTreeSet::new(),
             next_discovery: Some(Monotonic::default()),
         }
     }
@@ -144,7 +125,9 @@ impl Scheduler {
             self.next_discovery = None;
             effects.push(Effect::Discover);
         }
+        self.tell_hanging(now, &mut effects);
         self.begin_rounds(now, &mut effects);
+        self.tell_overdue(now, &mut effects);
         effects.extend(self.next_wake(now).map(Effect::WakeAt));
         effects
     }
@@ -155,29 +138,66 @@ impl Scheduler {
             entry.is_gone = true;
         }
         for Found { process, target } in found {
-            let entry = self.processes.entry(*process).or_insert_with(|| {
-                self.waiting.insert((now, *process));
+            let known = self.processes.remove(process);
+            if let Some(known) = &known {
+                self.target(known.target).remove(*process, known);
+            }
+            let mut entry = known.unwrap_or_else(|| {
+                let deadline = now.after(self.settings.overdue_after(*target));
+                self.deadlines.insert((deadline, *process));
                 Entry {
                     target: *target,
                     due: now,
-                    began: None,
+                    deadline,
+                    state: State::Waiting,
                     n_failures: 0,
                     is_gone: false,
                 }
             });
             entry.target = *target;
             entry.is_gone = false;
+            self.target(*target).add(*process, &entry);
+            self.processes.insert(*process, entry);
         }
         let mut gone: Vec<ProcessId> = self
             .processes
             .iter()
-            .filter(|(_, entry)| entry.is_gone && entry.began.is_none())
+            .filter(|(_, entry)| entry.is_gone && entry.state == State::Waiting)
             .map(|(process, _)| *process)
             .collect();
         gone.sort_unstable();
         for process in gone {
             self.forget(process, effects);
         }
+    }
+
+    fn target(&mut self, target: TargetIdx) -> &mut Target {
+        self.targets.entry(target).or_default()
+    }
+
+    /// Moves the process on to another state.
+    fn enter(&mut self, process: ProcessId, state: State) {
+        let Some(entry) = self.processes.get_mut(&process) else {
+            return;
+        };
+        let target = self.targets.entry(entry.target).or_default();
+        target.remove(process, entry);
+        match entry.state {
+            State::Waiting => {}
+            State::Running(began) => {
+                self.running.remove(&(began, process));
+            }
+            State::Hanging => self.n_hanging -= 1,
+        }
+        entry.state = state;
+        match state {
+            State::Waiting => {}
+            State::Running(began) => {
+                self.running.insert((began, process));
+            }
+            State::Hanging => self.n_hanging += 1,
+        }
+        target.add(process, entry);
     }
 
     fn end_round(
@@ -187,97 +207,102 @@ impl Scheduler {
         now: Monotonic,
         effects: &mut Vec<Effect>,
     ) {
+        let is_waiting = |entry: &Entry| entry.state == State::Waiting;
+        if self.processes.get(&process).is_none_or(is_waiting) {
+            return;
+        }
+        self.enter(process, State::Waiting);
         let Some(entry) = self.processes.get_mut(&process) else {
             return;
         };
-        let Some(began) = entry.began.take() else {
-            return;
-        };
-        self.running.remove(&(began, process));
         if entry.is_gone || end == RoundEnd::Gone {
             self.forget(process, effects);
             return;
         }
+        let target = self.targets.entry(entry.target).or_default();
+        target.remove(process, entry);
+        self.deadlines.remove(&(entry.deadline, process));
         entry.n_failures = match end {
             RoundEnd::Failed => entry.n_failures.saturating_add(1),
             _ => 0,
         };
-        let interval = interval_of(&self.settings, entry.target);
+        let interval = self.settings.interval(entry.target);
         entry.due = if entry.n_failures == 0 {
             next_due(entry.due, interval, now)
         } else {
             now.after(self.settings.back_off(interval, entry.n_failures))
         };
-        self.waiting.insert((entry.due, process));
+        entry.deadline = entry.due.after(self.settings.overdue_after(entry.target));
+        self.deadlines.insert((entry.deadline, process));
+        target.add(process, entry);
     }
 
+    /// Drops a process that waits.
     fn forget(&mut self, process: ProcessId, effects: &mut Vec<Effect>) {
         if let Some(entry) = self.processes.remove(&process) {
-            self.waiting.remove(&(entry.due, process));
+            self.target(entry.target).remove(process, &entry);
+            self.deadlines.remove(&(entry.deadline, process));
             effects.push(Effect::Forget { process });
         }
     }
 
-    fn begin_rounds(&mut self, now: Monotonic, effects: &mut Vec<Effect>) {
-        while let Some((due, process)) = self.waiting.first().copied() {
-            if due > now || !self.has_place(now) {
+    fn tell_hanging(&mut self, now: Monotonic, effects: &mut Vec<Effect>) {
+        while let Some((began, process)) = self.running.first().copied() {
+            if now.since(began) < self.settings.hangs_after {
                 return;
             }
-            self.waiting.remove(&(due, process));
-            self.running.insert((now, process));
-            if let Some(entry) = self.processes.get_mut(&process) {
-                entry.began = Some(now);
+            self.enter(process, State::Hanging);
+            effects.push(Effect::Hangs { process });
+        }
+    }
+
+    fn begin_rounds(&mut self, now: Monotonic, effects: &mut Vec<Effect>) {
+        while let Some((due, process)) = self.next_round() {
+            if due > now {
+                return;
             }
+            self.enter(process, State::Running(now));
             effects.push(Effect::BeginRound { process });
         }
     }
 
-    /// Whether one more round may run.
-    fn has_place(&self, now: Monotonic) -> bool {
-        let n_hanging = self
-            .running
-            .iter()
-            .take_while(|(began, _)| self.hangs(*began, now))
-            .count();
-        self.running.len() < self.settings.rounds_hanging_max
-            && self.running.len() - n_hanging < self.settings.rounds_max
+    fn tell_overdue(&mut self, now: Monotonic, effects: &mut Vec<Effect>) {
+        while let Some((deadline, process)) = self.deadlines.first().copied() {
+            if deadline > now {
+                return;
+            }
+            self.deadlines.pop_first();
+            effects.push(Effect::Overdue { process });
+        }
     }
 
-    fn hangs(&self, began: Monotonic, now: Monotonic) -> bool {
-        now.since(began) >= self.settings.hangs_after
+    /// The round that is due first, of those for which there is a place.
+    fn next_round(&self) -> Option<(Monotonic, ProcessId)> {
+        let targets = self.targets.values();
+        let may_begin = targets.filter(|target| self.has_place(target));
+        may_begin
+            .filter_map(|target| target.waiting.first().copied())
+            .min()
+    }
+
+    /// Whether one more round of `target` may run.
+    fn has_place(&self, target: &Target) -> bool {
+        let n_all = self.running.len() + self.n_hanging;
+        let n_free = self.settings.rounds_max.saturating_sub(self.running.len());
+        let n_free_for_all = self.settings.rounds_hanging_max.saturating_sub(n_all);
+        target.n_running < n_free && target.n_running + target.n_hanging < n_free_for_all
     }
 
     /// When something will have to be done even if nothing happens.
     fn next_wake(&self, now: Monotonic) -> Option<Monotonic> {
-        let (due, _) = self.waiting.first().copied().unzip();
-        let round = match due {
-            // It waits for a place, and the next to come free by itself is that of a round that hangs.
-            Some(due) if due <= now => self
-                .running
-                .iter()
-                .find(|(began, _)| !self.hangs(*began, now))
-                .map(|(began, _)| began.after(self.settings.hangs_after)),
-            due => due,
-        };
-        self.next_discovery.into_iter().chain(round).min()
+        let hangs = self.running.first();
+        let hangs = hangs.map(|(began, _)| began.after(self.settings.hangs_after));
+        let overdue = self.deadlines.first().map(|(deadline, _)| *deadline);
+        let round = self.next_round().map(|(due, _)| due);
+        let all = [self.next_discovery, hangs, overdue, round];
+        debug_assert!(all.iter().flatten().all(|at| *at > now));
+        all.into_iter().flatten().min()
     }
-}
-
-impl SchedulerSettings {
-    /// The time to the next round after `n_failures` in a row: the interval, then twice as long each
-    /// time.
-    fn back_off(&self, interval: Duration, n_failures: u32) -> Duration {
-        let doublings = n_failures.saturating_sub(1).min(31);
-        interval
-            .saturating_mul(1 << doublings)
-            .min(self.retry_max.max(interval))
-    }
-}
-
-fn interval_of(settings: &SchedulerSettings, target: TargetIdx) -> Duration {
-    // Targets without an interval do not exist; a process of one would be read once a minute.
-    let interval = settings.intervals.get(target.0).copied();
-    interval.unwrap_or(Duration::from_secs(60))
 }
 
 /// The first point after `now` that is a whole number of intervals after `due`.
@@ -352,11 +377,11 @@ mod tests {
     #[test]
     fn a_process_is_read_when_found_and_then_every_interval() {
         let (mut scheduler, effects) = started(4, 1);
-        assert_eq!(effects, [begin(0), Effect::WakeAt(at(10_000))]);
+        assert_eq!(effects, [begin(0), Effect::WakeAt(at(5_000))]);
         let effects = scheduler.on(ended(0, RoundEnd::Read), at(30));
         assert_eq!(effects, [Effect::WakeAt(at(1_000))]);
         let effects = scheduler.on(Event::Wake, at(1_003));
-        assert_eq!(effects, [begin(0), Effect::WakeAt(at(10_000))]);
+        assert_eq!(effects, [begin(0), Effect::WakeAt(at(6_000))]);
         // The grid stays, and rounds that were missed are not made up for.
         let effects = scheduler.on(ended(0, RoundEnd::Read), at(3_500));
         assert_eq!(effects, [Effect::WakeAt(at(4_000))]);
@@ -387,10 +412,10 @@ mod tests {
             process: process(n),
         };
         let effects = scheduler.on(found([2]), at(20));
-        assert_eq!(effects, [forget(0), Effect::WakeAt(at(10_020))]);
+        assert_eq!(effects, [forget(0), Effect::WakeAt(at(5_000))]);
         assert_eq!(
             scheduler.on(ended(1, RoundEnd::Read), at(30)),
-            [forget(1), Effect::WakeAt(at(10_020))]
+            [forget(1), Effect::WakeAt(at(5_000))]
         );
         assert_eq!(
             scheduler.on(ended(2, RoundEnd::Gone), at(40)),
@@ -404,9 +429,11 @@ mod tests {
         let (mut scheduler, _) = started(4, 1);
         scheduler.on(ended(0, RoundEnd::Read), at(10));
         let effects = scheduler.on(Event::Wake, at(10_000));
-        assert_eq!(effects, [Effect::Discover, begin(0)]);
+        assert_eq!(effects[..2], [Effect::Discover, begin(0)]);
+        scheduler.on(ended(0, RoundEnd::Read), at(10_200));
         let effects = scheduler.on(Event::Discovered(None), at(10_500));
-        assert_eq!(effects, [Effect::WakeAt(at(20_500))]);
+        assert_eq!(effects, [Effect::WakeAt(at(11_000))]);
+        assert_eq!(scheduler.next_discovery, Some(at(20_500)));
         assert_eq!(scheduler.processes.len(), 1);
     }
 
@@ -415,18 +442,46 @@ mod tests {
         let (mut scheduler, effects) = started(1, 5);
         assert_eq!(effects, [begin(0), Effect::WakeAt(at(5_000))]);
         let effects = scheduler.on(Event::Wake, at(5_000));
-        assert_eq!(effects, [begin(1), Effect::WakeAt(at(10_000))]);
+        assert_eq!(effects[..2], [hangs(0), begin(1)]);
+        // Two run of the three that may; the third place is for other targets.
         let effects = scheduler.on(Event::Wake, at(10_000));
-        assert_eq!(
-            effects,
-            [Effect::Discover, begin(2), Effect::WakeAt(at(15_000))]
-        );
-        // Three run, which is the hard cap.
-        assert_eq!(scheduler.on(Event::Wake, at(15_000)), []);
-        assert_eq!(
-            scheduler.on(ended(0, RoundEnd::Read), at(15_000)),
-            [begin(3), Effect::WakeAt(at(20_000))]
-        );
+        assert_eq!(effects, [Effect::Discover, hangs(1)]);
+        let effects = scheduler.on(ended(0, RoundEnd::Read), at(15_000));
+        assert_eq!(effects[0], begin(2));
+    }
+
+    #[test]
+    fn what_is_late_is_told_once() {
+        let (mut scheduler, _) = started(1, 2);
+        let overdue = |n| Effect::Overdue {
+            process: process(n),
+        };
+        let effects = scheduler.on(Event::Wake, at(4_999));
+        assert_eq!(effects, [Effect::WakeAt(at(5_000))]);
+        // The one hangs, the other has waited as long; begun late, it stays late until it is read.
+        let effects = scheduler.on(Event::Wake, at(5_000));
+        let wake = Effect::WakeAt(at(10_000));
+        assert_eq!(effects, [hangs(0), begin(1), overdue(0), overdue(1), wake]);
+        let effects = scheduler.on(ended(1, RoundEnd::Read), at(6_500));
+        assert_eq!(effects, [Effect::WakeAt(at(7_000))]);
+        let effects = scheduler.on(ended(0, RoundEnd::Read), at(6_600));
+        assert_eq!(effects, [Effect::WakeAt(at(7_000))]);
+        assert_eq!(scheduler.n_hanging, 0);
+    }
+
+    #[test]
+    fn a_target_leaves_places_to_others() {
+        let (_, effects) = started(8, 20);
+        let n_begun = effects
+            .iter()
+            .filter(|it| matches!(it, Effect::BeginRound { .. }));
+        assert_eq!(n_begun.count(), 4);
+    }
+
+    fn hangs(n: i32) -> Effect {
+        Effect::Hangs {
+            process: process(n),
+        }
     }
 
     /// A world for the scheduler: processes come and go, rounds take their time and end somehow.
@@ -437,6 +492,10 @@ mod tests {
         discovers: bool,
         /// Rounds that run, with their ends.
         running: Vec<(ProcessId, u64)>,
+        /// Processes whose rounds never end.
+        stuck: Vec<ProcessId>,
+        /// Processes whose round was said to hang.
+        hanging: BTreeSet<ProcessId>,
         known: Vec<ProcessId>,
         begun_at: HashMap<ProcessId, Vec<u64>>,
     }
@@ -449,6 +508,8 @@ mod tests {
                 wake_at: Some(at(0)),
                 discovers: false,
                 running: Vec::new(),
+                stuck: Vec::new(),
+                hanging: BTreeSet::new(),
                 known: Vec::new(),
                 begun_at: HashMap::new(),
             }
@@ -465,6 +526,10 @@ mod tests {
                         assert!(!self.discovers, "two discoveries at once");
                         self.discovers = true;
                     }
+                    Effect::Hangs { process } => {
+                        assert!(self.hanging.insert(process), "told twice");
+                    }
+                    Effect::Overdue { process } => assert!(self.known.contains(&process)),
                     Effect::Forget { process } => {
                         self.known.retain(|known| *known != process);
                         assert!(self.running.iter().all(|(running, _)| *running != process));
@@ -472,22 +537,25 @@ mod tests {
                     Effect::BeginRound { process } => {
                         assert!(self.running.iter().all(|(running, _)| *running != process));
                         assert!(self.known.contains(&process), "a round over a gone process");
-                        self.running.push((process, self.now + round_ms));
+                        let is_stuck = self.stuck.contains(&process);
+                        let end = if is_stuck {
+                            u64::MAX
+                        } else {
+                            self.now + round_ms
+                        };
+                        self.running.push((process, end));
                         self.begun_at.entry(process).or_default().push(self.now);
                     }
                 }
             }
-            let max = self.scheduler.settings.rounds_max;
-            let hanging = ms(self.scheduler.settings.hangs_after);
-            let fresh = self
-                .running
-                .iter()
-                .filter(|(process, _)| {
-                    let begun = self.begun_at[process].last().unwrap();
-                    self.now - begun < hanging
-                })
-                .count();
-            assert!(fresh <= max, "{fresh} rounds at once");
+            let settings = &self.scheduler.settings;
+            let (max, hangs_after) = (settings.rounds_max, ms(settings.hangs_after));
+            let hanging = self.running.iter().map(|(process, _)| *process);
+            let hanging: BTreeSet<_> = hanging
+                .filter(|it| self.now - self.begun_at[it].last().unwrap() >= hangs_after)
+                .collect();
+            assert_eq!(hanging, self.hanging, "rounds that hang, and those said to");
+            assert!(self.running.len() - hanging.len() <= max);
             assert!(self.running.len() <= self.scheduler.settings.rounds_hanging_max);
         }
 
@@ -513,6 +581,7 @@ mod tests {
             let event = match over {
                 Some(over) => {
                     let (process, _) = self.running.swap_remove(over);
+                    self.hanging.remove(&process);
                     Event::RoundEnded { process, end }
                 }
                 None => {
@@ -544,8 +613,13 @@ mod tests {
                 world.step(&[], RoundEnd::Read, 1);
             }
             prop_assert!(world.scheduler.processes.is_empty());
-            prop_assert!(world.scheduler.waiting.is_empty());
+            prop_assert!(world.scheduler.deadlines.is_empty());
             prop_assert!(world.scheduler.running.is_empty());
+            prop_assert_eq!(world.scheduler.n_hanging, 0);
+            for target in world.scheduler.targets.values() {
+                prop_assert!(target.waiting.is_empty());
+                prop_assert_eq!((target.n_running, target.n_hanging), (0, 0));
+            }
         }
 
         #[test]
@@ -562,6 +636,30 @@ mod tests {
             // In the worst case everybody else's longest round comes first, one after the other.
             let longest = 4_000 + 3_000 * u64::try_from(n_processes).unwrap();
             for process in &alive {
+                let begun = &world.begun_at[process];
+                prop_assert!(begun.windows(2).all(|pair| pair[1] - pair[0] <= longest));
+                prop_assert!(world.now - begun[begun.len() - 1] <= longest);
+            }
+        }
+
+        #[test]
+        fn a_target_that_hangs_delays_no_other(
+            rounds_max in 2_usize..6,
+            n_stuck in 1_i32..40,
+            n_healthy in 1_i32..4,
+            durations in proptest::collection::vec(1_u64..500, 300),
+        ) {
+            let mut world = World::new(rounds_max);
+            // Even numbers are of one target, odd ones of the other.
+            world.stuck = (0..n_stuck).map(|n| process(2 * n)).collect();
+            let healthy: Vec<_> = (0..n_healthy).map(|n| process(2 * n + 1)).collect();
+            let alive = [&world.stuck[..], &healthy[..]].concat();
+            for round_ms in durations {
+                world.step(&alive, RoundEnd::Read, round_ms);
+            }
+            // An interval, and the rounds of its own target, one after the other.
+            let longest = 4_000 + 500 * u64::try_from(n_healthy).unwrap();
+            for process in &healthy {
                 let begun = &world.begun_at[process];
                 prop_assert!(begun.windows(2).all(|pair| pair[1] - pair[0] <= longest));
                 prop_assert!(world.now - begun[begun.len() - 1] <= longest);

@@ -17,8 +17,16 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
+/// The first `chars_max` characters of `text`, escaped, with `…` in place of what was cut.
+pub fn escape_start(text: &str, chars_max: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(chars_max) {
+        None => escape(text),
+        Some((end, _)) => Cow::Owned(escape(&text[..end]).into_owned() + "…"),
+    }
+}
+
 /// Appends `text` to `into` as [`escape`] would write it.
-pub(super) fn push(into: &mut String, text: &str) {
+pub fn push(into: &mut String, text: &str) {
     for c in text.chars() {
         match c {
             '\n' => into.push_str("\\n"),
@@ -39,9 +47,11 @@ fn push_code(into: &mut String, code: u32) {
     written.expect("writing to a String does not fail");
 }
 
+/// Whether `c` moves the cursor, hides or reorders text.
+///
 /// Zero width joiner and non-joiner and the variation selectors are left alone: emoji and several
 /// scripts need them.
-fn is_unsafe(c: char) -> bool {
+pub fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}'                      // soft hyphen: shown or not, as the terminal likes
@@ -66,6 +76,13 @@ mod tests {
             escape("a\nb\t\x1b[31m\x7f\u{9b}\u{202e}x\u{e0041}"),
             "a\\nb\\t\\x1b[31m\\x7f\\x9b\\u202ex\\U000e0041"
         );
+    }
+
+    #[test]
+    fn long_text_is_cut_before_it_is_escaped() {
+        assert_eq!(escape_start("中\n文", 2), "中\\n…");
+        assert!(matches!(escape_start("中文", 2), Cow::Borrowed("中文")));
+        assert_eq!(escape_start("x", 0), "…");
     }
 
     #[test]

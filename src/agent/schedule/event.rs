@@ -1,0 +1,73 @@
+//! What the scheduler is told, and what it answers.
+
+use crate::ids::ProcessId;
+use crate::time::Monotonic;
+
+/// The position of a target in the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(in crate::agent) struct TargetIdx(pub(in crate::agent) usize);
+
+/// What the scheduler is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::agent) enum Event {
+    /// Time has passed. Also the first event.
+    Wake,
+    /// A discovery has ended. `None`: it failed, and nothing is known to have changed.
+    Discovered(Option<Vec<Found>>),
+    /// A round has ended.
+    RoundEnded {
+        /// Over which process.
+        process: ProcessId,
+        /// How.
+        end: RoundEnd,
+    },
+}
+
+/// A process that belongs to a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::agent) struct Found {
+    /// The process.
+    pub(in crate::agent) process: ProcessId,
+    /// Its target.
+    pub(in crate::agent) target: TargetIdx,
+}
+
+/// How a round ended, as far as the next one depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::agent) enum RoundEnd {
+    /// The process was read.
+    Read,
+    /// It could not be read; later it may be.
+    Failed,
+    /// It has ended.
+    Gone,
+}
+
+/// What the scheduler wants done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::agent) enum Effect {
+    /// Begin a discovery; answer with [`Event::Discovered`].
+    Discover,
+    /// Begin a round; answer with [`Event::RoundEnded`].
+    BeginRound {
+        /// Over which process.
+        process: ProcessId,
+    },
+    /// The round over the process has begun to hang.
+    Hangs {
+        /// Which process.
+        process: ProcessId,
+    },
+    /// The process should have been read long ago. It is until its round ends.
+    Overdue {
+        /// Which process.
+        process: ProcessId,
+    },
+    /// Drop all that is kept for the process.
+    Forget {
+        /// Which process.
+        process: ProcessId,
+    },
+    /// Send [`Event::Wake`] at this time. Replaces what was asked for before.
+    WakeAt(Monotonic),
+}

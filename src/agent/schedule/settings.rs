@@ -1,0 +1,44 @@
+//! What the scheduler goes by: intervals, caps, and the times that follow from them.
+
+use super::TargetIdx;
+use std::time::Duration;
+
+/// What the scheduler goes by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::agent) struct SchedulerSettings {
+    /// Time between two discoveries.
+    pub(in crate::agent) discovery_interval: Duration,
+    /// Time between two rounds, for each target.
+    pub(in crate::agent) intervals: Vec<Duration>,
+    /// Rounds at once, those that hang left out.
+    pub(in crate::agent) rounds_max: usize,
+    /// Rounds at once, those that hang included.
+    pub(in crate::agent) rounds_hanging_max: usize,
+    /// A round that takes longer hangs.
+    pub(in crate::agent) hangs_after: Duration,
+    /// The longest time between two rounds over a process that fails, if its interval is not longer.
+    pub(in crate::agent) retry_max: Duration,
+}
+
+impl SchedulerSettings {
+    /// The time to the next round after `n_failures` in a row: the interval, then twice as long each
+    /// time.
+    pub(super) fn back_off(&self, interval: Duration, n_failures: u32) -> Duration {
+        let doublings = n_failures.saturating_sub(1).min(31);
+        interval
+            .saturating_mul(1 << doublings)
+            .min(self.retry_max.max(interval))
+    }
+
+    pub(super) fn interval(&self, target: TargetIdx) -> Duration {
+        // Targets without an interval do not exist; a process of one would be read once a minute.
+        let interval = self.intervals.get(target.0).copied();
+        interval.unwrap_or(Duration::from_secs(60))
+    }
+
+    /// The time from when a round is due until it is overdue.
+    pub(super) fn overdue_after(&self, target: TargetIdx) -> Duration {
+        let two_intervals = self.interval(target).saturating_mul(2);
+        two_intervals.max(self.hangs_after)
+    }
+}
