@@ -179,6 +179,21 @@ fn a_bad_configuration_is_refused() {
 }
 
 #[test]
+fn very_many_problems_are_counted() {
+    let keys: Vec<_> = (0..60).map(|n| format!("key{n}: {{}}\n")).collect();
+    let output = Config::new(&keys.concat()).run(&[]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        stderr.contains("agent.yaml: 10 more problems\n"),
+        "{stderr}"
+    );
+    assert!(
+        stderr.ends_with("agent.yaml cannot be used: 60 problems\n"),
+        "{stderr}"
+    );
+}
+
+#[test]
 fn a_good_configuration_is_checked() {
     let config = Config::new("targets: [{name: a, match: {pid: 1}}]\n");
     let output = config.run(&["--check"]);

@@ -86,8 +86,12 @@ fn complain(text: &dyn fmt::Display) {
 fn explain_config(error: &ConfigError) -> String {
     match error {
         ConfigError::Unreadable { .. } => format!("asyncio-agent: cannot read {error}"),
-        ConfigError::Invalid { file, problems } => {
-            let n = problems.len();
+        ConfigError::Invalid {
+            file,
+            problems,
+            n_more,
+        } => {
+            let n = problems.len() + n_more;
             let plural = if n == 1 { "" } else { "s" };
             let file = escape(file);
             format!("{error}\nasyncio-agent: {file} cannot be used: {n} problem{plural}")

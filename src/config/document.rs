@@ -2,8 +2,9 @@
 //!
 //! The YAML crate reports a position only together with an error. A spot is therefore the number of
 //! the key or value in the order of reading, and [`locate`] reads the text again and fails on
-//! purpose at that number. This is done once per problem shown, so its cost does not matter, and the
-//! position comes from the same parser that read the value. Duplicate keys are all kept here.
+//! purpose at that number: the position comes from the same parser that read the value. That costs as
+//! much as reading the text, once for each problem shown, which is why their number has a cap.
+//! Duplicate keys are all kept here.
 
 use super::problem::{Place, Problems, quote};
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, Visitor};
@@ -14,7 +15,7 @@ use std::fmt;
 const NODES_MAX: u32 = 200_000;
 
 /// Where a key or a value stands in a document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Spot(u32);
 
 /// A key or a value.
@@ -75,6 +76,11 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Node> {
                 message = message.replacen(&place, "", 1);
             }
             let place = location.map(|at| place_of(text, at.index()));
+            let place = if message.contains("more than one document") {
+                find_second_document(text)
+            } else {
+                place
+            };
             problems.add_syntax(place, message);
             None
         }
@@ -91,6 +97,32 @@ fn find_control_character(text: &str) -> Option<Place> {
             column: column + 1,
         })
     })
+}
+
+/// The parser does not say where a second document begins. A line of `---` always begins one, also
+/// within a text of several lines.
+fn find_second_document(text: &str) -> Option<Place> {
+    let is_marker = |line: &str, marker| {
+        let rest = line.strip_prefix(marker);
+        rest.is_some_and(|rest: &str| rest.is_empty() || rest.starts_with([' ', '\t']))
+    };
+    let (mut has_begun, mut has_ended) = (false, false);
+    for (line, content) in text.lines().enumerate() {
+        if is_marker(content, "...") {
+            has_ended = has_begun;
+            continue;
+        }
+        let begins = is_marker(content, "---");
+        let is_blank = content.trim().is_empty() || content.trim_start().starts_with('#');
+        if has_begun && (begins || has_ended && !is_blank) {
+            return Some(Place {
+                line: line + 1,
+                column: 1,
+            });
+        }
+        has_begun |= begins || !(is_blank || content.starts_with('%'));
+    }
+    None
 }
 
 /// Line and column of `spot` in the text that its document was read from.

@@ -5,8 +5,8 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-/// Bytes a configuration file may have.
-const FILE_BYTES_MAX: u64 = 4 << 20;
+/// Bytes a configuration file may have: room for thousands of targets.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Reads the settings of the file at `path`.
 ///

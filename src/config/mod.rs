@@ -24,7 +24,7 @@ pub use settings::{
 ///
 /// # Errors
 ///
-/// All problems of the text, in the order in which they stand in it.
+/// The problems of the text, in the order in which they stand in it; of very many the first.
 pub fn parse(file: &str, text: &str) -> Result<Settings, ConfigError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut problems = problem::Problems::default();

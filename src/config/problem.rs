@@ -15,6 +15,8 @@ const CONTEXT_CHARS: usize = 100;
 const QUOTE_CHARS: usize = 100;
 /// Characters of a message that are shown; only those of the YAML parser may be longer.
 const WHAT_CHARS: usize = 600;
+/// Problems that are shown; finding the place of one takes as long as reading the file.
+const PROBLEMS_MAX: usize = 50;
 /// Lines of explanation that are shown.
 const DETAIL_LINES: usize = 10;
 
@@ -62,12 +64,14 @@ pub enum ConfigError {
         why: String,
     },
     /// Its content is wrong.
-    #[error("{}", Listing { file, problems })]
+    #[error("{}", Listing { file, problems, n_more: *n_more })]
     Invalid {
         /// The file's name.
         file: String,
-        /// Everything that is wrong, in the order of the text; never empty.
+        /// What is wrong, in the order of the text; never empty.
         problems: Vec<ConfigProblem>,
+        /// How many problems there are after these.
+        n_more: usize,
     },
 }
 
@@ -84,6 +88,7 @@ impl ConfigError {
 struct Listing<'e> {
     file: &'e str,
     problems: &'e [ConfigProblem],
+    n_more: usize,
 }
 
 impl fmt::Display for Listing<'_> {
@@ -114,6 +119,11 @@ impl fmt::Display for Listing<'_> {
             for line in problem.detail.lines() {
                 write!(f, "\n  {line}")?;
             }
+        }
+        if self.n_more > 0 {
+            let plural = if self.n_more == 1 { "" } else { "s" };
+            let file = escape(self.file);
+            write!(f, "\n{file}: {} more problem{plural}", self.n_more)?;
         }
         Ok(())
     }
@@ -173,8 +183,14 @@ impl Problems {
         });
     }
 
-    /// All of them, with their places in `text`.
-    pub(super) fn into_error(self, file: &str, text: &str) -> ConfigError {
+    /// The first of them, with their places in `text`.
+    pub(super) fn into_error(mut self, file: &str, text: &str) -> ConfigError {
+        self.0.sort_by_key(|found| match found.at {
+            At::Spot(spot) => Some(spot),
+            At::Place(_) => None,
+        });
+        let n_more = self.0.len().saturating_sub(PROBLEMS_MAX);
+        self.0.truncate(PROBLEMS_MAX);
         let mut problems: Vec<ConfigProblem> = self
             .0
             .into_iter()
@@ -184,6 +200,7 @@ impl Problems {
         ConfigError::Invalid {
             file: file.to_owned(),
             problems,
+            n_more,
         }
     }
 }

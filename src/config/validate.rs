@@ -37,9 +37,10 @@ fn web(raw: RawWeb, problems: &mut Problems) -> WebSettings {
         return WebSettings::default();
     };
     let mut listen: Vec<SocketAddr> = Vec::new();
+    let mut seen = HashSet::new();
     for text in texts {
         match text.value.parse::<SocketAddr>() {
-            Ok(address) if address.port() != 0 && listen.contains(&address) => {
+            Ok(address) if address.port() != 0 && !seen.insert(address) => {
                 let what = format!("{address} is listed twice, expected each address once");
                 problems.add(text.spot, &text.path, what);
             }

@@ -1,0 +1,137 @@
+//! Configurations meant to do harm by the messages about them: escapes, very long texts, very many
+//! problems.
+#![allow(clippy::unwrap_used, reason = "a failed step of a test is its end")]
+#![cfg(feature = "agent")]
+
+use asyncio_agent::config;
+use expect_test::{Expect, expect};
+
+fn bad(text: &str, expected: &Expect) {
+    let error = config::parse("agent.yaml", text).expect_err("it was accepted");
+    expected.assert_eq(&format!("{error}\n"));
+}
+
+#[test]
+fn nothing_of_the_file_reaches_the_terminal_raw() {
+    bad(
+        "\"\\e[31m\\u202e\\n\": 1
+web: {listen: \"\\e[31m\\u202e\"} # \u{202e}
+targets:
+- name: \"\\e]0;x\\a\"
+  match: {command: \"(\\u202e\\e[31m\\r\"}
+- name: \"\\e]0;x\\a\"
+  match: {command: \"\\n(a\"}
+- \"\\e[31m\": !tag 1
+",
+        &expect![[r#"
+            agent.yaml:8:13: not valid YAML: targets[2].\x1b[31m: tags (a word after !) have no meaning here
+                - "\e[31m": !tag 1
+                            ^
+        "#]],
+    );
+    bad(
+        "\"\\e[31m\\u202e\\n\": 1
+web: {listen: \"\\e[31m\\u202e\"} # \u{202e}
+targets:
+- name: \"\\e]0;x\\a\"
+  match: {command: \"(\\u202e\\e[31m\\r\"}
+- name: \"\\e]0;x\\a\"
+  match: {command: \"\\n(a\"}
+",
+        &expect![[r#"
+            agent.yaml:1:1: \x1b[31m\u202e\n: unknown key, expected one of: web, discovery, targets
+                "\e[31m\u202e\n": 1
+                ^
+            agent.yaml:2:15: web.listen: "\u{1b}[31m\u{202e}" is not an address to listen on, expected IP:PORT such as 127.0.0.1:9849 or '[::1]:9849'
+                web: {listen: "\e[31m\u202e"} # �
+                              ^
+            agent.yaml:5:20: targets[0].match.command: unclosed character class, expected a regular expression
+                  match: {command: "(\u202e\e[31m\r"}
+                                   ^
+                  (��[31m
+                     ^
+            agent.yaml:6:9: targets[1].name: another target is named "\u{1b}]0;x\u{7}" too, expected a name of its own
+                - name: "\e]0;x\a"
+                        ^
+            agent.yaml:7:20: targets[1].match.command: unclosed group, expected a regular expression
+                  match: {command: "\n(a"}
+                                   ^
+              ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~
+              1: 
+              2: (a
+                 ^
+              ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~
+        "#]],
+    );
+    let error = config::parse("agent\u{1b}.yaml", "a: 1").unwrap_err();
+    assert!(error.to_string().starts_with("agent\\x1b.yaml:1:1: "));
+    let path = std::path::Path::new("no\u{1b}[31m");
+    let error = config::load(path).unwrap_err();
+    assert!(error.to_string().starts_with("no\\x1b[31m: "));
+}
+
+#[test]
+fn of_very_many_problems_the_first_are_shown() {
+    let keys: Vec<_> = (0..4_000).map(|n| format!("key{n}: {{}}\n")).collect();
+    let error = config::parse("agent.yaml", &keys.concat()).unwrap_err();
+    let lines = error.problems().iter().map(|problem| problem.line);
+    assert!(lines.eq(1..=50));
+    let shown = error.to_string();
+    assert!(
+        shown.ends_with("\nagent.yaml: 3950 more problems"),
+        "{shown}"
+    );
+    let error = config::parse("agent.yaml", &keys[..51].concat()).unwrap_err();
+    assert!(error.to_string().ends_with(": 1 more problem"));
+    let error = config::parse("agent.yaml", &keys[..50].concat()).unwrap_err();
+    assert!(!error.to_string().contains("more problem"));
+    // The order is that of the text, not that in which they are found.
+    let late = format!("web: {{listen: x}}\n{}", keys.concat());
+    let error = config::parse("agent.yaml", &late).unwrap_err();
+    assert_eq!(error.problems()[0].path, "web.listen");
+}
+
+#[test]
+fn long_texts_are_cut() {
+    let long = "x".repeat(200_000);
+    for text in [
+        format!("{long}: 1"),
+        format!("targets: [{{name: a, match: {{command: '{long}('}}}}]"),
+        format!("targets: [{{name: a, match: {{command: '({long}'}}}}]"),
+        format!(
+            "targets: [{{name: a, match: {{command: \"{}\"}}}}]",
+            "(\\n".repeat(50_000)
+        ),
+        format!("targets: [{{name: a, match: {{pid: '{long}'}}}}]"),
+        format!("targets: [{{name: a, match: {{pid: 1}}, interval: '{long}'}}]"),
+        format!(
+            "targets: [{{name: a, match: {{pid: 1}}, interval: '{}'}}]",
+            "1".repeat(200_000)
+        ),
+        format!("targets: [{{{long}: !x 1}}]"),
+        format!("web: {{listen: '{long}'}}"),
+        format!("web: '{long}'"),
+    ] {
+        let error = config::parse("agent.yaml", &text).unwrap_err();
+        let shown = error.to_string();
+        assert!(shown.len() < 4_000, "{}: {}", shown.len(), &shown[..4_000]);
+    }
+    let marked = format!("targets: [{{name: a, match: {{command: '{long}[z-a]{long}'}}}}]");
+    let shown = config::parse("agent.yaml", &marked)
+        .unwrap_err()
+        .to_string();
+    let mut lines = shown.lines().skip_while(|line| !line.contains("[z-a]"));
+    let (pattern, marks) = (lines.next().unwrap(), lines.next().unwrap());
+    assert_eq!(pattern.find("z-a"), marks.find("^^^"), "{shown}");
+}
+
+#[test]
+fn aliases_do_not_blow_up() {
+    let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..12 {
+        let before = format!("*a{}, ", level - 1).repeat(10);
+        text += &format!("a{level}: &a{level} [{before}]\n");
+    }
+    let error = config::parse("agent.yaml", &text).unwrap_err();
+    assert_eq!(error.problems().len(), 1);
+}
