@@ -262,7 +262,7 @@ fn wrong_values() {
     check(
         task("\"coroutine_stack\": [{\"funcname\": \"a\", \"via\": \"magic\"}]"),
         expect![[
-            r#"2:67: threads[0].tasks[0].coroutine_stack[0].via: invalid value: string "magic", expected one of generator, anext_awaitable, coroutine_wrapper, await, or null (snapshot_malformed)"#
+            r#"2:67: threads[0].tasks[0].coroutine_stack[0].via: invalid value: string "magic", expected one of generator, anext_awaitable, thread, coroutine_wrapper, await, or null (snapshot_malformed)"#
         ]],
     );
     check(

@@ -65,12 +65,15 @@ impl ProcessSource for HostProcesses {
                 continue;
             }
             // A process that ends while it is listed is not there, which is no error.
-            let Some(stat) = self.root.stat(pid).ok().filter(|stat| !stat.has_ended) else {
+            let Ok(stat) = self.root.stat(pid) else {
+                continue;
+            };
+            let Ok(Some(thread)) = self.root.living_thread(pid) else {
                 continue;
             };
             let start = stat.start_time;
             let command = if with_commands {
-                self.root.command_line(pid).unwrap_or_default()
+                self.root.command_line(thread).unwrap_or_default()
             } else {
                 Vec::new()
             };

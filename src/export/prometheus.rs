@@ -199,7 +199,6 @@ mod tests {
             asyncio_agent_scan_problems_total{code="awaiter_unreadable"} 0
             asyncio_agent_scan_problems_total{code="awaiters_changed"} 0
             asyncio_agent_scan_problems_total{code="bad_offsets"} 0
-            asyncio_agent_scan_problems_total{code="bytes_read_limit"} 0
             asyncio_agent_scan_problems_total{code="field_out_of_bounds"} 0
             asyncio_agent_scan_problems_total{code="implausible_value"} 0
             asyncio_agent_scan_problems_total{code="limit_hit"} 0

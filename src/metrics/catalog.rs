@@ -130,7 +130,6 @@ pub const PROBLEM_CODES: &[&str] = &[
     "awaiter_unreadable",
     "awaiters_changed",
     "bad_offsets",
-    "bytes_read_limit",
     "field_out_of_bounds",
     "implausible_value",
     "limit_hit",

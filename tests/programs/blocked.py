@@ -23,7 +23,7 @@ async def between():
 
 
 async def main():
-    # The frames inside are on the thread's stack, not on the coroutine's; `announce` may still be among them.
+    # The frames inside are on the thread's stack; those of `announce` may still be among them.
     truth.task(asyncio.current_task(), "Task-1", ["...", "blocks", "between", "main"], state="running")
     task = asyncio.create_task(leaf(), name="quiet")
     truth.task(task, "quiet", ["sleep", "park", "leaf"])
