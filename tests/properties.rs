@@ -219,7 +219,9 @@ proptest! {
     fn a_table_has_a_row_for_each_awaiter(graph in graphs(LARGE)) {
         for style in [Style::Agent, Style::Cpython, Style::Classic] {
             let (out, _) = table(&graph, style, &View::default());
-            prop_assert_eq!(out.lines().count(), 2 + n_rows(&graph));
+            // Our own says so when there is nothing.
+            let note = usize::from(style == Style::Agent && n_rows(&graph) == 0);
+            prop_assert_eq!(out.lines().count(), 2 + n_rows(&graph) + note);
         }
         let raw = View { raw_names: true, ..View::default() };
         let mut csv = String::new();
