@@ -172,7 +172,7 @@ check_tools() {
     local tool
     for tool in apt-get apt-config dpkg dpkg-deb; do
         command -v "$tool" >/dev/null || fail "this is not a Debian system: no $tool" \
-            "install CPython 3.14 and 3.15 yourself and name their paths, separated by ':', in ASYNCIO_AGENT_PYTHONS"
+            "the tests unpack Debian's packages of CPython: run them on Debian or in a Debian container"
     done
 }
 

@@ -75,7 +75,7 @@ impl Python {
 }
 
 /// Whether the environment names interpreters of its own.
-pub fn are_chosen() -> bool {
+fn are_chosen() -> bool {
     env::var_os("ASYNCIO_AGENT_PYTHONS").is_some_and(|value| !value.is_empty())
 }
 
@@ -105,8 +105,7 @@ pub fn brought(version: &str) -> Python {
     let path = interpreters().join("bin").join(format!("python{version}"));
     assert!(
         path.exists(),
-        "there is no {}\n  run tests/interpreters.sh (make test does), or name interpreters of your \
-         own in ASYNCIO_AGENT_PYTHONS",
+        "there is no {}\n  run tests/interpreters.sh (make test does)",
         path.display()
     );
     Python::at(path)
@@ -132,12 +131,8 @@ pub struct Unpacked {
 }
 
 impl Unpacked {
-    /// 3.14 and 3.15. None when the environment names interpreters of its own: then there need not
-    /// be any, and the tests that take an installation apart have nothing to work on.
+    /// 3.14 and 3.15, for the tests that take an installation apart.
     pub fn all() -> Vec<Self> {
-        if are_chosen() {
-            return Vec::new();
-        }
         ["3.14", "3.15"].map(Self::of).into()
     }
 
