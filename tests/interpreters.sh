@@ -15,7 +15,6 @@ set -Eeuo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly HOME_DIR=$PWD/target/interpreters
-readonly STANDARD_MIRROR=http://deb.debian.org/debian
 readonly STANDARD_KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 # Raised when what this script leaves behind changes, so that older leavings are replaced.
 readonly RECIPE=2
@@ -124,10 +123,8 @@ find_mirror() {
         if ((${#files822[@]})); then deb822_sources "${files822[@]}"; fi
         if ((${#files_line[@]})); then one_line_sources "${files_line[@]}"; fi
     )
-    if [[ -z $MIRROR ]]; then
-        say "no Debian mirror in /etc/apt; using $STANDARD_MIRROR"
-        MIRROR=$STANDARD_MIRROR
-    fi
+    [[ -n $MIRROR ]] || fail "no Debian mirror in /etc/apt" \
+        "name one there, as a fresh Debian system does"
     [[ -n $KEYRING && -r ${KEYRING%%,*} ]] || KEYRING=$STANDARD_KEYRING
     [[ -r ${KEYRING%%,*} ]] || fail "the keys of Debian's archive are not at $STANDARD_KEYRING" \
         "install the package debian-archive-keyring"
