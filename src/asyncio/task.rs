@@ -136,13 +136,7 @@ pub(super) fn is_task(
     layout: &AsyncioOffsets,
     at: RemoteAddr,
 ) -> Result<bool, DecodeError> {
-    if !at.is_plausible() {
-        return Err(DecodeError::Implausible {
-            what: "address of an awaiter",
-            value: at.as_u64(),
-            at,
-        });
-    }
+    DecodeError::check_address("address of an awaiter", at)?;
     match reader.array(at.plus(layout.task_is_task))? {
         [0] => Ok(false),
         [1] => Ok(true),

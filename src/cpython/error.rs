@@ -28,6 +28,19 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
+    /// That an object can be at `at`.
+    ///
+    /// # Errors
+    ///
+    /// When none can.
+    pub fn check_address(what: &'static str, at: RemoteAddr) -> Result<(), Self> {
+        let value = at.as_u64();
+        match at.is_plausible() {
+            true => Ok(()),
+            false => Err(Self::Implausible { what, value, at }),
+        }
+    }
+
     /// Whether the process cannot be read at all any more.
     pub fn is_fatal(self) -> bool {
         matches!(self, Self::Read(error) if error.kind.is_fatal())

@@ -67,13 +67,7 @@ impl TypeCache {
         offsets: &Offsets,
         at: RemoteAddr,
     ) -> Result<TypeInfo, DecodeError> {
-        if !at.is_plausible() {
-            return Err(DecodeError::Implausible {
-                what: "object address",
-                value: at.as_u64(),
-                at,
-            });
-        }
+        DecodeError::check_address("object address", at)?;
         let type_at = reader.addr_at(at.plus(offsets.pyobject.ob_type))?;
         if let Some(known) = self.by_addr.get(&type_at) {
             return Ok(*known);
@@ -97,13 +91,7 @@ impl TypeCache {
         offsets: &Offsets,
         at: RemoteAddr,
     ) -> Result<TypeInfo, DecodeError> {
-        if !at.is_plausible() {
-            return Err(DecodeError::Implausible {
-                what: "type address",
-                value: at.as_u64(),
-                at,
-            });
-        }
+        DecodeError::check_address("type address", at)?;
         let flags = reader.u64_at(at.plus(offsets.type_object.tp_flags))?;
         let name_at = reader.addr_at(at.plus(offsets.type_object.tp_name))?;
         let name = read_c_string(reader, name_at)?;

@@ -45,8 +45,6 @@ pub struct Section {
     pub name: String,
     /// Its virtual address before the load bias.
     pub addr: u64,
-    /// Its size in bytes.
-    pub size: u64,
 }
 
 /// What is needed of an ELF file.
@@ -162,11 +160,7 @@ fn sections(
         .filter(|section| section.sh_addr != 0)
         .filter_map(|section| {
             let (name, addr) = (wanted_name(section.sh_name)?.to_owned(), section.sh_addr);
-            Some(Section {
-                name,
-                addr,
-                size: section.sh_size,
-            })
+            Some(Section { name, addr })
         })
         .collect())
 }

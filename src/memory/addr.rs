@@ -36,11 +36,6 @@ impl RemoteAddr {
         self.0.checked_add(offset).map(Self)
     }
 
-    /// The address `offset` bytes before, unless there is none.
-    pub fn checked_sub(self, offset: u64) -> Option<Self> {
-        self.0.checked_sub(offset).map(Self)
-    }
-
     /// The address `offset` bytes further, wrapping at the end of the address space. For addresses
     /// that are only read afterwards: what wraps is not mapped, and the read says so.
     #[must_use]

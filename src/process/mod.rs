@@ -24,6 +24,8 @@ const SECTIONS: [&str; 2] = [cpython::RUNTIME_SECTION, asyncio::ASYNCIO_SECTION]
 pub struct Process {
     root: ProcRoot,
     id: ProcessId,
+    /// The thread by which its memory is reached.
+    thread: Pid,
     memory: ProcessVm,
     limits: Limits,
     site: RuntimeSite,
@@ -84,6 +86,7 @@ impl Process {
         Ok(Self {
             root: root.clone(),
             id,
+            thread,
             memory,
             limits,
             site,
@@ -114,8 +117,12 @@ impl Process {
     /// Everything else that goes wrong is in the snapshot's problems.
     pub fn snapshot(&mut self) -> Result<Snapshot, ProcessError> {
         let pid = self.id.pid;
-        if self.has_new_image()? {
-            *self = Self::attach(&self.root, pid, self.limits)?;
+        if self.must_attach_anew()? {
+            let anew = Self::attach(&self.root, pid, self.limits)?;
+            if anew.id != self.id {
+                return Err(ProcessError::Gone { pid });
+            }
+            *self = anew;
         }
         let mut reader = Reader::new(&self.memory, self.limits);
         let read = read_graph(&mut reader, &self.site, &self.asyncio)
@@ -157,9 +164,13 @@ impl Process {
         })
     }
 
-    /// Whether the process has executed another program since it was attached to: it keeps its pid
-    /// and its start time then.
-    fn has_new_image(&self) -> Result<bool, ProcessError> {
+    /// Whether what was found at attach no longer holds: the process has executed another program,
+    /// which leaves its pid and its start time, or the thread by which we read has ended.
+    fn must_attach_anew(&self) -> Result<bool, ProcessError> {
+        if !self.root.has_thread(self.id.pid, self.thread) {
+            // Another thread has to serve, if one is left.
+            return Ok(true);
+        }
         self.check_same()?;
         let mut head = [0; 16];
         match self.memory.read_exact(self.site.runtime, &mut head) {
@@ -173,7 +184,11 @@ impl Process {
     fn check_same(&self) -> Result<(), ProcessError> {
         let pid = self.id.pid;
         match self.root.stat(pid) {
-            Ok(stat) if stat.start_time == self.id.start => Ok(()),
+            Ok(stat)
+                if stat.start_time == self.id.start && self.root.has_thread(pid, self.thread) =>
+            {
+                Ok(())
+            }
             Ok(_) | Err(ProcfsError::NoProcess { .. }) => Err(ProcessError::Gone { pid }),
             Err(error) => Err(explain_procfs(pid, error)),
         }

@@ -41,6 +41,11 @@ impl ProcRoot {
             .find(|thread: &Pid| self.stat(*thread).is_ok_and(|stat| !stat.has_ended)))
     }
 
+    /// Whether `thread` is a thread of the process `pid` now. Ids of threads are reused like pids.
+    pub fn has_thread(&self, pid: Pid, thread: Pid) -> bool {
+        self.path(pid, "task").join(thread.to_string()).exists()
+    }
+
     /// The arguments of the process, each ended by a NUL byte as the kernel gives them. Empty for
     /// kernel threads and processes that have ended.
     ///

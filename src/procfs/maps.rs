@@ -1,7 +1,5 @@
 //! `/proc/PID/maps`: the memory mappings of a process, and which of them belong to one file.
 
-use std::ops::Range;
-
 /// One line of the maps file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mapping {
@@ -30,11 +28,6 @@ impl Mapping {
     /// The last component of the path.
     pub fn file_name(&self) -> &str {
         self.path.rsplit('/').next().unwrap_or_default()
-    }
-
-    /// Its addresses.
-    pub fn range(&self) -> Range<u64> {
-        self.start..self.end
     }
 
     /// Whether a file stands behind it.

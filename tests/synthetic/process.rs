@@ -407,7 +407,6 @@ impl Synth {
         let section = Section {
             name: RUNTIME_SECTION.to_owned(),
             addr: 0x100,
-            size: RUNTIME_SIZE,
         };
         let image = ElfImage {
             base: 0,

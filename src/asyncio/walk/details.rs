@@ -8,6 +8,9 @@ use crate::graph::{FrameIdx, NewFrame, NewTask, StackIdx, TaskState, TextIdx};
 use crate::ids::TaskId;
 use crate::memory::RemoteAddr;
 
+/// What a task costs the walk and the graph, its name, stack and edges left out.
+const BYTES_PER_TASK: usize = 200;
+
 /// Everything of a task but its awaiters' stacks.
 pub(super) struct Details {
     pub(super) task: NewTask,
@@ -54,6 +57,7 @@ impl Walk<'_, '_> {
     }
 
     fn read_details(&mut self, list: &TaskList, task: &RawTask) -> Result<Details, DecodeError> {
+        self.reader.keep(BYTES_PER_TASK)?;
         let types = &mut self.chains.types;
         let name = task.read_name(self.reader, self.offsets, types, &mut self.graph)?;
         let thread = list.thread.filter(|_| task.at == list.running_task);
@@ -133,7 +137,7 @@ impl Walk<'_, '_> {
         });
         self.frames.insert(key, at);
         if let Some(error) = frame.code.problem {
-            let what = format!("code object of {}", frame.code.function);
+            let what = format!("code object {}", frame.code.at());
             self.note(error.code(), &what, error)?;
         }
         Ok(at)
