@@ -85,6 +85,30 @@ impl Target {
         stdin.write_all(bytes).expect("the program reads");
     }
 
+    /// Stops the program, all its threads; returns when they stand.
+    pub fn stop(&self) {
+        self.signal("STOP");
+        let tasks = format!("/proc/{}/task", self.pid);
+        wait_until("the process is stopped", || {
+            let threads = std::fs::read_dir(&tasks).expect("the process lives");
+            threads.flatten().all(|thread| {
+                let stat = std::fs::read_to_string(thread.path().join("stat"));
+                stat.is_ok_and(|text| text.contains(") T "))
+            })
+        });
+    }
+
+    /// Lets a stopped program go on.
+    pub fn go_on(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let mut kill = Command::new("kill");
+        kill.args(["-s", name, &self.pid_text()]);
+        assert!(kill.status().is_ok_and(|status| status.success()), "{kill:?}");
+    }
+
     /// Ends the program by closing its standard input.
     pub fn end(mut self) -> ExitStatus {
         self.stdin.take();
