@@ -36,9 +36,10 @@ mean_pause = 0.0
 lasting = []
 
 
-def set_rate(rate):
-    """Sets how long leaves sleep; returns how many workers make that rate."""
+def set_rate(arguments):
+    """Sets how long leaves sleep, by the program's argument; returns how many workers make that rate."""
     global mean_pause
+    rate = arguments[0] if arguments else "thousands"
     workers, mean_pause = RATES[rate]
     return workers
 

@@ -1,6 +1,6 @@
 """Starts and ends tasks without a pause, in three loops of lasting threads and in threads that end as
 soon as their loop has run a little. Those leave tasks behind, which move to the list of the interpreter.
-The argument says how many tasks: hundreds, thousands or tens-of-thousands a second. What can be judged
+The argument says how many tasks: hundreds, thousands or tens-of-thousands a second (thousands without one). What can be judged
 of them is told in `_churn.py`."""
 
 import asyncio
@@ -61,7 +61,7 @@ def come_and_go(pause):
 
 
 _churn.set_up()
-n_workers = _churn.set_rate(sys.argv[1])
+n_workers = _churn.set_rate(sys.argv[1:])
 lasting_loops = threading.Barrier(LASTING_THREADS, action=_churn.announce)
 for _ in range(LASTING_THREADS):
     arguments = [n_workers // LASTING_THREADS, lasting_loops.wait]

@@ -79,13 +79,18 @@ impl Truth {
             let next = list(&line["next"]).iter();
             let line = Line {
                 function: text(&line["function"]),
-                next: next.map(|names| list(names).iter().map(text).collect()).collect(),
+                next: next
+                    .map(|names| list(names).iter().map(text).collect())
+                    .collect(),
             };
             lines.insert(number.parse().expect("the number of a line"), line);
         }
         let lasting = list(&told["lasting"]).iter().map(|name| {
             let name = text(name);
-            let number = name.split('~').next().and_then(|number| number.parse().ok());
+            let number = name
+                .split('~')
+                .next()
+                .and_then(|number| number.parse().ok());
             number.expect("a name begins with its number")
         });
         let truth = Self {

@@ -135,7 +135,11 @@ impl Judge {
         self.counts.tasks_ended += stats.tasks_ended;
         self.counts.restarts += stats.restarts;
         for problem in &snapshot.problems {
-            *self.counts.problems.entry(problem.code.clone()).or_default() += 1;
+            *self
+                .counts
+                .problems
+                .entry(problem.code.clone())
+                .or_default() += 1;
         }
         let texts: Vec<Option<String>> = graph
             .indices()
@@ -162,7 +166,12 @@ impl Judge {
             }
         }
         if snapshot.complete {
-            let missing = self.truth.lasting.iter().find(|n| !numbers.contains(n)).copied();
+            let missing = self
+                .truth
+                .lasting
+                .iter()
+                .find(|n| !numbers.contains(n))
+                .copied();
             if let Some(missing) = missing {
                 self.counts.missing += 1;
                 self.find(&format_args!(
@@ -185,7 +194,10 @@ impl Judge {
                 }
                 Some(name) if !seen.insert(name.number) => {
                     self.counts.wrong_names += 1;
-                    self.find(&format_args!("a second task of this name: {}", Shown(graph, at)));
+                    self.find(&format_args!(
+                        "a second task of this name: {}",
+                        Shown(graph, at)
+                    ));
                 }
                 Some(name) => highest = highest.max(Some((name.number, at))),
             }
@@ -196,7 +208,9 @@ impl Judge {
         match self.highest_before.take() {
             Some((number, shown)) if number > highest.saturating_add(NUMBERS_BACK_MAX) => {
                 self.counts.wrong_names += 1;
-                self.find(&format_args!("the next snapshot knows no such number: {shown}"));
+                self.find(&format_args!(
+                    "the next snapshot knows no such number: {shown}"
+                ));
             }
             Some((number, _)) => {
                 self.counts.highest_number = self.counts.highest_number.max(number);
@@ -213,13 +227,22 @@ impl Judge {
                 if names[at.as_usize()].is_some_and(|name| name.thread != thread.tid.0) {
                     self.counts.wrong_threads += 1;
                     let tid = thread.tid;
-                    self.find(&format_args!("in the list of thread {tid}: {}", Shown(graph, at)));
+                    self.find(&format_args!(
+                        "in the list of thread {tid}: {}",
+                        Shown(graph, at)
+                    ));
                 }
             }
         }
     }
 
-    fn judge_stack(&mut self, graph: &TaskGraph, at: TaskIdx, name: Name<'_>, known: &mut Verdicts) {
+    fn judge_stack(
+        &mut self,
+        graph: &TaskGraph,
+        at: TaskIdx,
+        name: Name<'_>,
+        known: &mut Verdicts,
+    ) {
         let task = graph.task(at);
         let key = (task.stack, name.kind.to_owned(), task.state);
         let verdict = *known
@@ -301,7 +324,13 @@ impl Judge {
 impl Truth {
     /// What can be said of a stack of the task `name` in this state. What only "pending" is said of may
     /// stand anywhere on its way.
-    fn verdict(&self, graph: &TaskGraph, at: StackIdx, name: Name<'_>, state: TaskState) -> Verdict {
+    fn verdict(
+        &self,
+        graph: &TaskGraph,
+        at: StackIdx,
+        name: Name<'_>,
+        state: TaskState,
+    ) -> Verdict {
         let frames: Vec<SeenFrame<'_>> = graph
             .stack(at)
             .rev()
@@ -313,8 +342,9 @@ impl Truth {
             })
             .collect();
         let Some(outermost) = frames.first() else {
+            // The coroutine of a task that runs may just have ended.
             return match state {
-                TaskState::Pending => Verdict::Right,
+                TaskState::Pending | TaskState::Running => Verdict::Right,
                 _ => Verdict::Wrong,
             };
         };
@@ -371,7 +401,11 @@ impl Truth {
             let Some(line) = line.filter(|line| line.function == frame.function) else {
                 // An innermost frame may be on its way; nothing inside is awaited at such a line.
                 let is_last = inner.is_empty();
-                return if is_last { Verdict::Cut } else { Verdict::Wrong };
+                return if is_last {
+                    Verdict::Cut
+                } else {
+                    Verdict::Wrong
+                };
             };
             let (verdict, rest) = line
                 .next
@@ -434,7 +468,13 @@ impl fmt::Display for Shown<'_> {
             Some(name) => write!(f, "{:?}", name.to_string())?,
             None => f.write_str("without a name")?,
         }
-        write!(f, " {} {:?} {}", task.id, task.state, Stack(graph, task.stack))
+        write!(
+            f,
+            " {} {:?} {}",
+            task.id,
+            task.state,
+            Stack(graph, task.stack)
+        )
     }
 }
 

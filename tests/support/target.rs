@@ -106,7 +106,10 @@ impl Target {
     fn signal(&self, name: &str) {
         let mut kill = Command::new("kill");
         kill.args(["-s", name, &self.pid_text()]);
-        assert!(kill.status().is_ok_and(|status| status.success()), "{kill:?}");
+        assert!(
+            kill.status().is_ok_and(|status| status.success()),
+            "{kill:?}"
+        );
     }
 
     /// Ends the program by closing its standard input.
@@ -135,11 +138,12 @@ impl Drop for Target {
 
 /// Waits for something that nothing announces; fails after half a minute.
 pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    for _ in 0..600 {
+    // The first looks come quickly: what is waited for has mostly happened by then.
+    for round in 0..700 {
         if condition() {
             return;
         }
-        thread::sleep(Duration::from_millis(50));
+        thread::sleep(Duration::from_millis(if round < 100 { 1 } else { 50 }));
     }
     panic!("waited in vain: {what}");
 }
