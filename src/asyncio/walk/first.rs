@@ -52,7 +52,9 @@ impl Walk<'_, '_> {
             self.follow_list(position)?;
         }
         for position in 0..self.lists.len() {
-            self.look_at_eager(position)?;
+            let looked = self.look_at_eager(position);
+            self.reader.look_back();
+            looked?;
         }
         Ok(())
     }
@@ -96,7 +98,12 @@ impl Walk<'_, '_> {
                     }
                 }
             }
+            // After having lost the way, old copies would only lead to the same place again.
+            if next.is_err() {
+                self.reader.look_aside();
+            }
             next = self.step(position, start, place);
+            self.reader.look_back();
             if next.is_ok() {
                 place.previous = place.node;
             }
@@ -142,6 +149,7 @@ impl Walk<'_, '_> {
         let known = record.look.name;
         let stands_elsewhere = record.task.previous != task.previous;
         let types = &mut self.chains.types;
+        self.reader.look_aside();
         let name = task.read_name(self.reader, self.offsets, types, &mut self.graph)?;
         match name == known && !stands_elsewhere {
             true => Ok(Relation::Same),
@@ -163,11 +171,9 @@ impl Walk<'_, '_> {
         {
             return read;
         }
-        // Perhaps only the copy is old.
+        // Perhaps only the copy is old; then the others of this task are too.
         self.reader.look_aside();
-        let read = RawTask::read(self.reader, self.layout, at);
-        self.reader.look_back();
-        let task = read?;
+        let task = RawTask::read(self.reader, self.layout, at)?;
         match task.previous == place.previous {
             true => Ok(task),
             false => Err(torn(place, task.previous.as_u64())),
@@ -222,13 +228,11 @@ impl Walk<'_, '_> {
                 Some(now) => task = now,
                 None => {
                     self.tasks_ended = self.tasks_ended.saturating_add(1);
-                    self.reader.look_back();
                     return Ok(());
                 }
             }
             looked = self.look_at(owner.as_ref(), &task);
         }
-        self.reader.look_back();
         let (look, error) = match looked {
             Ok(look) => (look, None),
             Err(error) if error.is_fatal() => return Err(error),
