@@ -128,7 +128,6 @@ pub(super) const TARGET_UP: MetricDef = gauge(
 /// `ARCHITECTURE.md`.
 pub const PROBLEM_CODES: &[&str] = &[
     "awaiter_unreadable",
-    "awaiters_changed",
     "bad_offsets",
     "field_out_of_bounds",
     "implausible_value",
@@ -144,7 +143,7 @@ pub const PROBLEM_CODES: &[&str] = &[
     "process_gone",
     "process_not_found",
     "read_failed",
-    "task_vanished",
+    "stack_unsettled",
     "unsupported_python",
 ];
 
