@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::ops::AddAssign;
 
-/// Findings kept in full.
-const FINDINGS_MAX: usize = 8;
+/// Findings of one sort that are kept in full.
+const FINDINGS_MAX: u64 = 3;
 /// How far the highest number of a snapshot may lie above that of the next one. Both see almost all of
 /// the newest tasks, so that a greater distance means that a number was misread.
 const NUMBERS_BACK_MAX: u64 = 10_000;
@@ -174,9 +174,10 @@ impl Judge {
                 .copied();
             if let Some(missing) = missing {
                 self.counts.missing += 1;
-                self.find(&format_args!(
-                    "missing: task {missing} lasts, and the snapshot is complete"
-                ));
+                self.find(
+                    self.counts.missing,
+                    &format_args!("missing: task {missing} lasts, and the snapshot is complete"),
+                );
             }
         }
         self.counts.wrong() - before
@@ -190,14 +191,17 @@ impl Judge {
             match name {
                 None => {
                     self.counts.wrong_names += 1;
-                    self.find(&format_args!("no task has this name: {}", Shown(graph, at)));
+                    self.find(
+                        self.counts.wrong_names,
+                        &format_args!("no task has this name: {}", Shown(graph, at)),
+                    );
                 }
                 Some(name) if !seen.insert(name.number) => {
                     self.counts.wrong_names += 1;
-                    self.find(&format_args!(
-                        "a second task of this name: {}",
-                        Shown(graph, at)
-                    ));
+                    self.find(
+                        self.counts.wrong_names,
+                        &format_args!("a second task of this name: {}", Shown(graph, at)),
+                    );
                 }
                 Some(name) => highest = highest.max(Some((name.number, at))),
             }
@@ -208,9 +212,10 @@ impl Judge {
         match self.highest_before.take() {
             Some((number, shown)) if number > highest.saturating_add(NUMBERS_BACK_MAX) => {
                 self.counts.wrong_names += 1;
-                self.find(&format_args!(
-                    "the next snapshot knows no such number: {shown}"
-                ));
+                self.find(
+                    self.counts.wrong_names,
+                    &format_args!("the next snapshot knows no such number: {shown}"),
+                );
             }
             Some((number, _)) => {
                 self.counts.highest_number = self.counts.highest_number.max(number);
@@ -227,10 +232,10 @@ impl Judge {
                 if names[at.as_usize()].is_some_and(|name| name.thread != thread.tid.0) {
                     self.counts.wrong_threads += 1;
                     let tid = thread.tid;
-                    self.find(&format_args!(
-                        "in the list of thread {tid}: {}",
-                        Shown(graph, at)
-                    ));
+                    self.find(
+                        self.counts.wrong_threads,
+                        &format_args!("in the list of thread {tid}: {}", Shown(graph, at)),
+                    );
                 }
             }
         }
@@ -254,7 +259,10 @@ impl Judge {
             Verdict::Cut => self.counts.stacks_cut += 1,
             Verdict::Wrong => {
                 self.counts.wrong_stacks += 1;
-                self.find(&format_args!("impossible stack: {}", Shown(graph, at)));
+                self.find(
+                    self.counts.wrong_stacks,
+                    &format_args!("impossible stack: {}", Shown(graph, at)),
+                );
             }
         }
     }
@@ -289,10 +297,13 @@ impl Judge {
             Some(awaiter) => Shown(graph, awaiter).to_string(),
             None => format!("{} in no list, {}", edge.awaiter, Stack(graph, edge.stack)),
         };
-        self.find(&format_args!(
-            "wrong edge: {}\n    awaited by {awaiter}",
-            Shown(graph, edge.awaited)
-        ));
+        self.find(
+            self.counts.wrong_edges,
+            &format_args!(
+                "wrong edge: {}\n    awaited by {awaiter}",
+                Shown(graph, edge.awaited)
+            ),
+        );
     }
 
     /// Whether an awaiter that no list holds can be one of those who may await the task: not if all of
@@ -313,8 +324,9 @@ impl Judge {
             })
     }
 
-    fn find(&mut self, finding: &fmt::Arguments<'_>) {
-        if self.findings.len() < FINDINGS_MAX {
+    /// Keeps a finding, if it is one of the first `nth` of its sort.
+    fn find(&mut self, nth: u64, finding: &fmt::Arguments<'_>) {
+        if nth <= FINDINGS_MAX {
             let scan = self.counts.scans;
             self.findings.push(format!("snapshot {scan}: {finding}"));
         }
