@@ -12,9 +12,9 @@ use std::ops::AddAssign;
 
 /// Findings of one sort that are kept in full.
 const FINDINGS_MAX: u64 = 3;
-/// How far the highest number of a snapshot may lie above that of the next one. Both see almost all of
-/// the newest tasks, so that a greater distance means that a number was misread.
-const NUMBERS_BACK_MAX: u64 = 10_000;
+/// Snapshots after which one must have shown a number as high as the highest so far: tasks are started all
+/// the time. A number that stays the highest was misread.
+const HIGHEST_FOR_MAX: u64 = 200;
 
 /// What the judge has seen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -100,8 +100,8 @@ pub struct Judge {
     pub counts: Counts,
     /// The first things that cannot be true, in full.
     pub findings: Vec<String>,
-    /// Of the snapshot before, what its highest number stood in.
-    highest_before: Option<(u64, String)>,
+    /// The highest number so far, the scan that showed it, and the task.
+    highest: Option<(u64, u64, String)>,
 }
 
 /// What can be said of a stack.
@@ -121,7 +121,7 @@ impl Judge {
             truth,
             counts: Counts::default(),
             findings: Vec::new(),
-            highest_before: None,
+            highest: None,
         }
     }
 
@@ -209,20 +209,23 @@ impl Judge {
         let Some((highest, at)) = highest else {
             return;
         };
-        match self.highest_before.take() {
-            Some((number, shown)) if number > highest.saturating_add(NUMBERS_BACK_MAX) => {
+        let scan = self.counts.scans;
+        match self.highest.take() {
+            Some((number, since, shown)) if number > highest => {
+                if scan - since <= HIGHEST_FOR_MAX {
+                    self.highest = Some((number, since, shown));
+                    return;
+                }
                 self.counts.wrong_names += 1;
                 self.find(
                     self.counts.wrong_names,
-                    &format_args!("the next snapshot knows no such number: {shown}"),
+                    &format_args!("no later snapshot knows such a number: {shown}"),
                 );
             }
-            Some((number, _)) => {
-                self.counts.highest_number = self.counts.highest_number.max(number);
-            }
+            Some((number, ..)) => self.counts.highest_number = number,
             None => {}
         }
-        self.highest_before = Some((highest, Shown(graph, at).to_string()));
+        self.highest = Some((highest, scan, Shown(graph, at).to_string()));
     }
 
     fn judge_threads(&mut self, graph: &TaskGraph, names: &[Option<Name<'_>>]) {
