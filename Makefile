@@ -8,13 +8,17 @@ export CARGO_TERM_COLOR ?= auto
 SOAK_MINUTES ?= 10
 SOAK_PROGRAMS ?=
 
-.PHONY: help demo test lint soak interpreters
+# Which parts of `make bench` run, such as "speed churn" (all without).
+SECTIONS ?=
+
+.PHONY: help demo test lint soak bench interpreters
 
 help:
 	@echo "make demo          see it work: builds the tools and shows a running Python program's tasks"
 	@echo "make test          the whole gate: format, lints, tests with real CPython 3.14 and 3.15"
 	@echo "make lint          only the format and the lints"
 	@echo "make soak          reads busy programs for SOAK_MINUTES (10) and judges every edge and stack"
+	@echo "make bench         measures beside CPython's own reader and prints Markdown (SECTIONS=\"speed churn\")"
 	@echo "make interpreters  bring CPython 3.14 and 3.15 into target/interpreters (make test does)"
 
 demo:
@@ -39,6 +43,9 @@ lint:
 
 soak: interpreters
 	cargo bench --bench soak -- --minutes $(SOAK_MINUTES) $(SOAK_PROGRAMS)
+
+bench: interpreters
+	cargo bench --bench compare -- $(SECTIONS)
 
 interpreters:
 	@tests/interpreters.sh

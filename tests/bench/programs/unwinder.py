@@ -59,7 +59,7 @@ for line in sys.stdin:
     command = line.strip()
     if command == "new":
         unwinder, answer = timed(lambda: _remote_debugging.RemoteUnwinder(pid))
-    elif command == "both":
+    elif command == "new and scan":
         result, answer = timed(lambda: _remote_debugging.RemoteUnwinder(pid).get_all_awaited_by())
     else:
         result, answer = timed(unwinder.get_all_awaited_by)
