@@ -165,30 +165,38 @@ impl std::fmt::Debug for Buffers {
 }
 
 impl Buffers {
-    /// Forgets what was copied, and goes back to the smallest ring. Memory is kept for that only.
-    pub(super) fn reset(&mut self) {
+    /// Forgets what was copied. The ring gets `len` chunks, or the smallest number that makes sense.
+    pub(super) fn reset(&mut self, len: usize) {
         self.index.clear();
         self.forget_recent();
         self.slots.clear();
         self.next = 0;
-        self.len = RING_CHUNKS_MIN;
-        let bytes = RING_CHUNKS_MIN.saturating_mul(CHUNK_BYTES);
-        if self.data.len() > bytes {
+        self.len = 0;
+        let len = len.max(RING_CHUNKS_MIN);
+        if self.data.len() > len.saturating_mul(2 * CHUNK_BYTES) {
             self.data = Vec::new();
         }
-        if self.data.is_empty() {
-            self.data = vec![0; bytes];
+        self.reserve(len);
+    }
+
+    /// Lets the ring have at least `len` chunks.
+    pub(super) fn reserve(&mut self, len: usize) {
+        if len > self.len {
+            self.next = self.slots.len();
+            self.len = len;
+            let bytes = len.saturating_mul(CHUNK_BYTES);
+            if self.data.is_empty() {
+                // The kernel gives zeroed memory; pages that are never used cost nothing.
+                self.data = vec![0; bytes];
+            } else if self.data.len() < bytes {
+                self.data.resize(bytes, 0);
+            }
         }
     }
 
     /// Lets the ring have twice as many chunks, at most `max`.
     pub(super) fn grow(&mut self, max: usize) {
-        let len = self.len.saturating_mul(2).min(max);
-        if len > self.len {
-            self.next = self.slots.len();
-            self.len = len;
-            self.data.resize(len.saturating_mul(CHUNK_BYTES), 0);
-        }
+        self.reserve(self.len.saturating_mul(2).min(max));
     }
 
     /// How many chunks the ring may have.
@@ -329,7 +337,7 @@ mod tests {
     #[test]
     fn the_oldest_chunk_makes_room() {
         let mut buffers = Buffers::default();
-        buffers.reset();
+        buffers.reset(0);
         let len = u64::try_from(buffers.len()).unwrap();
         for number in 0..len + 3 {
             buffers.take_slot(number, number);

@@ -28,7 +28,7 @@ pub use bytes::{Bytes, OutOfBounds};
 pub use chunks::Buffers;
 pub use error::{ReadError, ReadErrorKind};
 pub use process_vm::ProcessVm;
-pub use reader::{Freshness, Moment, Reader, ReaderStats};
+pub use reader::{Moment, Reader, ReaderStats};
 #[cfg(any(test, feature = "fixtures"))]
 pub use synth::SynthMemory;
 pub use trail::Trail;

@@ -9,8 +9,9 @@
 //!   spread over its memory; after [`SINGLE_PAGES`] of them whole chunks of 16 KiB are copied. Smaller
 //!   ones cost more system calls, larger ones copy what nobody asks for and are older when used.
 //!
-//! Copies are made while the process runs. [`Reader::look_anew`] and [`Reader::begin_look`] make what
-//! is read from then on come from later copies; [`Reader::moment`] tells the order of copies.
+//! Copies are made while the process runs. [`Reader::begin_look`], [`Reader::look_anew`]
+//! and [`Reader::look_aside`] make what is read from then on come from later copies;
+//! [`Reader::moment`] tells the order of copies.
 
 use super::chunks::{
     ALL_PAGES, BATCH_CHUNKS, Buffers, CHUNK_BYTES, CHUNK_MASK, CHUNK_SHIFT, PAGE_MASK, PAGE_SHIFT,
@@ -23,6 +24,8 @@ use crate::limits::{Limits, SYSCALL_WORK};
 const SINGLE_PAGES: u64 = 64;
 /// Bytes that are read or looked at for one unit of work.
 const BYTES_PER_WORK: u64 = 64;
+/// A ring larger than this does not pay.
+const RING_BYTES_MAX: u64 = 64 << 20;
 /// When more than one in so many chunks had to be copied again in one look, the ring is too small.
 const COPIED_TWICE_MAX: usize = 8;
 
@@ -66,15 +69,14 @@ impl Moment {
     }
 }
 
-/// How old a copy may be to be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Freshness(u64);
-
 /// Reads a process through copies of its memory that live as long as the reader.
 pub struct Reader<'m> {
     memory: &'m dyn ReadMemory,
     limits: Limits,
     buffers: Buffers,
+    /// The ring that is not in use: the one for looks aside, or meanwhile the other one.
+    other: Buffers,
+    is_aside: bool,
     /// What the look before touched.
     expected: Trail,
     /// Up to where the expected chunks were copied.
@@ -113,11 +115,16 @@ impl<'m> Reader<'m> {
         mut buffers: Buffers,
         trail: Trail,
     ) -> Self {
-        buffers.reset();
+        buffers.reset(match trail.was_busy {
+            true => ring_for(&trail, &limits),
+            false => 0,
+        });
         Self {
             memory,
             limits,
             buffers,
+            other: Buffers::default(),
+            is_aside: false,
             expected: trail,
             ahead: 0,
             trail: Trail::default(),
@@ -132,7 +139,8 @@ impl<'m> Reader<'m> {
     }
 
     /// Gives back the buffers.
-    pub fn into_buffers(self) -> Buffers {
+    pub fn into_buffers(mut self) -> Buffers {
+        self.look_back();
         self.buffers
     }
 
@@ -147,10 +155,12 @@ impl<'m> Reader<'m> {
     }
 
     /// Ends this look and gives its trail. What is read next comes from later copies, and is expected
-    /// to be the same places in the same order.
+    /// to be the same places. They are copied in the same order as before, which makes the order in
+    /// which two places were copied tell something (see [`Moment`]).
     pub fn begin_look(&mut self) -> Trail {
         let trail = self.end_look();
-        self.expected = trail.clone();
+        self.expected = trail.in_order_of_copies();
+        self.buffers.reserve(ring_for(&trail, &self.limits));
         self.look_anew();
         trail
     }
@@ -159,7 +169,7 @@ impl<'m> Reader<'m> {
     pub fn end_look(&mut self) -> Trail {
         for slot in self.buffers.slots_mut() {
             if let Some(step) = slot.step.take() {
-                self.trail.touch(step, slot.touched);
+                self.trail.touch(step, slot.touched, slot.copied);
             }
             slot.touched = 0;
         }
@@ -168,25 +178,30 @@ impl<'m> Reader<'m> {
         std::mem::take(&mut self.trail)
     }
 
-    /// From now on only later copies are used. Gives what was good enough until now.
-    pub fn look_anew(&mut self) -> Freshness {
-        let before = Freshness(self.oldest);
+    /// From now on only later copies are used.
+    pub fn look_anew(&mut self) {
         self.copied = self.copied.saturating_add(1);
         self.oldest = self.copied;
         self.buffers.forget_recent();
-        before
     }
 
-    /// How old copies may be.
-    pub fn freshness(&self) -> Freshness {
-        Freshness(self.oldest)
+    /// From now on, until [`Self::look_back`], only later copies are used, which are kept apart: single
+    /// pages in the order in which they are asked for. What was copied for the look at the whole
+    /// process stays as it is.
+    pub fn look_aside(&mut self) {
+        if !self.is_aside {
+            std::mem::swap(&mut self.buffers, &mut self.other);
+            self.is_aside = true;
+        }
+        self.buffers.reset(0);
+        self.copied = self.copied.saturating_add(1);
     }
 
-    /// From now on copies that are as old as this are used.
-    pub fn allow(&mut self, freshness: Freshness) {
-        if self.oldest != freshness.0 {
-            self.oldest = freshness.0;
-            self.buffers.forget_recent();
+    /// Ends a look aside.
+    pub fn look_back(&mut self) {
+        if self.is_aside {
+            std::mem::swap(&mut self.buffers, &mut self.other);
+            self.is_aside = false;
         }
     }
 
@@ -386,7 +401,7 @@ impl<'m> Reader<'m> {
         let fail = |kind| ReadError { at, len, kind };
         if let Some(at_slot) = self.buffers.find(number)
             && let Some(slot) = self.buffers.slot_mut(at_slot)
-            && slot.copied >= self.oldest
+            && (slot.copied >= self.oldest || self.is_aside)
             && slot.present & pages == pages
             && slot.step.is_some()
         {
@@ -401,7 +416,9 @@ impl<'m> Reader<'m> {
             return Err(fail(ReadErrorKind::Unmapped));
         };
         slot.touched |= pages;
-        if slot.step.is_none() {
+        if slot.step.is_none() && self.is_aside {
+            slot.step = Some(u32::MAX);
+        } else if slot.step.is_none() {
             let known = self.trail.position(number);
             slot.step = Some(known.unwrap_or_else(|| self.trail.push(number)));
         }
@@ -416,7 +433,7 @@ impl<'m> Reader<'m> {
     fn fill(&mut self, number: u64, wanted: u8) -> Result<(), ReadError> {
         let resident = self.buffers.find(number).and_then(|slot| {
             let state = *self.buffers.slot(slot)?;
-            (state.copied >= self.oldest).then_some((slot, state))
+            (state.copied >= self.oldest || self.is_aside).then_some((slot, state))
         });
         if let Some((at_slot, slot)) = resident {
             let known = slot.present | slot.absent;
@@ -424,7 +441,12 @@ impl<'m> Reader<'m> {
                 return Ok(());
             }
             // The second part of a chunk that is asked for: the rest will be too.
-            return self.copy_into(number, at_slot, ALL_PAGES & !known);
+            let pages = if self.is_aside { wanted } else { ALL_PAGES };
+            return self.copy_into(number, at_slot, pages & !known);
+        }
+        if self.is_aside {
+            let slot = self.take_slot(number, self.copied);
+            return self.copy_into(number, slot, wanted);
         }
         if self.buffers.find(number).is_none() && self.trail.position(number).is_some() {
             self.note_copied_twice();
@@ -457,13 +479,17 @@ impl<'m> Reader<'m> {
 
     fn take_slot(&mut self, number: u64, copied: u64) -> u32 {
         let (slot, old) = self.buffers.take_slot(number, copied);
+        if self.is_aside {
+            return slot;
+        }
         if let Slot {
             step: Some(step),
             touched,
+            copied,
             ..
         } = old
         {
-            self.trail.touch(step, touched);
+            self.trail.touch(step, touched, copied);
         }
         slot
     }
@@ -584,6 +610,14 @@ impl<'m> Reader<'m> {
         }
         Ok(true)
     }
+}
+
+/// Chunks that hold all of a trail at once, as far as that is reasonable. A process that runs is looked at
+/// twice, and a chunk that is copied a third time in between spoils the order.
+fn ring_for(trail: &Trail, limits: &Limits) -> usize {
+    let max = limits.copies_bytes_max.min(RING_BYTES_MAX) >> CHUNK_SHIFT;
+    let some_more = trail.len().saturating_add(trail.len() / 4);
+    some_more.min(usize::try_from(max).unwrap_or(usize::MAX))
 }
 
 /// Counts a system call that copies `len` bytes.

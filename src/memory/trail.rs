@@ -8,6 +8,8 @@ use rustc_hash::FxHashMap;
 pub(super) struct Step {
     pub(super) number: u64,
     pub(super) pages: u8,
+    /// The number of its copy.
+    copied: u64,
 }
 
 /// The pages that a look touched, in order. Gives no promise: a page may be gone or mean something
@@ -16,22 +18,43 @@ pub(super) struct Step {
 pub struct Trail {
     steps: Vec<Step>,
     positions: FxHashMap<u64, u32>,
+    /// The process ran while it was looked at.
+    pub was_busy: bool,
 }
 
 impl Trail {
     /// Adds a chunk that is touched for the first time, and says where on the trail it is.
     pub(super) fn push(&mut self, number: u64) -> u32 {
         let position = u32::try_from(self.steps.len()).unwrap_or(u32::MAX);
-        self.steps.push(Step { number, pages: 0 });
+        self.steps.push(Step {
+            number,
+            pages: 0,
+            copied: 0,
+        });
         self.positions.insert(number, position);
         position
     }
 
-    /// Notes pages of the chunk at `position` as touched.
-    pub(super) fn touch(&mut self, position: u32, pages: u8) {
+    /// Notes pages of the chunk at `position`, from this copy, as touched.
+    pub(super) fn touch(&mut self, position: u32, pages: u8, copied: u64) {
         let position = usize::try_from(position).unwrap_or(usize::MAX);
         if let Some(step) = self.steps.get_mut(position) {
             step.pages |= pages;
+            step.copied = copied;
+        }
+    }
+
+    /// The same chunks in the order in which they were copied.
+    pub(super) fn in_order_of_copies(&self) -> Self {
+        let mut steps = self.steps.clone();
+        steps.sort_by_key(|step| step.copied);
+        let positions = (0..).zip(&steps).map(|(at, step)| (step.number, at));
+        let positions = positions.collect();
+        let was_busy = self.was_busy;
+        Self {
+            steps,
+            positions,
+            was_busy,
         }
     }
 

@@ -23,7 +23,8 @@ use rustc_hash::FxHashSet;
 
 /// Whether `awaiter` was seen before and after an edge from it to `awaited` was seen.
 fn encloses(awaiter: &Record, awaited: &Record) -> bool {
-    (awaited.has_same_awaiters && awaiter.first_seen.is_before(awaited.first_awaited))
+    let first = awaited.first_awaited.filter(|_| awaited.has_same_awaiters);
+    first.is_some_and(|first| awaiter.first_seen.is_before(first))
         || awaited.look.awaiters.moment.is_before(awaiter.look.moment)
 }
 
@@ -63,9 +64,7 @@ impl Walk<'_, '_> {
                 Ok(true) => {}
                 Ok(false) => self.leave_out_ended(at),
                 Err(error) => {
-                    if let Some(record) = self.records.get_mut(at) {
-                        record.is_alive = false;
-                    }
+                    self.forget(at);
                     self.leave_out(task.at, error.code(), error)?;
                 }
             }

@@ -52,7 +52,9 @@ impl Walk<'_, '_> {
             self.follow_list(position)?;
         }
         for position in 0..self.lists.len() {
-            self.look_at_eager(position)?;
+            let looked = self.look_at_eager(position);
+            self.reader.look_back();
+            looked?;
         }
         Ok(())
     }
@@ -96,7 +98,12 @@ impl Walk<'_, '_> {
                     }
                 }
             }
+            // After having lost the way, old copies would only lead to the same place again.
+            if next.is_err() {
+                self.reader.look_aside();
+            }
             next = self.step(position, start, place);
+            self.reader.look_back();
             if next.is_ok() {
                 place.previous = place.node;
             }
@@ -130,12 +137,6 @@ impl Walk<'_, '_> {
         Ok(next)
     }
 
-    fn forget(&mut self, record: usize) {
-        if let Some(record) = self.records.get_mut(record) {
-            record.is_alive = false;
-        }
-    }
-
     /// What a task is to the one that was found at the same address before. Memory of tasks that ended
     /// is used again at once, often with the same coroutine and name address.
     fn relation(&mut self, record: usize, task: &RawTask) -> Result<Relation, DecodeError> {
@@ -148,6 +149,7 @@ impl Walk<'_, '_> {
         let known = record.look.name;
         let stands_elsewhere = record.task.previous != task.previous;
         let types = &mut self.chains.types;
+        self.reader.look_aside();
         let name = task.read_name(self.reader, self.offsets, types, &mut self.graph)?;
         match name == known && !stands_elsewhere {
             true => Ok(Relation::Same),
@@ -169,11 +171,9 @@ impl Walk<'_, '_> {
         {
             return read;
         }
-        // Perhaps only the copy is old.
-        let before = self.reader.look_anew();
-        let read = RawTask::read(self.reader, self.layout, at);
-        self.reader.allow(before);
-        let task = read?;
+        // Perhaps only the copy is old; then the others of this task are too.
+        self.reader.look_aside();
+        let task = RawTask::read(self.reader, self.layout, at)?;
         match task.previous == place.previous {
             true => Ok(task),
             false => Err(torn(place, task.previous.as_u64())),
@@ -183,7 +183,7 @@ impl Walk<'_, '_> {
     /// The last of the tasks found since `start` that is still in the list, and what follows it; the
     /// head if none is.
     fn find_way(&mut self, head: RemoteAddr, start: usize) -> Result<Option<Place>, DecodeError> {
-        let before = self.reader.look_anew();
+        self.reader.look_aside();
         let mut found = None;
         for at in (start..self.records.len()).rev() {
             let Some(record) = self.records.get(at).filter(|record| record.is_alive) else {
@@ -207,7 +207,7 @@ impl Walk<'_, '_> {
                 node,
             });
         }
-        self.reader.allow(before);
+        self.reader.look_back();
         Ok(found)
     }
 
@@ -217,25 +217,22 @@ impl Walk<'_, '_> {
         let owner = self.lists.get(list).cloned();
         let mut task = found;
         let mut looked = self.look_at(owner.as_ref(), &task);
-        let before = self.reader.freshness();
         let mut n_looks: u32 = 1;
         while let Err(error) = looked {
             if error.is_fatal() || error.is_limit() || n_looks >= LOOKS_MAX {
                 break;
             }
             n_looks = n_looks.saturating_add(1);
-            self.reader.look_anew();
+            self.reader.look_aside();
             match self.still_there(&found)? {
                 Some(now) => task = now,
                 None => {
                     self.tasks_ended = self.tasks_ended.saturating_add(1);
-                    self.reader.allow(before);
                     return Ok(());
                 }
             }
             looked = self.look_at(owner.as_ref(), &task);
         }
-        self.reader.allow(before);
         let (look, error) = match looked {
             Ok(look) => (look, None),
             Err(error) if error.is_fatal() => return Err(error),
@@ -247,7 +244,7 @@ impl Walk<'_, '_> {
             task,
             list: u32::try_from(list).unwrap_or(u32::MAX),
             first_seen: look.moment,
-            first_awaited: look.awaiters.moment,
+            first_awaited: look.is_named_first.then_some(look.awaiters.moment),
             look,
             has_same_awaiters: true,
             is_alive: error.is_none(),

@@ -22,6 +22,11 @@ pub(super) struct Look {
     pub(super) awaiters: Awaiters,
     /// When its object and its name were copied.
     pub(super) moment: Moment,
+    /// Where its name is.
+    pub(super) name_at: RemoteAddr,
+    /// Its name was seen before or when its object was copied: if the name is still there later, the
+    /// object was that of the task with this name.
+    pub(super) is_named_first: bool,
 }
 
 /// Where a task stands.
@@ -52,7 +57,14 @@ impl Look {
         stands
             && now.objects == before.objects
             && now.awaiting == before.awaiting
-            && before.order.holder_first | now.order.holder_last == u64::MAX
+            && (before.order.holder_first & earlier.trusted_links()) | now.order.holder_last
+                == u64::MAX
+    }
+
+    /// The links of its stack that can be told from this look: all, or all but the one from the task's
+    /// object to its coroutine.
+    fn trusted_links(&self) -> u64 {
+        if self.is_named_first { u64::MAX } else { !1 }
     }
 
     /// Leaves out the frames of the thread, unless `earlier` found the same ones.
@@ -100,9 +112,9 @@ impl Walk<'_, '_> {
         let awaiters = self.look_at_awaiters(task)?;
         let types = &mut self.chains.types;
         let name = task.read_name(self.reader, self.offsets, types, &mut self.graph)?;
-        let moment = match task.name.is_null() {
+        let named = match task.name.is_null() {
             true => task.moment,
-            false => task.moment.with(self.reader.moment(task.name, 1)),
+            false => self.reader.moment(task.name, 1),
         };
         let is_current = list.is_some_and(|list| task.at == list.running_task);
         let thread = list.and_then(|list| list.thread).filter(|_| is_current);
@@ -119,7 +131,9 @@ impl Walk<'_, '_> {
             state,
             place,
             awaiters,
-            moment,
+            moment: task.moment.with(named),
+            name_at: task.name,
+            is_named_first: named.is_not_after(task.moment),
         })
     }
 

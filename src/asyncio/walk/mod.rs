@@ -7,7 +7,8 @@
 //!    ([`look`]): memory is passed through once. A link that does not lead back is repaired on the
 //!    spot, by going back to the last task that is still in the list.
 //! 2. The second look ([`second`]) reads everything again from later copies. A task must be the same
-//!    one, by its name; a stack must be the same, or is looked at until two looks agree.
+//!    one, by its name; a stack must be the same, or is looked at until two looks agree. Last of all
+//!    the names are read once more: as long as a name is there, its task was the one that was seen.
 //! 3. The edges ([`edges`]): one counts if its awaiter was the same task before and after the moment
 //!    in which the edge was seen.
 //!
@@ -110,8 +111,8 @@ struct Record {
     look: Look,
     /// When the first look saw the task.
     first_seen: Moment,
-    /// When it saw who awaits it.
-    first_awaited: Moment,
+    /// When it saw who awaits it, if that was certainly this task.
+    first_awaited: Option<Moment>,
     /// Both looks found the same awaiters.
     has_same_awaiters: bool,
     /// It is still believed to be there.
@@ -202,8 +203,10 @@ pub fn read_graph(
     } else {
         walk.follow_new_heads()?;
         knowledge.trail = walk.reader.begin_look();
+        knowledge.trail.was_busy = true;
         walk.check_generations(&mut knowledge.generations);
         walk.second_look()?;
+        walk.confirm_names()?;
         walk.confirm_edges()?;
         walk.reader.end_look();
     }
@@ -276,6 +279,13 @@ impl Walk<'_, '_> {
                 Err(error.into())
             }
             Err(_) => Ok(None),
+        }
+    }
+
+    /// Does not believe any more that a task is there.
+    fn forget(&mut self, record: usize) {
+        if let Some(record) = self.records.get_mut(record) {
+            record.is_alive = false;
         }
     }
 

@@ -33,9 +33,8 @@ impl Walk<'_, '_> {
                 continue;
             };
             let (task, list, first) = (record.task, record.list, record.look.clone());
-            let freshness = self.reader.freshness();
             let again = self.look_again(&task, list, &first);
-            self.reader.allow(freshness);
+            self.reader.look_back();
             match again {
                 Again::Settled(look) => self.renew(at, look, &first),
                 Again::Moving(mut look) => {
@@ -48,9 +47,7 @@ impl Walk<'_, '_> {
                 }
                 Again::Ended => self.leave_out_ended(at),
                 Again::Unreadable(error) => {
-                    if let Some(record) = self.records.get_mut(at) {
-                        record.is_alive = false;
-                    }
+                    self.forget(at);
                     self.leave_out(task.at, error.code(), error)?;
                 }
             }
@@ -65,7 +62,7 @@ impl Walk<'_, '_> {
         let mut last = Ok(first.clone());
         for n_looks in 0..LOOKS_MAX {
             if n_looks > 0 {
-                self.reader.look_anew();
+                self.reader.look_aside();
             }
             let now = match self.still_there(task) {
                 Ok(Some(now)) => now,
@@ -81,6 +78,8 @@ impl Walk<'_, '_> {
                         look.keep_lasting_frames(last);
                         return Again::Settled(look);
                     }
+                    // An earlier look saw the name before this one began.
+                    look.is_named_first = true;
                     last = Ok(look);
                 }
                 Err(error) if error.is_fatal() || error.is_limit() => {
@@ -101,6 +100,32 @@ impl Walk<'_, '_> {
             record.look = look;
             record.has_same_awaiters = is_same;
         }
+    }
+
+    /// Reads the names of all tasks once more. Only tasks whose names are still there after everything
+    /// else was read have certainly been the tasks that were read.
+    pub(super) fn confirm_names(&mut self) -> Result<(), DecodeError> {
+        self.reader.look_anew();
+        for at in 0..self.records.len() {
+            let Some(record) = self.records.get(at).filter(|record| record.is_alive) else {
+                continue;
+            };
+            let (name, task) = (record.look.name, record.task);
+            let task = RawTask {
+                name: record.look.name_at,
+                ..task
+            };
+            let types = &mut self.chains.types;
+            match task.read_name(self.reader, self.offsets, types, &mut self.graph) {
+                Ok(now) if now == name => {}
+                Err(error) if error.is_fatal() || error.is_limit() => {
+                    self.forget(at);
+                    self.leave_out(task.at, error.code(), error)?;
+                }
+                _ => self.leave_out_ended(at),
+            }
+        }
+        Ok(())
     }
 
     /// Whether a task is, by later copies, still the one that was seen.
