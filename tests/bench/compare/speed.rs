@@ -3,19 +3,52 @@
 use super::peer::{Peer, attach, nanoseconds};
 use super::samples::{Samples, ratio, shown, timed};
 use super::support::python::{self, Python};
-use super::support::target::Target;
+use super::support::target::{Target, wait_until};
+use std::fs;
 use std::io::{self, Write};
 
-/// Tasks, and how often they are measured.
-const SIZES: [(u32, usize); 3] = [(10_001, 9), (1_001, 31), (11, 151)];
+/// Tasks, what the process does, and how often it is measured.
+const SIZES: [(u32, Doing, usize); 5] = [
+    (10_001, Doing::Sleeping, 9),
+    (10_001, Doing::Running, 5),
+    (1_001, Doing::Sleeping, 31),
+    (1_001, Doing::Running, 15),
+    (11, Doing::Sleeping, 151),
+];
 const LARGE: [u32; 2] = [100_001, 1_000_001];
 const LARGE_ROUNDS: usize = 3;
 
-/// Starts `tests/bench/programs/forest.py`.
-pub(crate) fn forest(python: &Python, tasks: u32) -> Target {
+/// What a process does while its tasks stand still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Doing {
+    Sleeping,
+    /// Another of its threads executes Python code.
+    Running,
+}
+
+impl Doing {
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Sleeping => "sleeps",
+            Self::Running => "runs",
+        }
+    }
+}
+
+/// Starts `tests/bench/programs/forest.py`, and waits until it does what it is to do.
+pub(crate) fn forest(python: &Python, tasks: u32, doing: Doing) -> Target {
     let mut command = python.script("tests/bench/programs/forest.py");
     command.arg(tasks.to_string());
-    Target::start(command)
+    if doing == Doing::Running {
+        command.arg("busy");
+    }
+    let target = Target::start(command);
+    if doing == Doing::Sleeping {
+        let stat = format!("/proc/{}/stat", target.pid());
+        let sleeps = || fs::read_to_string(&stat).is_ok_and(|text| text.contains(") S "));
+        wait_until("the tasks stand still", sleeps);
+    }
+    target
 }
 
 /// What was measured of one process.
@@ -36,25 +69,27 @@ pub(crate) fn run(out: &mut impl Write) -> io::Result<()> {
     writeln!(
         out,
         "\n## Speed\n\n\
-         `tests/bench/programs/forest.py`, which stands still. Median (minimum) in milliseconds. Every round \
+         `tests/bench/programs/forest.py`, whose tasks stand still; the process sleeps, or runs in another \
+         thread, so that what is read may change at any time. Median (minimum) in milliseconds. Every round \
          measures all columns, one after the other, on the same process. *First*: the first snapshot after \
          attaching; *repeated*: the next one of the same `Process` or `RemoteUnwinder`. Ratios are CPython's \
          time by ours.\n\n\
-         | Python | tasks | rounds | attach | first | repeated | `RemoteUnwinder()` | its first | its repeated | ratio, first | ratio, repeated | our repeated by first |\n\
-         |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
+         | Python | tasks | process | rounds | attach | first | repeated | `RemoteUnwinder()` | its first | its repeated | ratio, first | ratio, repeated | our repeated by first |\n\
+         |---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
     )?;
     let mut with_attach = String::new();
-    for (tasks, rounds) in SIZES {
+    for (tasks, doing, rounds) in SIZES {
         for python in python::all() {
-            let times = measure(python, &forest(python, tasks), tasks, rounds);
+            let times = measure(python, &forest(python, tasks, doing), tasks, rounds);
             let theirs = |samples: &Samples| match &times.their_error {
                 Some(error) => format!("fails: {error}"),
                 None => samples.median_and_min(),
             };
             writeln!(
                 out,
-                "| {} | {tasks} | {rounds} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+                "| {} | {tasks} | {} | {rounds} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
                 python.full_version,
+                doing.title(),
                 times.attach.median_and_min(),
                 times.first.median_and_min(),
                 times.repeated.median_and_min(),
@@ -66,8 +101,9 @@ pub(crate) fn run(out: &mut impl Write) -> io::Result<()> {
                 shown(times.repeated.median() / times.first.median()),
             )?;
             with_attach += &format!(
-                "| {} | {tasks} | {} | {} | {} |\n",
+                "| {} | {tasks} | {} | {} | {} | {} |\n",
                 python.full_version,
+                doing.title(),
                 times.with_attach.median_and_min(),
                 theirs(&times.their_with_new),
                 ratio(&times.their_with_new, &times.with_attach),
@@ -77,7 +113,7 @@ pub(crate) fn run(out: &mut impl Write) -> io::Result<()> {
     writeln!(
         out,
         "\nWith attaching: `Process::attach` and its first snapshot, `RemoteUnwinder()` and its first answer.\n\n\
-         | Python | tasks | ours | CPython's | ratio |\n|---|--:|--:|--:|--:|\n{with_attach}"
+         | Python | tasks | process | ours | CPython's | ratio |\n|---|--:|---|--:|--:|--:|\n{with_attach}"
     )
 }
 
@@ -124,7 +160,7 @@ pub(crate) fn run_large(out: &mut impl Write) -> io::Result<()> {
     )?;
     for tasks in LARGE {
         for python in python::all() {
-            let target = forest(python, tasks);
+            let target = forest(python, tasks, Doing::Sleeping);
             writeln!(
                 out,
                 "| {} | {tasks} | {} | {} |",

@@ -1,11 +1,13 @@
 """N tasks that stand still: TaskGroups of eight tasks, each of which is four coroutines deep above its
-sleep. Tells what an exact reader would have to look at. Ends when its standard input is closed."""
+sleep. Tells what an exact reader would have to look at. With a second argument `busy` another thread
+executes Python code all the time. Ends when its standard input is closed."""
 
 import asyncio
 import gc
 import json
 import os
 import sys
+import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../../programs"))
 
@@ -57,7 +59,14 @@ def announce():
     told = {"ready": True, "tasks": N_TASKS}
     if N_TASKS <= COUNTED_MAX:
         told["needed"] = bytes_needed(tasks)
+    if sys.argv[2:] == ["busy"]:
+        threading.Thread(target=be_busy, daemon=True).start()
     announce_line(json.dumps(told))
+
+
+def be_busy():
+    while True:
+        sum(range(1_000))
 
 
 def bytes_needed(tasks):
