@@ -4,12 +4,21 @@
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help demo test lint interpreters
+# How long `make soak` takes, and which programs it reads, such as "tens-of-thousands" (all without).
+SOAK_MINUTES ?= 10
+SOAK_PROGRAMS ?=
+
+# Which parts of `make bench` run, such as "speed churn" (all without).
+SECTIONS ?=
+
+.PHONY: help demo test lint soak bench interpreters
 
 help:
 	@echo "make demo          see it work: builds the tools and shows a running Python program's tasks"
 	@echo "make test          the whole gate: format, lints, tests with real CPython 3.14 and 3.15"
 	@echo "make lint          only the format and the lints"
+	@echo "make soak          reads busy programs for SOAK_MINUTES (10) and judges every edge and stack"
+	@echo "make bench         measures beside CPython's own reader and prints Markdown (SECTIONS=\"speed churn\")"
 	@echo "make interpreters  bring CPython 3.14 and 3.15 into target/interpreters (make test does)"
 
 demo:
@@ -31,6 +40,12 @@ lint:
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --no-default-features --lib -- -D warnings
 	cargo clippy --no-default-features --features cli -- -D warnings
+
+soak: interpreters
+	cargo bench --bench soak -- --minutes $(SOAK_MINUTES) $(SOAK_PROGRAMS)
+
+bench: interpreters
+	cargo bench --bench compare -- $(SECTIONS)
 
 interpreters:
 	@tests/interpreters.sh

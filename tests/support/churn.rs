@@ -203,10 +203,12 @@ fn number(digits: &str) -> Option<u64> {
     digits.parse().ok().filter(|_| is_plain)
 }
 
-fn list(value: &Value) -> &[Value] {
+/// The members of a JSON list.
+pub fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-fn text(value: &Value) -> String {
+/// A JSON text.
+pub fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }

@@ -10,11 +10,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::ops::AddAssign;
 
-/// Findings kept in full.
-const FINDINGS_MAX: usize = 8;
-/// How far the highest number of a snapshot may lie above that of the next one. Both see almost all of
-/// the newest tasks, so that a greater distance means that a number was misread.
-const NUMBERS_BACK_MAX: u64 = 10_000;
+/// Findings of one sort that are kept in full.
+const FINDINGS_MAX: u64 = 3;
+/// Snapshots after which one must have shown a number as high as the highest so far: tasks are started all
+/// the time. A number that stays the highest was misread.
+const HIGHEST_FOR_MAX: u64 = 200;
 
 /// What the judge has seen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -100,8 +100,8 @@ pub struct Judge {
     pub counts: Counts,
     /// The first things that cannot be true, in full.
     pub findings: Vec<String>,
-    /// Of the snapshot before, what its highest number stood in.
-    highest_before: Option<(u64, String)>,
+    /// The highest number so far, the scan that showed it, and the task.
+    highest: Option<(u64, u64, String)>,
 }
 
 /// What can be said of a stack.
@@ -121,7 +121,7 @@ impl Judge {
             truth,
             counts: Counts::default(),
             findings: Vec::new(),
-            highest_before: None,
+            highest: None,
         }
     }
 
@@ -174,9 +174,10 @@ impl Judge {
                 .copied();
             if let Some(missing) = missing {
                 self.counts.missing += 1;
-                self.find(&format_args!(
-                    "missing: task {missing} lasts, and the snapshot is complete"
-                ));
+                self.find(
+                    self.counts.missing,
+                    &format_args!("missing: task {missing} lasts, and the snapshot is complete"),
+                );
             }
         }
         self.counts.wrong() - before
@@ -190,14 +191,17 @@ impl Judge {
             match name {
                 None => {
                     self.counts.wrong_names += 1;
-                    self.find(&format_args!("no task has this name: {}", Shown(graph, at)));
+                    self.find(
+                        self.counts.wrong_names,
+                        &format_args!("no task has this name: {}", Shown(graph, at)),
+                    );
                 }
                 Some(name) if !seen.insert(name.number) => {
                     self.counts.wrong_names += 1;
-                    self.find(&format_args!(
-                        "a second task of this name: {}",
-                        Shown(graph, at)
-                    ));
+                    self.find(
+                        self.counts.wrong_names,
+                        &format_args!("a second task of this name: {}", Shown(graph, at)),
+                    );
                 }
                 Some(name) => highest = highest.max(Some((name.number, at))),
             }
@@ -205,19 +209,23 @@ impl Judge {
         let Some((highest, at)) = highest else {
             return;
         };
-        match self.highest_before.take() {
-            Some((number, shown)) if number > highest.saturating_add(NUMBERS_BACK_MAX) => {
+        let scan = self.counts.scans;
+        match self.highest.take() {
+            Some((number, since, shown)) if number > highest => {
+                if scan - since <= HIGHEST_FOR_MAX {
+                    self.highest = Some((number, since, shown));
+                    return;
+                }
                 self.counts.wrong_names += 1;
-                self.find(&format_args!(
-                    "the next snapshot knows no such number: {shown}"
-                ));
+                self.find(
+                    self.counts.wrong_names,
+                    &format_args!("no later snapshot knows such a number: {shown}"),
+                );
             }
-            Some((number, _)) => {
-                self.counts.highest_number = self.counts.highest_number.max(number);
-            }
+            Some((number, ..)) => self.counts.highest_number = number,
             None => {}
         }
-        self.highest_before = Some((highest, Shown(graph, at).to_string()));
+        self.highest = Some((highest, scan, Shown(graph, at).to_string()));
     }
 
     fn judge_threads(&mut self, graph: &TaskGraph, names: &[Option<Name<'_>>]) {
@@ -227,10 +235,10 @@ impl Judge {
                 if names[at.as_usize()].is_some_and(|name| name.thread != thread.tid.0) {
                     self.counts.wrong_threads += 1;
                     let tid = thread.tid;
-                    self.find(&format_args!(
-                        "in the list of thread {tid}: {}",
-                        Shown(graph, at)
-                    ));
+                    self.find(
+                        self.counts.wrong_threads,
+                        &format_args!("in the list of thread {tid}: {}", Shown(graph, at)),
+                    );
                 }
             }
         }
@@ -254,7 +262,10 @@ impl Judge {
             Verdict::Cut => self.counts.stacks_cut += 1,
             Verdict::Wrong => {
                 self.counts.wrong_stacks += 1;
-                self.find(&format_args!("impossible stack: {}", Shown(graph, at)));
+                self.find(
+                    self.counts.wrong_stacks,
+                    &format_args!("impossible stack: {}", Shown(graph, at)),
+                );
             }
         }
     }
@@ -289,10 +300,13 @@ impl Judge {
             Some(awaiter) => Shown(graph, awaiter).to_string(),
             None => format!("{} in no list, {}", edge.awaiter, Stack(graph, edge.stack)),
         };
-        self.find(&format_args!(
-            "wrong edge: {}\n    awaited by {awaiter}",
-            Shown(graph, edge.awaited)
-        ));
+        self.find(
+            self.counts.wrong_edges,
+            &format_args!(
+                "wrong edge: {}\n    awaited by {awaiter}",
+                Shown(graph, edge.awaited)
+            ),
+        );
     }
 
     /// Whether an awaiter that no list holds can be one of those who may await the task: not if all of
@@ -313,8 +327,9 @@ impl Judge {
             })
     }
 
-    fn find(&mut self, finding: &fmt::Arguments<'_>) {
-        if self.findings.len() < FINDINGS_MAX {
+    /// Keeps a finding, if it is one of the first `nth` of its sort.
+    fn find(&mut self, nth: u64, finding: &fmt::Arguments<'_>) {
+        if nth <= FINDINGS_MAX {
             let scan = self.counts.scans;
             self.findings.push(format!("snapshot {scan}: {finding}"));
         }

@@ -49,6 +49,13 @@ impl Python {
         command
     }
 
+    /// A command that runs another script of the repository, given by its path from the root.
+    pub fn script(&self, path: &str) -> Command {
+        let mut command = self.command();
+        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(path));
+        command
+    }
+
     /// Whether a program can run. Debian has uvloop for its default Python only, which is 3.14.
     pub fn has_what_it_needs(&self, program: &str) -> bool {
         if program != "uvloop_tasks" {
