@@ -4,12 +4,13 @@
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help demo test lint interpreters
+.PHONY: help demo test lint interpreters fuzz
 
 help:
 	@echo "make demo          see it work: builds the tools and shows a running Python program's tasks"
 	@echo "make test          the whole gate: format, lints, tests with real CPython 3.14 and 3.15"
 	@echo "make lint          only the format and the lints"
+	@echo "make fuzz          libFuzzer on the fuzz targets: FUZZ_SECONDS each (60), FUZZ_TARGETS or all"
 	@echo "make interpreters  bring CPython 3.14 and 3.15 into target/interpreters (make test does)"
 
 demo:
@@ -28,9 +29,16 @@ lint:
 	@cargo fmt --version >/dev/null 2>&1 || { echo "rustfmt is missing: rustup component add rustfmt" >&2; exit 1; }
 	@cargo clippy --version >/dev/null 2>&1 || { echo "clippy is missing: rustup component add clippy" >&2; exit 1; }
 	cargo fmt --check
+	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --no-default-features --lib -- -D warnings
 	cargo clippy --no-default-features --features cli -- -D warnings
 
 interpreters:
 	@tests/interpreters.sh
+
+# Not part of the gate, which runs the same targets as an ordinary test. See tests/fuzz/run.sh.
+export FUZZ_SECONDS FUZZ_TARGETS FUZZ_ASAN
+fuzz:
+	@tests/interpreters.sh 3.14 3.15
+	@tests/fuzz/run.sh
