@@ -48,7 +48,7 @@ build() {
         flags+=' -Zsanitizer=address'
         BUILD=$OUT/build-asan
     fi
-    RUSTFLAGS=$flags cargo build --manifest-path tests/fuzz/Cargo.toml --locked --release --bins \
+    RUSTFLAGS=$flags cargo build --manifest-path tests/fuzz/Cargo.toml --release --bins \
         --target "$host" --target-dir "$BUILD" || fail 'the targets do not build (see above)'
     BIN=$BUILD/$host/release
 }
