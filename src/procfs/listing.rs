@@ -32,13 +32,21 @@ impl ProcRoot {
         if !self.stat(pid)?.has_ended {
             return Ok(Some(pid));
         }
+        // A thread's own folder stands below `/proc` too, though it is not listed there.
+        let lives = |thread: &Pid| self.stat(*thread).is_ok_and(|stat| !stat.has_ended);
+        Ok(self.thread_ids(pid)?.into_iter().find(lives))
+    }
+
+    /// The ids of the process's threads, in the order in which they were started.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such process.
+    pub fn thread_ids(&self, pid: Pid) -> Result<Vec<Pid>, ProcfsError> {
         let task = self.path(pid, "task");
         let entries = std::fs::read_dir(&task).map_err(|why| explain(pid, task.clone(), why))?;
-        let threads = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-        // A thread's own folder stands below `/proc` too, though it is not listed there.
-        Ok(threads
-            .into_iter()
-            .find(|thread: &Pid| self.stat(*thread).is_ok_and(|stat| !stat.has_ended)))
+        let ids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        Ok(ids.collect())
     }
 
     /// Whether `thread` is a thread of the process `pid` now. Ids of threads are reused like pids.

@@ -1,10 +1,12 @@
 //! What `/proc` says about processes (proc(5)), read under a root that tests can replace.
 //! Parsing is apart from reading; nothing here interprets memory.
 
+mod asleep;
 mod listing;
 mod maps;
 mod stat;
 
+pub use asleep::Asleep;
 pub use maps::{Mapping, Maps, parse_maps};
 pub use stat::Stat;
 
