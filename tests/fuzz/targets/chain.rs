@@ -14,10 +14,11 @@ pub(crate) fn run(data: &[u8]) {
     let any = place(image, u16::from(damaged.flags) << 6);
     let frames_max = usize::try_from(LIMITS.frames_per_task_max).expect("small");
     for at in image.coroutines.iter().chain(&image.places).chain([&any]) {
-        if let Ok(chain) = chains.follow(&mut reader, offsets, *at) {
-            assert!(chain.frames.len() <= frames_max);
-            for frame in &chain.frames {
-                let _ = frame.code.line(frame.unit);
+        if chains.follow(&mut reader, offsets, *at).is_ok() {
+            let frames = chains.frames().to_vec();
+            assert!(frames.len() <= frames_max);
+            for frame in frames {
+                let _ = chains.codes.line(frame.code, frame.unit);
             }
         }
         let thread = ThreadState {

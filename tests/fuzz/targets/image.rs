@@ -11,7 +11,6 @@ use asyncio_agent::procfs::Maps;
 use std::sync::LazyLock;
 
 /// Tasks of the process.
-#[cfg(test)]
 pub(crate) const N_TASKS: usize = 9;
 /// The mapping of the tables.
 pub(crate) const DATA: u64 = 0x60_0000;

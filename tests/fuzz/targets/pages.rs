@@ -106,6 +106,11 @@ impl Changing {
         }
     }
 
+    /// Whether it is the same whenever it is read.
+    pub(crate) fn is_constant(&self) -> bool {
+        self.versions.len() == 1 && self.end.is_none()
+    }
+
     /// How often it was read.
     pub(crate) fn n_reads(&self) -> u64 {
         self.n_reads.get()

@@ -2,13 +2,17 @@
 //! what comes out is a graph that holds together and can be shown.
 
 use super::edits::{self, Damaged};
+use super::image::{Build, Image, N_TASKS};
 use super::render;
-use asyncio_agent::asyncio::{AsyncioOffsets, Read, find_asyncio, read_graph};
+use asyncio_agent::asyncio::{
+    AsyncioOffsets, Knowledge, Read, Workspace, find_asyncio, read_graph,
+};
 use asyncio_agent::cpython::{
     DecodeError, Modules, RuntimeSite, TypeCache, find_runtime, has_module,
 };
+use asyncio_agent::graph::text;
 use asyncio_agent::limits::{Limits, SYSCALL_WORK};
-use asyncio_agent::memory::{ReadMemory, Reader};
+use asyncio_agent::memory::{ReadMemory, Reader, ReaderStats};
 use asyncio_agent::render::View;
 
 /// Small enough for what they promise to be checked: seconds and gigabytes become milliseconds and
@@ -29,67 +33,131 @@ pub(crate) const LIMITS: Limits = Limits {
     problems_max: 40,
 };
 
-/// Reads after the work of a snapshot is used up: those of one read that was begun before.
+/// Reads after the work of a snapshot is used up, and bytes of one that was begun before.
 const READS_BEYOND: u64 = 2_048;
+const BYTES_BEYOND: u64 = 1 << 17;
 
-/// The one place that knows how a walk is called.
-fn walk(
-    reader: &mut Reader<'_>,
-    site: &RuntimeSite,
-    asyncio: &AsyncioOffsets,
-) -> Result<Read, DecodeError> {
-    read_graph(reader, site, asyncio)
+/// Walks as the library's callers do: what one walk learned and the memory it used are kept for the next.
+#[derive(Default)]
+pub(crate) struct Walker {
+    knowledge: Knowledge,
+    pub(crate) workspace: Workspace,
+}
+
+impl Walker {
+    /// The one place that knows how a walk is called. Gives what was read, and what that cost.
+    pub(crate) fn walk(
+        &mut self,
+        memory: &dyn ReadMemory,
+        limits: Limits,
+        (site, asyncio): &(RuntimeSite, AsyncioOffsets),
+        stood_still: bool,
+    ) -> Result<(Read, ReaderStats), DecodeError> {
+        let buffers = std::mem::take(&mut self.workspace.buffers);
+        let trail = self.knowledge.take_trail();
+        let mut reader = Reader::resume(memory, limits, buffers, trail);
+        let (knowledge, workspace) = (&mut self.knowledge, &mut self.workspace);
+        let mut stood_still = || stood_still;
+        let read = read_graph(
+            &mut reader,
+            site,
+            asyncio,
+            knowledge,
+            workspace,
+            &mut stood_still,
+        )?;
+        let mut types = TypeCache::default();
+        for interpreter in &read.interpreters {
+            let offsets = &site.offsets;
+            let _ = has_module(&mut reader, offsets, &mut types, *interpreter, "asyncio");
+        }
+        let stats = reader.stats();
+        self.workspace.buffers = reader.into_buffers();
+        Ok((read, stats))
+    }
 }
 
 pub(crate) fn run(data: &[u8]) {
     let damaged = Damaged::new(data);
+    let flags = damaged.flags;
     // Tables as they were before the damage lead deeper; damaged ones must lead nowhere.
-    let (site, asyncio) = match damaged.flags & 1 {
-        0 => (damaged.image.site, damaged.image.asyncio),
-        _ => match attach(&damaged) {
-            Some(found) => found,
-            None => return,
-        },
+    let found = match flags & 1 {
+        0 => Some((damaged.image.site, damaged.image.asyncio)),
+        _ => attach(&damaged),
     };
+    let Some(found) = found else {
+        return;
+    };
+    let limits = limits(flags);
+    let mut walker = Walker::default();
+    let mut reads: Vec<Read> = Vec::new();
+    for nth in 0..=(flags >> 6) {
+        let n_reads = damaged.memory.n_reads();
+        let stood_still = (flags >> 4) & 1 != nth & 1;
+        match walker.walk(&damaged.memory, limits, &found, stood_still) {
+            Ok((read, stats)) => {
+                assert!(stats.bytes <= limits.bytes_read_max + BYTES_BEYOND);
+                check(&read, &limits);
+                reads.push(read);
+            }
+            Err(error) => assert!(error.is_fatal(), "{error}"),
+        }
+        let reads_max = limits.work_max / SYSCALL_WORK + READS_BEYOND;
+        let n_reads = damaged.memory.n_reads() - n_reads;
+        assert!(n_reads <= reads_max, "{n_reads} reads");
+    }
+    if damaged.memory.is_constant() {
+        check_equal(&reads);
+    }
+    if let Some(read) = reads.last()
+        && read.graph.tasks().len() <= 32
+    {
+        render::show(&read.graph, &View::default());
+    }
+    if flags & 8 != 0 {
+        check_clean(walker.workspace);
+    }
+}
+
+fn limits(flags: u8) -> Limits {
     let mut limits = LIMITS;
-    if damaged.flags & 2 != 0 {
+    if flags & 2 != 0 {
         limits.copies_bytes_max = 1 << 15;
         limits.tasks_max = 6;
         limits.frames_per_task_max = 3;
         limits.awaiters_per_task_max = 1;
     }
-    if damaged.flags & 4 != 0 {
+    if flags & 4 != 0 {
         limits.work_max = 4_000;
         limits.decoded_bytes_max = 2_000;
         limits.problems_max = 2;
     }
-    let mut reader = Reader::new(&damaged.memory, limits);
-    let read = match walk(&mut reader, &site, &asyncio) {
-        Ok(read) => read,
-        Err(error) => {
-            assert!(error.is_fatal(), "{error}");
-            return;
+    limits
+}
+
+/// What is learned from memory that does not change makes no difference.
+fn check_equal(reads: &[Read]) {
+    let whole = reads.iter().filter(|read| read.n_problems == 0);
+    let mut graphs = whole.map(|read| text::print(&read.graph));
+    if let Some(first) = graphs.next() {
+        for graph in graphs {
+            assert_eq!(graph, first);
         }
+        assert!(reads.iter().all(|read| read.n_problems == 0));
+    }
+}
+
+/// What a walk used leaves nothing behind for the walk of another process.
+fn check_clean(workspace: Workspace) {
+    let image = Image::of(Build::V3_15);
+    let mut walker = Walker {
+        workspace,
+        ..Walker::default()
     };
-    let mut types = TypeCache::default();
-    for interpreter in &read.interpreters {
-        let _ = has_module(
-            &mut reader,
-            &site.offsets,
-            &mut types,
-            *interpreter,
-            "asyncio",
-        );
-    }
-    let stats = reader.stats();
-    assert!(stats.bytes <= limits.bytes_read_max);
-    let reads_max = limits.work_max / SYSCALL_WORK + READS_BEYOND;
-    let n_reads = damaged.memory.n_reads();
-    assert!(n_reads <= reads_max, "{n_reads} reads");
-    check(&read, &limits);
-    if read.graph.tasks().len() <= 32 {
-        render::show(&read.graph, &View::default());
-    }
+    let found = (image.site, image.asyncio);
+    let read = walker.walk(&image.pages, LIMITS, &found, false);
+    let (read, _) = read.expect("it does not go away");
+    assert_eq!((read.graph.tasks().len(), read.n_problems), (N_TASKS, 0));
 }
 
 /// What attaching finds in the memory before it changes.
@@ -133,7 +201,6 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::image::{Build, Image, N_TASKS};
     use super::*;
 
     /// Otherwise the fuzzer would begin with something broken, and get nowhere.
@@ -141,19 +208,18 @@ mod tests {
     fn undamaged_processes_are_read_whole() {
         for build in [Build::V3_14, Build::V3_15, Build::FreeThreaded] {
             let image = Image::of(build);
-            let mut reader = Reader::new(&image.pages, LIMITS);
-            let read = walk(&mut reader, &image.site, &image.asyncio).expect("it does not go away");
-            assert_eq!(read.problems, [], "{build:?}");
-            assert_eq!(read.graph.tasks().len(), N_TASKS);
-            assert_eq!(read.interpreters.len(), 2);
-            let n_frames = |at| read.graph.stack(read.graph.task(at).stack).len();
-            let frames: Vec<_> = read.graph.indices().map(n_frames).collect();
-            assert_eq!(frames, [2, 2, 2, 2, 3, 3, 1, 1, 1]);
-            let mut types = TypeCache::default();
-            let first = read.interpreters[0];
-            let offsets = &image.site.offsets;
-            let found = has_module(&mut reader, offsets, &mut types, first, "asyncio");
-            assert_eq!(found, Ok(true));
+            let found = (image.site, image.asyncio);
+            let mut walker = Walker::default();
+            for stood_still in [false, true, false] {
+                let read = walker.walk(&image.pages, LIMITS, &found, stood_still);
+                let (read, _) = read.expect("it does not go away");
+                assert_eq!(read.problems, [], "{build:?}");
+                assert_eq!(read.graph.tasks().len(), N_TASKS);
+                assert_eq!(read.interpreters.len(), 2);
+                let n_frames = |at| read.graph.stack(read.graph.task(at).stack).len();
+                let frames: Vec<_> = read.graph.indices().map(n_frames).collect();
+                assert_eq!(frames, [2, 2, 2, 2, 3, 3, 1, 1, 1]);
+            }
         }
     }
 }
