@@ -329,6 +329,24 @@ fn work_and_memory_are_bounded_whatever_the_process_says() {
 }
 
 #[test]
+fn no_amount_of_work_is_too_little_for_a_snapshot() {
+    let mut synth = Synth::example();
+    // A list that is torn, and a task whose stack makes no sense: both are looked at again.
+    let node = synth.tasks[1].plus(TASK_NODE);
+    synth.memory.put_u64(node, 0x1238);
+    let frame = synth.coroutines[1].plus(GEN_FRAME + FRAME_STACK);
+    synth.memory.put_u64(frame, 0x10);
+    for work_max in (0..20_000).step_by(10) {
+        let limits = Limits {
+            work_max,
+            ..Limits::default()
+        };
+        let read = synth.read_with(limits);
+        assert!(read.n_problems > 0);
+    }
+}
+
+#[test]
 fn tables_that_cannot_be_true_are_refused_at_attach() {
     let with = |place: u64, value: u64| {
         let mut synth = Synth::example();
