@@ -82,29 +82,3 @@ fn thousands_in_threads() {
 fn tens_of_thousands_in_threads() {
     stress("churn_threads", "tens-of-thousands");
 }
-
-/// Of a process that is stopped everything must be right: where this fails, the judge is wrong.
-#[test]
-fn nothing_is_wrong_with_a_stopped_process() {
-    for (at, churn) in Churn::all().into_iter().enumerate() {
-        let python = &python::all()[at % python::all().len()];
-        let what = format!("{churn} on Python {}", python.full_version);
-        let target = churn.start(python);
-        let mut process = attach(&target);
-        let mut judge = Judge::new(Truth::of(&target));
-        for _ in 0..30 {
-            target.stop();
-            let snapshot = process.snapshot();
-            target.go_on();
-            judge.judge(&snapshot.unwrap_or_else(|error| panic!("{what}: {error}")));
-        }
-        let counts = &judge.counts;
-        assert_eq!(
-            (counts.wrong(), counts.stacks_cut, counts.complete),
-            (0, 0, 30),
-            "{what}: {counts:#?}\n{}",
-            judge.findings.join("\n")
-        );
-        assert!(counts.edges > 30 * 40, "{what}: {counts:#?}");
-    }
-}

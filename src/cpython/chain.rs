@@ -17,7 +17,7 @@ use super::{
 };
 use crate::graph::Via;
 use crate::limits::LimitHit;
-use crate::memory::{Bytes, Reader, RemoteAddr};
+use crate::memory::{Bytes, Moment, Reader, RemoteAddr};
 
 /// `owner` of a frame that is embedded in a generator-like object (enum `_frameowner`).
 const OWNED_BY_GENERATOR: u8 = 1;
@@ -27,6 +27,8 @@ const FIRST_OWNER_WITHOUT_CODE: u8 = 3;
 /// The first member of generator steps and wrappers after the object head is what they wrap.
 const WORD: u64 = 8;
 
+/// Of the hash of FxHash (rustc-hash 1).
+const HASH_FACTOR: u64 = 0x517c_c1b7_2722_0a95;
 /// Bytes of an object that are looked at: a generator with a few local variables.
 const OBJECT_BYTES: usize = 256;
 
@@ -69,6 +71,42 @@ pub struct Chain {
     pub awaiting: Option<TypeInfo>,
     /// A cap that ended the chain.
     pub cut: Option<LimitHit>,
+    /// Made of the addresses of its objects: different ones nearly always give different numbers.
+    pub hash: u64,
+    /// In which order its objects were copied.
+    pub order: CopyOrder,
+}
+
+/// In which order the objects of a chain were copied, link by link: whether who holds a reference was
+/// copied before what it holds, or after. The 64th bit stands for all further links.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CopyOrder {
+    /// Links whose holder was not copied after what it holds.
+    pub holder_first: u64,
+    /// Links whose holder was not copied before what it holds.
+    pub holder_last: u64,
+}
+
+impl Default for CopyOrder {
+    /// Without links.
+    fn default() -> Self {
+        Self {
+            holder_first: u64::MAX,
+            holder_last: u64::MAX,
+        }
+    }
+}
+
+impl CopyOrder {
+    fn add(&mut self, link: u32, holder: Moment, held: Moment) {
+        let bit = 1_u64 << link.min(63);
+        if !holder.is_not_after(held) {
+            self.holder_first &= !bit;
+        }
+        if !held.is_not_after(holder) {
+            self.holder_last &= !bit;
+        }
+    }
 }
 
 /// Follows chains; keeps what it learned of types and code objects.
@@ -95,7 +133,8 @@ impl ChainReader {
         &self.frames
     }
 
-    /// The chain that begins with the coroutine at `coroutine`. Its frames are [`Self::frames`].
+    /// The chain that begins with the coroutine at `coroutine`, which was found in something copied at
+    /// the moment `holder`. Its frames are [`Self::frames`].
     ///
     /// # Errors
     ///
@@ -105,21 +144,38 @@ impl ChainReader {
         reader: &mut Reader<'_>,
         offsets: &Offsets,
         coroutine: RemoteAddr,
+        holder: Moment,
     ) -> Result<Chain, DecodeError> {
         let mut chain = Chain {
             state: None,
             awaiting: None,
             cut: None,
+            hash: 0,
+            order: CopyOrder::default(),
         };
+        let (mut holder, mut anchor, mut next_anchor) = (holder, RemoteAddr::NULL, 1_u32);
         self.frames.clear();
         let frames_max = reader.limits().frames_per_task_max;
         let mut at = coroutine;
         let mut via = Via::Await;
         let mut object = Object::new();
         // Wrappers have no frame, so steps are bounded apart from frames.
-        for _ in 0..u64::from(frames_max).saturating_mul(2) {
+        for link in 0..frames_max.saturating_mul(2) {
             DecodeError::check_address("object address", at)?;
+            // What waits for itself was read in the middle of a change.
+            if at == anchor {
+                let (what, value) = ("chain of awaits", coroutine.as_u64());
+                return Err(DecodeError::Implausible { what, value, at });
+            }
+            if link == next_anchor {
+                anchor = at;
+                next_anchor = next_anchor.saturating_mul(2);
+            }
             object.read(reader, at, offsets.pyobject.size)?;
+            chain.hash = (chain.hash.rotate_left(5) ^ at.as_u64()).wrapping_mul(HASH_FACTOR);
+            let moment = reader.moment(at, object.len);
+            chain.order.add(link, holder, moment);
+            holder = moment;
             let type_at = object.bytes().addr_at(offsets.pyobject.ob_type)?;
             let info = self.types.type_at(reader, offsets, type_at)?;
             match info.kind {

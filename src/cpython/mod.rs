@@ -29,7 +29,7 @@ mod thread;
 mod types;
 mod version;
 
-pub use chain::{Chain, ChainFrame, ChainReader, FrameState};
+pub use chain::{Chain, ChainFrame, ChainReader, CopyOrder, FrameState};
 pub use code::{CodeCache, CodeIdx, CodeInfo};
 pub use error::DecodeError;
 pub use locate::{

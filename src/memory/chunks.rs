@@ -258,7 +258,11 @@ impl Buffers {
         // Another slot may hold the same chunk by now.
         if old.number != NONE && self.index.get(&old.number) == Some(&slot) {
             self.index.remove(&old.number);
-            self.note_recent(old.number, 0, 0);
+            if let Some(recent) = self.recent.get_mut(place_of(old.number))
+                && recent.number == old.number
+            {
+                *recent = NOT_RECENT;
+            }
         }
         self.index.insert(number, slot);
         self.note_recent(number, slot, 0);

@@ -35,9 +35,36 @@ pub struct ReaderStats {
     pub bytes: u64,
 }
 
-/// The place of a copied byte in the order in which bytes were copied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Moment(u64);
+/// When something was copied, in numbers of copies: system calls that each copied one run of pages, in
+/// microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Moment {
+    /// No part of it was copied before.
+    pub earliest: u64,
+    /// No part of it was copied after.
+    pub latest: u64,
+}
+
+impl Moment {
+    /// Whether all of it was copied before any of `other`.
+    pub fn is_before(self, other: Self) -> bool {
+        self.latest < other.earliest
+    }
+
+    /// Whether none of it was copied after any of `other`.
+    pub fn is_not_after(self, other: Self) -> bool {
+        self.latest <= other.earliest
+    }
+
+    /// The time that spans both.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self {
+            earliest: self.earliest.min(other.earliest),
+            latest: self.latest.max(other.latest),
+        }
+    }
+}
 
 /// How old a copy may be to be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,21 +190,39 @@ impl<'m> Reader<'m> {
         }
     }
 
-    /// When the byte at `at` was copied, as far as it is kept.
-    pub fn moment(&self, at: RemoteAddr) -> Moment {
-        let number = at.as_u64() >> CHUNK_SHIFT;
-        let recent = self.buffers.find_recent(number, 0);
-        let copied = recent
-            .or_else(|| self.buffers.find(number))
-            .and_then(|slot| self.buffers.slot(slot))
-            .map_or(0, |slot| slot.stamp(offset_in_chunk(at)));
-        // Within one copy, bytes are copied in the order of their addresses.
-        Moment((copied << CHUNK_SHIFT) | (at.as_u64() & CHUNK_MASK))
+    /// When the `len` bytes at `at`, which were just read, were copied.
+    pub fn moment(&self, at: RemoteAddr, len: usize) -> Moment {
+        let first = self.stamp(at);
+        let end = at.plus(u64::try_from(len.saturating_sub(1)).unwrap_or(0));
+        let last = match (at.as_u64() ^ end.as_u64()) >> PAGE_SHIFT {
+            0 => first,
+            _ => self.stamp(end),
+        };
+        // What is not kept any more was copied some time in this look.
+        Moment {
+            earliest: first
+                .zip(last)
+                .map_or(self.oldest, |(first, last)| first.min(last)),
+            latest: first
+                .zip(last)
+                .map_or(self.copied, |(first, last)| first.max(last)),
+        }
     }
 
-    /// The moment of the latest copy.
+    /// Which copy the byte at `at` is from.
+    fn stamp(&self, at: RemoteAddr) -> Option<u64> {
+        let number = at.as_u64() >> CHUNK_SHIFT;
+        let slot = match self.buffers.find_recent(number, 0) {
+            Some(slot) => slot,
+            None => self.buffers.find(number)?,
+        };
+        Some(self.buffers.slot(slot)?.stamp(offset_in_chunk(at)))
+    }
+
+    /// The time until now, in copies.
     pub fn latest(&self) -> Moment {
-        Moment((self.copied << CHUNK_SHIFT) | CHUNK_MASK)
+        let (earliest, latest) = (self.copied, self.copied);
+        Moment { earliest, latest }
     }
 
     /// Counts the work of looking at `bytes` bytes that were read before.

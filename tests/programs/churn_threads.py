@@ -1,7 +1,7 @@
 """Starts and ends tasks without a pause, in three loops of lasting threads and in threads that end as
 soon as their loop has run a little. Those leave tasks behind, which move to the list of the interpreter.
-The argument says how many tasks: hundreds, thousands or tens-of-thousands a second (thousands without one). What can be judged
-of them is told in `_churn.py`."""
+The argument says how many tasks: hundreds, thousands or tens-of-thousands a second (thousands without
+one). What can be judged of them is told in `_churn.py`."""
 
 import asyncio
 import sys

@@ -4,6 +4,7 @@
 pub mod agentctl;
 pub mod churn;
 pub mod judge;
+pub mod plain;
 pub mod python;
 pub mod target;
 pub mod truth;

@@ -23,10 +23,8 @@ use rustc_hash::FxHashSet;
 
 /// Whether `awaiter` was seen before and after an edge from it to `awaited` was seen.
 fn encloses(awaiter: &Record, awaited: &Record) -> bool {
-    let (awaiter_first, _) = awaiter.first;
-    let (_, edge_first) = awaited.first;
-    (awaited.has_same_awaiters && awaiter_first < edge_first)
-        || awaited.look.awaiters.latest < awaiter.look.moment
+    (awaited.has_same_awaiters && awaiter.first_seen.is_before(awaited.first_awaited))
+        || awaited.look.awaiters.moment.is_before(awaiter.look.moment)
 }
 
 impl Walk<'_, '_> {
@@ -129,7 +127,7 @@ impl Walk<'_, '_> {
         let read = match is_task(self.reader, self.layout, at) {
             Ok(false) => Ok(StackIdx::EMPTY),
             Ok(true) => RawTask::read(self.reader, self.layout, at)
-                .and_then(|task| Ok(self.look_at_stack(task.coro, None)?.1)),
+                .and_then(|task| Ok(self.look_at_stack(&task, None)?.1.stack)),
             Err(error) => Err(error),
         };
         self.unlisted.insert(at, read.ok());
@@ -173,13 +171,14 @@ impl Walk<'_, '_> {
                     name: record.look.name,
                     state: record.look.state,
                     cancelling: record.task.is_cancelling,
-                    stack: record.look.stack,
-                    awaiting: record.look.awaiting,
+                    stack: record.look.place.stack,
+                    awaiting: record.look.place.awaiting,
                 });
                 edges.push((task, at));
             }
         }
         for (awaited, at) in edges {
+            self.note_cuts(at)?;
             self.add_edges(awaited, at)?;
         }
         Ok(Read {
@@ -192,6 +191,23 @@ impl Walk<'_, '_> {
             has_running_loop: self.lists.iter().any(|list| list.has_loop),
             interpreters: std::mem::take(&mut self.interpreters),
         })
+    }
+
+    /// Notes what caps left out of a task.
+    fn note_cuts(&mut self, record: u32) -> Result<(), DecodeError> {
+        let position = usize::try_from(record).unwrap_or(usize::MAX);
+        let Some(record) = self.records.get(position) else {
+            return Ok(());
+        };
+        let (at, look) = (record.task.at, &record.look);
+        let (awaiters, stack) = (look.awaiters.cut, look.place.cut);
+        for (what, limit) in [("awaiters", awaiters), ("stack", stack)] {
+            if let Some(limit) = limit {
+                let what = format!("{what} of task {at}");
+                self.note("limit_hit", &what, DecodeError::Limit(limit))?;
+            }
+        }
+        Ok(())
     }
 
     fn add_edges(&mut self, awaited: TaskIdx, record: u32) -> Result<(), DecodeError> {
@@ -212,7 +228,7 @@ impl Walk<'_, '_> {
             }
             let stack = match self.record_at(address) {
                 // Whoever is there now is not the one that was seen to wait.
-                Some(awaiter) => awaiter.is_alive.then_some(awaiter.look.stack),
+                Some(awaiter) => awaiter.is_alive.then_some(awaiter.look.place.stack),
                 None => match self.unlisted.get(&address) {
                     Some(known) => *known,
                     None => self.read_unlisted(address)?,

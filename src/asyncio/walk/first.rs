@@ -35,6 +35,16 @@ struct Place {
     node: RemoteAddr,
 }
 
+/// What a task is to one that was found at the same address before.
+enum Relation {
+    /// The same, where it was.
+    Same,
+    /// The same name after another node: it was moved, or is another one with that name.
+    Moved,
+    /// Another one.
+    Successor,
+}
+
 impl Walk<'_, '_> {
     /// Finds all tasks, and looks at each.
     pub(super) fn first_look(&mut self) -> Result<(), DecodeError> {
@@ -97,21 +107,17 @@ impl Walk<'_, '_> {
     /// Looks at the task at `place.node` and gives the node after it.
     fn step(&mut self, list: usize, start: usize, place: Place) -> Result<RemoteAddr, DecodeError> {
         let task = self.read_linked(place)?;
-        let known = self.by_address.get(&task.at).copied();
-        let known = known.and_then(|at| usize::try_from(at).ok());
-        if let Some((at, record)) = known.and_then(|at| Some((at, self.records.get(at)?))) {
-            let is_same = record.is_alive
-                && record.task.is_same_object(&task)
-                && record.task.name == task.name;
-            if is_same && at >= start {
-                return Err(torn(place, task.at.as_u64()));
-            }
-            if is_same {
+        if let Some(at) = self.by_address.get(&task.at) {
+            let at = usize::try_from(*at).unwrap_or(usize::MAX);
+            match self.relation(at, &task)? {
+                // It is the way that we came.
+                Relation::Same if at >= start => return Err(torn(place, task.at.as_u64())),
                 // Found in another list before, which was spliced into this one.
-                self.reader.spend(0)?;
-                return Ok(task.next);
+                Relation::Same | Relation::Moved if at < start => return Ok(task.next),
+                // Found again: what was seen last counts.
+                Relation::Same | Relation::Moved => self.forget(at),
+                Relation::Successor => self.leave_out_ended(at),
             }
-            self.leave_out_ended(at);
         }
         let tasks_max = u64::from(self.reader.limits().tasks_max);
         if u64::try_from(self.records.len()).unwrap_or(u64::MAX) >= tasks_max {
@@ -123,6 +129,33 @@ impl Walk<'_, '_> {
         let next = task.next;
         self.record(list, task)?;
         Ok(next)
+    }
+
+    fn forget(&mut self, record: usize) {
+        if let Some(record) = self.records.get_mut(record) {
+            record.is_alive = false;
+        }
+    }
+
+    /// What a task is to the one that was found at the same address before. Memory of tasks that ended
+    /// is used again at once, often with the same coroutine and name address.
+    fn relation(&mut self, record: usize, task: &RawTask) -> Result<Relation, DecodeError> {
+        let Some(record) = self.records.get(record).filter(|record| record.is_alive) else {
+            return Ok(Relation::Successor);
+        };
+        if !record.task.is_same_object(task) || record.task.name != task.name {
+            return Ok(Relation::Successor);
+        }
+        let known = record.look.name;
+        let stands_elsewhere = record.task.previous != task.previous;
+        let types = &mut self.chains.types;
+        let name = task.read_name(self.reader, self.offsets, types, &mut self.graph)?;
+        match name == known && !stands_elsewhere {
+            true => Ok(Relation::Same),
+            false if name != known => Ok(Relation::Successor),
+            // In another list, or after another task than before.
+            false => Ok(Relation::Moved),
+        }
     }
 
     /// The task whose node follows `place.previous`.
@@ -220,7 +253,8 @@ impl Walk<'_, '_> {
         self.records.push(Record {
             task,
             list: u32::try_from(list).unwrap_or(u32::MAX),
-            first: (look.moment, look.awaiters.earliest),
+            first_seen: look.moment,
+            first_awaited: look.awaiters.moment,
             look,
             has_same_awaiters: true,
             is_alive: error.is_none(),

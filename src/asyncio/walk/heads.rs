@@ -5,7 +5,7 @@ use super::Walk;
 use crate::cpython::{DecodeError, ThreadState, interpreters, threads};
 use crate::ids::Tid;
 use crate::memory::{Reader, RemoteAddr};
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// How often threads that began or ended meanwhile are looked for.
 const ROUNDS_MAX: u32 = 8;
@@ -65,44 +65,40 @@ impl Walk<'_, '_> {
     /// Looks for threads that began meanwhile, and follows their lists; and once more the lists of
     /// interpreters one of whose threads ended, as that is where its tasks went.
     pub(super) fn follow_new_heads(&mut self) -> Result<(), DecodeError> {
-        let mut known: FxHashSet<RemoteAddr> = self.lists.iter().map(|list| list.head).collect();
+        let lists = self.lists.iter().enumerate();
+        let mut known: FxHashMap<RemoteAddr, usize> =
+            lists.map(|(at, list)| (list.head, at)).collect();
         for _ in 0..ROUNDS_MAX {
-            let n_problems = self.n_problems;
-            let before = self.reader.look_anew();
-            let earlier = std::mem::take(&mut self.lists);
-            let interpreters = self.interpreters.clone();
-            self.find_heads()?;
-            self.reader.allow(before);
-            let now = std::mem::replace(&mut self.lists, earlier);
-            if self.n_problems > n_problems {
+            let Some(now) = self.find_heads_again()? else {
                 // The list of threads is changing right now: what is known stands.
-                self.n_problems = n_problems;
-                self.problems
-                    .truncate(usize::try_from(n_problems).unwrap_or(usize::MAX));
-                self.interpreters = interpreters;
                 continue;
-            }
+            };
             let heads: FxHashSet<RemoteAddr> = now.iter().map(|list| list.head).collect();
-            let ended: Vec<i64> = self
-                .lists
-                .iter()
-                .filter(|list| list.thread.is_some() && !heads.contains(&list.head))
-                .filter(|list| known.remove(&list.head))
-                .map(|list| list.interpreter_id)
-                .collect();
+            let mut bereft: FxHashSet<i64> = FxHashSet::default();
+            for list in self.lists.iter().filter(|list| list.thread.is_some()) {
+                if !heads.contains(&list.head) && known.remove(&list.head).is_some() {
+                    bereft.insert(list.interpreter_id);
+                }
+            }
             let mut n_followed: usize = 0;
             for list in now {
-                let is_new = known.insert(list.head);
-                let position = match is_new {
-                    true => {
+                let position = match known.get(&list.head) {
+                    None => {
+                        let position = self.lists.len();
+                        known.insert(list.head, position);
                         self.lists.push(list);
-                        self.lists.len().saturating_sub(1)
+                        position
                     }
-                    false if list.thread.is_none() && ended.contains(&list.interpreter_id) => {
-                        let same = |other: &TaskList| other.head == list.head;
-                        self.lists.iter().position(same).unwrap_or(usize::MAX)
+                    Some(at) if list.thread.is_none() => {
+                        match bereft.contains(&list.interpreter_id) {
+                            true => *at,
+                            false => continue,
+                        }
                     }
-                    false => continue,
+                    Some(at) => match self.has_changed_hands(*at, list) {
+                        true => *at,
+                        false => continue,
+                    },
                 };
                 n_followed = n_followed.saturating_add(1);
                 self.follow_list(position)?;
@@ -112,5 +108,42 @@ impl Walk<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// The heads that there are now; `None` if they could not be found.
+    fn find_heads_again(&mut self) -> Result<Option<Vec<TaskList>>, DecodeError> {
+        let n_problems = self.n_problems;
+        let freshness = self.reader.look_anew();
+        let earlier = std::mem::take(&mut self.lists);
+        let interpreters = self.interpreters.clone();
+        let found = self.find_heads();
+        self.reader.allow(freshness);
+        let now = std::mem::replace(&mut self.lists, earlier);
+        found?;
+        if self.n_problems == n_problems {
+            return Ok(Some(now));
+        }
+        self.n_problems = n_problems;
+        let n_problems = usize::try_from(n_problems).unwrap_or(usize::MAX);
+        self.problems.truncate(n_problems);
+        self.interpreters = interpreters;
+        Ok(None)
+    }
+
+    /// Whether the state of a thread, with the head of a list in it, belongs to another thread now:
+    /// whose the tasks were that were found in the list is not known then.
+    fn has_changed_hands(&mut self, at: usize, now: TaskList) -> bool {
+        let Some(list) = self.lists.get_mut(at) else {
+            return false;
+        };
+        if list.tid == now.tid && list.interpreter_id == now.interpreter_id {
+            return false;
+        }
+        *list = now;
+        let at = u32::try_from(at).unwrap_or(u32::MAX);
+        for record in self.records.iter_mut().filter(|record| record.list == at) {
+            record.is_alive = false;
+        }
+        true
     }
 }

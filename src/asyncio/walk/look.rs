@@ -3,8 +3,9 @@
 use super::Walk;
 use super::heads::TaskList;
 use crate::asyncio::task::RawTask;
-use crate::cpython::{ChainFrame, DecodeError, FrameState, ThreadState, TypeInfo};
+use crate::cpython::{ChainFrame, CopyOrder, DecodeError, FrameState, ThreadState, TypeInfo};
 use crate::graph::{FrameIdx, NewFrame, StackIdx, TaskName, TaskState, TextIdx};
+use crate::limits::LimitHit;
 use crate::memory::{Moment, RemoteAddr};
 use std::ops::Range;
 
@@ -16,12 +17,50 @@ const BYTES_PER_TASK: usize = 200;
 pub(super) struct Look {
     pub(super) name: TaskName,
     pub(super) state: TaskState,
+    pub(super) place: Place,
+    /// Its awaiters, in `Walk::awaiters`.
+    pub(super) awaiters: Awaiters,
+    /// When its object and its name were copied.
+    pub(super) moment: Moment,
+}
+
+/// Where a task stands.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Place {
     pub(super) stack: StackIdx,
+    /// The stack without the frames that were found on the thread.
+    pub(super) own_stack: StackIdx,
     /// Type name of what the innermost frame awaits.
     pub(super) awaiting: Option<TextIdx>,
-    pub(super) awaiters: Awaiters,
-    /// When the task object was copied.
-    pub(super) moment: Moment,
+    /// Which objects the stack was made of.
+    objects: u64,
+    order: CopyOrder,
+    /// A cap left a part of the stack out.
+    pub(super) cut: Option<LimitHit>,
+}
+
+impl Look {
+    /// Whether this look, taken after `earlier`, confirms it: it found the same objects, and each of
+    /// them was copied while its holder was seen to hold it, before and after. A holder keeps what it
+    /// holds from being freed.
+    pub(super) fn confirms(&self, earlier: &Self) -> bool {
+        let (now, before) = (&self.place, &earlier.place);
+        let is_running = |look: &Self| look.state == TaskState::Running;
+        // The instruction of what is being executed changes all the time.
+        let stands = (is_running(self) && is_running(earlier))
+            || (self.state == earlier.state && now.own_stack == before.own_stack);
+        stands
+            && now.objects == before.objects
+            && now.awaiting == before.awaiting
+            && before.order.holder_first | now.order.holder_last == u64::MAX
+    }
+
+    /// Leaves out the frames of the thread, unless `earlier` found the same ones.
+    pub(super) fn keep_lasting_frames(&mut self, earlier: &Self) {
+        if self.place.stack != earlier.place.stack {
+            self.place.stack = self.place.own_stack;
+        }
+    }
 }
 
 /// Who awaits a task.
@@ -29,22 +68,10 @@ pub(super) struct Look {
 pub(super) struct Awaiters {
     /// Their addresses, in `Walk::awaiters`.
     range: Range<u32>,
-    /// No part of what says so was copied before.
-    pub(super) earliest: Moment,
-    /// No part of it was copied after.
-    pub(super) latest: Moment,
-}
-
-impl Look {
-    /// Whether both looks found the task standing in the same place. The frames of a task that is
-    /// being executed change with every instruction.
-    pub(super) fn stands_like(&self, other: &Self) -> bool {
-        let is_running = |look: &Self| look.state == TaskState::Running;
-        (is_running(self) && is_running(other))
-            || (self.state == other.state
-                && self.stack == other.stack
-                && self.awaiting == other.awaiting)
-    }
+    /// When what says so was copied.
+    pub(super) moment: Moment,
+    /// A cap left some of them out.
+    pub(super) cut: Option<LimitHit>,
 }
 
 impl Awaiters {
@@ -70,13 +97,16 @@ impl Walk<'_, '_> {
         task: &RawTask,
     ) -> Result<Look, DecodeError> {
         self.reader.keep(BYTES_PER_TASK)?;
-        let moment = self.reader.moment(task.at);
         let awaiters = self.look_at_awaiters(task)?;
         let types = &mut self.chains.types;
         let name = task.read_name(self.reader, self.offsets, types, &mut self.graph)?;
+        let moment = match task.name.is_null() {
+            true => task.moment,
+            false => task.moment.with(self.reader.moment(task.name, 1)),
+        };
         let is_current = list.is_some_and(|list| task.at == list.running_task);
         let thread = list.and_then(|list| list.thread).filter(|_| is_current);
-        let (state, stack, awaiting) = self.look_at_stack(task.coro, thread)?;
+        let (state, place) = self.look_at_stack(task, thread)?;
         let state = match state {
             _ if is_current => TaskState::Running,
             Some(FrameState::Executing) => TaskState::Running,
@@ -87,8 +117,7 @@ impl Walk<'_, '_> {
         Ok(Look {
             name,
             state,
-            stack,
-            awaiting,
+            place,
             awaiters,
             moment,
         })
@@ -102,15 +131,11 @@ impl Walk<'_, '_> {
             self.awaiters.truncate(start);
         }
         let read = read?;
-        if let Some(limit) = read.cut {
-            let what = format!("awaiters of task {}", task.at);
-            self.note("limit_hit", &what, DecodeError::Limit(limit))?;
-        }
         let index = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
         Ok(Awaiters {
             range: index(start)..index(self.awaiters.len()),
-            earliest: read.earliest,
-            latest: read.latest,
+            moment: read.moment,
+            cut: read.cut,
         })
     }
 
@@ -119,39 +144,46 @@ impl Walk<'_, '_> {
         self.awaiters.get(awaiters.positions()).unwrap_or_default()
     }
 
-    /// The stack of the coroutine at `coroutine`, and the type of what its innermost frame awaits. If
-    /// `thread` executes it, with the frames that the thread is in.
+    /// Where a task stands, and the state of its coroutine. If `thread` executes it, its stack goes on
+    /// with the frames that the thread is in.
     pub(super) fn look_at_stack(
         &mut self,
-        coroutine: RemoteAddr,
+        task: &RawTask,
         thread: Option<ThreadState>,
-    ) -> Result<(Option<FrameState>, StackIdx, Option<TextIdx>), DecodeError> {
+    ) -> Result<(Option<FrameState>, Place), DecodeError> {
+        let coroutine = task.coro;
         if coroutine.is_null() {
-            return Ok((None, StackIdx::EMPTY, None));
+            return Ok((None, Place::default()));
         }
-        let chain = self.chains.follow(self.reader, self.offsets, coroutine)?;
+        let (reader, offsets) = (&mut *self.reader, self.offsets);
+        let chain = self
+            .chains
+            .follow(reader, offsets, coroutine, task.moment)?;
         let mut frames = std::mem::take(&mut self.chain_buffer);
         frames.clear();
         frames.extend_from_slice(self.chains.frames());
+        let own_stack = self.stack(&frames);
+        let mut stack = own_stack;
         if let Some(thread) = thread.filter(|_| chain.state == Some(FrameState::Executing)) {
             // The thread does not wait for us: frames that make no sense are frames that it left.
-            let running = self
-                .chains
-                .running(self.reader, self.offsets, thread, coroutine);
+            let running = self.chains.running(self.reader, offsets, thread, coroutine);
             match running {
                 Ok(running) => frames.extend(running.unwrap_or_default()),
                 Err(error) if error.is_fatal() => return Err(error),
                 Err(_) => {}
             }
+            stack = self.stack(&frames);
         }
-        if let Some(limit) = chain.cut {
-            let what = format!("stack of coroutine {coroutine}");
-            self.note("limit_hit", &what, DecodeError::Limit(limit))?;
-        }
-        let stack = self.stack(&frames);
         self.chain_buffer = frames;
-        let awaiting = chain.awaiting.map(|info| self.type_name(info));
-        Ok((chain.state, stack?, awaiting))
+        let place = Place {
+            stack: stack?,
+            own_stack: own_stack?,
+            awaiting: chain.awaiting.map(|info| self.type_name(info)),
+            objects: chain.hash,
+            order: chain.order,
+            cut: chain.cut,
+        };
+        Ok((chain.state, place))
     }
 
     fn stack(&mut self, frames: &[ChainFrame]) -> Result<StackIdx, DecodeError> {

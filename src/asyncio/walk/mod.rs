@@ -108,8 +108,10 @@ struct Record {
     list: u32,
     /// What the latest look found.
     look: Look,
-    /// When the first look saw the task, and who awaits it.
-    first: (Moment, Moment),
+    /// When the first look saw the task.
+    first_seen: Moment,
+    /// When it saw who awaits it.
+    first_awaited: Moment,
     /// Both looks found the same awaiters.
     has_same_awaiters: bool,
     /// It is still believed to be there.

@@ -5,10 +5,10 @@
 //! in between, its pieces may belong to different moments, and two looks differ.
 
 use super::Walk;
-use super::look::Look;
+use super::look::{Look, Place};
 use crate::asyncio::task::RawTask;
 use crate::cpython::DecodeError;
-use crate::graph::{StackIdx, TaskName};
+use crate::graph::TaskName;
 
 /// How often a task is looked at whose stack is another one each time.
 const LOOKS_MAX: u32 = 6;
@@ -39,8 +39,7 @@ impl Walk<'_, '_> {
             match again {
                 Again::Settled(look) => self.renew(at, look, &first),
                 Again::Moving(mut look) => {
-                    look.stack = StackIdx::EMPTY;
-                    look.awaiting = None;
+                    look.place = Place::default();
                     self.renew(at, look, &first);
                     let (what, value) = ("changing stack of a task", task.coro.as_u64());
                     let at = task.at;
@@ -75,13 +74,19 @@ impl Walk<'_, '_> {
             };
             match self.look_at(list.as_ref(), &now) {
                 Ok(look) if look.name != first.name => return Again::Ended,
-                Ok(look) if last.as_ref().is_ok_and(|last| look.stands_like(last)) => {
-                    return Again::Settled(look);
+                Ok(mut look) => {
+                    if let Ok(last) = &last
+                        && look.confirms(last)
+                    {
+                        look.keep_lasting_frames(last);
+                        return Again::Settled(look);
+                    }
+                    last = Ok(look);
                 }
                 Err(error) if error.is_fatal() || error.is_limit() => {
                     return Again::Unreadable(error);
                 }
-                look => last = look,
+                Err(error) => last = Err(error),
             }
         }
         match last {
