@@ -9,9 +9,14 @@
 use super::image::{Build, DATA, Image};
 use super::input::Input;
 use super::pages::{Changing, Pages};
+use super::process::layout::*;
 use asyncio_agent::memory::{ReadErrorKind, ReadMemory, RemoteAddr};
 
 const EDITS_MAX: usize = 256;
+/// Bytes of copies that one input may make.
+const COPIES_BYTES_MAX: u64 = 1 << 20;
+/// Where they go.
+const COPIES: u64 = 0x7e00_0000_0000;
 const VERSIONS_MAX: usize = 8;
 /// Bytes of the data that holds the two tables.
 const DATA_BYTES: u64 = 0x4000;
@@ -45,6 +50,7 @@ impl Damaged {
         let mut pages = image.pages.clone();
         let mut versions = Vec::new();
         let mut from = 0;
+        let mut copied = 0;
         for _ in 0..EDITS_MAX {
             if input.is_empty() {
                 break;
@@ -53,6 +59,8 @@ impl Damaged {
             if edit.kind % 16 == 15 && versions.len() + 1 < VERSIONS_MAX {
                 versions.push((from, pages.clone()));
                 from += u64::from(edit.small);
+            } else if edit.kind % 16 == 14 {
+                edit.multiply(image, &mut pages, &mut copied);
             } else {
                 edit.apply(image, &mut pages);
             }
@@ -119,16 +127,65 @@ impl Edit {
                 return;
             }
             // The same word again and again, in memory of its own or over what is there.
-            13 => {
-                let words = self.value.to_le_bytes().repeat(usize::from(self.small));
-                return pages.put(at, &words);
-            }
             _ => {
                 let words = self.value.to_le_bytes().repeat(usize::from(self.small));
-                return pages.put(RemoteAddr::new(self.value & !0xfff), &words);
+                let at = match self.value.is_multiple_of(2) {
+                    true => RemoteAddr::new(self.value & !0xfff),
+                    false => at,
+                };
+                return pages.put(at, &words);
             }
         };
         pages.put(at, &word.to_le_bytes());
+    }
+
+    /// Makes copies of an object and links them: the object to the first copy, each copy to the next,
+    /// the last to what the object was linked to. Addresses inside of the object become those inside of
+    /// its copy. The value says how: which word is the link, whether links lead to that word instead of
+    /// the object and back in the word after it (as in lists of tasks), and how big the object is.
+    fn multiply(&self, image: &Image, pages: &mut Pages, copied: &mut u64) {
+        let [link, flags, blocks, ..] = self.value.to_le_bytes();
+        let object = place(image, self.place & 0x3fc0);
+        let bytes = 64 * (1 + u64::from(blocks % 32));
+        let link = u64::from(link) * 8 % bytes;
+        let (into_link, is_double) = (flags & 1 != 0, flags & 2 != 0);
+        let entry = |at: RemoteAddr| at.plus(if into_link { link } else { 0 });
+        let mut content = vec![0; usize::try_from(bytes).expect("small")];
+        if pages.read_exact(object, &mut content).is_err() {
+            return;
+        }
+        let word = |pages: &Pages, at: RemoteAddr| {
+            let mut word = [0; 8];
+            let read = pages.read_exact(at, &mut word);
+            read.map_or(RemoteAddr::NULL, |()| {
+                RemoteAddr::new(u64::from_le_bytes(word))
+            })
+        };
+        let last = word(pages, object.plus(link));
+        let mut before = object;
+        for _ in 0..self.small {
+            if *copied + bytes > COPIES_BYTES_MAX {
+                break;
+            }
+            let at = RemoteAddr::new(COPIES + *copied);
+            *copied += bytes;
+            pages.put(at, &content);
+            for offset in (0..bytes).step_by(8) {
+                let value = word(pages, at.plus(offset));
+                if let Some(inside) = value.offset_from(object).filter(|inside| *inside < bytes) {
+                    pages.put(at.plus(offset), &at.plus(inside).as_u64().to_le_bytes());
+                }
+            }
+            pages.put(before.plus(link), &entry(at).as_u64().to_le_bytes());
+            if is_double {
+                pages.put(at.plus(link + 8), &entry(before).as_u64().to_le_bytes());
+            }
+            before = at;
+        }
+        pages.put(before.plus(link), &last.as_u64().to_le_bytes());
+        if is_double {
+            pages.put(last.plus(8), &entry(before).as_u64().to_le_bytes());
+        }
     }
 }
 
@@ -145,18 +202,19 @@ pub(crate) fn place(image: &Image, place: u16) -> RemoteAddr {
     }
 }
 
-/// Inputs that change one thing each, and some that change much.
+fn edit(kind: u8, small: u8, place: u16, value: u64) -> Vec<u8> {
+    let mut bytes = vec![kind, small];
+    bytes.extend(place.to_le_bytes());
+    bytes.extend(value.to_le_bytes());
+    bytes
+}
+
+/// Inputs that change nothing, that change much, and that have many of something.
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let header = |build: u8, flags: u8| vec![build, flags, 0, 0, 0, 0, 0, 0];
-    let edit = |kind: u8, small: u8, place: u16, value: u64| {
-        let mut bytes = vec![kind, small];
-        bytes.extend(place.to_le_bytes());
-        bytes.extend(value.to_le_bytes());
-        bytes
-    };
     let mut seeds = Vec::new();
     for build in 0..3 {
-        for flags in 0..4 {
+        for flags in [0, 1, 2, 4, 0xc8] {
             seeds.push(header(build, flags));
         }
         let edits = [
@@ -167,9 +225,45 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
             edit(7, 40, 3 << 6, 1),
             edit(12, 200, 14 << 6, 15 << 6),
         ];
-        seeds.push([header(build, 0), edits.concat()].concat());
+        seeds.push([header(build, 0xc0), edits.concat()].concat());
         // A process that ends while it is read.
         seeds.push(vec![build, 0, 255, 9, 0, 0, 0, 0]);
+        let image =
+            Image::of([Build::V3_14, Build::V3_15, Build::FreeThreaded][usize::from(build)]);
+        for nth in 0..many(image).len() {
+            for (walk, n) in [(0, 30), (0xc8, 120), (4, 250)] {
+                seeds.push([header(build, walk), multiply(image, nth, n)].concat());
+            }
+        }
     }
     seeds
+}
+
+/// What there can be many of: an object, the word that links it, how, and its size.
+fn many(image: &Image) -> Vec<(RemoteAddr, u8, u8, u8)> {
+    let word = |offset: u64| u8::try_from(offset / 8).expect("small");
+    let awaited = word(GEN_FRAME + FRAME_LOCALS + 16);
+    vec![
+        (image.tasks[1], word(TASK_NODE), 3, 3),
+        (image.coroutines[1], awaited, 0, 3),
+        (image.idle[0], word(THREAD_NEXT), 0, 6),
+        (image.idle[1], word(INTERPRETER_NEXT), 0, 23),
+    ]
+}
+
+/// The edit that makes `n` copies of the `nth` of these.
+fn multiply(image: &Image, nth: usize, n: u8) -> Vec<u8> {
+    let (object, link, flags, blocks) = many(image)[nth];
+    let object = image.places.iter().position(|place| *place == object);
+    let object = u16::try_from(object.expect("a place") << 6).expect("few places");
+    let value = u64::from_le_bytes([link, flags, blocks, 0, 0, 0, 0, 0]);
+    edit(14, n, object, value)
+}
+
+/// An input that makes `n` copies of the `nth` thing that there can be many of: tasks, coroutines of a
+/// stack, threads, interpreters.
+#[cfg(test)]
+pub(crate) fn input_with_many(build: u8, nth: usize, n: u8) -> Vec<u8> {
+    let image = Image::of([Build::V3_14, Build::V3_15, Build::FreeThreaded][usize::from(build)]);
+    [vec![build, 0, 0, 0, 0, 0, 0, 0], multiply(image, nth, n)].concat()
 }

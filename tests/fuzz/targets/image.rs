@@ -42,6 +42,9 @@ pub(crate) struct Image {
     /// Objects and other places of which many depend.
     pub(crate) places: Vec<RemoteAddr>,
     pub(crate) coroutines: Vec<RemoteAddr>,
+    pub(crate) tasks: Vec<RemoteAddr>,
+    /// A thread and an interpreter without tasks.
+    pub(crate) idle: [RemoteAddr; 2],
     pub(crate) heap: RemoteAddr,
     pub(crate) heap_bytes: u64,
 }
@@ -65,7 +68,9 @@ impl Image {
         places.extend(add_running(&mut synth));
         places.extend(add_lists(&mut synth));
         places.push(add_modules(&mut synth));
+        let idle = add_idle(&mut synth);
         places.extend([synth.interpreter, synth.thread]);
+        places.extend(idle);
         places.extend(
             synth
                 .tasks
@@ -110,6 +115,8 @@ impl Image {
             asyncio,
             places,
             coroutines: synth.coroutines,
+            tasks: synth.tasks,
+            idle,
             heap: RemoteAddr::new(heap),
             heap_bytes: n_pages * 4096,
         }
@@ -245,6 +252,25 @@ fn add_lists(synth: &mut Synth) -> Vec<RemoteAddr> {
         places.push(task);
     }
     places
+}
+
+/// A thread without tasks, and an interpreter without threads.
+fn add_idle(synth: &mut Synth) -> [RemoteAddr; 2] {
+    let thread = synth.memory.alloc(THREAD_IMPL_SIZE);
+    let interpreter = synth.memory.alloc(INTERPRETER_SIZE);
+    let memory = &mut synth.memory;
+    memory.put_addr(thread.plus(THREAD_INTERP), synth.interpreter);
+    memory.put_addr(thread.plus(THREAD_NEXT), synth.thread);
+    memory.put_addr(synth.interpreter.plus(THREADS_HEAD), thread);
+    memory.put_u64(interpreter.plus(INTERPRETER_ID), 2);
+    memory.put_addr(interpreter.plus(INTERPRETER_NEXT), synth.interpreter);
+    memory.put_addr(synth.runtime.plus(INTERPRETERS_HEAD), interpreter);
+    let thread_tasks = thread.plus(THREAD_TASKS);
+    for head in [thread_tasks, interpreter.plus(INTERPRETER_TASKS)] {
+        memory.put_addr(head, head);
+        memory.put_addr(head.plus(8), head);
+    }
+    [thread, interpreter]
 }
 
 /// `sys.modules` of the first interpreter, with two modules.

@@ -74,7 +74,7 @@ pub const TARGETS: &[Target] = &[
     target("text", text::run, text::seeds, MIB),
     target("render", render::run, render::seeds, 32 * MIB),
     target("chain", chain::run, chain::seeds, 8 * MIB),
-    target("walk", walk::run, walk::seeds, 6 * MIB),
+    target("walk", walk::run, walk::seeds, 8 * MIB),
 ];
 
 /// The target of this name.

@@ -215,11 +215,42 @@ mod tests {
                 let (read, _) = read.expect("it does not go away");
                 assert_eq!(read.problems, [], "{build:?}");
                 assert_eq!(read.graph.tasks().len(), N_TASKS);
-                assert_eq!(read.interpreters.len(), 2);
+                assert_eq!(read.interpreters.len(), 3);
                 let n_frames = |at| read.graph.stack(read.graph.task(at).stack).len();
                 let frames: Vec<_> = read.graph.indices().map(n_frames).collect();
                 assert_eq!(frames, [2, 2, 2, 2, 3, 3, 1, 1, 1]);
             }
+        }
+    }
+
+    #[test]
+    fn processes_with_many_of_something_are_read_whole() {
+        let limits = Limits {
+            interpreters_max: 100,
+            threads_max: 100,
+            ..LIMITS
+        };
+        for (build, nth) in (0..3).flat_map(|build| (0..4).map(move |nth| (build, nth))) {
+            let damaged = Damaged::new(&edits::input_with_many(build, nth, 40));
+            let found = (damaged.image.site, damaged.image.asyncio);
+            let read = Walker::default().walk(&damaged.memory, limits, &found, false);
+            let (read, _) = read.expect("it does not go away");
+            assert_eq!(read.problems, [], "{build} {nth}");
+            let first = read
+                .graph
+                .task(read.graph.indices().next().expect("a task"));
+            let found = (
+                read.graph.tasks().len(),
+                read.graph.stack(first.stack).len(),
+                read.interpreters.len(),
+            );
+            let expected = match nth {
+                0 => (N_TASKS + 40, 2, 3),
+                1 => (N_TASKS, 42, 3),
+                2 => (N_TASKS, 2, 3),
+                _ => (N_TASKS, 2, 43),
+            };
+            assert_eq!(found, expected, "{build} {nth}");
         }
     }
 }
