@@ -95,10 +95,12 @@ impl Walk<'_, '_> {
                     if n_lost > LOST_MAX || error.is_limit() {
                         return self.give_up(position, error);
                     }
-                    match self.find_way(head, start)? {
-                        Some(found) if heads.contains(&found.node) => return Ok(()),
-                        Some(found) => place = found,
-                        None => return self.give_up(position, error),
+                    match self.find_way(head, start) {
+                        Ok(Some(found)) if heads.contains(&found.node) => return Ok(()),
+                        Ok(Some(found)) => place = found,
+                        Ok(None) => return self.give_up(position, error),
+                        Err(error) if error.is_fatal() => return Err(error),
+                        Err(error) => return self.give_up(position, error),
                     }
                 }
             }
@@ -195,7 +197,19 @@ impl Walk<'_, '_> {
     /// head if none is.
     fn find_way(&mut self, head: RemoteAddr, start: usize) -> Result<Option<Place>, DecodeError> {
         self.reader.look_aside();
-        let mut found = None;
+        let found = self.find_last(start);
+        let found = found.map(|found| {
+            found.or_else(|| {
+                let (previous, node) = (head, self.reader.addr_at(head).ok()?);
+                Some(Place { previous, node })
+            })
+        });
+        self.reader.look_back();
+        found
+    }
+
+    /// The last of the tasks found since `start` that is still in the list, and what follows it.
+    fn find_last(&mut self, start: usize) -> Result<Option<Place>, DecodeError> {
         for at in (start..self.records.len()).rev() {
             let Some(record) = self.records.get(at).filter(|record| record.is_alive) else {
                 continue;
@@ -205,21 +219,12 @@ impl Walk<'_, '_> {
                 Some(now) => {
                     let previous = task.at.plus(self.layout.task_node);
                     let node = now.next;
-                    found = Some(Place { previous, node });
-                    break;
+                    return Ok(Some(Place { previous, node }));
                 }
                 None => self.leave_out_ended(at),
             }
         }
-        if found.is_none() {
-            let next = self.reader.addr_at(head).ok();
-            found = next.map(|node| Place {
-                previous: head,
-                node,
-            });
-        }
-        self.reader.look_back();
-        Ok(found)
+        Ok(None)
     }
 
     /// Looks at a task that was found, and keeps what was seen. One that makes no sense is looked at
@@ -235,14 +240,17 @@ impl Walk<'_, '_> {
             }
             n_looks = n_looks.saturating_add(1);
             self.reader.look_aside();
-            match self.still_there(&found)? {
-                Some(now) => task = now,
-                None => {
+            looked = match self.still_there(&found) {
+                Ok(Some(now)) => {
+                    task = now;
+                    self.look_at(owner.as_ref(), &task)
+                }
+                Ok(None) => {
                     self.tasks_ended = self.tasks_ended.saturating_add(1);
                     return Ok(());
                 }
-            }
-            looked = self.look_at(owner.as_ref(), &task);
+                Err(error) => Err(error),
+            };
         }
         let (look, error) = match looked {
             Ok(look) => (look, None),
