@@ -2,9 +2,10 @@
 
 mod error;
 
+pub use crate::asyncio::Workspace;
 pub use error::ProcessError;
 
-use crate::asyncio::{self, AsyncioOffsets, Knowledge, Workspace, find_asyncio, read_graph};
+use crate::asyncio::{self, AsyncioOffsets, Knowledge, find_asyncio, read_graph};
 use crate::cpython::{
     self, DecodeError, Modules, OffsetsError, PyVersion, RuntimeSite, TypeCache, find_runtime,
     guess_version, has_module,
