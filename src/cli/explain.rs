@@ -10,11 +10,16 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
 
 /// Characters of a message or a hint that are shown: it may quote a file.
 const MESSAGE_CHARS_MAX: usize = 4_000;
 /// Characters of a problem's code that are shown: a file may hold any.
 const CODE_CHARS_MAX: usize = 40;
+
+/// What is left to somebody who may not stop a process.
+const WITHOUT_FREEZE: &str =
+    "without --freeze it is read while it runs, which needs no more than the right to read it";
 
 /// Why a command ends early.
 #[derive(Debug)]
@@ -98,6 +103,26 @@ pub(super) fn unreadable(error: &ProcessError) -> Stop {
         ProcessError::Denied { pid, .. } => (
             Exit::PermissionDenied,
             Surroundings::look(*pid).permission_hints(*pid),
+        ),
+        ProcessError::Traced { tracer, name, .. } => (
+            Exit::PermissionDenied,
+            vec![
+                if name.as_deref() == Some("agentctl") {
+                    "another agentctl stops it at the moment: try again".to_owned()
+                } else {
+                    format!("a process has one tracer at a time; see 'ps -fp {tracer}'")
+                },
+                WITHOUT_FREEZE.to_owned(),
+            ],
+        ),
+        ProcessError::FreezeDenied { .. } => (
+            Exit::PermissionDenied,
+            vec![
+                "it may be read, so what refuses is a seccomp filter, a security module, or a \
+                 tracer that cannot be seen from here; in a container try it on the host"
+                    .to_owned(),
+                WITHOUT_FREEZE.to_owned(),
+            ],
         ),
         ProcessError::NotPython { pid } => (
             Exit::NotSupported,
@@ -193,6 +218,19 @@ impl Surroundings {
         }
         hints
     }
+}
+
+/// What to say about a process that was stopped for its snapshot.
+pub(super) fn pause(snapshot: &Snapshot, pid: Pid, paused: Duration) -> String {
+    let cut = snapshot
+        .problems
+        .iter()
+        .find(|problem| problem.code == "pause_limit");
+    let why = cut.map_or(String::new(), |problem| format!("; {}", problem.message));
+    format!(
+        "agentctl: process {pid} stood still for {:.1} ms{why}\n",
+        paused.as_secs_f64() * 1_000.0
+    )
 }
 
 /// What to say about a snapshot that is partial. `name` is what was asked for: a pid or a file.

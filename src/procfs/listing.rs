@@ -32,13 +32,22 @@ impl ProcRoot {
         if !self.stat(pid)?.has_ended {
             return Ok(Some(pid));
         }
-        let task = self.path(pid, "task");
-        let entries = std::fs::read_dir(&task).map_err(|why| explain(pid, task.clone(), why))?;
-        let threads = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
         // A thread's own folder stands below `/proc` too, though it is not listed there.
-        Ok(threads
-            .into_iter()
-            .find(|thread: &Pid| self.stat(*thread).is_ok_and(|stat| !stat.has_ended)))
+        Ok(self
+            .threads(pid)?
+            .find(|thread| self.stat(*thread).is_ok_and(|stat| !stat.has_ended)))
+    }
+
+    /// The threads of the process `pid`, its first one included, those that have ended but were not
+    /// waited for too. Complete while no thread starts or ends.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such process or `/proc` cannot be read.
+    pub fn threads(&self, pid: Pid) -> Result<impl Iterator<Item = Pid>, ProcfsError> {
+        let task = self.path(pid, "task");
+        let entries = std::fs::read_dir(&task).map_err(|why| explain(pid, task, why))?;
+        Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()))
     }
 
     /// Whether `thread` is a thread of the process `pid` now. Ids of threads are reused like pids.
