@@ -153,11 +153,11 @@ const REACHES_OUT: &[(&[&str], &[&str])] = &[
         ],
     ),
     // ptrace(2) knows a tracer as a thread, and it has to keep the limit of a pause.
-    (&["std::thread"], &["agent", "cli", "process/freeze.rs"]),
+    (&["std::thread"], &["agent", "cli", "process/freeze"]),
     (&["std::env"], &["agent", "cli", "bin"]),
     (
         &["std::time::Instant", "std::time::SystemTime"],
-        &["agent/clock.rs", "cli", "process/freeze.rs"],
+        &["agent/clock.rs", "cli", "process/freeze"],
     ),
 ];
 

@@ -34,7 +34,7 @@ programs! {
 }
 
 /// Programs with tests of their own.
-const TESTED_ELSEWHERE: &[&str] = &["churn", "no_asyncio"];
+const TESTED_ELSEWHERE: &[&str] = &["churn", "no_asyncio", "signalled", "threads_at_work"];
 
 fn check(program: &str) {
     for python in python::all()

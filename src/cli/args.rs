@@ -17,7 +17,7 @@ const EXIT_CYCLE: &str = "  1  tasks wait for each other in a cycle";
 
 const EXIT_FAILURES: &str = "  2  wrong arguments
   3  no such process
-  4  permission denied
+  4  permission denied; with --freeze also: another process traces it
   5  not a supported process: no Python, a version that cannot be read, no asyncio
   7  any other failure, such as a file that is damaged or cannot be written";
 

@@ -16,7 +16,6 @@ use crate::ids::{Pid, ProcessId};
 use crate::limits::Limits;
 use crate::memory::{ProcessVm, ReadErrorKind, ReadMemory, Reader, RemoteAddr};
 use crate::procfs::{Maps, ProcRoot, ProcfsError};
-use freeze::Freeze;
 use std::time::Duration;
 
 /// The sections of ELF files that are looked for.
@@ -168,25 +167,15 @@ impl Process {
         })
     }
 
-    /// Reads the task graph once while the process stands still, for no longer than `pause_max`. A
-    /// snapshot that was not read to its end by then has the problem `pause_limit`.
+    /// Reads the task graph while the process stands still, for no longer than `pause_max` altogether.
+    /// A snapshot that was not read to its end by then has the problem `pause_limit`.
     ///
     /// # Errors
     ///
     /// As [`snapshot`](Self::snapshot), and when the process is traced by somebody else or may not be
     /// stopped.
     pub fn snapshot_frozen(&mut self, pause_max: Duration) -> Result<Snapshot, ProcessError> {
-        let freeze = Freeze::begin(&self.root, self.id, pause_max, self.limits.threads_max)?;
-        let read = self.snapshot();
-        let pause = freeze.end()?;
-        let mut snapshot = read?;
-        snapshot.stats.paused = Some(pause.stood_still);
-        if let Some(problem) = pause.problem() {
-            snapshot.problems.push(problem);
-            snapshot.stats.problems = snapshot.stats.problems.saturating_add(1);
-            snapshot.complete = false;
-        }
-        Ok(snapshot)
+        freeze::read_frozen(self, pause_max)
     }
 
     /// Whether what was found at attach no longer holds: the process has executed another program,

@@ -50,7 +50,11 @@ mod tests {
 
     #[test]
     fn what_is_no_status() {
-        for text in [&b""[..], b"Name:\tx\n", b"Name:\tx\nTgid:\t0\nTracerPid:\t0\n"] {
+        for text in [
+            &b""[..],
+            b"Name:\tx\n",
+            b"Name:\tx\nTgid:\t0\nTracerPid:\t0\n",
+        ] {
             assert_eq!(Status::parse(text), None);
         }
     }

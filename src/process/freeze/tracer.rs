@@ -1,11 +1,7 @@
-//! Stopping a process while it is read: the one exception to the rule that a process is never
-//! stopped, made only on request.
-//!
-//! All threads of the process are seized and interrupted (ptrace(2): `PTRACE_SEIZE`,
-//! `PTRACE_INTERRUPT`), which no signal has a part in: its parent, its shell and its job control
-//! notice nothing. ptrace(2) knows a tracer as a thread, so all calls are made by one thread of ours,
-//! which lives for one pause. It looks at the clock too, because nobody else could let the process go
-//! when a read takes longer than was allowed.
+//! The thread that stops a process by ptrace(2): seizes and interrupts all its threads
+//! (`PTRACE_SEIZE`, `PTRACE_INTERRUPT`), which no signal has a part in, so that its parent, its shell
+//! and its job control notice nothing. ptrace(2) knows a tracer as a thread; this one lives for one
+//! pause.
 //!
 //! Facts of the kernel that this rests on (ptrace(2); kernel/ptrace.c and kernel/signal.c of Linux
 //! 6.18):
@@ -19,22 +15,21 @@
 //! - A thread that was stopped by a signal (SIGSTOP) before is stopped again when it is let go, unless
 //!   SIGCONT came meanwhile.
 //! - An ended thread stays a zombie until its tracer waits for it, and an execve(2) by another thread
-//!   of the process waits for that.
+//!   of the process waits for that. That other thread then has the id of the first one.
 
-use super::ProcessError;
-use crate::graph::Problem;
+use super::{Pause, PauseEnd};
 use crate::ids::{Pid, ProcessId};
+use crate::process::{ProcessError, explain_procfs};
 use crate::procfs::{ProcRoot, ProcfsError};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::ptrace;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::getpid;
+use nix::unistd::{getpid, gettid};
 use std::collections::BTreeMap;
-use std::marker::PhantomData;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread::{self, JoinHandle};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Most attempts to seize a thread that is refused for no reason that can be seen: its tracer may
@@ -46,146 +41,6 @@ const SEIZE_AGAIN: Duration = Duration::from_micros(200);
 const LOOKS_AWAKE: u32 = 20;
 /// The longest sleep between two looks.
 const LOOK_AGAIN_MAX: Duration = Duration::from_millis(1);
-
-/// Signals of the terminal that would stop us with everything we hold.
-const TERMINAL_STOPS: [Signal; 3] = [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU];
-
-/// A process that stands still. It is let go when this value goes, on whatever way, and when the
-/// limit of the pause is reached.
-#[derive(Debug)]
-pub(super) struct Freeze {
-    pid: Pid,
-    /// Closed to have the process let go.
-    hold: Option<Sender<()>>,
-    tracer: Option<JoinHandle<Pause>>,
-    /// The signal mask of the thread that asked, to be put back by that thread.
-    mask: Option<SigSet>,
-    of_this_thread: PhantomData<*const ()>,
-}
-
-/// A pause that is over.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Pause {
-    /// How long the process stood still, from the first moment at which one of its threads could be
-    /// held up until all had been let go.
-    pub(super) stood_still: Duration,
-    /// What became of it.
-    end: PauseEnd,
-    /// How long it was allowed to take.
-    limit: Duration,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum PauseEnd {
-    /// The process was let go when it had been read.
-    Done,
-    /// It was let go because the limit was reached.
-    Limit,
-    /// It was let go because so many of its threads had not stopped when the limit was reached.
-    NotStopped { running: usize, of: usize },
-}
-
-impl Freeze {
-    /// Stops the process, for no longer than `limit`. When not all of its threads have stopped by then
-    /// (one in an uninterruptible sleep does not), it is let go at once and [`Pause::problem`] tells.
-    ///
-    /// # Errors
-    ///
-    /// When the process has ended, is traced by somebody else, or may not be stopped. Then it runs on
-    /// as before.
-    pub(super) fn begin(
-        root: &ProcRoot,
-        id: ProcessId,
-        limit: Duration,
-        threads_max: u32,
-    ) -> Result<Self, ProcessError> {
-        let pid = id.pid;
-        let failed = |why: String| ProcessError::Failed { pid, why };
-        let (hold, held) = channel();
-        let (ready, is_ready) = channel();
-        let tracer = Tracer {
-            root: root.clone(),
-            id,
-            limit,
-            threads_max: usize::try_from(threads_max).unwrap_or(usize::MAX),
-            tracees: BTreeMap::new(),
-            began: None,
-        };
-        // The thread has the mask of the one that starts it. A mask that cannot be set costs nothing
-        // but the protection against being suspended in the middle.
-        let mask = SigSet::from_iter(TERMINAL_STOPS)
-            .thread_swap_mask(SigmaskHow::SIG_BLOCK)
-            .ok();
-        let mut freeze = Self {
-            pid,
-            hold: Some(hold),
-            tracer: None,
-            mask,
-            of_this_thread: PhantomData,
-        };
-        let thread = thread::Builder::new()
-            .name("freeze".to_owned())
-            .spawn(move || tracer.run(&ready, &held))
-            .map_err(|why| failed(format!("no thread to stop it by: {why}")))?;
-        freeze.tracer = Some(thread);
-        match is_ready.recv() {
-            Ok(Ok(())) => Ok(freeze),
-            Ok(Err(error)) => Err(error),
-            // Only a panic ends the thread before that.
-            Err(_) => freeze.end().and(Err(failed("it was not stopped".to_owned()))),
-        }
-    }
-
-    /// Lets the process go.
-    ///
-    /// # Errors
-    ///
-    /// When the thread that held it has panicked, which has let it go too.
-    pub(super) fn end(mut self) -> Result<Pause, ProcessError> {
-        self.let_go().ok_or_else(|| ProcessError::Failed {
-            pid: self.pid,
-            why: "the thread that stopped it has panicked".to_owned(),
-        })
-    }
-
-    fn let_go(&mut self) -> Option<Pause> {
-        drop(self.hold.take());
-        let pause = self.tracer.take().and_then(|tracer| tracer.join().ok());
-        if let Some(mask) = self.mask.take() {
-            // It was the mask of this thread before, so it can be set.
-            let _ = mask.thread_set_mask();
-        }
-        pause
-    }
-}
-
-impl Drop for Freeze {
-    fn drop(&mut self) {
-        self.let_go();
-    }
-}
-
-impl Pause {
-    /// Why what was read meanwhile is not the picture of one moment; `None` when it is.
-    pub(super) fn problem(&self) -> Option<Problem> {
-        let limit = self.limit.as_millis();
-        let message = match self.end {
-            PauseEnd::Done => return None,
-            PauseEnd::Limit => {
-                format!("it was let go after {limit} ms, and the rest was read while it ran")
-            }
-            PauseEnd::NotStopped { running, of } => format!(
-                "{running} of {of} threads had not stopped after {limit} ms, so it was let go and \
-                 read while it ran"
-            ),
-        };
-        Some(Problem {
-            code: "pause_limit".to_owned(),
-            message,
-            at: None,
-        })
-    }
-}
 
 /// What a seized thread does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,7 +56,7 @@ enum Tracee {
 }
 
 /// The work of the tracing thread.
-struct Tracer {
+pub(super) struct Tracer {
     root: ProcRoot,
     id: ProcessId,
     limit: Duration,
@@ -213,7 +68,23 @@ struct Tracer {
 }
 
 impl Tracer {
-    fn run(mut self, ready: &Sender<Result<(), ProcessError>>, held: &Receiver<()>) -> Pause {
+    pub(super) fn new(root: &ProcRoot, id: ProcessId, limit: Duration, threads_max: u32) -> Self {
+        Self {
+            root: root.clone(),
+            id,
+            limit,
+            threads_max: usize::try_from(threads_max).unwrap_or(usize::MAX),
+            tracees: BTreeMap::new(),
+            began: None,
+        }
+    }
+
+    /// Stops the process, tells `ready`, and lets it go when `held` is closed or the limit is reached.
+    pub(super) fn run(
+        mut self,
+        ready: &Sender<Result<(), ProcessError>>,
+        held: &Receiver<()>,
+    ) -> Pause {
         // Sending fails when nobody waits any more, which `held` tells as well.
         let end = match self.stop_all() {
             Err(error) => {
@@ -269,7 +140,7 @@ impl Tracer {
         let pid = self.id.pid;
         let explain = |error| match error {
             ProcfsError::NoProcess { .. } => ProcessError::Gone { pid },
-            error => super::explain_procfs(pid, error),
+            error => explain_procfs(pid, error),
         };
         if self.root.stat(pid).map_err(explain)?.start_time != self.id.start {
             return Err(ProcessError::Gone { pid });
@@ -351,6 +222,10 @@ impl Tracer {
                 return Ok(false);
             }
             if let Some(tracer) = self.tracer_of(thread) {
+                // It has executed another program, and so taken the id of the first thread.
+                if tracer.thread.as_raw() == gettid().as_raw() {
+                    return Ok(true);
+                }
                 let is_own = tracer.process.as_raw() == getpid().as_raw();
                 let is_certain = tracer.name.is_some() && !is_own;
                 error = ProcessError::Traced {
@@ -369,12 +244,16 @@ impl Tracer {
 
     /// Who traces a thread. That may be an earlier thread of ours which is just ending.
     fn tracer_of(&self, thread: Pid) -> Option<TracerProcess> {
-        let tracer = self.root.status(thread).ok()?.tracer?;
-        let status = self.root.status(tracer).ok();
-        let process = status.map_or(tracer, |status| status.process);
+        let thread = self.root.status(thread).ok()?.tracer?;
+        let status = self.root.status(thread).ok();
+        let process = status.map_or(thread, |status| status.process);
         // The process's name, not the thread's.
         let name = self.root.status(process).ok().map(|status| status.name);
-        Some(TracerProcess { process, name })
+        Some(TracerProcess {
+            thread,
+            process,
+            name,
+        })
     }
 
     /// Waits until those that were interrupted have stopped or ended; returns whether they have before
@@ -413,10 +292,11 @@ impl Tracer {
                 }
             }
         }
-        // The first thread is its parent's to wait for.
+        // The first thread is its parent's to wait for. Its id may become that of another one.
         let first = self.id.pid;
-        self.tracees
-            .retain(|thread, tracee| *tracee != Tracee::Ended || *thread == first || !reap(*thread));
+        self.tracees.retain(|thread, tracee| {
+            *tracee != Tracee::Ended || *thread != first && !reap(*thread)
+        });
         have_stopped
     }
 
@@ -436,7 +316,6 @@ impl Tracer {
         Pause {
             stood_still: self.elapsed(),
             end,
-            limit: self.limit,
         }
     }
 
@@ -455,6 +334,8 @@ impl Tracer {
 
 /// A process that traces another.
 struct TracerProcess {
+    /// Its thread that does.
+    thread: Pid,
     process: Pid,
     /// Its name, if it can be seen.
     name: Option<String>,
