@@ -73,32 +73,58 @@ fn send(pid: u32, signal: Signal) {
     kill(pid, signal).expect("our own child can be signalled");
 }
 
-/// An `agentctl` that has stopped the process, which takes long enough to read.
-fn start_freeze(target: &Target) -> Child {
-    let mut agentctl = Command::new(env!("CARGO_BIN_EXE_agentctl"))
-        .args(["snapshot", &target.pid_text(), LONG])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        // A group of its own, with a parent in another one: the terminal's signals work.
-        .process_group(0)
-        .spawn()
-        .expect("agentctl");
-    let mut has_ended = false;
-    wait_until("the process stands still", || {
-        has_ended = agentctl.try_wait().expect("our own child").is_some();
-        has_ended || has_state(target.pid(), 't')
-    });
-    agentctl
+/// An `agentctl` that ends with the test: a process that it holds does not even end when killed.
+struct Freezing(Option<Child>);
+
+impl Freezing {
+    /// Starts one and returns when it has stopped the process, which takes long enough to read.
+    fn start(target: &Target) -> Self {
+        let child = Command::new(env!("CARGO_BIN_EXE_agentctl"))
+            .args(["snapshot", &target.pid_text(), LONG])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // A group of its own, with a parent in another one: the terminal's signals work.
+            .process_group(0)
+            .spawn()
+            .expect("agentctl");
+        let mut freezing = Self(Some(child));
+        while !has_state(target.pid(), 't') {
+            if freezing
+                .child()
+                .try_wait()
+                .expect("our own child")
+                .is_some()
+            {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        freezing
+    }
+
+    fn child(&mut self) -> &mut Child {
+        self.0.as_mut().expect("not taken before its end")
+    }
+
+    /// What it wrote, when it has ended.
+    fn answer(mut self) -> Answer {
+        let child = self.0.take().expect("not taken before its end");
+        let output = child.wait_with_output().expect("our own child");
+        Answer {
+            status: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
 }
 
-/// What `agentctl` wrote, when it has ended.
-fn answer_of(agentctl: Child) -> Answer {
-    let output = agentctl.wait_with_output().expect("our own child");
-    Answer {
-        status: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+impl Drop for Freezing {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
@@ -244,10 +270,10 @@ fn an_agentctl_that_is_killed_leaves_nothing_stopped() {
         let target = Target::start(python.program("wide"));
         let mut n_killed = 0;
         for _ in 0..50 {
-            let mut agentctl = start_freeze(&target);
-            agentctl.kill().expect("our own child");
+            let mut agentctl = Freezing::start(&target);
+            agentctl.child().kill().expect("our own child");
             // One that was killed while it held the process has written nothing yet.
-            let answer = answer_of(agentctl);
+            let answer = agentctl.answer();
             n_killed += u32::from(answer.status == -1 && answer.stdout.is_empty());
             assert_is_let_go(target.pid());
             if n_killed == 10 {
@@ -264,13 +290,14 @@ fn an_agentctl_that_is_killed_leaves_nothing_stopped() {
 #[test]
 fn an_agentctl_that_is_suspended_leaves_nothing_stopped() {
     let target = Target::start(python::all()[0].program("wide"));
-    let agentctl = start_freeze(&target);
-    send(agentctl.id(), Signal::SIGTSTP);
+    let mut agentctl = Freezing::start(&target);
+    let id = agentctl.child().id();
+    send(id, Signal::SIGTSTP);
     wait_until("it runs", || !has_state(target.pid(), 't'));
-    wait_until("agentctl is suspended", || has_state(agentctl.id(), 'T'));
+    wait_until("agentctl is suspended", || has_state(id, 'T'));
     assert_is_let_go(target.pid());
-    send(agentctl.id(), Signal::SIGCONT);
-    let answer = answer_of(agentctl);
+    send(id, Signal::SIGCONT);
+    let answer = agentctl.answer();
     assert_eq!(answer.status, 0, "{}", answer.stderr);
     let snapshot: Value = serde_json::from_str(&answer.stdout).expect("a snapshot is JSON");
     truth::assert_matches(&target.truth, &snapshot, "wide.py");
@@ -415,15 +442,15 @@ fn a_process_that_is_traced() {
 #[test]
 fn one_freeze_at_a_time() {
     let target = Target::start(python::all()[0].program("wide"));
-    let first = start_freeze(&target);
+    let mut first = Freezing::start(&target);
     let answer = agentctl::run(&["ps", &target.pid_text(), "--freeze"]);
     if answer.status != 0 {
         assert_eq!(answer.status, PERMISSION_DENIED, "{}", answer.stderr);
-        let message = format!("is traced by process {} (agentctl)\n", first.id());
+        let message = format!("is traced by process {} (agentctl)\n", first.child().id());
         assert!(answer.stderr.contains(&message), "{}", answer.stderr);
         assert!(answer.stderr.contains("try again"), "{}", answer.stderr);
     }
-    assert_eq!(answer_of(first).status, 0);
+    assert_eq!(first.answer().status, 0);
     assert_is_let_go(target.pid());
 }
 
@@ -487,9 +514,9 @@ fn a_process_that_ends_meanwhile() {
 fn a_process_that_is_killed_while_it_stands() {
     for python in python::all() {
         let mut target = Target::start(python.program("wide"));
-        let agentctl = start_freeze(&target);
+        let agentctl = Freezing::start(&target);
         target.kill_without_wait();
-        let answer = answer_of(agentctl);
+        let answer = agentctl.answer();
         assert!(
             [0, NO_SUCH_PROCESS].contains(&answer.status),
             "{}",

@@ -37,10 +37,9 @@ use std::time::{Duration, Instant};
 const SEIZE_ATTEMPTS_MAX: u32 = 20;
 /// The time between two of them.
 const SEIZE_AGAIN: Duration = Duration::from_micros(200);
-/// Looks at threads that have not stopped yet before the tracer begins to sleep between two looks.
-const LOOKS_AWAKE: u32 = 20;
-/// The longest sleep between two looks.
-const LOOK_AGAIN_MAX: Duration = Duration::from_millis(1);
+/// The first and the longest sleep between two looks at threads that have not stopped yet. Sleeping
+/// leaves them the processor that they may need to do so.
+const LOOK_AGAIN: [Duration; 2] = [Duration::from_micros(10), Duration::from_millis(1)];
 
 /// What a seized thread does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -259,37 +258,46 @@ impl Tracer {
     /// Waits until those that were interrupted have stopped or ended; returns whether they have before
     /// the limit.
     fn await_stops(&mut self) -> bool {
-        let mut sleep = Duration::from_micros(20);
-        for n_looks in 0.. {
-            if self.look() {
-                return true;
-            }
+        let [mut sleep, sleep_max] = LOOK_AGAIN;
+        while !self.look() {
             if self.elapsed() >= self.limit {
                 return false;
             }
-            if n_looks < LOOKS_AWAKE {
-                thread::yield_now();
-            } else {
-                thread::sleep(sleep);
-                sleep = (sleep * 2).min(LOOK_AGAIN_MAX);
-            }
+            thread::sleep(sleep);
+            sleep = (sleep * 2).min(sleep_max);
         }
-        false
+        true
     }
 
     /// Looks at those that have not stopped yet; returns whether there are none any more.
     fn look(&mut self) -> bool {
-        let mut have_stopped = true;
+        let (mut n_stopped, mut n_running) = (0, 0);
         for (thread, tracee) in &mut self.tracees {
             if *tracee == Tracee::Interrupted {
                 // It fails for one that has not stopped.
                 if let Ok(info) = ptrace::getsiginfo(raw(*thread)) {
                     *tracee = Tracee::Stopped(signal_of(&info));
-                } else if self.root.stat(*thread).map_or(true, |stat| stat.has_ended) {
-                    *tracee = Tracee::Ended;
+                    n_stopped += 1;
                 } else {
-                    have_stopped = false;
+                    n_running += 1;
                 }
+            }
+        }
+        // That takes longer to find out, so not while there are some that stop.
+        if n_running > 0 && n_stopped == 0 {
+            n_running -= self.look_for_ended();
+        }
+        n_running == 0
+    }
+
+    /// Looks which of those that have not stopped yet have ended; returns how many.
+    fn look_for_ended(&mut self) -> usize {
+        let mut n_ended = 0;
+        for (thread, tracee) in &mut self.tracees {
+            let has_ended = || self.root.stat(*thread).map_or(true, |stat| stat.has_ended);
+            if *tracee == Tracee::Interrupted && has_ended() {
+                *tracee = Tracee::Ended;
+                n_ended += 1;
             }
         }
         // The first thread is its parent's to wait for. Its id may become that of another one.
@@ -297,7 +305,7 @@ impl Tracer {
         self.tracees.retain(|thread, tracee| {
             *tracee != Tracee::Ended || *thread != first && !reap(*thread)
         });
-        have_stopped
+        n_ended
     }
 
     /// Lets all threads go.
