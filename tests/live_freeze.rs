@@ -290,17 +290,27 @@ fn an_agentctl_that_is_killed_leaves_nothing_stopped() {
 #[test]
 fn an_agentctl_that_is_suspended_leaves_nothing_stopped() {
     let target = Target::start(python::all()[0].program("wide"));
-    let mut agentctl = Freezing::start(&target);
-    let id = agentctl.child().id();
-    send(id, Signal::SIGTSTP);
-    wait_until("it runs", || !has_state(target.pid(), 't'));
-    wait_until("agentctl is suspended", || has_state(id, 'T'));
-    assert_is_let_go(target.pid());
-    send(id, Signal::SIGCONT);
-    let answer = agentctl.answer();
-    assert_eq!(answer.status, 0, "{}", answer.stderr);
-    let snapshot: Value = serde_json::from_str(&answer.stdout).expect("a snapshot is JSON");
-    truth::assert_matches(&target.truth, &snapshot, "wide.py");
+    let mut was_suspended = false;
+    for _ in 0..20 {
+        let mut agentctl = Freezing::start(&target);
+        let id = agentctl.child().id();
+        send(id, Signal::SIGTSTP);
+        wait_until("it runs", || !has_state(target.pid(), 't'));
+        wait_until("agentctl is suspended or has ended", || {
+            was_suspended = has_state(id, 'T');
+            was_suspended || has_state(id, 'Z')
+        });
+        assert_is_let_go(target.pid());
+        send(id, Signal::SIGCONT);
+        let answer = agentctl.answer();
+        assert_eq!(answer.status, 0, "{}", answer.stderr);
+        let snapshot: Value = serde_json::from_str(&answer.stdout).expect("a snapshot is JSON");
+        truth::assert_matches(&target.truth, &snapshot, "wide.py");
+        if was_suspended {
+            return;
+        }
+    }
+    panic!("suspended too late each time");
 }
 
 /// 10 000 tasks cannot be read within the shortest limit: it is kept all the same, and said.
@@ -358,8 +368,13 @@ fn a_thread_that_does_not_stop() {
         );
         command.arg(&fifo);
         let target = Target::start(command);
+        let pid = target.pid();
         wait_until("its thread waits for the child", || {
-            has_state(target.pid(), 'D')
+            states(pid).iter().any(|(thread, state)| {
+                let children = format!("/proc/{pid}/task/{thread}/children");
+                let children = fs::read_to_string(children).unwrap_or_default();
+                *state == 'D' && !children.is_empty()
+            })
         });
         let answer = agentctl::run(&["snapshot", &target.pid_text(), "--freeze"]);
         assert_is_let_go(target.pid());
@@ -490,7 +505,7 @@ fn a_filter_that_refuses_ptrace() {
     }
 }
 
-/// Stopped again and again while it ends: every answer is one of the two true ones.
+/// Stopped again and again while it ends: every answer is true.
 #[test]
 fn a_process_that_ends_meanwhile() {
     for python in python::all() {
@@ -501,6 +516,7 @@ fn a_process_that_ends_meanwhile() {
             let answer = agentctl::run(&["ps", &pid, LONG]);
             match answer.status {
                 0 => {}
+                NOT_SUPPORTED if answer.stderr.contains("already ending") => {}
                 NO_SUCH_PROCESS => break,
                 _ => panic!("{:?}", answer.stderr),
             }
