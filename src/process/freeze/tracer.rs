@@ -100,8 +100,8 @@ impl Tracer {
                 }
             }
             Ok(false) => PauseEnd::NotStopped {
-                running: self.count(|tracee| matches!(tracee, Tracee::Interrupted)),
-                of: self.count(|tracee| !matches!(tracee, Tracee::Ended)),
+                running: self.count(|it| matches!(it, Tracee::Seized | Tracee::Interrupted)),
+                of: self.count(|it| !matches!(it, Tracee::Ended)),
             },
         };
         let is_not_stopped = matches!(end, PauseEnd::NotStopped { .. });
