@@ -326,7 +326,12 @@ fn a_limit_that_is_reached() {
             [said, partial] => (said, partial),
             _ => panic!("{}", answer.stderr),
         };
-        assert!(said.contains("it was let go after 1 ms"), "{said}");
+        // On a busy machine it may not even have come to stand still.
+        let says = [
+            "; it was let go after 1 ms",
+            " threads had not stopped after 1 ms",
+        ];
+        assert!(says.iter().any(|text| said.contains(text)), "{said}");
         assert!(
             partial.ends_with("is partial: 1 problem (pause_limit 1)"),
             "{partial}"
