@@ -7,6 +7,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use support::agentctl;
+use support::churn::Churn;
 use support::python;
 use support::target::Target;
 use support::truth;
@@ -34,7 +35,13 @@ programs! {
 }
 
 /// Programs with tests of their own.
-const TESTED_ELSEWHERE: &[&str] = &["churn", "no_asyncio", "signalled", "threads_at_work"];
+const TESTED_ELSEWHERE: &[&str] = &[
+    "churn",
+    "churn_threads",
+    "no_asyncio",
+    "signalled",
+    "threads_at_work",
+];
 
 fn check(program: &str) {
     for python in python::all()
@@ -83,56 +90,29 @@ fn every_program_has_its_test() {
     assert_eq!(here, tested);
 }
 
-/// Tasks come and go thousands of times a second. What a snapshot leaves out it admits, and no edge
-/// in it is wrong: a task named `a/b/c` is awaited by `a/b` and by nobody else.
+/// Tasks come and go thousands of times a second: what a snapshot leaves out, it admits, and that is no
+/// failure. Whether the rest is right is judged in `live_stress.rs`.
 #[test]
 fn churn() {
     for python in python::all() {
-        let target = Target::start(python.program("churn"));
-        let mut n_edges = 0;
-        for round in 0..40 {
+        let target = Churn {
+            program: "churn",
+            rate: "thousands",
+        }
+        .start(python);
+        for round in 0..10 {
             let answer = agentctl::run(&["snapshot", &target.pid_text()]);
             let what = format!("round {round} on Python {}", python.full_version);
             assert_eq!(answer.status, 0, "{what}: {}", answer.stderr);
             let snapshot: Value = serde_json::from_str(&answer.stdout).expect("JSON");
-            let tasks = truth::tasks_by_id(&snapshot);
-            let names: BTreeSet<&str> = tasks.values().map(|listed| name(listed.task)).collect();
-            assert_eq!(names.len(), tasks.len(), "{what}: a name twice");
-            if snapshot["complete"] == true {
-                for n in 0..8 {
-                    assert!(
-                        names.contains(&*format!("root/{n}")),
-                        "{what}: root/{n} is missing"
-                    );
-                }
-            }
-            for listed in tasks.values() {
-                n_edges += check_edges_of_churn(listed.task, &tasks, &what);
-            }
-        }
-        // The eight workers stay; of the tasks below them as many as stood still long enough.
-        assert!(n_edges >= 40 * 8, "only {n_edges} edges in 40 snapshots");
-    }
-}
-
-fn check_edges_of_churn(
-    task: &Value,
-    tasks: &std::collections::BTreeMap<&str, truth::Listed<'_>>,
-    what: &str,
-) -> usize {
-    let awaited_by = task["awaited_by"].as_array().expect("a list");
-    let expected = name(task).rsplit_once('/').map(|(parent, _)| parent);
-    for awaiter in awaited_by {
-        let id = awaiter["task_id"].as_str().expect("an id");
-        // An awaiter that ended or was left out has no name to compare.
-        if let Some(listed) = tasks.get(id) {
-            assert_eq!(Some(name(listed.task)), expected, "{what}: {task}");
+            let is_partial = snapshot["complete"] == false;
+            assert_eq!(
+                is_partial,
+                !answer.stderr.is_empty(),
+                "{what}: {}",
+                answer.stderr
+            );
+            assert!(truth::tasks_by_id(&snapshot).len() > 240, "{what}");
         }
     }
-    assert!(awaited_by.len() <= 1, "{what}: {task}");
-    awaited_by.len()
-}
-
-fn name(task: &Value) -> &str {
-    task["task_name"].as_str().unwrap_or_default()
 }

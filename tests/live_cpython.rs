@@ -64,6 +64,7 @@ const NOT_COMPARED: &[(&str, Version, &str)] = &[
         "Debian has no uvloop for 3.15",
     ),
     ("churn", None, "it does not stand still"),
+    ("churn_threads", None, "it does not stand still"),
     (
         "control_names",
         None,

@@ -11,7 +11,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 use support::agentctl::{self, Answer};
+use support::churn::{Churn, Truth, attach};
+use support::judge::Judge;
 use support::python;
 use support::target::{Target, wait_until};
 use support::truth;
@@ -148,57 +151,27 @@ fn programs_of_all_kinds() {
     }
 }
 
-/// Tasks start and end thousands of times a second, and yet nothing is left out: each task is there
-/// with the one that awaits it, up to the root.
+/// Tasks start and end up to tens of thousands of times a second, and threads with them, and yet nothing
+/// is left out and nothing is wrong.
 #[test]
 fn an_exact_picture_of_churn() {
-    for python in python::all() {
-        let target = Target::start(python.program("churn"));
-        for round in 0..40 {
-            let what = format!("round {round} on Python {}", python.full_version);
-            let snapshot = frozen(target.pid());
-            assert_eq!(
-                snapshot["complete"], true,
-                "{what}: {}",
-                snapshot["problems"]
-            );
-            check_churn(&snapshot, &what);
-        }
-    }
-}
-
-fn check_churn(snapshot: &Value, what: &str) {
-    let tasks = truth::tasks_by_id(snapshot);
-    let names: BTreeMap<&str, &Value> = tasks
-        .values()
-        .map(|listed| {
-            (
-                listed.task["task_name"].as_str().expect("a name"),
-                listed.task,
-            )
-        })
-        .collect();
-    assert_eq!(names.len(), tasks.len(), "{what}: a name twice");
-    for n in 0..8 {
-        assert!(
-            names.contains_key(&*format!("root/{n}")),
-            "{what}: root/{n} is missing"
-        );
-    }
-    for (name, task) in &names {
-        let Some((parent, _)) = name.rsplit_once('/') else {
-            continue;
-        };
-        assert!(
-            names.contains_key(parent),
-            "{what}: {parent} of {name} is missing"
-        );
-        // None in the moment between a task's start and its entry into the group.
-        for awaiter in task["awaited_by"].as_array().expect("a list") {
-            assert_eq!(
-                awaiter["task_id"], names[parent]["task_id"],
-                "{what}: {name}"
-            );
+    for churn in Churn::all() {
+        for python in python::all() {
+            let what = format!("{churn} on Python {}", python.full_version);
+            let target = churn.start(python);
+            let mut process = attach(&target);
+            let mut judge = Judge::new(Truth::of(&target));
+            for round in 0..30 {
+                let what = format!("{what}, round {round}");
+                let snapshot = process.snapshot_frozen(Duration::from_secs(10));
+                assert_is_let_go(target.pid());
+                let snapshot = snapshot.unwrap_or_else(|error| panic!("{what}: {error}"));
+                assert!(snapshot.complete, "{what}: {:?}", snapshot.problems);
+                assert_eq!(snapshot.stats.tasks_unreadable, 0, "{what}");
+                assert!(snapshot.stats.paused > Some(Duration::ZERO), "{what}");
+                assert_eq!(judge.judge(&snapshot), 0, "{what}: {:?}", judge.findings);
+            }
+            assert!(target.end().success(), "{what}: it did not end well");
         }
     }
 }

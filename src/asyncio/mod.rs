@@ -16,8 +16,7 @@
 
 mod offsets;
 mod task;
-mod task_list;
 mod walk;
 
 pub use offsets::{ASYNCIO_SECTION, AsyncioOffsets, AsyncioOffsetsError, find_asyncio};
-pub use walk::{Read, read_graph};
+pub use walk::{Knowledge, Read, Workspace, read_graph};

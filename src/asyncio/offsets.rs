@@ -27,6 +27,8 @@ pub struct AsyncioOffsets {
     pub task_name: u64,
     /// Who awaits it: null, a future or task, or a set of them.
     pub task_awaited_by: u64,
+    /// The type of any object.
+    pub object_type: u64,
     /// A byte that is 1 in tasks and 0 in other futures.
     pub task_is_task: u64,
     /// A byte that says whether `awaited_by` is a set.
@@ -119,6 +121,7 @@ impl AsyncioOffsets {
         Ok(Self {
             task_size: size,
             task_name: in_task(1, "task name", WORD, head)?,
+            object_type: offsets.pyobject.ob_type,
             task_awaited_by: in_task(2, "task awaited_by", WORD, head)?,
             task_is_task: in_task(3, "task is_task", 1, head.saturating_add(4))?,
             task_awaited_by_is_set: in_task(4, "task awaited_by_is_set", 1, head)?,

@@ -12,11 +12,12 @@
 //! Each step is checked against the code object: the instruction must lie in its code, the stack
 //! pointer in its stack. A frame that was reused between two reads rarely passes both.
 
-use super::{CodeCache, CodeInfo, DecodeError, Kind, Offsets, ThreadState, TypeCache};
+use super::{
+    CodeCache, CodeIdx, CodeInfo, DecodeError, Kind, Offsets, ThreadState, TypeCache, TypeInfo,
+};
 use crate::graph::Via;
 use crate::limits::LimitHit;
-use crate::memory::{Bytes, Reader, RemoteAddr};
-use std::rc::Rc;
+use crate::memory::{Bytes, Moment, Reader, RemoteAddr};
 
 /// `owner` of a frame that is embedded in a generator-like object (enum `_frameowner`).
 const OWNED_BY_GENERATOR: u8 = 1;
@@ -25,6 +26,11 @@ const OWNED_BY_GENERATOR: u8 = 1;
 const FIRST_OWNER_WITHOUT_CODE: u8 = 3;
 /// The first member of generator steps and wrappers after the object head is what they wrap.
 const WORD: u64 = 8;
+
+/// Of the hash of FxHash (rustc-hash 1).
+const HASH_FACTOR: u64 = 0x517c_c1b7_2722_0a95;
+/// Bytes of an object that are looked at: a generator with a few local variables.
+const OBJECT_BYTES: usize = 256;
 
 /// What a frame costs whoever keeps its stack.
 const BYTES_PER_FRAME: usize = 16;
@@ -45,10 +51,10 @@ pub enum FrameState {
 }
 
 /// A frame of a chain.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ChainFrame {
     /// Its code.
-    pub code: Rc<CodeInfo>,
+    pub code: CodeIdx,
     /// Index of the instruction at which it stands.
     pub unit: u64,
     /// How the chain came to it.
@@ -56,16 +62,51 @@ pub struct ChainFrame {
 }
 
 /// What a coroutine waits for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chain {
     /// Where the outermost coroutine stands; `None` if the object is no coroutine at all.
     pub state: Option<FrameState>,
-    /// The frames, outermost first.
-    pub frames: Vec<ChainFrame>,
-    /// The object the innermost frame awaits, when it is not one with a frame of its own.
-    pub awaited: Option<RemoteAddr>,
+    /// The type of what the innermost frame awaits, when that has no frame of its own; for an iterator
+    /// of a future, the future's.
+    pub awaiting: Option<TypeInfo>,
     /// A cap that ended the chain.
     pub cut: Option<LimitHit>,
+    /// Made of the addresses of its objects: different ones nearly always give different numbers.
+    pub hash: u64,
+    /// In which order its objects were copied.
+    pub order: CopyOrder,
+}
+
+/// In which order the objects of a chain were copied, link by link: whether who holds a reference was
+/// copied before what it holds, or after. The 64th bit stands for all further links.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CopyOrder {
+    /// Links whose holder was not copied after what it holds.
+    pub holder_first: u64,
+    /// Links whose holder was not copied before what it holds.
+    pub holder_last: u64,
+}
+
+impl Default for CopyOrder {
+    /// Without links.
+    fn default() -> Self {
+        Self {
+            holder_first: u64::MAX,
+            holder_last: u64::MAX,
+        }
+    }
+}
+
+impl CopyOrder {
+    fn add(&mut self, link: u32, holder: Moment, held: Moment) {
+        let bit = 1_u64 << link.min(63);
+        if !holder.is_not_after(held) {
+            self.holder_first &= !bit;
+        }
+        if !held.is_not_after(holder) {
+            self.holder_last &= !bit;
+        }
+    }
 }
 
 /// Follows chains; keeps what it learned of types and code objects.
@@ -75,18 +116,25 @@ pub struct ChainReader {
     pub types: TypeCache,
     /// Code objects seen.
     pub codes: CodeCache,
-    buffer: Vec<u8>,
+    /// The frames of the chain followed last, outermost first.
+    frames: Vec<ChainFrame>,
 }
 
 /// One generator-like object, read at once.
 struct Step {
-    frame: Option<(Rc<CodeInfo>, u64)>,
+    frame: Option<(CodeIdx, u64)>,
     state: FrameState,
     awaited: Option<RemoteAddr>,
 }
 
 impl ChainReader {
-    /// The chain that begins with the coroutine at `coroutine`.
+    /// The frames of the chain followed last, outermost first.
+    pub fn frames(&self) -> &[ChainFrame] {
+        &self.frames
+    }
+
+    /// The chain that begins with the coroutine at `coroutine`, which was found in something copied at
+    /// the moment `holder`. Its frames are [`Self::frames`].
     ///
     /// # Errors
     ///
@@ -96,52 +144,82 @@ impl ChainReader {
         reader: &mut Reader<'_>,
         offsets: &Offsets,
         coroutine: RemoteAddr,
+        holder: Moment,
     ) -> Result<Chain, DecodeError> {
         let mut chain = Chain {
             state: None,
-            frames: Vec::new(),
-            awaited: None,
+            awaiting: None,
             cut: None,
+            hash: 0,
+            order: CopyOrder::default(),
         };
+        let (mut holder, mut anchor, mut next_anchor) = (holder, RemoteAddr::NULL, 1_u32);
+        self.frames.clear();
         let frames_max = reader.limits().frames_per_task_max;
         let mut at = coroutine;
         let mut via = Via::Await;
+        let mut object = Object::new();
         // Wrappers have no frame, so steps are bounded apart from frames.
-        for _ in 0..u64::from(frames_max).saturating_mul(2) {
-            let kind = self.types.type_of(reader, offsets, at)?.kind;
-            match kind {
+        for link in 0..frames_max.saturating_mul(2) {
+            DecodeError::check_address("object address", at)?;
+            // What waits for itself was read in the middle of a change.
+            if at == anchor {
+                let (what, value) = ("chain of awaits", coroutine.as_u64());
+                return Err(DecodeError::Implausible { what, value, at });
+            }
+            if link == next_anchor {
+                anchor = at;
+                next_anchor = next_anchor.saturating_mul(2);
+            }
+            object.read(reader, at, offsets.pyobject.size)?;
+            chain.hash = (chain.hash.rotate_left(5) ^ at.as_u64()).wrapping_mul(HASH_FACTOR);
+            let moment = reader.moment(at, object.len);
+            chain.order.add(link, holder, moment);
+            holder = moment;
+            let type_at = object.bytes().addr_at(offsets.pyobject.ob_type)?;
+            let info = self.types.type_at(reader, offsets, type_at)?;
+            match info.kind {
                 Kind::Coroutine | Kind::AsyncGenerator => {}
                 Kind::Generator => via = Via::Generator,
                 Kind::AsyncGeneratorStep => {
-                    at = reader.addr_at(at.plus(offsets.pyobject.size))?;
+                    at = object.word(reader, offsets.pyobject.size)?;
                     continue;
                 }
                 Kind::AnextAwaitable | Kind::CoroutineWrapper => {
-                    at = reader.addr_at(at.plus(offsets.pyobject.size))?;
-                    via = if kind == Kind::CoroutineWrapper {
+                    at = object.word(reader, offsets.pyobject.size)?;
+                    via = if info.kind == Kind::CoroutineWrapper {
                         Via::CoroutineWrapper
                     } else {
                         Via::AnextAwaitable
                     };
                     continue;
                 }
+                Kind::FutureIter => {
+                    // The iterator's only member is its future; that is what a person wants to know.
+                    let future = object.word(reader, offsets.pyobject.size)?;
+                    chain.awaiting = Some(match future.is_null() {
+                        true => info,
+                        false => self.types.type_of(reader, offsets, future)?,
+                    });
+                    return Ok(chain);
+                }
                 _ => {
-                    chain.awaited = Some(at);
+                    chain.awaiting = Some(info);
                     return Ok(chain);
                 }
             }
-            let step = self.read_step(reader, offsets, at)?;
+            let step = self.read_step(reader, offsets, &mut object)?;
             chain.state.get_or_insert(step.state);
             if let Some((code, unit)) = step.frame {
                 reader.keep(BYTES_PER_FRAME)?;
-                chain.frames.push(ChainFrame { code, unit, via });
+                self.frames.push(ChainFrame { code, unit, via });
             }
             match step.awaited {
                 Some(next) if step.state == FrameState::Awaiting => at = next,
                 _ => return Ok(chain),
             }
             via = Via::Await;
-            if chain.frames.len() >= usize::try_from(frames_max).unwrap_or(usize::MAX) {
+            if self.frames.len() >= usize::try_from(frames_max).unwrap_or(usize::MAX) {
                 break;
             }
         }
@@ -157,16 +235,14 @@ impl ChainReader {
         &mut self,
         reader: &mut Reader<'_>,
         offsets: &Offsets,
-        at: RemoteAddr,
+        generator: &mut Object,
     ) -> Result<Step, DecodeError> {
-        let frame_at = at.plus(offsets.gen_object.gi_iframe);
-        let size = offsets
-            .gen_object
-            .gi_iframe
-            .saturating_add(offsets.interpreter_frame.localsplus);
-        self.buffer.resize(usize::try_from(size).unwrap_or(0), 0);
-        reader.read(at, &mut self.buffer)?;
-        let object = Bytes::new(&self.buffer);
+        let at = generator.at;
+        let layout = &offsets.interpreter_frame;
+        let frame_offset = offsets.gen_object.gi_iframe;
+        let frame_at = at.plus(frame_offset);
+        generator.need(reader, frame_offset.saturating_add(layout.localsplus))?;
+        let object = generator.bytes();
         let state = frame_state(
             offsets,
             object.i8_at(offsets.gen_object.gi_frame_state)?,
@@ -179,8 +255,7 @@ impl ChainReader {
                 awaited: None,
             });
         }
-        let field = |offset: u64| offsets.gen_object.gi_iframe.saturating_add(offset);
-        let layout = &offsets.interpreter_frame;
+        let field = |offset: u64| frame_offset.saturating_add(offset);
         let owner = object.u8_at(field(layout.owner))?;
         if owner != OWNED_BY_GENERATOR {
             let value = u64::from(owner);
@@ -202,13 +277,16 @@ impl ChainReader {
             .codes
             .code_at(reader, offsets, &mut self.types, code_at)?;
         let code_start = code_start(reader, offsets, code_at, copy_index)?;
-        let unit = code.unit_of(code_start, instr_ptr)?;
+        let info = self.code_info(code, code_at)?;
+        let unit = info.unit_of(code_start, instr_ptr)?;
         let mut awaited = None;
         if state == FrameState::Awaiting {
             let stack = frame_at
                 .plus(layout.localsplus)
-                .plus(code.locals.saturating_mul(WORD));
-            awaited = Some(top_of_stack(reader, offsets, &code, stack, stack_pointer)?);
+                .plus(info.locals().saturating_mul(WORD));
+            let top = top_of_stack(offsets, info, stack, stack_pointer)?;
+            let top = top.offset_from(at).unwrap_or(u64::MAX);
+            awaited = Some(generator.word(reader, top)?.untagged());
         }
         Ok(Step {
             frame: Some((code, unit)),
@@ -218,7 +296,59 @@ impl ChainReader {
     }
 }
 
+/// An object whose size depends on its type: what stands at its address is copied at once.
+struct Object {
+    at: RemoteAddr,
+    buffer: [u8; OBJECT_BYTES],
+    len: usize,
+}
+
+impl Object {
+    fn new() -> Self {
+        let (at, buffer, len) = (RemoteAddr::NULL, [0; OBJECT_BYTES], 0);
+        Self { at, buffer, len }
+    }
+
+    fn read(
+        &mut self,
+        reader: &mut Reader<'_>,
+        at: RemoteAddr,
+        len: u64,
+    ) -> Result<(), DecodeError> {
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        self.at = at;
+        self.len = reader.object(at, len.min(OBJECT_BYTES), &mut self.buffer)?;
+        Ok(())
+    }
+
+    /// That at least its first `len` bytes are there.
+    fn need(&mut self, reader: &mut Reader<'_>, len: u64) -> Result<(), DecodeError> {
+        match usize::try_from(len) {
+            Ok(len) if len <= self.len => Ok(()),
+            _ => self.read(reader, self.at, len),
+        }
+    }
+
+    fn bytes(&self) -> Bytes<'_> {
+        Bytes::new(self.buffer.get(..self.len).unwrap_or_default())
+    }
+
+    /// The word at this offset, which may lie beyond what was copied.
+    fn word(&self, reader: &mut Reader<'_>, offset: u64) -> Result<RemoteAddr, DecodeError> {
+        match self.bytes().addr_at(offset) {
+            Ok(word) => Ok(word),
+            Err(_) => Ok(reader.addr_at(self.at.plus(offset))?),
+        }
+    }
+}
+
 impl ChainReader {
+    fn code_info(&self, code: CodeIdx, at: RemoteAddr) -> Result<&CodeInfo, DecodeError> {
+        let (what, value) = ("code object", at.as_u64());
+        let missing = DecodeError::Implausible { what, value, at };
+        self.codes.info(code).ok_or(missing)
+    }
+
     /// The frames that the thread at `thread` executes above the frame of `coroutine`, outermost first.
     /// The thread goes on meanwhile; `None` when what was read does not lead to that frame.
     ///
@@ -244,10 +374,8 @@ impl ChainReader {
             if !at.is_plausible() {
                 return Ok(None);
             }
-            self.buffer
-                .resize(usize::try_from(layout.size).unwrap_or(0), 0);
-            reader.read(at, &mut self.buffer)?;
-            let frame = Bytes::new(&self.buffer);
+            let size = usize::try_from(layout.size).unwrap_or(usize::MAX);
+            let frame = Bytes::new(reader.bytes(at, size)?);
             let previous = frame.addr_at(layout.previous)?;
             // Frames of the interpreter itself stand between those of Python code.
             if frame.u8_at(layout.owner)? < FIRST_OWNER_WITHOUT_CODE {
@@ -261,7 +389,7 @@ impl ChainReader {
                     .codes
                     .code_at(reader, offsets, &mut self.types, code_at)?;
                 let start = code_start(reader, offsets, code_at, copy_index)?;
-                let unit = code.unit_of(start, instr_ptr)?;
+                let unit = self.code_info(code, code_at)?.unit_of(start, instr_ptr)?;
                 reader.keep(BYTES_PER_FRAME)?;
                 frames.push(ChainFrame {
                     code,
@@ -275,9 +403,8 @@ impl ChainReader {
     }
 }
 
-/// The awaited object of a frame that awaits.
+/// Where the awaited object of a frame that awaits is kept: on top of its stack.
 fn top_of_stack(
-    reader: &mut Reader<'_>,
     offsets: &Offsets,
     code: &CodeInfo,
     stack: RemoteAddr,
@@ -286,13 +413,13 @@ fn top_of_stack(
     let below = offsets.quirks.awaited_below_stack_pointer;
     let depth = stack_pointer.offset_from(stack);
     depth
-        .filter(|depth| *depth >= below && *depth <= code.stack_size.saturating_mul(WORD))
+        .filter(|depth| *depth >= below && *depth <= code.stack_size().saturating_mul(WORD))
         .ok_or(DecodeError::Implausible {
             what: "stack pointer",
             value: stack_pointer.as_u64(),
             at: stack,
         })?;
-    Ok(reader.addr_at(stack_pointer.minus(below))?.untagged())
+    Ok(stack_pointer.minus(below))
 }
 
 /// Where the instructions of the code object at `code` begin. A free-threaded build gives each

@@ -29,8 +29,8 @@ mod thread;
 mod types;
 mod version;
 
-pub use chain::{Chain, ChainFrame, ChainReader, FrameState};
-pub use code::{CodeCache, CodeInfo};
+pub use chain::{Chain, ChainFrame, ChainReader, CopyOrder, FrameState};
+pub use code::{CodeCache, CodeIdx, CodeInfo};
 pub use error::DecodeError;
 pub use locate::{
     Modules, RUNTIME_SECTION, RuntimeSite, find_runtime, find_word, guess_version,

@@ -23,7 +23,8 @@ pub fn read_int(
     offsets: &Offsets,
     at: RemoteAddr,
 ) -> Result<u64, DecodeError> {
-    let tag = reader.u64_at(at.plus(offsets.long_object.lv_tag))?;
+    let layout = &offsets.long_object;
+    let tag = reader.u64_at(at.plus(layout.lv_tag))?;
     let implausible = |what, value| DecodeError::Implausible { what, value, at };
     // `lv_tag`: bits 0-1 sign (0 positive, 1 zero, 2 negative), from bit 3 on the number of digits.
     match (tag & 3, tag >> 3) {
@@ -56,6 +57,8 @@ pub struct Set {
     /// Addresses of the members, in the order of the hash table, which is the order in which Python
     /// iterates over it.
     pub members: Vec<RemoteAddr>,
+    /// Where its table is, first and last slot.
+    pub table: (RemoteAddr, RemoteAddr),
     /// A cap was reached before the end.
     pub cut: Option<LimitHit>,
 }
@@ -83,6 +86,7 @@ pub fn read_set(
     }
     let mut set = Set {
         members: Vec::new(),
+        table: (table, table.plus(mask.saturating_mul(SLOT_BYTES))),
         cut: None,
     };
     let slots_max = reader.limits().set_slots_max;

@@ -1,4 +1,5 @@
-//! Types: what kind of object one is. Decoded once per type and snapshot.
+//! Types: what kind of object one is. Built-in types are decoded once per process; those that can be
+//! deleted (heap types) once per snapshot, since another may stand there the next time.
 
 use super::{DecodeError, Offsets};
 use crate::memory::{Reader, RemoteAddr};
@@ -45,17 +46,42 @@ pub enum Kind {
 pub struct TypeInfo {
     /// What its instances are.
     pub kind: Kind,
+    is_heap_type: bool,
     name: u32,
 }
 
-/// The types seen in one snapshot.
+impl TypeInfo {
+    /// A small number that tells its name from those of the other types of a snapshot.
+    pub fn name_index(self) -> usize {
+        usize::try_from(self.name).unwrap_or(usize::MAX)
+    }
+}
+
+/// Types remembered by the low bits of their address, before the hash table is asked.
+const RECENT: usize = 16;
+
+/// The types seen.
 #[derive(Debug, Default)]
 pub struct TypeCache {
     by_addr: FxHashMap<RemoteAddr, TypeInfo>,
+    recent: [Option<(RemoteAddr, TypeInfo)>; RECENT],
     names: Vec<String>,
 }
 
 impl TypeCache {
+    /// Forgets what may have changed since the last snapshot.
+    pub fn begin_snapshot(&mut self) {
+        let names = std::mem::take(&mut self.names);
+        self.recent = [None; RECENT];
+        let kept = &mut self.names;
+        self.by_addr.retain(|_, info| {
+            let name = usize::try_from(info.name).ok().and_then(|at| names.get(at));
+            info.name = u32::try_from(kept.len()).unwrap_or(u32::MAX);
+            kept.extend(name.filter(|_| !info.is_heap_type).cloned());
+            !info.is_heap_type
+        });
+    }
+
     /// The type of the object at `at`.
     ///
     /// # Errors
@@ -69,20 +95,43 @@ impl TypeCache {
     ) -> Result<TypeInfo, DecodeError> {
         DecodeError::check_address("object address", at)?;
         let type_at = reader.addr_at(at.plus(offsets.pyobject.ob_type))?;
-        if let Some(known) = self.by_addr.get(&type_at) {
-            return Ok(*known);
+        self.type_at(reader, offsets, type_at)
+    }
+
+    /// The type at `type_at`.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    pub fn type_at(
+        &mut self,
+        reader: &mut Reader<'_>,
+        offsets: &Offsets,
+        type_at: RemoteAddr,
+    ) -> Result<TypeInfo, DecodeError> {
+        let place = usize::try_from(type_at.as_u64() >> 5).unwrap_or(0) % RECENT;
+        if let Some(Some((at, info))) = self.recent.get(place)
+            && *at == type_at
+        {
+            return Ok(*info);
         }
-        let info = self.read(reader, offsets, type_at)?;
-        self.by_addr.insert(type_at, info);
+        let info = match self.by_addr.get(&type_at) {
+            Some(known) => *known,
+            None => {
+                let info = self.read(reader, offsets, type_at)?;
+                self.by_addr.insert(type_at, info);
+                info
+            }
+        };
+        if let Some(entry) = self.recent.get_mut(place) {
+            *entry = Some((type_at, info));
+        }
         Ok(info)
     }
 
     /// The name of a type as `tp_name` has it: with its module for types written in C.
     pub fn name(&self, info: TypeInfo) -> &str {
-        let name = usize::try_from(info.name)
-            .ok()
-            .and_then(|at| self.names.get(at));
-        name.map_or("", String::as_str)
+        self.names.get(info.name_index()).map_or("", String::as_str)
     }
 
     fn read(
@@ -114,6 +163,7 @@ impl TypeCache {
         };
         let info = TypeInfo {
             kind,
+            is_heap_type: flags & HEAPTYPE != 0,
             name: u32::try_from(self.names.len()).unwrap_or(u32::MAX),
         };
         self.names.push(name);

@@ -4,7 +4,7 @@ use super::{
     AwaitEdge, Frame, FrameIdx, StackIdx, Task, TaskGraph, TaskIdx, TaskName, TaskState, TextIdx,
     Thread, Via, as_u32,
 };
-use crate::ids::{TaskId, Tid};
+use crate::ids::{AddressMap, TaskId, Tid};
 use rustc_hash::FxHashMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -77,6 +77,12 @@ impl GraphBuilder {
             tasks: Vec::new(),
             edges: Vec::new(),
         }
+    }
+
+    /// Makes room for so many tasks, with an edge each.
+    pub fn reserve(&mut self, n_tasks: usize) {
+        self.tasks.reserve(n_tasks);
+        self.edges.reserve(n_tasks);
     }
 
     /// How many tasks were added.
@@ -196,14 +202,24 @@ impl GraphBuilder {
             mut edges,
             ..
         } = self;
-        let by_id: FxHashMap<TaskId, TaskIdx> = tasks
-            .iter()
-            .enumerate()
-            .map(|(at, task)| (task.id, TaskIdx(as_u32(at))))
-            .collect();
-        edges.sort_by_key(|edge| edge.awaited);
+        let mut by_id = AddressMap::with_capacity_and_hasher(tasks.len(), Default::default());
+        by_id.extend(
+            (0..)
+                .map(TaskIdx)
+                .zip(&tasks)
+                .map(|(at, task)| (task.id, at)),
+        );
+        if !edges.is_sorted_by_key(|edge| edge.awaited) {
+            edges.sort_by_key(|edge| edge.awaited);
+        }
+        let mut latest: Option<(TaskId, Option<TaskIdx>)> = None;
         for (at, edge) in edges.iter_mut().enumerate() {
-            edge.awaiter_task = by_id.get(&edge.awaiter).copied();
+            // Tasks that were started together have the same awaiter.
+            edge.awaiter_task = match latest {
+                Some((awaiter, task)) if awaiter == edge.awaiter => task,
+                _ => by_id.get(&edge.awaiter).copied(),
+            };
+            latest = Some((edge.awaiter, edge.awaiter_task));
             let awaiters = &mut tasks[edge.awaited.as_usize()].awaiters;
             if awaiters.start == awaiters.end {
                 awaiters.start = as_u32(at);
@@ -226,20 +242,24 @@ impl GraphBuilder {
     }
 }
 
-/// For each task the positions of the edges whose awaiter it is, as ranges of one list.
+/// For each task the positions of the edges whose awaiter it is, in their order, as ranges of one list.
 fn index_by_awaiter(n_tasks: usize, edges: &[AwaitEdge]) -> (Vec<Range<u32>>, Vec<u32>) {
-    let mut awaited: Vec<u32> = (0..as_u32(edges.len()))
-        .filter(|at| edges[*at as usize].awaiter_task.is_some())
-        .collect();
-    awaited.sort_by_key(|at| edges[*at as usize].awaiter_task);
     let mut ranges = vec![0..0; n_tasks];
-    for (position, at) in awaited.iter().enumerate() {
-        if let Some(awaiter) = edges[*at as usize].awaiter_task {
-            let range: &mut Range<u32> = &mut ranges[awaiter.as_usize()];
-            if range.start == range.end {
-                range.start = as_u32(position);
-            }
-            range.end = as_u32(position + 1);
+    for awaiter in edges.iter().filter_map(|edge| edge.awaiter_task) {
+        ranges[awaiter.as_usize()].end += 1;
+    }
+    let mut next = 0;
+    for range in &mut ranges {
+        let n_awaited = range.end;
+        *range = next..next;
+        next += n_awaited;
+    }
+    let mut awaited = vec![0; next as usize];
+    for (at, edge) in (0..).zip(edges) {
+        if let Some(awaiter) = edge.awaiter_task {
+            let end = &mut ranges[awaiter.as_usize()].end;
+            awaited[*end as usize] = at;
+            *end += 1;
         }
     }
     (ranges, awaited)

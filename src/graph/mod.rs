@@ -24,8 +24,7 @@ pub use select::{Selection, select};
 pub use shape::{ShapeIdx, Shapes};
 pub use snapshot::{Problem, ProcessInfo, ReadStats, Snapshot};
 
-use crate::ids::{TaskId, Tid};
-use rustc_hash::FxHashMap;
+use crate::ids::{AddressMap, TaskId, Tid};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -42,8 +41,8 @@ pub struct TextIdx(u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FrameIdx(u32);
 
-/// Index of an interned stack. Equal stacks have equal indices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// Index of an interned stack. Equal stacks have equal indices. The default is the one without frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct StackIdx(u32);
 
 impl TaskIdx {
@@ -166,7 +165,7 @@ pub struct TaskGraph {
     threads: Vec<Thread>,
     tasks: Vec<Task>,
     edges: Vec<AwaitEdge>,
-    by_id: FxHashMap<TaskId, TaskIdx>,
+    by_id: AddressMap<TaskId, TaskIdx>,
     /// For each task the range of `awaited` that holds what it waits for.
     awaited_ranges: Vec<Range<u32>>,
     awaited: Vec<u32>,

@@ -1,4 +1,4 @@
-//! Access to another process's memory: addresses as types, one narrow read, a cache for one snapshot.
+//! Access to another process's memory: addresses as types, one narrow read, copies for one snapshot.
 //!
 //! Everything above reads through [`Reader`]; everything below is one implementation of
 //! [`ReadMemory`]. Nothing here knows what the bytes mean.
@@ -15,19 +15,32 @@
 
 mod addr;
 mod bytes;
+mod chunks;
 mod error;
 mod process_vm;
 mod reader;
 #[cfg(any(test, feature = "fixtures"))]
 mod synth;
+mod trail;
 
 pub use addr::RemoteAddr;
 pub use bytes::{Bytes, OutOfBounds};
+pub use chunks::Buffers;
 pub use error::{ReadError, ReadErrorKind};
 pub use process_vm::ProcessVm;
-pub use reader::{Reader, ReaderStats};
+pub use reader::{Moment, Reader, ReaderStats};
 #[cfg(any(test, feature = "fixtures"))]
 pub use synth::SynthMemory;
+pub use trail::Trail;
+
+/// A range of a process's memory and where its copy goes.
+#[derive(Debug)]
+pub struct Piece<'b> {
+    /// Its first address.
+    pub at: RemoteAddr,
+    /// As many bytes as are wanted.
+    pub into: &'b mut [u8],
+}
 
 /// The one way in which the world enters: copying bytes out of a process.
 pub trait ReadMemory {
@@ -37,4 +50,21 @@ pub trait ReadMemory {
     ///
     /// When the process is gone, may not be read, or a part of the range is not mapped.
     fn read_exact(&self, at: RemoteAddr, into: &mut [u8]) -> Result<(), ReadError>;
+
+    /// Fills the pieces, one after the other, in as few system calls as possible. Gives the number of
+    /// pieces filled: all of them, or those before the first that is not wholly mapped.
+    ///
+    /// # Errors
+    ///
+    /// When the process is gone or may not be read.
+    fn read_pieces(&self, pieces: &mut [Piece<'_>]) -> Result<usize, ReadError> {
+        for (position, piece) in pieces.iter_mut().enumerate() {
+            match self.read_exact(piece.at, piece.into) {
+                Ok(()) => {}
+                Err(error) if error.kind == ReadErrorKind::Unmapped => return Ok(position),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(pieces.len())
+    }
 }

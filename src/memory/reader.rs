@@ -1,22 +1,33 @@
 //! [`Reader`]: copies of a process's memory for the length of one snapshot.
 //!
-//! Following a pointer must not cost a system call. The reader copies aligned chunks of
-//! [`CHUNK_BYTES`] and answers from the copies; a chunk that is only partly mapped is copied page by
-//! page. 16 KiB was measured as the best size: smaller ones cost more system calls, larger ones copy
-//! what nobody asks for and are older when they are used.
+//! Following a pointer must not cost a system call. The reader copies pages around what is asked for
+//! and answers from the copies. How much it copies at once depends on what it knows:
+//!
+//! - What an earlier look touched ([`Trail`]) is copied in batches, just the pages that were touched,
+//!   shortly before it is needed again.
+//! - Without that, the first pages of a snapshot come one by one, as those of a small program are
+//!   spread over its memory; after [`SINGLE_PAGES`] of them whole chunks of 16 KiB are copied. Smaller
+//!   ones cost more system calls, larger ones copy what nobody asks for and are older when used.
+//!
+//! Copies are made while the process runs. [`Reader::begin_look`], [`Reader::look_anew`]
+//! and [`Reader::look_aside`] make what is read from then on come from later copies;
+//! [`Reader::moment`] tells the order of copies.
 
-use super::{ReadError, ReadErrorKind, ReadMemory, RemoteAddr};
+use super::chunks::{
+    ALL_PAGES, BATCH_CHUNKS, Buffers, CHUNK_BYTES, CHUNK_MASK, CHUNK_SHIFT, PAGE_MASK, PAGE_SHIFT,
+    Run, Slot, pages_of, runs,
+};
+use super::{Piece, ReadError, ReadErrorKind, ReadMemory, RemoteAddr, Trail};
 use crate::limits::{Limits, SYSCALL_WORK};
-use rustc_hash::FxHashMap;
 
-const CHUNK_SHIFT: u32 = 14;
-/// Size and alignment of a chunk.
-const CHUNK_BYTES: usize = 1 << CHUNK_SHIFT;
-const CHUNK_MASK: u64 = (1 << CHUNK_SHIFT) - 1;
-/// The smallest page of the architectures Linux runs CPython on.
-const PAGE_BYTES: usize = 4096;
+/// Pages that are copied one by one at the beginning.
+const SINGLE_PAGES: u64 = 64;
 /// Bytes that are read or looked at for one unit of work.
 const BYTES_PER_WORK: u64 = 64;
+/// A ring larger than this does not pay.
+const RING_BYTES_MAX: u64 = 64 << 20;
+/// When more than one in so many chunks had to be copied again in one look, the ring is too small.
+const COPIED_TWICE_MAX: usize = 8;
 
 /// What a reader has done so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -27,23 +38,56 @@ pub struct ReaderStats {
     pub bytes: u64,
 }
 
-/// A chunk's bytes; pages that are not mapped have no bit in `pages`.
-#[derive(Default)]
-struct Chunk {
-    data: Box<[u8]>,
-    pages: u8,
+/// When something was copied, in numbers of copies: system calls that each copied one run of pages, in
+/// microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Moment {
+    /// No part of it was copied before.
+    pub earliest: u64,
+    /// No part of it was copied after.
+    pub latest: u64,
+}
+
+impl Moment {
+    /// Whether all of it was copied before any of `other`.
+    pub fn is_before(self, other: Self) -> bool {
+        self.latest < other.earliest
+    }
+
+    /// Whether none of it was copied after any of `other`.
+    pub fn is_not_after(self, other: Self) -> bool {
+        self.latest <= other.earliest
+    }
+
+    /// The time that spans both.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self {
+            earliest: self.earliest.min(other.earliest),
+            latest: self.latest.max(other.latest),
+        }
+    }
 }
 
 /// Reads a process through copies of its memory that live as long as the reader.
 pub struct Reader<'m> {
     memory: &'m dyn ReadMemory,
     limits: Limits,
-    slots: FxHashMap<u64, u32>,
-    chunks: Vec<Chunk>,
-    /// Chunks whose copies were dropped, to be filled again.
-    spare: Vec<Chunk>,
-    /// The chunk used last: most reads fall into it.
-    latest: Option<(u64, u32)>,
+    buffers: Buffers,
+    /// The ring that is not in use: the one for looks aside, or meanwhile the other one.
+    other: Buffers,
+    is_aside: bool,
+    /// What the look before touched.
+    expected: Trail,
+    /// Up to where the expected chunks were copied.
+    ahead: u32,
+    /// What this look touches.
+    trail: Trail,
+    /// Copies before this one are too old.
+    oldest: u64,
+    copied: u64,
+    copied_twice: usize,
+    scratch: Vec<u8>,
     stats: ReaderStats,
     work: u64,
     decoded_bytes: u64,
@@ -52,26 +96,52 @@ pub struct Reader<'m> {
 impl std::fmt::Debug for Reader<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reader")
-            .field("chunks", &self.chunks.len())
+            .field("buffers", &self.buffers)
             .field("stats", &self.stats)
             .finish_non_exhaustive()
     }
 }
 
 impl<'m> Reader<'m> {
-    /// A reader without any copies yet.
+    /// A reader without any copies or knowledge.
     pub fn new(memory: &'m dyn ReadMemory, limits: Limits) -> Self {
+        Self::resume(memory, limits, Buffers::default(), Trail::default())
+    }
+
+    /// A reader without any copies that uses these buffers and expects to touch what is on `trail`.
+    pub fn resume(
+        memory: &'m dyn ReadMemory,
+        limits: Limits,
+        mut buffers: Buffers,
+        trail: Trail,
+    ) -> Self {
+        buffers.reset(match trail.was_busy {
+            true => ring_for(&trail, &limits),
+            false => 0,
+        });
         Self {
             memory,
             limits,
-            slots: FxHashMap::default(),
-            chunks: Vec::new(),
-            spare: Vec::new(),
-            latest: None,
+            buffers,
+            other: Buffers::default(),
+            is_aside: false,
+            expected: trail,
+            ahead: 0,
+            trail: Trail::default(),
+            oldest: 0,
+            copied: 0,
+            copied_twice: 0,
+            scratch: Vec::new(),
             stats: ReaderStats::default(),
             work: 0,
             decoded_bytes: 0,
         }
+    }
+
+    /// Gives back the buffers.
+    pub fn into_buffers(mut self) -> Buffers {
+        self.look_back();
+        self.buffers
     }
 
     /// The caps of this snapshot.
@@ -84,11 +154,90 @@ impl<'m> Reader<'m> {
         self.stats
     }
 
-    /// Drops all copies, so that what is read next is read anew. Their buffers are kept.
-    pub fn forget_all(&mut self) {
-        self.slots.clear();
-        self.spare.append(&mut self.chunks);
-        self.latest = None;
+    /// Ends this look and gives its trail. What is read next comes from later copies, and is expected
+    /// to be the same places. They are copied in the same order as before, which makes the order in
+    /// which two places were copied tell something (see [`Moment`]).
+    pub fn begin_look(&mut self) -> Trail {
+        let trail = self.end_look();
+        self.expected = trail.in_order_of_copies();
+        self.buffers.reserve(ring_for(&trail, &self.limits));
+        self.look_anew();
+        trail
+    }
+
+    /// Ends this look and gives its trail.
+    pub fn end_look(&mut self) -> Trail {
+        for slot in self.buffers.slots_mut() {
+            if let Some(step) = slot.step.take() {
+                self.trail.touch(step, slot.touched, slot.copied);
+            }
+            slot.touched = 0;
+        }
+        self.buffers.forget_recent();
+        self.ahead = 0;
+        std::mem::take(&mut self.trail)
+    }
+
+    /// From now on only later copies are used.
+    pub fn look_anew(&mut self) {
+        self.copied = self.copied.saturating_add(1);
+        self.oldest = self.copied;
+        self.buffers.forget_recent();
+    }
+
+    /// From now on, until [`Self::look_back`], only later copies are used, which are kept apart: single
+    /// pages in the order in which they are asked for. What was copied for the look at the whole
+    /// process stays as it is.
+    pub fn look_aside(&mut self) {
+        if !self.is_aside {
+            std::mem::swap(&mut self.buffers, &mut self.other);
+            self.is_aside = true;
+        }
+        self.buffers.reset(0);
+        self.copied = self.copied.saturating_add(1);
+    }
+
+    /// Ends a look aside.
+    pub fn look_back(&mut self) {
+        if self.is_aside {
+            std::mem::swap(&mut self.buffers, &mut self.other);
+            self.is_aside = false;
+        }
+    }
+
+    /// When the `len` bytes at `at`, which were just read, were copied.
+    pub fn moment(&self, at: RemoteAddr, len: usize) -> Moment {
+        let first = self.stamp(at);
+        let end = at.plus(u64::try_from(len.saturating_sub(1)).unwrap_or(0));
+        let last = match (at.as_u64() ^ end.as_u64()) >> PAGE_SHIFT {
+            0 => first,
+            _ => self.stamp(end),
+        };
+        // What is not kept any more was copied some time in this look.
+        Moment {
+            earliest: first
+                .zip(last)
+                .map_or(self.oldest, |(first, last)| first.min(last)),
+            latest: first
+                .zip(last)
+                .map_or(self.copied, |(first, last)| first.max(last)),
+        }
+    }
+
+    /// Which copy the byte at `at` is from.
+    fn stamp(&self, at: RemoteAddr) -> Option<u64> {
+        let number = at.as_u64() >> CHUNK_SHIFT;
+        let slot = match self.buffers.find_recent(number, 0) {
+            Some(slot) => slot,
+            None => self.buffers.find(number)?,
+        };
+        Some(self.buffers.slot(slot)?.stamp(offset_in_chunk(at)))
+    }
+
+    /// The time until now, in copies.
+    pub fn latest(&self) -> Moment {
+        let (earliest, latest) = (self.copied, self.copied);
+        Moment { earliest, latest }
     }
 
     /// Counts the work of looking at `bytes` bytes that were read before.
@@ -96,10 +245,11 @@ impl<'m> Reader<'m> {
     /// # Errors
     ///
     /// When the snapshot may do no more work.
+    #[inline]
     pub fn spend(&mut self, bytes: usize) -> Result<(), ReadError> {
         let units = u64::try_from(bytes).unwrap_or(u64::MAX) / BYTES_PER_WORK;
         self.work = self.work.saturating_add(units).saturating_add(1);
-        self.within(self.work <= self.limits.work_max)
+        within(self.work <= self.limits.work_max)
     }
 
     /// Counts `bytes` bytes of what was decoded and is kept.
@@ -110,16 +260,59 @@ impl<'m> Reader<'m> {
     pub fn keep(&mut self, bytes: usize) -> Result<(), ReadError> {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         self.decoded_bytes = self.decoded_bytes.saturating_add(bytes);
-        self.within(self.decoded_bytes <= self.limits.decoded_bytes_max)
+        within(self.decoded_bytes <= self.limits.decoded_bytes_max)
     }
 
-    fn within(&self, is_within: bool) -> Result<(), ReadError> {
-        let (at, len, kind) = (RemoteAddr::NULL, 0, ReadErrorKind::Limit);
-        if is_within {
-            Ok(())
-        } else {
-            Err(ReadError { at, len, kind })
+    /// The `len` bytes at `at`.
+    ///
+    /// # Errors
+    ///
+    /// When a part of the range cannot be read, or a cap is reached.
+    #[inline]
+    pub fn bytes(&mut self, at: RemoteAddr, len: usize) -> Result<&[u8], ReadError> {
+        let start = offset_in_chunk(at);
+        let end = start.saturating_add(len);
+        if end > CHUNK_BYTES {
+            let mut scratch = std::mem::take(&mut self.scratch);
+            scratch.resize(len, 0);
+            let read = self.read(at, &mut scratch);
+            self.scratch = scratch;
+            read?;
+            return Ok(&self.scratch);
         }
+        self.spend(len)?;
+        let slot = self.slot(at, start, end, len)?;
+        Ok(self.buffers.data(slot).get(start..end).unwrap_or_default())
+    }
+
+    /// Copies the object at `at`, whose size is not known yet: as many bytes as `into` takes and its
+    /// page has, but at least `len`. Gives how many.
+    ///
+    /// # Errors
+    ///
+    /// When the first `len` bytes cannot be read, or a cap is reached.
+    #[inline]
+    pub fn object(
+        &mut self,
+        at: RemoteAddr,
+        len: usize,
+        into: &mut [u8],
+    ) -> Result<usize, ReadError> {
+        let start = offset_in_chunk(at);
+        let page_end = (start | PAGE_MASK).saturating_add(1);
+        let wanted = into.len().min(page_end.saturating_sub(start));
+        if wanted < len {
+            self.read(at, into.get_mut(..len).unwrap_or_default())?;
+            return Ok(len);
+        }
+        self.spend(wanted)?;
+        let slot = self.slot(at, start, start.saturating_add(1), len)?;
+        let data = self.buffers.data(slot);
+        let end = start.saturating_add(wanted);
+        if let Some((into, from)) = into.get_mut(..wanted).zip(data.get(start..end)) {
+            into.copy_from_slice(from);
+        }
+        Ok(wanted)
     }
 
     /// Fills `into` with the bytes at `at`.
@@ -130,24 +323,20 @@ impl<'m> Reader<'m> {
     pub fn read(&mut self, at: RemoteAddr, into: &mut [u8]) -> Result<(), ReadError> {
         self.spend(into.len())?;
         let len = into.len();
-        let fail = |kind| ReadError { at, len, kind };
         let mut rest = into;
         let mut next = at;
         while !rest.is_empty() {
-            let number = next.as_u64() >> CHUNK_SHIFT;
-            let start = usize::try_from(next.as_u64() & CHUNK_MASK).unwrap_or(0);
+            let start = offset_in_chunk(next);
             let wanted = rest.len().min(CHUNK_BYTES.saturating_sub(start));
-            let chunk = self.chunk(number).map_err(|error| fail(error.kind))?;
             let end = start.saturating_add(wanted);
-            if !chunk.holds(start, end) {
-                return Err(fail(ReadErrorKind::Unmapped));
-            }
+            let slot = self.slot(next, start, end, len)?;
             let (now, later) = rest.split_at_mut(wanted);
-            now.copy_from_slice(chunk.data.get(start..end).unwrap_or_default());
+            now.copy_from_slice(self.buffers.data(slot).get(start..end).unwrap_or_default());
             rest = later;
+            let kind = ReadErrorKind::Unmapped;
             next = next
                 .checked_add(u64::try_from(wanted).unwrap_or(u64::MAX))
-                .ok_or_else(|| fail(ReadErrorKind::Unmapped))?;
+                .ok_or(ReadError { at, len, kind })?;
         }
         Ok(())
     }
@@ -158,9 +347,12 @@ impl<'m> Reader<'m> {
     ///
     /// When they cannot be read.
     pub fn array<const N: usize>(&mut self, at: RemoteAddr) -> Result<[u8; N], ReadError> {
-        let mut bytes = [0; N];
-        self.read(at, &mut bytes)?;
-        Ok(bytes)
+        let bytes = self.bytes(at, N)?;
+        let (len, kind) = (N, ReadErrorKind::Unmapped);
+        bytes
+            .first_chunk()
+            .copied()
+            .ok_or(ReadError { at, len, kind })
     }
 
     /// The 64-bit number at `at`.
@@ -181,95 +373,276 @@ impl<'m> Reader<'m> {
         self.u64_at(at).map(RemoteAddr::new)
     }
 
-    fn chunk(&mut self, number: u64) -> Result<&Chunk, ReadError> {
-        let slot = match self.latest {
-            Some((latest, slot)) if latest == number => slot,
-            _ => {
-                let slot = match self.slots.get(&number) {
-                    Some(slot) => *slot,
-                    None => self.copy_chunk(number)?,
-                };
-                self.latest = Some((number, slot));
-                slot
-            }
-        };
-        let missing = ReadError {
-            at: RemoteAddr::new(number << CHUNK_SHIFT),
-            len: CHUNK_BYTES,
-            kind: ReadErrorKind::Unmapped,
-        };
-        self.chunks
-            .get(usize::try_from(slot).unwrap_or(usize::MAX))
-            .ok_or(missing)
+    /// The slot with a copy of `start..end` of the chunk of `at`.
+    #[inline]
+    fn slot(
+        &mut self,
+        at: RemoteAddr,
+        start: usize,
+        end: usize,
+        len: usize,
+    ) -> Result<u32, ReadError> {
+        let number = at.as_u64() >> CHUNK_SHIFT;
+        let pages = pages_of(start, end);
+        if let Some(slot) = self.buffers.find_recent(number, pages) {
+            return Ok(slot);
+        }
+        self.find_or_copy(at, number, pages, len)
     }
 
-    /// Copies a chunk and says in which slot it is. One that is not mapped at all is kept too, so
-    /// that it is not asked for again.
-    fn copy_chunk(&mut self, number: u64) -> Result<u32, ReadError> {
-        let kept_max = self.limits.copies_bytes_max >> CHUNK_SHIFT;
-        if u64::try_from(self.chunks.len()).unwrap_or(u64::MAX) >= kept_max {
-            self.forget_all();
+    #[inline(never)]
+    fn find_or_copy(
+        &mut self,
+        at: RemoteAddr,
+        number: u64,
+        pages: u8,
+        len: usize,
+    ) -> Result<u32, ReadError> {
+        let fail = |kind| ReadError { at, len, kind };
+        if let Some(at_slot) = self.buffers.find(number)
+            && let Some(slot) = self.buffers.slot_mut(at_slot)
+            && (slot.copied >= self.oldest || self.is_aside)
+            && slot.present & pages == pages
+            && slot.step.is_some()
+        {
+            slot.touched |= pages;
+            let good = slot.touched & slot.present;
+            self.buffers.note_recent(number, at_slot, good);
+            return Ok(at_slot);
         }
-        let base = RemoteAddr::new(number << CHUNK_SHIFT);
-        let mut chunk = self.spare.pop().unwrap_or_default();
-        chunk.pages = 0;
-        if chunk.data.is_empty() {
-            chunk.data = vec![0; CHUNK_BYTES].into_boxed_slice();
+        self.fill(number, pages).map_err(|error| fail(error.kind))?;
+        let at_slot = self.buffers.find(number).unwrap_or(u32::MAX);
+        let Some(slot) = self.buffers.slot_mut(at_slot) else {
+            return Err(fail(ReadErrorKind::Unmapped));
+        };
+        slot.touched |= pages;
+        if slot.step.is_none() && self.is_aside {
+            slot.step = Some(u32::MAX);
+        } else if slot.step.is_none() {
+            let known = self.trail.position(number);
+            slot.step = Some(known.unwrap_or_else(|| self.trail.push(number)));
         }
-        match self.copy(base, &mut chunk.data) {
-            Ok(()) => chunk.pages = u8::MAX,
-            Err(error) if error.kind != ReadErrorKind::Unmapped => return Err(error),
-            Err(_) => {
-                let mut at = base;
-                for (page, into) in chunk.data.chunks_mut(PAGE_BYTES).enumerate() {
-                    match self.copy(at, into) {
-                        Ok(()) => chunk.pages |= 1 << page,
-                        Err(error) if error.kind != ReadErrorKind::Unmapped => return Err(error),
-                        Err(_) => {}
-                    }
-                    at = at.plus(PAGE_BYTES as u64);
+        if slot.present & pages == pages {
+            Ok(at_slot)
+        } else {
+            Err(fail(ReadErrorKind::Unmapped))
+        }
+    }
+
+    /// Copies what is missing of `wanted` pages of a chunk, and what seems worth copying with them.
+    fn fill(&mut self, number: u64, wanted: u8) -> Result<(), ReadError> {
+        let resident = self.buffers.find(number).and_then(|slot| {
+            let state = *self.buffers.slot(slot)?;
+            (state.copied >= self.oldest || self.is_aside).then_some((slot, state))
+        });
+        if let Some((at_slot, slot)) = resident {
+            let known = slot.present | slot.absent;
+            if known & wanted == wanted {
+                return Ok(());
+            }
+            // The second part of a chunk that is asked for: the rest will be too.
+            let pages = if self.is_aside { wanted } else { ALL_PAGES };
+            return self.copy_into(number, at_slot, pages & !known);
+        }
+        if self.is_aside {
+            let slot = self.take_slot(number, self.copied);
+            return self.copy_into(number, slot, wanted);
+        }
+        if self.buffers.find(number).is_none() && self.trail.position(number).is_some() {
+            self.note_copied_twice();
+        }
+        let position = self.expected.position(number);
+        if let Some(position) = position.filter(|position| *position >= self.ahead) {
+            return self.copy_ahead(number, wanted, position);
+        }
+        let is_small = self.stats.bytes < SINGLE_PAGES << PAGE_SHIFT;
+        let is_retry = self.trail.position(number).is_some();
+        let pages = match is_small || is_retry {
+            true => wanted,
+            false => ALL_PAGES,
+        };
+        // Copies are numbered when they are made, so this one is older than they are.
+        let slot = self.take_slot(number, self.copied);
+        self.copy_into(number, slot, pages)
+    }
+
+    /// A ring that is too small for the order in which a process's memory must be read is doubled.
+    fn note_copied_twice(&mut self) {
+        self.copied_twice = self.copied_twice.saturating_add(1);
+        let enough = self.trail.len().max(self.buffers.len());
+        if self.copied_twice > enough / COPIED_TWICE_MAX {
+            self.copied_twice = 0;
+            let max = usize::try_from(self.limits.copies_bytes_max >> CHUNK_SHIFT);
+            self.buffers.grow(max.unwrap_or(usize::MAX));
+        }
+    }
+
+    fn take_slot(&mut self, number: u64, copied: u64) -> u32 {
+        let (slot, old) = self.buffers.take_slot(number, copied);
+        if self.is_aside {
+            return slot;
+        }
+        if let Slot {
+            step: Some(step),
+            touched,
+            copied,
+            ..
+        } = old
+        {
+            self.trail.touch(step, touched, copied);
+        }
+        slot
+    }
+
+    /// Copies a chunk and those that followed it the last time, in one system call.
+    fn copy_ahead(&mut self, number: u64, wanted: u8, position: u32) -> Result<(), ReadError> {
+        let max = self.buffers.contiguous().min(BATCH_CHUNKS);
+        let mut batch: Vec<(u64, u8)> = Vec::with_capacity(max);
+        let mut passed: u32 = 0;
+        for step in self.expected.from(position) {
+            if batch.len() >= max {
+                break;
+            }
+            passed = passed.saturating_add(1);
+            if batch.is_empty() {
+                batch.push((number, step.pages | wanted));
+                continue;
+            }
+            let known = self.buffers.find(step.number);
+            let is_there = known
+                .and_then(|slot| self.buffers.slot(slot))
+                .is_some_and(|slot| slot.copied >= self.oldest);
+            if !is_there && step.pages != 0 {
+                batch.push((step.number, step.pages));
+            }
+        }
+        self.ahead = position.saturating_add(passed);
+        let mut first = None;
+        for (number, _) in &batch {
+            self.copied = self.copied.saturating_add(1);
+            let slot = self.take_slot(*number, self.copied);
+            first.get_or_insert(slot);
+        }
+        self.copy_batch(first.unwrap_or(0), &batch)
+    }
+
+    /// Copies these pages of chunks into the slots from `first` on.
+    fn copy_batch(&mut self, first: u32, batch: &[(u64, u8)]) -> Result<(), ReadError> {
+        let mut done: Vec<u8> = vec![0; batch.len()];
+        let mut targets: Vec<(usize, Run)> = Vec::with_capacity(batch.len());
+        let mut pieces: Vec<Piece<'_>> = Vec::with_capacity(batch.len());
+        let mut total: usize = 0;
+        let data = self.buffers.data_mut(first, batch.len());
+        let chunks = data.chunks_mut(CHUNK_BYTES).zip(batch).enumerate();
+        for (position, (mut rest, (number, pages))) in chunks {
+            let mut passed: usize = 0;
+            for run in runs(*pages) {
+                let skipped = (run.first << PAGE_SHIFT).saturating_sub(passed);
+                let Some((into, later)) = rest
+                    .split_at_mut_checked(skipped)
+                    .and_then(|(_, from)| from.split_at_mut_checked(run.bytes()))
+                else {
+                    break;
+                };
+                rest = later;
+                passed = run.end << PAGE_SHIFT;
+                total = total.saturating_add(run.bytes());
+                let at = run.address(*number);
+                pieces.push(Piece { at, into });
+                targets.push((position, run));
+            }
+        }
+        count(&mut self.stats, &mut self.work, &self.limits, total)?;
+        let filled = self.memory.read_pieces(&mut pieces)?;
+        for (position, run) in targets.iter().take(filled) {
+            if let Some(pages) = done.get_mut(*position) {
+                *pages |= run.pages();
+            }
+        }
+        let all_filled = filled >= targets.len();
+        for (slot, (pages, (number, wanted))) in (first..).zip(done.iter().zip(batch)) {
+            if let Some(state) = self.buffers.slot_mut(slot) {
+                state.fill(*pages, state.copied);
+            }
+            // The first chunk is the one that is asked for; others may be asked for later.
+            if slot == first && !all_filled {
+                self.copy_into(*number, slot, wanted & !pages)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies pages of a chunk into its slot. Those that are not mapped are noted as absent.
+    fn copy_into(&mut self, number: u64, slot: u32, pages: u8) -> Result<(), ReadError> {
+        for run in runs(pages) {
+            if self.copy_run(number, slot, run)? {
+                continue;
+            }
+            for page in run.first..run.end {
+                let end = page.saturating_add(1);
+                let single = Run { first: page, end };
+                let is_there = single != run && self.copy_run(number, slot, single)?;
+                if let Some(state) = self.buffers.slot_mut(slot)
+                    && !is_there
+                {
+                    state.absent |= single.pages();
                 }
             }
         }
-        if chunk.pages == 0 {
-            // Nothing is there: only that needs to be known.
-            self.spare.push(std::mem::take(&mut chunk));
-        }
-        let slot = u32::try_from(self.chunks.len()).unwrap_or(u32::MAX);
-        self.chunks.push(chunk);
-        self.slots.insert(number, slot);
-        Ok(slot)
+        Ok(())
     }
 
-    fn copy(&mut self, at: RemoteAddr, into: &mut [u8]) -> Result<(), ReadError> {
-        let len = into.len();
-        let total = self
-            .stats
-            .bytes
-            .saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
-        if total > self.limits.bytes_read_max {
-            return Err(ReadError {
-                at,
-                len,
-                kind: ReadErrorKind::Limit,
-            });
+    /// Copies a run of pages; `false` if it is not wholly mapped.
+    fn copy_run(&mut self, number: u64, slot: u32, run: Run) -> Result<bool, ReadError> {
+        count(&mut self.stats, &mut self.work, &self.limits, run.bytes())?;
+        let data = self.buffers.data_mut(slot, 1);
+        let into = data
+            .get_mut(run.first << PAGE_SHIFT..run.end << PAGE_SHIFT)
+            .unwrap_or_default();
+        match self.memory.read_exact(run.address(number), into) {
+            Ok(()) => {}
+            Err(error) if error.kind == ReadErrorKind::Unmapped => return Ok(false),
+            Err(error) => return Err(error),
         }
-        self.stats.syscalls = self.stats.syscalls.saturating_add(1);
-        self.work = self.work.saturating_add(SYSCALL_WORK);
-        self.memory.read_exact(at, into)?;
-        self.stats.bytes = total;
-        Ok(())
+        self.copied = self.copied.saturating_add(1);
+        if let Some(state) = self.buffers.slot_mut(slot) {
+            state.fill(run.pages(), self.copied);
+        }
+        Ok(true)
     }
 }
 
-impl Chunk {
-    /// Whether all pages of `start..end` were copied.
-    fn holds(&self, start: usize, end: usize) -> bool {
-        if self.pages == u8::MAX {
-            return true;
-        }
-        let first = start / PAGE_BYTES;
-        let last = end.saturating_sub(1) / PAGE_BYTES;
-        (first..=last).all(|page| self.pages & (1 << page) != 0)
+/// Chunks that hold all of a trail at once, as far as that is reasonable. A process that runs is looked at
+/// twice, and a chunk that is copied a third time in between spoils the order.
+fn ring_for(trail: &Trail, limits: &Limits) -> usize {
+    let max = limits.copies_bytes_max.min(RING_BYTES_MAX) >> CHUNK_SHIFT;
+    let some_more = trail.len().saturating_add(trail.len() / 4);
+    some_more.min(usize::try_from(max).unwrap_or(usize::MAX))
+}
+
+/// Counts a system call that copies `len` bytes.
+fn count(
+    stats: &mut ReaderStats,
+    work: &mut u64,
+    limits: &Limits,
+    len: usize,
+) -> Result<(), ReadError> {
+    let bytes = u64::try_from(len).unwrap_or(u64::MAX);
+    stats.syscalls = stats.syscalls.saturating_add(1);
+    stats.bytes = stats.bytes.saturating_add(bytes);
+    *work = work.saturating_add(SYSCALL_WORK);
+    within(stats.bytes <= limits.bytes_read_max && *work <= limits.work_max)
+}
+
+fn within(is_within: bool) -> Result<(), ReadError> {
+    let (at, len, kind) = (RemoteAddr::NULL, 0, ReadErrorKind::Limit);
+    if is_within {
+        Ok(())
+    } else {
+        Err(ReadError { at, len, kind })
     }
+}
+
+fn offset_in_chunk(at: RemoteAddr) -> usize {
+    usize::try_from(at.as_u64() & CHUNK_MASK).unwrap_or(0)
 }

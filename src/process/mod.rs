@@ -5,7 +5,7 @@ mod freeze;
 
 pub use error::ProcessError;
 
-use crate::asyncio::{self, AsyncioOffsets, find_asyncio, read_graph};
+use crate::asyncio::{self, AsyncioOffsets, Knowledge, Workspace, find_asyncio, read_graph};
 use crate::cpython::{
     self, DecodeError, Modules, OffsetsError, PyVersion, RuntimeSite, TypeCache, find_runtime,
     guess_version, has_module,
@@ -32,6 +32,8 @@ pub struct Process {
     limits: Limits,
     site: RuntimeSite,
     asyncio: AsyncioOffsets,
+    knowledge: Knowledge,
+    workspace: Workspace,
 }
 
 impl Process {
@@ -93,6 +95,8 @@ impl Process {
             limits,
             site,
             asyncio,
+            knowledge: Knowledge::default(),
+            workspace: Workspace::default(),
         })
     }
 
@@ -111,6 +115,12 @@ impl Process {
         }
     }
 
+    /// The ranges of memory that the last snapshot touched, in the order in which it needed them: first
+    /// address and length in bytes. For measuring what copying them costs.
+    pub fn touched(&self) -> Vec<(RemoteAddr, usize)> {
+        self.knowledge.trail().ranges()
+    }
+
     /// Reads the task graph once.
     ///
     /// # Errors
@@ -118,6 +128,18 @@ impl Process {
     /// When the process has ended, may not be read any more, or has not imported asyncio (yet).
     /// Everything else that goes wrong is in the snapshot's problems.
     pub fn snapshot(&mut self) -> Result<Snapshot, ProcessError> {
+        let mut workspace = std::mem::take(&mut self.workspace);
+        let snapshot = self.snapshot_in(&mut workspace);
+        self.workspace = workspace;
+        snapshot
+    }
+
+    /// Like [`Self::snapshot`], in memory that is shared with other processes.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn snapshot_in(&mut self, workspace: &mut Workspace) -> Result<Snapshot, ProcessError> {
         let pid = self.id.pid;
         if self.must_attach_anew()? {
             let anew = Self::attach(&self.root, pid, self.limits)?;
@@ -126,9 +148,26 @@ impl Process {
             }
             *self = anew;
         }
-        let mut reader = Reader::new(&self.memory, self.limits);
-        let read = read_graph(&mut reader, &self.site, &self.asyncio)
-            .map_err(|error| self.explain_decode(error))?;
+        let buffers = std::mem::take(&mut workspace.buffers);
+        let trail = self.knowledge.take_trail();
+        let mut reader = Reader::resume(&self.memory, self.limits, buffers, trail);
+        // Best asked first: what the process did before does not matter.
+        let asleep = self.root.asleep(pid);
+        let mut stood_still = || {
+            let asleep = asleep.as_ref();
+            asleep.is_some_and(|asleep| self.root.slept_on(pid, asleep))
+        };
+        let (site, asyncio) = (&self.site, &self.asyncio);
+        let knowledge = &mut self.knowledge;
+        let read = read_graph(
+            &mut reader,
+            site,
+            asyncio,
+            knowledge,
+            workspace,
+            &mut stood_still,
+        )
+        .map_err(|error| self.explain_decode(error))?;
         if read.graph.tasks().is_empty() && !read.has_running_loop {
             let mut types = TypeCache::default();
             let imported = read.interpreters.iter().any(|interpreter| {
@@ -149,6 +188,7 @@ impl Process {
         }
         self.check_same()?;
         let stats = reader.stats();
+        workspace.buffers = reader.into_buffers();
         Ok(Snapshot {
             process: self.info(),
             graph: read.graph,

@@ -33,21 +33,20 @@ impl ProcRoot {
             return Ok(Some(pid));
         }
         // A thread's own folder stands below `/proc` too, though it is not listed there.
-        Ok(self
-            .threads(pid)?
-            .find(|thread| self.stat(*thread).is_ok_and(|stat| !stat.has_ended)))
+        let lives = |thread: &Pid| self.stat(*thread).is_ok_and(|stat| !stat.has_ended);
+        Ok(self.thread_ids(pid)?.into_iter().find(lives))
     }
 
-    /// The threads of the process `pid`, its first one included, those that have ended but were not
-    /// waited for too. Complete while no thread starts or ends.
+    /// The ids of the process's threads, in the order in which they were started.
     ///
     /// # Errors
     ///
-    /// When there is no such process or `/proc` cannot be read.
-    pub fn threads(&self, pid: Pid) -> Result<impl Iterator<Item = Pid>, ProcfsError> {
+    /// When there is no such process.
+    pub fn thread_ids(&self, pid: Pid) -> Result<Vec<Pid>, ProcfsError> {
         let task = self.path(pid, "task");
-        let entries = std::fs::read_dir(&task).map_err(|why| explain(pid, task, why))?;
-        Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()))
+        let entries = std::fs::read_dir(&task).map_err(|why| explain(pid, task.clone(), why))?;
+        let ids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        Ok(ids.collect())
     }
 
     /// Whether `thread` is a thread of the process `pid` now. Ids of threads are reused like pids.

@@ -1,11 +1,13 @@
 //! What `/proc` says about processes (proc(5)), read under a root that tests can replace.
 //! Parsing is apart from reading; nothing here interprets memory.
 
+mod asleep;
 mod listing;
 mod maps;
 mod stat;
 mod status;
 
+pub use asleep::Asleep;
 pub use maps::{Mapping, Maps, parse_maps};
 pub use stat::Stat;
 pub use status::Status;

@@ -2,6 +2,9 @@
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
 pub mod agentctl;
+pub mod churn;
+pub mod judge;
+pub mod plain;
 pub mod python;
 pub mod target;
 pub mod truth;

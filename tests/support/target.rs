@@ -85,6 +85,33 @@ impl Target {
         stdin.write_all(bytes).expect("the program reads");
     }
 
+    /// Stops the program, all its threads; returns when they stand.
+    pub fn stop(&self) {
+        self.signal("STOP");
+        let tasks = format!("/proc/{}/task", self.pid);
+        wait_until("the process is stopped", || {
+            let threads = std::fs::read_dir(&tasks).expect("the process lives");
+            threads.flatten().all(|thread| {
+                let stat = std::fs::read_to_string(thread.path().join("stat"));
+                stat.is_ok_and(|text| text.contains(") T "))
+            })
+        });
+    }
+
+    /// Lets a stopped program go on.
+    pub fn go_on(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let mut kill = Command::new("kill");
+        kill.args(["-s", name, &self.pid_text()]);
+        assert!(
+            kill.status().is_ok_and(|status| status.success()),
+            "{kill:?}"
+        );
+    }
+
     /// Ends the program by closing its standard input.
     pub fn end(mut self) -> ExitStatus {
         self.stdin.take();
@@ -111,11 +138,12 @@ impl Drop for Target {
 
 /// Waits for something that nothing announces; fails after half a minute.
 pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    for _ in 0..600 {
+    // The first looks come quickly: what is waited for has mostly happened by then.
+    for round in 0..700 {
         if condition() {
             return;
         }
-        thread::sleep(Duration::from_millis(50));
+        thread::sleep(Duration::from_millis(if round < 100 { 1 } else { 50 }));
     }
     panic!("waited in vain: {what}");
 }

@@ -1,7 +1,7 @@
 //! A small Python process made up by hand, with a layout of its own. It uses none of the readers'
 //! tables, so a mistake there shows.
 
-use asyncio_agent::asyncio::{Read, find_asyncio, read_graph};
+use asyncio_agent::asyncio::{Knowledge, Read, Workspace, find_asyncio, read_graph};
 use asyncio_agent::cpython::{Modules, OffsetsError, RUNTIME_SECTION, RuntimeSite, find_runtime};
 use asyncio_agent::elf::{ElfImage, Section};
 use asyncio_agent::limits::Limits;
@@ -429,7 +429,15 @@ impl Synth {
             .expect("a plausible table")
             .expect("a table");
         let mut reader = Reader::new(&self.memory, limits);
-        read_graph(&mut reader, &site, &asyncio).expect("the memory does not go away")
+        read_graph(
+            &mut reader,
+            &site,
+            &asyncio,
+            &mut Knowledge::default(),
+            &mut Workspace::default(),
+            &mut || false,
+        )
+        .expect("the memory does not go away")
     }
 
     pub(crate) fn read(&self) -> Read {

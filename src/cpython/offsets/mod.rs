@@ -18,7 +18,7 @@ struct Wire {
     /// Size of the whole table. Its last word is the size of the debugger's script path.
     size: usize,
     runtime_state: [u16; 2],
-    interpreter_state: [u16; 5],
+    interpreter_state: [u16; 6],
     thread_state: [u16; 5],
     interpreter_frame: [u16; 8],
     code_object: [u16; 7],
@@ -161,7 +161,7 @@ sections! {
     runtime_state: RuntimeStateOffsets (max STATE_BYTES_MAX) { interpreters_head: 8 }
     /// The state of one interpreter.
     interpreter_state: InterpreterStateOffsets (max STATE_BYTES_MAX) {
-        id: 8, next: 8, threads_head: 8, imports_modules: 8,
+        id: 8, next: 8, threads_head: 8, imports_modules: 8, code_object_generation: 8,
     }
     /// The public state of one thread in one interpreter.
     thread_state: ThreadStateOffsets (max STATE_BYTES_MAX) {

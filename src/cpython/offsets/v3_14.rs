@@ -6,7 +6,7 @@ use super::Wire;
 pub(super) const WIRE: Wire = Wire {
     size: 760,
     runtime_state: [24, 40],
-    interpreter_state: [48, 56, 64, 72, 96],
+    interpreter_state: [48, 56, 64, 72, 96, 160],
     thread_state: [176, 192, 200, 208, 224],
     interpreter_frame: [248, 256, 264, 272, 280, 288, 296, 304],
     code_object: [312, 320, 336, 344, 352, 384, 392],

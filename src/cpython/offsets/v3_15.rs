@@ -6,7 +6,7 @@ use super::Wire;
 pub(super) const WIRE: Wire = Wire {
     size: 888,
     runtime_state: [24, 40],
-    interpreter_state: [48, 56, 64, 72, 96],
+    interpreter_state: [48, 56, 64, 72, 96, 160],
     thread_state: [176, 192, 200, 208, 248],
     interpreter_frame: [312, 320, 328, 336, 344, 352, 360, 368],
     code_object: [376, 384, 400, 408, 416, 448, 456],

@@ -144,14 +144,8 @@ impl Tracer {
         if self.root.stat(pid).map_err(explain)?.start_time != self.id.start {
             return Err(ProcessError::Gone { pid });
         }
-        let most = self.threads_max.saturating_add(1);
-        let listed: Vec<_> = self
-            .root
-            .threads(pid)
-            .map_err(explain)?
-            .take(most)
-            .collect();
-        if listed.len() == most {
+        let listed = self.root.thread_ids(pid).map_err(explain)?;
+        if listed.len() > self.threads_max {
             return Err(ProcessError::Failed {
                 pid,
                 why: format!("it has more than {} threads", self.threads_max),

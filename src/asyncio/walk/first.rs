@@ -1,0 +1,275 @@
+//! The first look: along the lists of tasks. They are circular and doubly linked, the head a bare
+//! node that is no task:
+//!
+//! ```text
+//!   thread state            task                    task
+//!  +-------------+    +--------------+        +--------------+
+//!  | tasks_head -|--->| task_node   -|------->| task_node   -|---> back to the head
+//!  +-------------+    +--------------+        +--------------+
+//! ```
+//!
+//! A list changes while it is walked. Each node must point back to where we came from. If one does
+//! not, it was unlinked or its copy is old: the way goes on from the last task found that is still in
+//! the list. Tasks are added at the end only, so nothing is missed by that but what has ended.
+//!
+//! When a thread ends, its tasks are spliced into its interpreter's list, and a walker inside would
+//! never meet its own head again; it ends at any head, and at any task that it knows.
+
+use super::look::Look;
+use super::{Record, Walk};
+use crate::asyncio::task::RawTask;
+use crate::cpython::DecodeError;
+use crate::limits::LimitHit;
+use crate::memory::RemoteAddr;
+use rustc_hash::FxHashSet;
+
+/// How often in a row the way may be lost at the same place.
+const LOST_MAX: u32 = 16;
+/// How often one task is looked at that makes no sense.
+const LOOKS_MAX: u32 = 4;
+
+/// Where a walk stands: the node it came from, and the one that follows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    previous: RemoteAddr,
+    node: RemoteAddr,
+}
+
+/// What a task is to one that was found at the same address before.
+enum Relation {
+    /// The same, where it was.
+    Same,
+    /// The same name after another node: it was moved, or is another one with that name.
+    Moved,
+    /// Another one.
+    Successor,
+}
+
+impl Walk<'_, '_> {
+    /// Finds all tasks, and looks at each.
+    pub(super) fn first_look(&mut self) -> Result<(), DecodeError> {
+        for position in 0..self.lists.len() {
+            self.follow_list(position)?;
+        }
+        for position in 0..self.lists.len() {
+            self.look_at_eager(position)?;
+        }
+        Ok(())
+    }
+
+    /// Follows a list and looks at its tasks.
+    pub(super) fn follow_list(&mut self, position: usize) -> Result<(), DecodeError> {
+        let Some(head) = self.lists.get(position).map(|list| list.head) else {
+            return Ok(());
+        };
+        let heads: FxHashSet<RemoteAddr> = self.lists.iter().map(|list| list.head).collect();
+        let start = self.records.len();
+        let (mut lost_at, mut n_lost) = (None, 0);
+        let mut place = Place {
+            previous: head,
+            node: RemoteAddr::NULL,
+        };
+        // The head's own link is read like that of a lost walk.
+        let mut next = self.reader.addr_at(head).map_err(DecodeError::from);
+        loop {
+            match next {
+                Ok(node) if heads.contains(&node) => return Ok(()),
+                Ok(node) => place.node = node,
+                Err(error) if error.is_fatal() => return Err(error),
+                Err(error) => {
+                    // The same place again: it is no passing change.
+                    n_lost = if lost_at == Some(place) {
+                        n_lost
+                    } else {
+                        0_u32
+                    };
+                    n_lost = n_lost.saturating_add(1);
+                    lost_at = Some(place);
+                    self.repairs = self.repairs.saturating_add(1);
+                    if n_lost > LOST_MAX || error.is_limit() {
+                        return self.note("list_torn", "list of tasks", error);
+                    }
+                    match self.find_way(head, start)? {
+                        Some(found) if heads.contains(&found.node) => return Ok(()),
+                        Some(found) => place = found,
+                        None => return self.note("list_torn", "list of tasks", error),
+                    }
+                }
+            }
+            next = self.step(position, start, place);
+            if next.is_ok() {
+                place.previous = place.node;
+            }
+        }
+    }
+
+    /// Looks at the task at `place.node` and gives the node after it.
+    fn step(&mut self, list: usize, start: usize, place: Place) -> Result<RemoteAddr, DecodeError> {
+        let task = self.read_linked(place)?;
+        if let Some(at) = self.by_address.get(&task.at) {
+            let at = usize::try_from(*at).unwrap_or(usize::MAX);
+            match self.relation(at, &task)? {
+                // It is the way that we came.
+                Relation::Same if at >= start => return Err(torn(place, task.at.as_u64())),
+                // Found in another list before, which was spliced into this one.
+                Relation::Same | Relation::Moved if at < start => return Ok(task.next),
+                // Found again: what was seen last counts.
+                Relation::Same | Relation::Moved => self.forget(at),
+                Relation::Successor => self.leave_out_ended(at),
+            }
+        }
+        let tasks_max = u64::from(self.reader.limits().tasks_max);
+        if u64::try_from(self.records.len()).unwrap_or(u64::MAX) >= tasks_max {
+            return Err(DecodeError::Limit(LimitHit {
+                what: "tasks_max",
+                limit: tasks_max,
+            }));
+        }
+        let next = task.next;
+        self.record(list, task)?;
+        Ok(next)
+    }
+
+    /// What a task is to the one that was found at the same address before. Memory of tasks that ended
+    /// is used again at once, often with the same coroutine and name address.
+    fn relation(&mut self, record: usize, task: &RawTask) -> Result<Relation, DecodeError> {
+        let Some(record) = self.records.get(record).filter(|record| record.is_alive) else {
+            return Ok(Relation::Successor);
+        };
+        if !record.task.is_same_object(task) || record.task.name != task.name {
+            return Ok(Relation::Successor);
+        }
+        let known = record.look.name;
+        let stands_elsewhere = record.task.previous != task.previous;
+        let types = &mut self.chains.types;
+        let name = task.read_name(self.reader, self.offsets, types, &mut self.graph)?;
+        match name == known && !stands_elsewhere {
+            true => Ok(Relation::Same),
+            false if name != known => Ok(Relation::Successor),
+            // In another list, or after another task than before.
+            false => Ok(Relation::Moved),
+        }
+    }
+
+    /// The task whose node follows `place.previous`.
+    fn read_linked(&mut self, place: Place) -> Result<RawTask, DecodeError> {
+        if !place.node.is_plausible() {
+            return Err(torn(place, place.node.as_u64()));
+        }
+        let at = place.node.minus(self.layout.task_node);
+        let read = RawTask::read(self.reader, self.layout, at);
+        if let Ok(task) = read
+            && task.previous == place.previous
+        {
+            return read;
+        }
+        // Perhaps only the copy is old.
+        self.reader.look_aside();
+        let read = RawTask::read(self.reader, self.layout, at);
+        self.reader.look_back();
+        let task = read?;
+        match task.previous == place.previous {
+            true => Ok(task),
+            false => Err(torn(place, task.previous.as_u64())),
+        }
+    }
+
+    /// The last of the tasks found since `start` that is still in the list, and what follows it; the
+    /// head if none is.
+    fn find_way(&mut self, head: RemoteAddr, start: usize) -> Result<Option<Place>, DecodeError> {
+        self.reader.look_aside();
+        let mut found = None;
+        for at in (start..self.records.len()).rev() {
+            let Some(record) = self.records.get(at).filter(|record| record.is_alive) else {
+                continue;
+            };
+            let task = record.task;
+            match self.still_there(&task)? {
+                Some(now) => {
+                    let previous = task.at.plus(self.layout.task_node);
+                    let node = now.next;
+                    found = Some(Place { previous, node });
+                    break;
+                }
+                None => self.leave_out_ended(at),
+            }
+        }
+        if found.is_none() {
+            let next = self.reader.addr_at(head).ok();
+            found = next.map(|node| Place {
+                previous: head,
+                node,
+            });
+        }
+        self.reader.look_back();
+        Ok(found)
+    }
+
+    /// Looks at a task that was found, and keeps what was seen. One that makes no sense is looked at
+    /// again; it may just be changing.
+    fn record(&mut self, list: usize, found: RawTask) -> Result<(), DecodeError> {
+        let owner = self.lists.get(list).cloned();
+        let mut task = found;
+        let mut looked = self.look_at(owner.as_ref(), &task);
+        let mut n_looks: u32 = 1;
+        while let Err(error) = looked {
+            if error.is_fatal() || error.is_limit() || n_looks >= LOOKS_MAX {
+                break;
+            }
+            n_looks = n_looks.saturating_add(1);
+            self.reader.look_aside();
+            match self.still_there(&found)? {
+                Some(now) => task = now,
+                None => {
+                    self.tasks_ended = self.tasks_ended.saturating_add(1);
+                    self.reader.look_back();
+                    return Ok(());
+                }
+            }
+            looked = self.look_at(owner.as_ref(), &task);
+        }
+        self.reader.look_back();
+        let (look, error) = match looked {
+            Ok(look) => (look, None),
+            Err(error) if error.is_fatal() => return Err(error),
+            Err(error) => (Look::default(), Some(error)),
+        };
+        let at = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
+        self.by_address.insert(task.at, at);
+        self.records.push(Record {
+            task,
+            list: u32::try_from(list).unwrap_or(u32::MAX),
+            first_seen: look.moment,
+            first_awaited: look.is_named_first.then_some(look.awaiters.moment),
+            look,
+            has_same_awaiters: true,
+            is_alive: error.is_none(),
+        });
+        match error {
+            Some(error) => self.leave_out(found.at, error.code(), error),
+            None => Ok(()),
+        }
+    }
+
+    /// A task in its eager first step is executed by its thread, but no list has it yet.
+    fn look_at_eager(&mut self, list: usize) -> Result<(), DecodeError> {
+        let running = self.lists.get(list).map(|list| list.running_task);
+        let Some(at) = running.filter(|at| at.is_plausible()) else {
+            return Ok(());
+        };
+        if self.by_address.contains_key(&at) {
+            return Ok(());
+        }
+        match RawTask::read(self.reader, self.layout, at) {
+            // Anything else is a task that ended meanwhile, or one that is implemented in Python.
+            Ok(task) if task.is_pending && task.next.is_null() => self.record(list, task),
+            Err(error) if error.is_fatal() => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn torn(place: Place, value: u64) -> DecodeError {
+    let (what, at) = ("link of a task list", place.previous);
+    DecodeError::Implausible { what, value, at }
+}
