@@ -196,9 +196,11 @@ mod tests {
             asyncio_agent_build_info{version="1.2.3",revision="abc"} 1
             # HELP asyncio_agent_scan_problems_total Problems met in rounds: parts of a snapshot that could not be read, and rounds that failed.
             # TYPE asyncio_agent_scan_problems_total counter
+            asyncio_agent_scan_problems_total{code="already_traced"} 0
             asyncio_agent_scan_problems_total{code="awaiter_unreadable"} 0
             asyncio_agent_scan_problems_total{code="bad_offsets"} 0
             asyncio_agent_scan_problems_total{code="field_out_of_bounds"} 0
+            asyncio_agent_scan_problems_total{code="freeze_denied"} 0
             asyncio_agent_scan_problems_total{code="implausible_value"} 0
             asyncio_agent_scan_problems_total{code="limit_hit"} 0
             asyncio_agent_scan_problems_total{code="list_torn"} 0
@@ -208,6 +210,7 @@ mod tests {
             asyncio_agent_scan_problems_total{code="not_started"} 0
             asyncio_agent_scan_problems_total{code="other"} 0
             asyncio_agent_scan_problems_total{code="panicked"} 0
+            asyncio_agent_scan_problems_total{code="pause_limit"} 0
             asyncio_agent_scan_problems_total{code="permission_denied"} 0
             asyncio_agent_scan_problems_total{code="process_gone"} 0
             asyncio_agent_scan_problems_total{code="process_not_found"} 0
