@@ -108,6 +108,11 @@ impl Truth {
         self.reaches.contains_key(function)
     }
 
+    /// Whether a task can be suspended at this line of the program.
+    pub fn awaits_at(&self, line: Option<u32>) -> bool {
+        line.is_some_and(|line| self.lines.contains_key(&line))
+    }
+
     /// Whether a task that is in `outer` may be in `inner` too.
     pub fn reaches(&self, outer: &str, inner: &str) -> bool {
         let reached = self.reaches.get(outer);

@@ -378,14 +378,17 @@ impl Truth {
         }
     }
 
-    /// A running task may be in any function, but of the program's own only in those it can get to.
+    /// A running task may be in any function, but of the program's own only in those it can get to, and
+    /// for a moment innermost in any that it calls to get a coroutine.
     fn verdict_of_running(&self, frames: &[SeenFrame<'_>], name: Name<'_>) -> Verdict {
-        let is_possible = frames.iter().all(|frame| {
+        let is_possible = |(position, frame): (usize, &SeenFrame<'_>)| {
+            let is_being_made = position + 1 == frames.len() && !self.awaits_at(frame.line);
             !frame.is_own
                 || !self.is_suspendable(frame.function)
                 || self.reaches(name.function, frame.function)
-        });
-        if is_possible {
+                || is_being_made
+        };
+        if frames.iter().enumerate().all(is_possible) {
             Verdict::Right
         } else {
             Verdict::Wrong
