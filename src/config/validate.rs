@@ -17,7 +17,7 @@ const INTERVAL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Memory that the patterns of all targets may take. An ordinary one needs a few KiB; a repeated class of
 /// Unicode needs megabytes, and a file has room for thousands of them.
 const PATTERNS_BYTES_MAX: usize = 64 << 20;
-/// How much memory is tried for one pattern, and counted when it is enough.
+/// How much memory is tried for one pattern.
 const PATTERN_BYTES: [usize; 4] = [8 << 10, 128 << 10, 1 << 20, PATTERN_BYTES_MAX];
 /// Memory that one pattern may take.
 const PATTERN_BYTES_MAX: usize = 8 << 20;
@@ -162,20 +162,18 @@ fn conditions(raw: RawMatch, shared: &mut Shared, problems: &mut Problems) -> Ma
     MatchSettings { pid, command }
 }
 
-/// Compiles an expression, and takes what it needs from `bytes_left`.
+/// Compiles an expression. What is tried is taken from `bytes_left`, also in vain: it takes time.
 fn pattern(expression: &str, bytes_left: &mut usize) -> Result<CommandPattern, regex::Error> {
     let mut result = Err(regex::Error::CompiledTooBig(0));
     for bytes in PATTERN_BYTES {
-        if bytes > *bytes_left {
+        let Some(left) = bytes_left.checked_sub(bytes) else {
+            break;
+        };
+        *bytes_left = left;
+        result = CommandPattern::new(expression, bytes);
+        if !matches!(result, Err(regex::Error::CompiledTooBig(_))) {
             break;
         }
-        result = CommandPattern::new(expression, bytes);
-        match result {
-            Ok(_) => *bytes_left -= bytes,
-            Err(regex::Error::CompiledTooBig(_)) => continue,
-            Err(_) => {}
-        }
-        break;
     }
     result
 }
