@@ -69,7 +69,7 @@ pub const TARGETS: &[Target] = &[
         debug_offsets::seeds,
         4 * MIB,
     ),
-    target("config", config::run, config::seeds, 64 * MIB),
+    target("config", config::run, config::seeds, 128 * MIB),
     target("codec", codec::run, codec::seeds, 16 * MIB),
     target("text", text::run, text::seeds, MIB),
     target("render", render::run, render::seeds, 32 * MIB),
