@@ -21,7 +21,6 @@ use crate::asyncio::task::RawTask;
 use crate::cpython::DecodeError;
 use crate::limits::LimitHit;
 use crate::memory::RemoteAddr;
-use rustc_hash::FxHashSet;
 
 /// How often in a row the way may be lost at the same place.
 const LOST_MAX: u32 = 16;
@@ -64,7 +63,6 @@ impl Walk<'_, '_> {
         let Some(head) = self.lists.get(position).map(|list| list.head) else {
             return Ok(());
         };
-        let heads: FxHashSet<RemoteAddr> = self.lists.iter().map(|list| list.head).collect();
         let start = self.records.len();
         if let Some(list) = self.lists.get_mut(position) {
             list.torn = None;
@@ -79,7 +77,7 @@ impl Walk<'_, '_> {
         let mut next = self.reader.addr_at(head).map_err(DecodeError::from);
         loop {
             match next {
-                Ok(node) if heads.contains(&node) => return Ok(()),
+                Ok(node) if self.heads.contains(&node) => return Ok(()),
                 Ok(node) => place.node = node,
                 Err(error) if error.is_fatal() => return Err(error),
                 Err(error) => {
@@ -96,7 +94,7 @@ impl Walk<'_, '_> {
                         return self.give_up(position, error);
                     }
                     match self.find_way(head, start) {
-                        Ok(Some(found)) if heads.contains(&found.node) => return Ok(()),
+                        Ok(Some(found)) if self.heads.contains(&found.node) => return Ok(()),
                         Ok(Some(found)) => place = found,
                         Ok(None) => return self.give_up(position, error),
                         Err(error) if error.is_fatal() => return Err(error),
@@ -211,6 +209,7 @@ impl Walk<'_, '_> {
     /// The last of the tasks found since `start` that is still in the list, and what follows it.
     fn find_last(&mut self, start: usize) -> Result<Option<Place>, DecodeError> {
         for at in (start..self.records.len()).rev() {
+            self.reader.spend(0)?;
             let Some(record) = self.records.get(at).filter(|record| record.is_alive) else {
                 continue;
             };

@@ -52,6 +52,7 @@ impl Walk<'_, '_> {
             self.reader.look_back();
         }
         self.interpreters = heads.interpreters;
+        self.heads = heads.lists.iter().map(|list| list.head).collect();
         self.lists = heads.lists;
         match heads.error {
             Some((what, error)) => self.note("list_torn", what, error),
@@ -114,14 +115,14 @@ impl Walk<'_, '_> {
             };
             let heads: FxHashSet<RemoteAddr> = now.iter().map(|list| list.head).collect();
             let mut bereft: FxHashSet<i64> = FxHashSet::default();
-            let mut ended: Vec<usize> = Vec::new();
+            let mut ended: FxHashSet<usize> = FxHashSet::default();
             for (at, list) in self.lists.iter_mut().enumerate() {
                 let has_ended = list.thread.is_some() && !heads.contains(&list.head);
                 if has_ended && known.remove(&list.head).is_some() {
                     list.has_loop = false;
                     list.torn = None;
                     bereft.insert(list.interpreter_id);
-                    ended.push(at);
+                    ended.insert(at);
                 }
             }
             self.forget_lists(&ended);
@@ -131,6 +132,7 @@ impl Walk<'_, '_> {
                     None => {
                         let position = self.lists.len();
                         known.insert(list.head, position);
+                        self.heads.insert(list.head);
                         self.lists.push(list);
                         position
                     }
@@ -204,12 +206,12 @@ impl Walk<'_, '_> {
             return false;
         }
         *list = now;
-        self.forget_lists(&[at]);
+        self.forget_lists(&FxHashSet::from_iter([at]));
         true
     }
 
     /// Forgets the tasks of lists: they will be found elsewhere, if they are still there.
-    fn forget_lists(&mut self, lists: &[usize]) {
+    fn forget_lists(&mut self, lists: &FxHashSet<usize>) {
         if lists.is_empty() {
             return;
         }
