@@ -115,8 +115,9 @@ def debug_offsets():
             yield bytes([minor, 0, 0, 0]) + b"".join(edits)
 
 
-def proc(name):
-    yield pathlib.Path(f"/proc/self/{name}").read_bytes()[:8000]
+def proc(*names):
+    for name in names:
+        yield pathlib.Path(f"/proc/self/{name}").read_bytes()[:8000]
 
 
 SEEDS = {
@@ -125,7 +126,7 @@ SEEDS = {
     "elf": elf,
     "debug_offsets": debug_offsets,
     "maps": lambda: proc("maps"),
-    "stat": lambda: proc("stat"),
+    "stat": lambda: proc("stat", "status"),
 }
 
 

@@ -263,17 +263,30 @@ fn broken_lists_end() {
 }
 
 #[test]
-fn a_coroutine_that_awaits_itself_ends() {
+fn a_coroutine_that_awaits_itself_is_left_out() {
+    let awaits_itself = |synth: &mut Synth| {
+        let coroutine = synth.coroutines[1];
+        let stack = coroutine.plus(GEN_FRAME + FRAME_LOCALS + 16);
+        synth.memory.put_addr(stack, coroutine);
+    };
+    assert_eq!(damaged(awaits_itself), (2, 1, problem("implausible_value")));
+}
+
+#[test]
+fn a_deep_stack_is_cut() {
     let mut synth = Synth::example();
-    let coroutine = synth.coroutines[1];
-    let stack = coroutine.plus(GEN_FRAME + FRAME_LOCALS + 16);
-    synth.memory.put_addr(stack, coroutine);
+    let mut inner = synth.coroutines[0];
+    for _ in 0..50 {
+        inner = synth.coroutine(synth.codes[0], 1, inner);
+    }
+    let task = synth.tasks[0];
+    synth.memory.put_addr(task.plus(TASK_CORO), inner);
     let read = synth.read_with(Limits {
-        frames_per_task_max: 100,
+        frames_per_task_max: 40,
         ..Limits::default()
     });
     assert_eq!(read.graph.tasks().len(), 3);
-    assert_eq!(read.graph.stack(read.graph.tasks()[0].stack).len(), 100);
+    assert_eq!(read.graph.stack(read.graph.tasks()[0].stack).len(), 40);
     assert_eq!(read.problems[0].code, "limit_hit");
 }
 

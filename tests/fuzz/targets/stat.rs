@@ -1,8 +1,12 @@
-//! The text of `/proc/PID/stat`.
+//! The texts of `/proc/PID/stat` and `/proc/PID/status`.
 
-use asyncio_agent::procfs::Stat;
+use asyncio_agent::procfs::{Stat, Status};
 
 pub(crate) fn run(data: &[u8]) {
+    if let Some(status) = Status::parse(data) {
+        assert!(!status.name.contains('\n'));
+        assert!(status.process.as_raw() > 0);
+    }
     let Some(stat) = Stat::parse(data) else {
         return;
     };
@@ -17,5 +21,6 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     vec![
         line(b"42 (a) R (b\xff) S 1 42 42 0 -1 4194560 1 0 0 0 1 2 0 0 20 0 1 0 987654 1 1\n"),
         line(b"42 (x) Z 1 42 42 0 -1 4194564 1 0 0 0 1 2 0 0 20 0 1 0 18446744073709551615 0\n"),
+        line(b"Name:\tTracerPid:\\n5\nUmask:\t0022\nTgid:\t41\nPid:\t42\nTracerPid:\t7\n"),
     ]
 }
