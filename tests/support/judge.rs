@@ -378,12 +378,16 @@ impl Truth {
         }
     }
 
-    /// A running task may be in any function, but of the program's own only in those it can get to.
+    /// A running task may be in any function, but of the program's own only in those it can get to, or
+    /// at the start of one that it calls to make another task of it: until the coroutine is made, which
+    /// is the function's first instruction, its frame is on the thread's stack.
     fn verdict_of_running(&self, frames: &[SeenFrame<'_>], name: Name<'_>) -> Verdict {
-        let is_possible = frames.iter().all(|frame| {
+        let is_possible = frames.iter().enumerate().all(|(at, frame)| {
+            let is_innermost = at + 1 == frames.len();
             !frame.is_own
                 || !self.is_suspendable(frame.function)
                 || self.reaches(name.function, frame.function)
+                || is_innermost && frame.via == Via::Thread
         });
         if is_possible {
             Verdict::Right
