@@ -13,7 +13,7 @@
 //! the list. Tasks are added at the end only, so nothing is missed by that but what has ended.
 //!
 //! When a thread ends, its tasks are spliced into its interpreter's list, and a walker inside would
-//! never meet its own head again; it ends at any head, and at any task that it knows.
+//! never meet its own head again. It is lost at any other head, and where it has been before.
 
 use super::look::Look;
 use super::{Record, Walk};
@@ -77,7 +77,13 @@ impl Walk<'_, '_> {
         let mut next = self.reader.addr_at(head).map_err(DecodeError::from);
         loop {
             match next {
-                Ok(node) if self.heads.contains(&node) => return Ok(()),
+                Ok(node) if node == head => return Ok(()),
+                // The list was spliced into another one, or this never was a task of this list.
+                Ok(node) if self.heads.contains_key(&node) => {
+                    place.node = node;
+                    next = Err(torn(place, node.as_u64()));
+                    continue;
+                }
                 Ok(node) => place.node = node,
                 Err(error) if error.is_fatal() => return Err(error),
                 Err(error) => {
@@ -93,8 +99,8 @@ impl Walk<'_, '_> {
                     if n_lost > LOST_MAX || error.is_limit() {
                         return self.give_up(position, error);
                     }
-                    match self.find_way(head, start) {
-                        Ok(Some(found)) if self.heads.contains(&found.node) => return Ok(()),
+                    match self.find_way(position, head, start) {
+                        Ok(Some(found)) if found.node == head => return Ok(()),
                         Ok(Some(found)) => place = found,
                         Ok(None) => return self.give_up(position, error),
                         Err(error) if error.is_fatal() => return Err(error),
@@ -128,7 +134,10 @@ impl Walk<'_, '_> {
             let at = usize::try_from(*at).unwrap_or(usize::MAX);
             match self.relation(at, &task)? {
                 // Found in another list before, which was spliced into this one.
-                Relation::Same if at < start => return Ok(task.next),
+                Relation::Same if at < start => {
+                    self.move_to_list(at, list);
+                    return Ok(task.next);
+                }
                 // What was found before was the object of one task with the name of this one; or it
                 // is the way that we came.
                 Relation::Same if self.n_again < AGAIN_MAX => {
@@ -193,9 +202,14 @@ impl Walk<'_, '_> {
 
     /// The last of the tasks found since `start` that is still in the list, and what follows it; the
     /// head if none is.
-    fn find_way(&mut self, head: RemoteAddr, start: usize) -> Result<Option<Place>, DecodeError> {
+    fn find_way(
+        &mut self,
+        list: usize,
+        head: RemoteAddr,
+        start: usize,
+    ) -> Result<Option<Place>, DecodeError> {
         self.reader.look_aside();
-        let found = self.find_last(start);
+        let found = self.find_last(list, start);
         let found = found.map(|found| {
             found.or_else(|| {
                 let (previous, node) = (head, self.reader.addr_at(head).ok()?);
@@ -207,7 +221,7 @@ impl Walk<'_, '_> {
     }
 
     /// The last of the tasks found since `start` that is still in the list, and what follows it.
-    fn find_last(&mut self, start: usize) -> Result<Option<Place>, DecodeError> {
+    fn find_last(&mut self, list: usize, start: usize) -> Result<Option<Place>, DecodeError> {
         for at in (start..self.records.len()).rev() {
             self.reader.spend(0)?;
             let Some(record) = self.records.get(at).filter(|record| record.is_alive) else {
@@ -215,6 +229,9 @@ impl Walk<'_, '_> {
             };
             let task = record.task;
             match self.still_there(&task)? {
+                // What precedes a task in its list was passed before. Otherwise it is in another
+                // list: memory of a task that ended here was given to one that began there.
+                Some(now) if self.list_of_node(now.previous) != Some(list) => self.forget(at),
                 Some(now) => {
                     let previous = task.at.plus(self.layout.task_node);
                     let node = now.next;
@@ -224,6 +241,23 @@ impl Walk<'_, '_> {
             }
         }
         Ok(None)
+    }
+
+    /// The list that a node belongs to, as far as is known: the head of one, or a task found in it.
+    pub(super) fn list_of_node(&self, node: RemoteAddr) -> Option<usize> {
+        if let Some(list) = self.heads.get(&node) {
+            return Some(*list);
+        }
+        let task = node.minus(self.layout.task_node);
+        let record = usize::try_from(*self.by_address.get(&task)?).ok()?;
+        let record = self.records.get(record).filter(|record| record.is_alive)?;
+        usize::try_from(record.list).ok()
+    }
+
+    pub(super) fn move_to_list(&mut self, record: usize, list: usize) {
+        if let Some(record) = self.records.get_mut(record) {
+            record.list = u32::try_from(list).unwrap_or(u32::MAX);
+        }
     }
 
     /// Looks at a task that was found, and keeps what was seen. One that makes no sense is looked at

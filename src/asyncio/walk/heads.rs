@@ -52,7 +52,8 @@ impl Walk<'_, '_> {
             self.reader.look_back();
         }
         self.interpreters = heads.interpreters;
-        self.heads = heads.lists.iter().map(|list| list.head).collect();
+        let lists = heads.lists.iter().enumerate();
+        self.heads = lists.map(|(at, list)| (list.head, at)).collect();
         self.lists = heads.lists;
         match heads.error {
             Some((what, error)) => self.note("list_torn", what, error),
@@ -132,7 +133,7 @@ impl Walk<'_, '_> {
                     None => {
                         let position = self.lists.len();
                         known.insert(list.head, position);
-                        self.heads.insert(list.head);
+                        self.heads.insert(list.head, position);
                         self.lists.push(list);
                         position
                     }

@@ -128,8 +128,8 @@ struct Walk<'w, 'm> {
     graph: GraphBuilder,
     frames: FxHashMap<ChainFrame, FrameIdx>,
     lists: Vec<TaskList>,
-    /// The heads of all lists, those of threads that ended meanwhile included.
-    heads: FxHashSet<RemoteAddr>,
+    /// The lists by their heads, those of threads that ended meanwhile included.
+    heads: FxHashMap<RemoteAddr, usize>,
     interpreters: Vec<Interpreter>,
     records: Vec<Record>,
     /// The record that was last found at an address.
@@ -183,7 +183,7 @@ pub fn read_graph(
         graph,
         frames: FxHashMap::default(),
         lists: Vec::new(),
-        heads: FxHashSet::default(),
+        heads: FxHashMap::default(),
         interpreters: Vec::new(),
         records: std::mem::take(&mut workspace.records),
         by_address: std::mem::take(&mut workspace.by_address),

@@ -96,6 +96,10 @@ impl Walk<'_, '_> {
 
     fn renew(&mut self, at: usize, look: Look, first: &Look) {
         let is_same = self.addresses(&look.awaiters) == self.addresses(&first.awaiters);
+        // Where the first look met an old copy, it may have taken the task for one of another list.
+        if let Some(list) = self.list_of_node(look.previous) {
+            self.move_to_list(at, list);
+        }
         if let Some(record) = self.records.get_mut(at) {
             record.look = look;
             record.has_same_awaiters = is_same;

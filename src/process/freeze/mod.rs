@@ -28,6 +28,9 @@ const TERMINAL_STOPS: [Signal; 3] = [Signal::SIGTSTP, Signal::SIGTTIN, Signal::S
 
 /// Reads a process that stands still meanwhile, for no longer than `limit` altogether.
 ///
+/// One that was not read yet is read before, while it runs: what is learned there shortens the pause,
+/// and a process that cannot be read is not stopped at all.
+///
 /// A process is stopped anywhere, so once in some thousand times in the middle of a change to what is
 /// read. Then the picture has a hole, and another one is taken a moment later, if the limit leaves time
 /// for it.
@@ -39,6 +42,9 @@ pub(super) fn read_frozen(
     process: &mut Process,
     limit: Duration,
 ) -> Result<Snapshot, ProcessError> {
+    if process.knowledge.trail().is_empty() {
+        process.snapshot()?;
+    }
     let mut stood_still = Duration::ZERO;
     let mut n_pauses = 0;
     loop {
