@@ -11,7 +11,7 @@ SOAK_PROGRAMS ?=
 # Which parts of `make bench` run, such as "speed churn" (all without).
 SECTIONS ?=
 
-.PHONY: help demo test lint soak bench interpreters
+.PHONY: help demo test lint soak bench fuzz interpreters
 
 help:
 	@echo "make demo          see it work: builds the tools and shows a running Python program's tasks"
@@ -19,6 +19,7 @@ help:
 	@echo "make lint          only the format and the lints"
 	@echo "make soak          reads busy programs for SOAK_MINUTES (10) and judges every edge and stack"
 	@echo "make bench         measures beside CPython's own reader and prints Markdown (SECTIONS=\"speed churn\")"
+	@echo "make fuzz          libFuzzer on the fuzz targets: FUZZ_SECONDS each (60), FUZZ_TARGETS or all"
 	@echo "make interpreters  bring CPython 3.14 and 3.15 into target/interpreters (make test does)"
 
 demo:
@@ -37,6 +38,7 @@ lint:
 	@cargo fmt --version >/dev/null 2>&1 || { echo "rustfmt is missing: rustup component add rustfmt" >&2; exit 1; }
 	@cargo clippy --version >/dev/null 2>&1 || { echo "clippy is missing: rustup component add clippy" >&2; exit 1; }
 	cargo fmt --check
+	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --no-default-features --lib -- -D warnings
 	cargo clippy --no-default-features --features cli -- -D warnings
@@ -49,3 +51,9 @@ bench: interpreters
 
 interpreters:
 	@tests/interpreters.sh
+
+# Not part of the gate, which runs the same targets as an ordinary test. See tests/fuzz/run.sh.
+export FUZZ_SECONDS FUZZ_TARGETS FUZZ_ASAN
+fuzz:
+	@tests/interpreters.sh 3.14 3.15
+	@tests/fuzz/run.sh

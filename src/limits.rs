@@ -29,7 +29,8 @@ pub struct Limits {
     pub bytes_read_max: u64,
     /// Bytes of copies kept at a time; more are dropped and copied again when needed.
     pub copies_bytes_max: u64,
-    /// Bytes of what was decoded: names, line tables, frames, edges. They are kept.
+    /// Bytes of what was decoded: names, types, code objects, line tables, threads, frames, edges.
+    /// They are kept.
     pub decoded_bytes_max: u64,
     /// Work of one snapshot: a read of a few words is 1, a system call [`SYSCALL_WORK`]. All other
     /// caps together would allow hours; this one is a matter of seconds.

@@ -73,7 +73,7 @@ const LAYERS: &[Layer] = &[
         &[
             "asyncio", "cpython", "elf", "procfs", "memory", "graph", "ids", "limits",
         ],
-        &[],
+        &["nix"],
     ),
     layer("analysis", &["graph", "ids", "time", "limits"], &[]),
     layer(
@@ -152,11 +152,12 @@ const REACHES_OUT: &[(&[&str], &[&str])] = &[
             "bin",
         ],
     ),
-    (&["std::thread"], &["agent", "cli"]),
+    // ptrace(2) knows a tracer as a thread, and it has to keep the limit of a pause.
+    (&["std::thread"], &["agent", "cli", "process/freeze"]),
     (&["std::env"], &["agent", "cli", "bin"]),
     (
         &["std::time::Instant", "std::time::SystemTime"],
-        &["agent/clock.rs", "cli"],
+        &["agent/clock.rs", "cli", "process/freeze"],
     ),
 ];
 

@@ -325,6 +325,33 @@ fn wrong_arguments_are_explained() {
 }
 
 #[test]
+fn limits_of_a_pause() {
+    for command in ["ps", "pstree", "snapshot"] {
+        for limit in ["", "=1ms", "=50ms", "=10s", "=1s500ms"] {
+            let run = agentctl(&[command, NO_PID, &format!("--freeze{limit}")]);
+            assert_eq!(run.status, 3, "{limit}: {}", run.err);
+        }
+        for (limit, says) in [
+            ("5", "has no unit"),
+            ("0ms", "1ms to 10s"),
+            ("11s", "1ms to 10s"),
+            ("soon", "a duration such as 15s"),
+        ] {
+            let run = agentctl(&[command, NO_PID, &format!("--freeze={limit}")]);
+            assert_eq!((run.status, run.out.as_str()), (2, ""), "{limit}");
+            assert!(run.err.contains(says), "{}", run.err);
+        }
+    }
+    // What was saved stands still already.
+    let example = sample("example.json");
+    for command in ["ps", "pstree"] {
+        let run = agentctl(&[command, "--from", &example, "--freeze"]);
+        assert_eq!((run.status, run.out.as_str()), (2, ""));
+        assert!(run.err.contains("cannot be used with"), "{}", run.err);
+    }
+}
+
+#[test]
 fn help_is_for_newcomers() {
     let help = agentctl(&["--help"]);
     assert_eq!((help.status, help.err.as_str()), (0, ""));

@@ -391,7 +391,7 @@ fn patterns() {
                                    ^
                   \p{Nope}
                   ^^^^^^^^
-            agent.yaml:10:20: targets[3].match.command: Compiled regex exceeds size limit of 10485760 bytes, expected a regular expression
+            agent.yaml:10:20: targets[3].match.command: takes too much memory, expected at most 8 MiB for one pattern and 64 MiB for those of all targets
                   match: {command: 'a{1000}{1000}{1000}'}
                                    ^
         "#]],

@@ -135,3 +135,28 @@ fn aliases_do_not_blow_up() {
     let error = config::parse("agent.yaml", &text).unwrap_err();
     assert_eq!(error.problems().len(), 1);
 }
+
+#[test]
+fn patterns_take_a_bounded_amount_of_memory() {
+    let config = |n: usize, pattern: &str| {
+        let targets =
+            (0..n).map(|n| format!("- {{name: a{n}, match: {{command: '{pattern}{n}'}}}}\n"));
+        format!("targets:\n{}", targets.collect::<String>())
+    };
+    // Room for many ordinary ones.
+    assert!(config::parse("agent.yaml", &config(300, r"uvicorn checkout\.main:app ")).is_ok());
+    bad(
+        &config(1, r"a{1000}{1000}"),
+        &expect![[r#"
+            agent.yaml:2:31: targets[0].match.command: takes too much memory, expected at most 8 MiB for one pattern and 64 MiB for those of all targets
+                - {name: a0, match: {command: 'a{1000}{1000}0'}}
+                                              ^
+        "#]],
+    );
+    let error = config::parse("agent.yaml", &config(12, r"a{1000}{100}")).unwrap_err();
+    let first = &error.problems()[0];
+    assert!(
+        first.line > 8 && first.what.starts_with("takes too much memory"),
+        "{first:?}"
+    );
+}

@@ -35,7 +35,13 @@ programs! {
 }
 
 /// Programs with tests of their own.
-const TESTED_ELSEWHERE: &[&str] = &["churn", "churn_threads", "no_asyncio"];
+const TESTED_ELSEWHERE: &[&str] = &[
+    "churn",
+    "churn_threads",
+    "no_asyncio",
+    "signalled",
+    "threads_at_work",
+];
 
 fn check(program: &str) {
     for python in python::all()

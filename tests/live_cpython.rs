@@ -65,6 +65,8 @@ const NOT_COMPARED: &[(&str, Version, &str)] = &[
     ),
     ("churn", None, "it does not stand still"),
     ("churn_threads", None, "it does not stand still"),
+    ("signalled", None, "it does not stand still"),
+    ("threads_at_work", None, "it does not stand still"),
     (
         "control_names",
         None,

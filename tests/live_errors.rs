@@ -184,12 +184,13 @@ fn a_process_that_may_not_be_read() {
     }
     for python in python::all() {
         let target = Target::start(python.program("music"));
-        let answer = as_nobody(&copy, &["ps", &target.pid_text()]);
-        check_refusal(
-            &answer,
-            PERMISSION_DENIED,
-            &[&target.pid_text(), "permission", "hint:"],
-        );
+        for freeze in [None, Some("--freeze")] {
+            let pid = target.pid_text();
+            let arguments: Vec<&str> = ["ps", &pid].into_iter().chain(freeze).collect();
+            let answer = as_nobody(&copy, &arguments);
+            let says = [&*pid, "permission", "hint:"];
+            check_refusal(&answer, PERMISSION_DENIED, &says);
+        }
     }
 }
 

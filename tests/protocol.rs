@@ -93,7 +93,8 @@ fn the_written_form_has_every_field_and_a_line_per_task() {
           "tasks_ended": 0,
           "problems": 0,
           "restarts": 0,
-          "duration_seconds": null
+          "duration_seconds": null,
+          "paused_seconds": null
          },
          "threads": [
           {
@@ -299,6 +300,7 @@ prop_compose! {
                 problems: counters[4],
                 restarts: counters[5],
                 duration: nanoseconds.map(Duration::from_nanos),
+                paused: nanoseconds.map(|ns| Duration::from_nanos(ns / 3)),
             },
             complete,
         }

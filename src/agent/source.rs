@@ -3,8 +3,9 @@
 use crate::graph::Snapshot;
 use crate::ids::ProcessId;
 use crate::limits::Limits;
-use crate::process::{Process, ProcessError};
+use crate::process::{Process, ProcessError, Workspace};
 use crate::procfs::{ProcRoot, ProcfsError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Lists processes and attaches to them.
 pub trait ProcessSource: Send + Sync + 'static {
@@ -47,12 +48,26 @@ pub trait AttachedProcess: Send {
 pub struct HostProcesses {
     root: ProcRoot,
     limits: Limits,
+    workspaces: Workspaces,
+}
+
+/// Memory for reading processes: as many pieces as are read at once, not one for each process.
+type Workspaces = Arc<Mutex<Vec<Workspace>>>;
+
+/// A process of this machine.
+struct HostProcess {
+    process: Process,
+    workspaces: Workspaces,
 }
 
 impl HostProcesses {
     /// The processes that the procfs at `root` shows.
     pub fn at(root: ProcRoot, limits: Limits) -> Self {
-        Self { root, limits }
+        Self {
+            root,
+            limits,
+            workspaces: Workspaces::default(),
+        }
     }
 }
 
@@ -90,13 +105,26 @@ impl ProcessSource for HostProcesses {
         if process.id() != id {
             return Err(ProcessError::Gone { pid: id.pid });
         }
-        Ok(Box::new(process))
+        let workspaces = Arc::clone(&self.workspaces);
+        Ok(Box::new(HostProcess {
+            process,
+            workspaces,
+        }))
     }
 }
 
-impl AttachedProcess for Process {
+impl AttachedProcess for HostProcess {
     fn snapshot(&mut self) -> Result<Snapshot, ProcessError> {
-        Process::snapshot(self)
+        // A panic elsewhere leaves nothing behind that could be wrong.
+        let lock = || {
+            self.workspaces
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        let mut workspace = lock().pop().unwrap_or_default();
+        let snapshot = self.process.snapshot_in(&mut workspace);
+        lock().push(workspace);
+        snapshot
     }
 }
 

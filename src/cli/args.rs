@@ -1,11 +1,13 @@
 //! The command line: commands, options and their help texts.
 
+use crate::config::{DURATION_FORM, parse_duration};
 use crate::ids::Pid;
 use crate::render;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use regex::Regex;
 use std::path::PathBuf;
+use std::time::Duration;
 
 const EXIT_DONE: &str = "\
 Exit status:
@@ -15,7 +17,7 @@ const EXIT_CYCLE: &str = "  1  tasks wait for each other in a cycle";
 
 const EXIT_FAILURES: &str = "  2  wrong arguments
   3  no such process
-  4  permission denied
+  4  permission denied; with --freeze also: another process traces it
   5  not a supported process: no Python, a version that cannot be read, no asyncio
   7  any other failure, such as a file that is damaged or cannot be written";
 
@@ -50,6 +52,7 @@ Examples:
   agentctl pstree 4242
   agentctl pstree 4242 --filter 'worker-7' --depth 6
   agentctl pstree 4242 --style cpython
+  agentctl pstree 4242 --freeze
   agentctl snapshot 4242 | agentctl pstree --from -
 
 A cycle of tasks that wait for each other ends with status 1 in every style and form. The agent
@@ -131,8 +134,41 @@ pub(super) struct Source {
     #[arg(value_name = "PID", allow_negative_numbers = true)]
     pub(super) pid: Option<Pid>,
     /// Show a saved snapshot instead of a process; '-' reads it from standard input
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "freeze")]
     pub(super) from: Option<PathBuf>,
+}
+
+/// Whether the process runs on meanwhile.
+#[derive(Debug, Args)]
+pub(super) struct FreezeArgs {
+    /// Stop the process while it is read, for an exact picture; after LIMIT, 50ms unless given, it
+    /// is let go in any case
+    ///
+    /// All its threads stand still meanwhile: it answers nobody. How long they did is said on standard
+    /// error. When the limit is reached first (1ms to 10s), the rest is read while it runs, and the
+    /// snapshot is partial. It is stopped as by a debugger, so it works for no process that has one,
+    /// and a system call that a thread waits in may end early with EINTR; Python repeats such calls.
+    #[arg(
+        long,
+        value_name = "LIMIT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "50ms",
+        value_parser = parse_pause
+    )]
+    pub(super) freeze: Option<Duration>,
+}
+
+/// Reads how long a process may be stopped.
+fn parse_pause(text: &str) -> Result<Duration, String> {
+    const PAUSE_MIN: Duration = Duration::from_millis(1);
+    const PAUSE_MAX: Duration = Duration::from_secs(10);
+    let limit = parse_duration(text).map_err(|why| format!("{why}, expected {DURATION_FORM}"))?;
+    if (PAUSE_MIN..=PAUSE_MAX).contains(&limit) {
+        Ok(limit)
+    } else {
+        Err("a process can be stopped for 1ms to 10s".to_owned())
+    }
 }
 
 /// The options that `ps` and `pstree` share.
@@ -140,6 +176,8 @@ pub(super) struct Source {
 pub(super) struct ViewArgs {
     #[command(flatten)]
     pub(super) source: Source,
+    #[command(flatten)]
+    pub(super) freeze: FreezeArgs,
     /// How tables and trees look
     ///
     /// It has no effect on json and csv, which also ignore the options that bound tables and trees.
@@ -188,6 +226,8 @@ pub(super) struct SnapshotArgs {
     /// Process id of a running Python
     #[arg(value_name = "PID", allow_negative_numbers = true)]
     pub(super) pid: Pid,
+    #[command(flatten)]
+    pub(super) freeze: FreezeArgs,
     /// Write to this file instead of standard output, which '-' stands for
     #[arg(short, long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,

@@ -10,11 +10,16 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
 
 /// Characters of a message or a hint that are shown: it may quote a file.
 const MESSAGE_CHARS_MAX: usize = 4_000;
 /// Characters of a problem's code that are shown: a file may hold any.
 const CODE_CHARS_MAX: usize = 40;
+
+/// What is left to somebody who may not stop a process.
+const WITHOUT_FREEZE: &str =
+    "without --freeze it is read while it runs, which needs no more than the right to read it";
 
 /// Why a command ends early.
 #[derive(Debug)]
@@ -82,64 +87,61 @@ pub(super) fn bad_file(name: &str, error: &SnapshotFormatError) -> Stop {
 
 /// A process that cannot be read.
 pub(super) fn unreadable(error: &ProcessError) -> Stop {
-    let (exit, hints) = match error {
-        ProcessError::NotFound { .. } => (
-            Exit::NoSuchProcess,
-            vec![
-                "'pgrep -af python' lists the Python processes; inside a container they have \
-                 other ids than on its host"
-                    .to_owned(),
-            ],
-        ),
-        ProcessError::Gone { .. } => (
-            Exit::NoSuchProcess,
-            vec!["if it was restarted it has a new id: 'pgrep -af python'".to_owned()],
-        ),
-        ProcessError::Denied { pid, .. } => (
-            Exit::PermissionDenied,
-            Surroundings::look(*pid).permission_hints(*pid),
-        ),
-        ProcessError::NotPython { pid } => (
-            Exit::NotSupported,
-            vec![format!(
+    Stop::Failed(Failure {
+        exit: error.into(),
+        message: error.to_string(),
+        hints: hints(error),
+    })
+}
+
+fn hints(error: &ProcessError) -> Vec<String> {
+    let hint = match error {
+        ProcessError::NotFound { .. } => {
+            "'pgrep -af python' lists the Python processes; inside a container they have other \
+             ids than on its host"
+        }
+        ProcessError::Gone { .. } => "if it was restarted it has a new id: 'pgrep -af python'",
+        ProcessError::Denied { pid, .. } => {
+            return Surroundings::look(*pid).permission_hints(*pid);
+        }
+        ProcessError::Traced { tracer, name, .. } => {
+            let hint = match name.as_deref() {
+                Some("agentctl") => "another agentctl stops it at the moment: try again".to_owned(),
+                _ => format!("a process has one tracer at a time; see 'ps -fp {tracer}'"),
+            };
+            return vec![hint, WITHOUT_FREEZE.to_owned()];
+        }
+        ProcessError::FreezeDenied { .. } => {
+            let hint = "it may be read, so what refuses is a seccomp filter, a security module, \
+                        or a tracer that cannot be seen from here; in a container try it on the \
+                        host";
+            return vec![hint.to_owned(), WITHOUT_FREEZE.to_owned()];
+        }
+        ProcessError::NotPython { pid } => {
+            return vec![format!(
                 "if it starts Python as a child (a shell script, uv run, a supervisor), give the \
                  id of that child: 'pgrep -a -P {pid}'"
-            )],
-        ),
-        ProcessError::Unsupported { supported, .. } => (
-            Exit::NotSupported,
-            vec![format!(
-                "run the program with a final release of one of these versions: {supported}"
-            )],
-        ),
-        ProcessError::NotStarted { .. } => {
-            (Exit::NotSupported, vec!["try again in a moment".to_owned()])
+            )];
         }
-        ProcessError::NoAsyncio { pid, .. } => (
-            Exit::NotSupported,
-            vec![format!(
+        ProcessError::Unsupported { supported, .. } => {
+            return vec![format!(
+                "run the program with a final release of one of these versions: {supported}"
+            )];
+        }
+        ProcessError::NotStarted { .. } => "try again in a moment",
+        ProcessError::NoAsyncio { pid, .. } => {
+            return vec![format!(
                 "if it has only just started, try again; if it leaves the work to children, give \
                  the id of one of them: 'pgrep -a -P {pid}'"
-            )],
-        ),
-        ProcessError::BadOffsets { .. } => (
-            Exit::NotSupported,
-            vec![
-                "a modified or damaged Python; with one from python.org or a distribution this is \
-                 a defect of agentctl: report it with the message above"
-                    .to_owned(),
-            ],
-        ),
-        ProcessError::Failed { .. } => (
-            Exit::Failed,
-            vec!["try again; if it stays, report it with the message above".to_owned()],
-        ),
+            )];
+        }
+        ProcessError::BadOffsets { .. } => {
+            "a modified or damaged Python; with one from python.org or a distribution this is a \
+             defect of agentctl: report it with the message above"
+        }
+        ProcessError::Failed { .. } => "try again; if it stays, report it with the message above",
     };
-    Stop::Failed(Failure {
-        exit,
-        message: error.to_string(),
-        hints,
-    })
+    vec![hint.to_owned()]
 }
 
 /// What the system says about who may read whom. Whatever cannot be found out is left out.
@@ -193,6 +195,19 @@ impl Surroundings {
         }
         hints
     }
+}
+
+/// What to say about a process that was stopped for its snapshot.
+pub(super) fn pause(snapshot: &Snapshot, pid: Pid, paused: Duration) -> String {
+    let cut = snapshot
+        .problems
+        .iter()
+        .find(|problem| problem.code == "pause_limit");
+    let why = cut.map_or(String::new(), |problem| format!("; {}", problem.message));
+    format!(
+        "agentctl: process {pid} stood still for {:.1} ms{why}\n",
+        paused.as_secs_f64() * 1_000.0
+    )
 }
 
 /// What to say about a snapshot that is partial. `name` is what was asked for: a pid or a file.

@@ -1,7 +1,8 @@
 //! Where a snapshot comes from: a running process, a file, or standard input.
 
-use super::args::Source;
+use super::args::{FreezeArgs, ViewArgs};
 use super::explain::{self, Failure, Stop};
+use super::output;
 use crate::graph::Snapshot;
 use crate::ids::Pid;
 use crate::limits::Limits;
@@ -14,9 +15,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The snapshot that was asked for, and what a message calls it.
-pub(super) fn load(source: &Source) -> Result<(Snapshot, String), Stop> {
-    match (source.pid, &source.from) {
-        (Some(pid), _) => Ok((of_process(pid)?, pid.to_string())),
+pub(super) fn load(args: &ViewArgs) -> Result<(Snapshot, String), Stop> {
+    match (args.source.pid, &args.source.from) {
+        (Some(pid), _) => Ok((of_process(pid, &args.freeze)?, pid.to_string())),
         (None, Some(file)) => {
             let name = if is_standard(file) {
                 "<stdin>".to_owned()
@@ -34,13 +35,19 @@ pub(super) fn is_standard(path: &Path) -> bool {
     path == "-"
 }
 
-/// Reads the process once.
-pub(super) fn of_process(pid: Pid) -> Result<Snapshot, Stop> {
+/// Reads the process once. If it was stopped for that, says for how long.
+pub(super) fn of_process(pid: Pid, args: &FreezeArgs) -> Result<Snapshot, Stop> {
     let started = now();
     let mut snapshot = Process::attach(&ProcRoot::default(), pid, Limits::default())
-        .and_then(|mut process| process.snapshot())
+        .and_then(|mut process| match args.freeze {
+            Some(limit) => process.snapshot_frozen(limit),
+            None => process.snapshot(),
+        })
         .map_err(|error| explain::unreadable(&error))?;
     snapshot.stats.duration = Some(since(started));
+    if let Some(paused) = snapshot.stats.paused {
+        output::say(&explain::pause(&snapshot, pid, paused));
+    }
     Ok(snapshot)
 }
 

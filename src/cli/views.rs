@@ -18,7 +18,7 @@ const LINES_MAX: u64 = 10_000;
 
 /// `agentctl ps`.
 pub(super) fn ps(args: &PsArgs) -> Result<Exit, Stop> {
-    let (snapshot, name) = source::load(&args.view.source)?;
+    let (snapshot, name) = source::load(&args.view)?;
     let graph = &snapshot.graph;
     let is_agent = args.format == TableFormat::Table && args.view.style == StyleArg::Agent;
     let is_bounded = is_agent && io::stdout().is_terminal();
@@ -43,7 +43,7 @@ pub(super) fn ps(args: &PsArgs) -> Result<Exit, Stop> {
 
 /// `agentctl pstree`.
 pub(super) fn pstree(args: &PstreeArgs) -> Result<Exit, Stop> {
-    let (snapshot, name) = source::load(&args.view.source)?;
+    let (snapshot, name) = source::load(&args.view)?;
     let is_match = matcher(&args.view);
     let view = View {
         depth: args.depth,
@@ -62,7 +62,7 @@ pub(super) fn pstree(args: &PstreeArgs) -> Result<Exit, Stop> {
 
 /// `agentctl snapshot`.
 pub(super) fn snapshot(args: &SnapshotArgs) -> Result<Exit, Stop> {
-    let snapshot = source::of_process(args.pid)?;
+    let snapshot = source::of_process(args.pid, &args.freeze)?;
     match &args.output {
         Some(path) if !source::is_standard(path) => {
             output::to_file(path, |out| protocol::write_snapshot(&snapshot, None, out))

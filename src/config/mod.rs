@@ -18,6 +18,7 @@ pub use problem::{ConfigError, ConfigProblem};
 pub use settings::{
     CommandPattern, DiscoverySettings, MatchSettings, Settings, TargetSettings, WebSettings,
 };
+pub use units::{DURATION_FORM, parse_duration};
 
 /// Reads settings from the text of a configuration. `file` is the name that problems are shown
 /// with; nothing is opened.

@@ -2,7 +2,7 @@
 //! the business of the rest of `config`.
 
 use crate::ids::Pid;
-use regex::bytes::Regex;
+use regex::bytes::{Regex, RegexBuilder};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -77,13 +77,14 @@ pub struct MatchSettings {
 pub struct CommandPattern(Regex);
 
 impl CommandPattern {
-    /// Compiles the expression.
+    /// Compiles the expression into at most `bytes_max` bytes.
     ///
     /// # Errors
     ///
     /// The regex crate's error, which shows the place in the expression.
-    pub fn new(expression: &str) -> Result<Self, regex::Error> {
-        Regex::new(expression).map(Self)
+    pub fn new(expression: &str, bytes_max: usize) -> Result<Self, regex::Error> {
+        let mut builder = RegexBuilder::new(expression);
+        builder.size_limit(bytes_max).build().map(Self)
     }
 
     /// Whether it is found in `command_line`.

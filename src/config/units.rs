@@ -15,14 +15,14 @@ const UNITS: [(&str, u64); 5] = [
 const CHARS_MAX: usize = 100;
 
 /// What [`parse_duration`] accepts, for messages.
-pub(super) const DURATION_FORM: &str = "a duration such as 15s, 500ms or 1m30s";
+pub const DURATION_FORM: &str = "a duration such as 15s, 500ms or 1m30s";
 
 /// Reads a duration: whole numbers, each with a unit (`d`, `h`, `m`, `s`, `ms`), largest unit first.
 ///
 /// # Errors
 ///
 /// What is wrong with the text.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let mut rest = text;
     if rest.is_empty() {
         return Err("it is empty".to_owned());

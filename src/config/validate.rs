@@ -14,11 +14,28 @@ use std::time::Duration;
 /// The shortest and the longest interval that may be set.
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
 const INTERVAL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// Memory that the patterns of all targets may take. An ordinary one needs a few KiB; a repeated class of
+/// Unicode needs megabytes, and a file has room for thousands of them.
+const PATTERNS_BYTES_MAX: usize = 64 << 20;
+/// How much memory is tried for one pattern.
+const PATTERN_BYTES: [usize; 4] = [8 << 10, 128 << 10, 1 << 20, PATTERN_BYTES_MAX];
+/// Memory that one pattern may take.
+const PATTERN_BYTES_MAX: usize = 8 << 20;
+
+/// What all targets share.
+struct Shared {
+    names: HashSet<String>,
+    /// What is left of [`PATTERNS_BYTES_MAX`].
+    pattern_bytes: usize,
+}
 
 /// Makes settings of `raw`. They are of use only if `problems` stays empty.
 pub(super) fn validate(raw: RawConfig, problems: &mut Problems) -> Settings {
     let defaults = DiscoverySettings::default();
-    let mut names = HashSet::new();
+    let mut shared = Shared {
+        names: HashSet::new(),
+        pattern_bytes: PATTERNS_BYTES_MAX,
+    };
     Settings {
         web: web(raw.web, problems),
         discovery: DiscoverySettings {
@@ -27,7 +44,7 @@ pub(super) fn validate(raw: RawConfig, problems: &mut Problems) -> Settings {
         targets: raw
             .targets
             .into_iter()
-            .filter_map(|target| self::target(target, &mut names, problems))
+            .filter_map(|target| self::target(target, &mut shared, problems))
             .collect(),
     }
 }
@@ -79,18 +96,14 @@ fn interval(text: Option<Located<String>>, default: Duration, problems: &mut Pro
     default
 }
 
-fn target(
-    raw: RawTarget,
-    names: &mut HashSet<String>,
-    problems: &mut Problems,
-) -> Option<TargetSettings> {
+fn target(raw: RawTarget, shared: &mut Shared, problems: &mut Problems) -> Option<TargetSettings> {
     let name = raw.name.and_then(|name| {
         if name.value.is_empty() {
             let what = "empty, expected the name of the target";
             problems.add(name.spot, &name.path, what);
             return None;
         }
-        if !names.insert(name.value.clone()) {
+        if !shared.names.insert(name.value.clone()) {
             let what = format!(
                 "another target is named {} too, expected a name of its own",
                 quote(&name.value)
@@ -99,7 +112,7 @@ fn target(
         }
         Some(name.value)
     });
-    let matches = raw.matches.map(|raw| conditions(raw, problems));
+    let matches = raw.matches.map(|raw| conditions(raw, shared, problems));
     let interval = interval(raw.interval, TargetSettings::INTERVAL_DEFAULT, problems);
     Some(TargetSettings {
         name: name?,
@@ -108,7 +121,7 @@ fn target(
     })
 }
 
-fn conditions(raw: RawMatch, problems: &mut Problems) -> MatchSettings {
+fn conditions(raw: RawMatch, shared: &mut Shared, problems: &mut Problems) -> MatchSettings {
     let pid = raw.pid.and_then(|text| {
         let pid = text.value.parse::<Pid>();
         if pid.is_err() {
@@ -127,8 +140,18 @@ fn conditions(raw: RawMatch, problems: &mut Problems) -> MatchSettings {
             problems.add(text.spot, &text.path, what);
             return None;
         }
-        match CommandPattern::new(&text.value) {
+        match pattern(&text.value, &mut shared.pattern_bytes) {
             Ok(pattern) => Some(pattern),
+            Err(regex::Error::CompiledTooBig(_)) => {
+                let what = format!(
+                    "takes too much memory, expected at most {} MiB for one pattern \
+                     and {} MiB for those of all targets",
+                    PATTERN_BYTES_MAX >> 20,
+                    PATTERNS_BYTES_MAX >> 20
+                );
+                problems.add(text.spot, &text.path, what);
+                None
+            }
             Err(error) => {
                 let (what, detail) = explain_pattern(&error.to_string());
                 problems.add_with_detail(text.spot, &text.path, what, detail);
@@ -137,6 +160,22 @@ fn conditions(raw: RawMatch, problems: &mut Problems) -> MatchSettings {
         }
     });
     MatchSettings { pid, command }
+}
+
+/// Compiles an expression. What is tried is taken from `bytes_left`, also in vain: it takes time.
+fn pattern(expression: &str, bytes_left: &mut usize) -> Result<CommandPattern, regex::Error> {
+    let mut result = Err(regex::Error::CompiledTooBig(0));
+    for bytes in PATTERN_BYTES {
+        let Some(left) = bytes_left.checked_sub(bytes) else {
+            break;
+        };
+        *bytes_left = left;
+        result = CommandPattern::new(expression, bytes);
+        if !matches!(result, Err(regex::Error::CompiledTooBig(_))) {
+            break;
+        }
+    }
+    result
 }
 
 /// The reason in a regex error's last line, and the lines that show the place.

@@ -120,6 +120,16 @@ pub struct ChainReader {
     frames: Vec<ChainFrame>,
 }
 
+/// What an object is to a chain.
+enum Part {
+    /// It has a frame, which the chain came to in a way of its own if there is one.
+    Frame(Option<Via>),
+    /// It stands for another object, to which the chain comes by it.
+    Wrapper(RemoteAddr, Option<Via>),
+    /// It has no frame; this is its type, or its future's.
+    End(TypeInfo),
+}
+
 /// One generator-like object, read at once.
 struct Step {
     frame: Option<(CodeIdx, u64)>,
@@ -178,33 +188,16 @@ impl ChainReader {
             holder = moment;
             let type_at = object.bytes().addr_at(offsets.pyobject.ob_type)?;
             let info = self.types.type_at(reader, offsets, type_at)?;
-            match info.kind {
-                Kind::Coroutine | Kind::AsyncGenerator => {}
-                Kind::Generator => via = Via::Generator,
-                Kind::AsyncGeneratorStep => {
-                    at = object.word(reader, offsets.pyobject.size)?;
+            match self.part(reader, offsets, &object, info)? {
+                Part::Frame(None) => {}
+                Part::Frame(Some(by)) => via = by,
+                Part::Wrapper(wrapped, by) => {
+                    at = wrapped;
+                    via = by.unwrap_or(via);
                     continue;
                 }
-                Kind::AnextAwaitable | Kind::CoroutineWrapper => {
-                    at = object.word(reader, offsets.pyobject.size)?;
-                    via = if info.kind == Kind::CoroutineWrapper {
-                        Via::CoroutineWrapper
-                    } else {
-                        Via::AnextAwaitable
-                    };
-                    continue;
-                }
-                Kind::FutureIter => {
-                    // The iterator's only member is its future; that is what a person wants to know.
-                    let future = object.word(reader, offsets.pyobject.size)?;
-                    chain.awaiting = Some(match future.is_null() {
-                        true => info,
-                        false => self.types.type_of(reader, offsets, future)?,
-                    });
-                    return Ok(chain);
-                }
-                _ => {
-                    chain.awaiting = Some(info);
+                Part::End(awaited) => {
+                    chain.awaiting = Some(awaited);
                     return Ok(chain);
                 }
             }
@@ -229,6 +222,33 @@ impl ChainReader {
             limit,
         });
         Ok(chain)
+    }
+
+    fn part(
+        &mut self,
+        reader: &mut Reader<'_>,
+        offsets: &Offsets,
+        object: &Object,
+        info: TypeInfo,
+    ) -> Result<Part, DecodeError> {
+        // The first member of steps, wrappers and iterators is what they stand for.
+        let mut member = || object.word(reader, offsets.pyobject.size);
+        Ok(match info.kind {
+            Kind::Coroutine | Kind::AsyncGenerator => Part::Frame(None),
+            Kind::Generator => Part::Frame(Some(Via::Generator)),
+            Kind::AsyncGeneratorStep => Part::Wrapper(member()?, None),
+            Kind::AnextAwaitable => Part::Wrapper(member()?, Some(Via::AnextAwaitable)),
+            Kind::CoroutineWrapper => Part::Wrapper(member()?, Some(Via::CoroutineWrapper)),
+            Kind::FutureIter => {
+                // The future is what a person wants to know.
+                let future = member()?;
+                Part::End(match future.is_null() {
+                    true => info,
+                    false => self.types.type_of(reader, offsets, future)?,
+                })
+            }
+            _ => Part::End(info),
+        })
     }
 
     fn read_step(

@@ -128,6 +128,9 @@ impl CodeInfo {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CodeIdx(u32);
 
+/// What a code object and the first of its lines cost, texts and line table left out.
+const BYTES_PER_CODE: usize = 512;
+
 /// Code objects remembered by the low bits of their address, before the hash table is asked.
 const RECENT: usize = 256;
 /// Bytes of text and line tables kept from one snapshot to the next.
@@ -192,6 +195,7 @@ impl CodeCache {
                     let (what, value) = ("code object", at.as_u64());
                     return Err(DecodeError::Implausible { what, value, at });
                 }
+                reader.keep(BYTES_PER_CODE)?;
                 let info = self.read_code(reader, offsets, at)?;
                 let code = CodeIdx(u32::try_from(self.infos.len()).unwrap_or(u32::MAX));
                 let file_len = info.file.as_ref().map_or(0, |file| file.len());

@@ -43,3 +43,13 @@ pub use text::read_text;
 pub use thread::{Interpreter, ThreadState, interpreters, threads};
 pub use types::{Kind, TypeCache, TypeInfo};
 pub use version::{PyVersion, Quirks, SUPPORTED};
+
+/// What is reached through objects of a process only, for the fuzzer to call directly.
+#[cfg(any(test, feature = "fixtures"))]
+pub mod fixtures {
+    /// The line of the code unit `unit` by a location table (see `line_table`), for a function that
+    /// begins at `first_line`.
+    pub fn line_at(table: &[u8], first_line: i32, unit: u64) -> Option<u32> {
+        crate::cpython::line_table::line_at(table, first_line, unit)
+    }
+}

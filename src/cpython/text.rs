@@ -54,8 +54,8 @@ pub fn read_text(
     let chars = usize::try_from(length.min(reader.limits().string_chars_max)).unwrap_or(0);
     let width = match kind {
         1 => 1,
-        2 => 2,
-        4 => 4,
+        2 if !ascii => 2,
+        4 if !ascii => 4,
         _ => {
             return Err(implausible(
                 "width of a string's characters",

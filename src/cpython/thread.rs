@@ -23,6 +23,9 @@ pub struct ThreadState {
     pub native_thread_id: u64,
 }
 
+/// What an interpreter or a thread costs, with its list of tasks.
+const BYTES_PER_ITEM: usize = 256;
+
 /// A list walked as far as it could be.
 type Walked<T> = (Vec<T>, Option<DecodeError>);
 
@@ -112,7 +115,8 @@ fn walk<T>(
         if u64::try_from(found.len()).unwrap_or(u64::MAX) >= limit.limit {
             return (found, Some(DecodeError::Limit(limit)));
         }
-        match read(reader, at) {
+        let item = reader.keep(BYTES_PER_ITEM).map_err(DecodeError::from);
+        match item.and_then(|()| read(reader, at)) {
             Ok(item) => found.push(item),
             Err(error) => return (found, Some(error)),
         }

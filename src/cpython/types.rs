@@ -57,6 +57,11 @@ impl TypeInfo {
     }
 }
 
+/// What a type costs, with the longest name.
+const BYTES_PER_TYPE: usize = 128 + NAME_BYTES_MAX;
+/// Types kept from one snapshot to the next. CPython has a few hundred.
+const KEPT_MAX: usize = 4_096;
+
 /// Types remembered by the low bits of their address, before the hash table is asked.
 const RECENT: usize = 16;
 
@@ -73,6 +78,9 @@ impl TypeCache {
     pub fn begin_snapshot(&mut self) {
         let names = std::mem::take(&mut self.names);
         self.recent = [None; RECENT];
+        if self.by_addr.len() > KEPT_MAX {
+            self.by_addr = FxHashMap::default();
+        }
         let kept = &mut self.names;
         self.by_addr.retain(|_, info| {
             let name = usize::try_from(info.name).ok().and_then(|at| names.get(at));
@@ -118,6 +126,7 @@ impl TypeCache {
         let info = match self.by_addr.get(&type_at) {
             Some(known) => *known,
             None => {
+                reader.keep(BYTES_PER_TYPE)?;
                 let info = self.read(reader, offsets, type_at)?;
                 self.by_addr.insert(type_at, info);
                 info

@@ -196,10 +196,11 @@ mod tests {
             asyncio_agent_build_info{version="1.2.3",revision="abc"} 1
             # HELP asyncio_agent_scan_problems_total Problems met in rounds: parts of a snapshot that could not be read, and rounds that failed.
             # TYPE asyncio_agent_scan_problems_total counter
+            asyncio_agent_scan_problems_total{code="already_traced"} 0
             asyncio_agent_scan_problems_total{code="awaiter_unreadable"} 0
-            asyncio_agent_scan_problems_total{code="awaiters_changed"} 0
             asyncio_agent_scan_problems_total{code="bad_offsets"} 0
             asyncio_agent_scan_problems_total{code="field_out_of_bounds"} 0
+            asyncio_agent_scan_problems_total{code="freeze_denied"} 0
             asyncio_agent_scan_problems_total{code="implausible_value"} 0
             asyncio_agent_scan_problems_total{code="limit_hit"} 0
             asyncio_agent_scan_problems_total{code="list_torn"} 0
@@ -209,11 +210,12 @@ mod tests {
             asyncio_agent_scan_problems_total{code="not_started"} 0
             asyncio_agent_scan_problems_total{code="other"} 0
             asyncio_agent_scan_problems_total{code="panicked"} 0
+            asyncio_agent_scan_problems_total{code="pause_limit"} 0
             asyncio_agent_scan_problems_total{code="permission_denied"} 0
             asyncio_agent_scan_problems_total{code="process_gone"} 0
             asyncio_agent_scan_problems_total{code="process_not_found"} 0
             asyncio_agent_scan_problems_total{code="read_failed"} 0
-            asyncio_agent_scan_problems_total{code="task_vanished"} 0
+            asyncio_agent_scan_problems_total{code="stack_unsettled"} 0
             asyncio_agent_scan_problems_total{code="unsupported_python"} 0
         "##]]
         .assert_eq(&text(vec![], &[]));
@@ -256,7 +258,7 @@ mod tests {
                 process(6, scan(100, RoundOutcome::Failed, None)),
             ],
         );
-        let problems = [("permission_denied", 1), ("task_vanished", 2)];
+        let problems = [("permission_denied", 1), ("stack_unsettled", 2)];
         let text = text(vec![web, failing], &problems);
         expect![[r##"
             # HELP asyncio_agent_build_info The agent's version; always 1.
@@ -269,7 +271,7 @@ mod tests {
             # HELP asyncio_agent_scan_problems_total Problems met in rounds: parts of a snapshot that could not be read, and rounds that failed.
             # TYPE asyncio_agent_scan_problems_total counter
             asyncio_agent_scan_problems_total{code="permission_denied"} 1
-            asyncio_agent_scan_problems_total{code="task_vanished"} 2
+            asyncio_agent_scan_problems_total{code="stack_unsettled"} 2
             # HELP asyncio_agent_scans_hanging Rounds over processes of the target that hang: they run, for more than 5 seconds already.
             # TYPE asyncio_agent_scans_hanging gauge
             asyncio_agent_scans_hanging{target="failing"} 0

@@ -60,4 +60,6 @@ pub struct ReadStats {
     pub restarts: u64,
     /// Wall time of the read, if its caller measured it.
     pub duration: Option<Duration>,
+    /// How long the process stood still for the read; `None` when it was not stopped.
+    pub paused: Option<Duration>,
 }

@@ -127,10 +127,11 @@ pub(super) const TARGET_UP: MetricDef = gauge(
 /// The values of `code` that are known before one of them is met, by name: those of the tables in
 /// `ARCHITECTURE.md`.
 pub const PROBLEM_CODES: &[&str] = &[
+    "already_traced",
     "awaiter_unreadable",
-    "awaiters_changed",
     "bad_offsets",
     "field_out_of_bounds",
+    "freeze_denied",
     "implausible_value",
     "limit_hit",
     "list_torn",
@@ -140,11 +141,12 @@ pub const PROBLEM_CODES: &[&str] = &[
     "not_started",
     "other",
     "panicked",
+    "pause_limit",
     "permission_denied",
     "process_gone",
     "process_not_found",
     "read_failed",
-    "task_vanished",
+    "stack_unsettled",
     "unsupported_python",
 ];
 

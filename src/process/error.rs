@@ -25,6 +25,27 @@ pub enum ProcessError {
         /// What was refused, such as `/proc/4242/maps`.
         what: String,
     },
+    /// It was to be stopped, and somebody else traces it: a process has one tracer at a time.
+    #[error(
+        "cannot stop process {pid}: it is traced by process {tracer}{}",
+        name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default()
+    )]
+    Traced {
+        /// The process.
+        pid: Pid,
+        /// The process that traces it.
+        tracer: Pid,
+        /// The command name of that one, if it can be seen.
+        name: Option<String>,
+    },
+    /// It was to be stopped, and the kernel does not let us, though it lets us read it.
+    #[error("cannot stop process {pid}: ptrace is refused ({why})")]
+    FreezeDenied {
+        /// The process.
+        pid: Pid,
+        /// The kernel's reason.
+        why: String,
+    },
     /// No Python runtime was found in its memory.
     #[error("process {pid} does not run CPython 3.13 or newer (no runtime table in its memory)")]
     NotPython {
@@ -80,6 +101,8 @@ impl ProcessError {
             Self::NotFound { .. } => "process_not_found",
             Self::Gone { .. } => "process_gone",
             Self::Denied { .. } => "permission_denied",
+            Self::Traced { .. } => "already_traced",
+            Self::FreezeDenied { .. } => "freeze_denied",
             Self::NotPython { .. } => "not_python",
             Self::Unsupported { .. } => "unsupported_python",
             Self::NotStarted { .. } => "not_started",

@@ -1,10 +1,12 @@
 //! From a pid to snapshots: recognise the runtime, bind a reader to the process, read.
 
 mod error;
+mod freeze;
 
+pub use crate::asyncio::Workspace;
 pub use error::ProcessError;
 
-use crate::asyncio::{self, AsyncioOffsets, Knowledge, Workspace, find_asyncio, read_graph};
+use crate::asyncio::{self, AsyncioOffsets, Knowledge, find_asyncio, read_graph};
 use crate::cpython::{
     self, DecodeError, Modules, OffsetsError, PyVersion, RuntimeSite, TypeCache, find_runtime,
     guess_version, has_module,
@@ -15,6 +17,7 @@ use crate::ids::{Pid, ProcessId};
 use crate::limits::Limits;
 use crate::memory::{ProcessVm, ReadErrorKind, ReadMemory, Reader, RemoteAddr};
 use crate::procfs::{Maps, ProcRoot, ProcfsError};
+use std::time::Duration;
 
 /// The sections of ELF files that are looked for.
 const SECTIONS: [&str; 2] = [cpython::RUNTIME_SECTION, asyncio::ASYNCIO_SECTION];
@@ -199,9 +202,21 @@ impl Process {
                 problems: read.n_problems,
                 restarts: read.restarts,
                 duration: None,
+                paused: None,
             },
             complete: read.n_problems == 0,
         })
+    }
+
+    /// Reads the task graph while the process stands still, for no longer than `pause_max` altogether.
+    /// A snapshot that was not read to its end by then has the problem `pause_limit`.
+    ///
+    /// # Errors
+    ///
+    /// As [`snapshot`](Self::snapshot), and when the process is traced by somebody else or may not be
+    /// stopped.
+    pub fn snapshot_frozen(&mut self, pause_max: Duration) -> Result<Snapshot, ProcessError> {
+        freeze::read_frozen(self, pause_max)
     }
 
     /// Whether what was found at attach no longer holds: the process has executed another program,

@@ -5,10 +5,12 @@ mod asleep;
 mod listing;
 mod maps;
 mod stat;
+mod status;
 
 pub use asleep::Asleep;
 pub use maps::{Mapping, Maps, parse_maps};
 pub use stat::Stat;
+pub use status::Status;
 
 use crate::ids::Pid;
 use std::fs::{File, OpenOptions};
@@ -90,9 +92,27 @@ impl ProcRoot {
     ///
     /// When there is none or `/proc` cannot be read.
     pub fn stat(&self, pid: Pid) -> Result<Stat, ProcfsError> {
-        let bytes = self.read(pid, "stat")?;
-        Stat::parse(&bytes).ok_or_else(|| ProcfsError::Malformed {
-            path: self.path(pid, "stat"),
+        self.parsed(pid, "stat", Stat::parse)
+    }
+
+    /// What `/proc/PID/status` says of the process or thread `pid`.
+    ///
+    /// # Errors
+    ///
+    /// When there is none or `/proc` cannot be read.
+    pub fn status(&self, pid: Pid) -> Result<Status, ProcfsError> {
+        self.parsed(pid, "status", Status::parse)
+    }
+
+    fn parsed<T>(
+        &self,
+        pid: Pid,
+        name: &str,
+        parse: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Result<T, ProcfsError> {
+        let bytes = self.read(pid, name)?;
+        parse(&bytes).ok_or_else(|| ProcfsError::Malformed {
+            path: self.path(pid, name),
             text: String::from_utf8_lossy(&bytes).chars().take(200).collect(),
         })
     }

@@ -5,6 +5,8 @@ use crate::ids::StartTime;
 
 /// `PF_EXITING` of the task flags (include/linux/sched.h).
 const EXITING: u64 = 0x4;
+/// `PF_IO_WORKER`.
+const IO_WORKER: u64 = 0x10;
 
 /// What is used of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +16,9 @@ pub struct Stat {
     /// It is a zombie or dead (field 3), or on its way there (field 9): it has no memory any more, or
     /// soon will not.
     pub has_ended: bool,
+    /// It is a thread that the kernel keeps in the process for io_uring (field 9). It executes none of
+    /// the process's code.
+    pub is_io_worker: bool,
 }
 
 impl Stat {
@@ -23,6 +28,7 @@ impl Stat {
         Some(Self {
             start_time: StartTime(field(stat, 22)?.parse().ok()?),
             has_ended: matches!(field(stat, 3)?, "Z" | "X" | "x") || flags & EXITING != 0,
+            is_io_worker: flags & IO_WORKER != 0,
         })
     }
 }
@@ -45,6 +51,7 @@ mod tests {
             Some(Stat {
                 start_time,
                 has_ended,
+                is_io_worker: false,
             })
         };
         assert_eq!(Stat::parse(stat), parsed(false));
@@ -52,6 +59,8 @@ mod tests {
         assert_eq!(Stat::parse(exiting), parsed(true));
         let zombie = b"42 (x) Z 1 42 42 0 -1 4194560 1 0 0 0 1 2 0 0 20 0 1 0 987654";
         assert_eq!(Stat::parse(zombie), parsed(true));
+        let worker = b"42 (iou-sqp-41) S 1 42 42 0 -1 4210768 1 0 0 0 1 2 0 0 20 0 1 0 987654";
+        assert!(Stat::parse(worker).is_some_and(|stat| stat.is_io_worker));
         assert_eq!(Stat::parse(b"42 (x) S 1"), None);
         assert_eq!(Stat::parse(b""), None);
     }

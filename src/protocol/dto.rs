@@ -97,6 +97,7 @@ pub(super) struct Stats {
     pub(super) problems: Option<Count>,
     pub(super) restarts: Option<Count>,
     pub(super) duration_seconds: Option<Seconds>,
+    pub(super) paused_seconds: Option<Seconds>,
 }
 
 impl Shape for Stats {

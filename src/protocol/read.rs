@@ -153,6 +153,7 @@ fn stats_of(stats: &Stats, n_problems: usize) -> ReadStats {
         problems: stats.problems.map_or(n_problems as u64, |count| count.0),
         restarts: count(stats.restarts),
         duration: stats.duration_seconds.map(|seconds| seconds.0),
+        paused: stats.paused_seconds.map(|seconds| seconds.0),
     }
 }
 

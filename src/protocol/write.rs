@@ -10,6 +10,7 @@ use crate::ids::TaskId;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::time::Duration;
 
 /// Writes `snapshot` as JSON of the schema, and a final line feed. With `keep`, only the tasks that
 /// it accepts; all threads stay.
@@ -106,16 +107,18 @@ impl Serialize for Stats<'_> {
             problems,
             restarts,
             duration,
+            paused,
         } = self.0;
-        let mut stats = serializer.serialize_struct("Stats", 7)?;
+        let mut stats = serializer.serialize_struct("Stats", 8)?;
         stats.serialize_field("syscalls", syscalls)?;
         stats.serialize_field("bytes_read", bytes_read)?;
         stats.serialize_field("tasks_unreadable", tasks_unreadable)?;
         stats.serialize_field("tasks_ended", tasks_ended)?;
         stats.serialize_field("problems", problems)?;
         stats.serialize_field("restarts", restarts)?;
-        let seconds = duration.map(|duration| duration.as_secs_f64());
-        stats.serialize_field("duration_seconds", &seconds)?;
+        let seconds = |span: &Option<Duration>| span.map(|span| span.as_secs_f64());
+        stats.serialize_field("duration_seconds", &seconds(duration))?;
+        stats.serialize_field("paused_seconds", &seconds(paused))?;
         stats.end()
     }
 }

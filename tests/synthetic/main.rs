@@ -8,7 +8,7 @@ use asyncio_agent::graph::{TaskGraph, TaskState};
 use asyncio_agent::limits::Limits;
 use asyncio_agent::memory::{RemoteAddr, SynthMemory};
 use process::layout::*;
-use process::{Synth, debug_offsets, object};
+use process::{Synth, debug_offsets, make_type, object};
 use proptest::prelude::*;
 
 /// One line a task: name, state, stack, awaiters.
@@ -163,6 +163,14 @@ fn a_damaged_task_costs_that_task_only() {
         synth.memory.put_addr(task.plus(TASK_NAME), text);
     };
     assert_eq!(damaged(long_name).2, problem("memory_unmapped"));
+    // A string that is said to be ASCII, of two bytes a character.
+    let wide_ascii = |synth: &mut Synth| {
+        let text = synth.text("wide");
+        synth.memory.put(text.plus(32), &[(2 << 2) | (3 << 5)]);
+        let task = synth.tasks[0];
+        synth.memory.put_addr(task.plus(TASK_NAME), text);
+    };
+    assert_eq!(damaged(wide_ascii), (2, 1, problem("implausible_value")));
     // A stack pointer outside of the stack.
     let stack_pointer = |synth: &mut Synth| {
         let frame = synth.coroutines[1].plus(GEN_FRAME + FRAME_STACK);
@@ -326,6 +334,79 @@ fn work_and_memory_are_bounded_whatever_the_process_says() {
         ..Limits::default()
     };
     assert!(synth.read_with(endless).n_problems > 0);
+}
+
+#[test]
+fn no_amount_of_work_is_too_little_for_a_snapshot() {
+    let mut synth = Synth::example();
+    // A list that is torn, and a task whose stack makes no sense: both are looked at again.
+    let node = synth.tasks[1].plus(TASK_NODE);
+    synth.memory.put_u64(node, 0x1238);
+    let frame = synth.coroutines[1].plus(GEN_FRAME + FRAME_STACK);
+    synth.memory.put_u64(frame, 0x10);
+    for work_max in (0..20_000).step_by(10) {
+        let limits = Limits {
+            work_max,
+            ..Limits::default()
+        };
+        let read = synth.read_with(limits);
+        assert!(read.n_problems > 0);
+    }
+}
+
+/// What is kept counts, whatever there is many of.
+#[test]
+fn what_is_kept_of_types_code_objects_and_threads_is_bounded() {
+    const MANY: u64 = 60;
+    // A chain of wrappers, each of a type of its own.
+    let types = |synth: &mut Synth| {
+        let mut inner = synth.coroutines[0];
+        for _ in 0..MANY {
+            let kind = make_type(&mut synth.memory, "coroutine_wrapper", 0);
+            let at = object(&mut synth.memory, kind, 24);
+            synth.memory.put_addr(at.plus(16), inner);
+            inner = at;
+        }
+        let task = synth.tasks[0];
+        synth.memory.put_addr(task.plus(TASK_CORO), inner);
+    };
+    // A chain of coroutines, each with a code object of its own.
+    let codes = |synth: &mut Synth| {
+        let mut inner = synth.coroutines[0];
+        for _ in 0..MANY {
+            let code = synth.code("f", "", 1);
+            inner = synth.coroutine(code, 1, inner);
+        }
+        let task = synth.tasks[0];
+        synth.memory.put_addr(task.plus(TASK_CORO), inner);
+    };
+    let threads = |synth: &mut Synth| {
+        let mut next = synth.thread;
+        for _ in 0..MANY {
+            let thread = synth.memory.alloc(THREAD_IMPL_SIZE);
+            synth.memory.put_addr(thread.plus(THREAD_NEXT), next);
+            let interpreter = synth.interpreter;
+            synth
+                .memory
+                .put_addr(thread.plus(THREAD_INTERP), interpreter);
+            let head = thread.plus(THREAD_TASKS);
+            synth.memory.put_addr(head, head);
+            next = thread;
+        }
+        let head = synth.interpreter.plus(THREADS_HEAD);
+        synth.memory.put_addr(head, next);
+    };
+    let kinds: [fn(&mut Synth); 3] = [types, codes, threads];
+    for (kind, add) in kinds.into_iter().enumerate() {
+        let mut synth = Synth::example();
+        add(&mut synth);
+        assert_eq!(synth.read().problems, [], "{kind}");
+        let limits = Limits {
+            decoded_bytes_max: 250 * MANY,
+            ..Limits::default()
+        };
+        assert!(synth.read_with(limits).n_problems > 0, "{kind}");
+    }
 }
 
 #[test]

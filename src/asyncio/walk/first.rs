@@ -25,6 +25,8 @@ use rustc_hash::FxHashSet;
 
 /// How often in a row the way may be lost at the same place.
 const LOST_MAX: u32 = 16;
+/// How many tasks may be found again in one list.
+const AGAIN_MAX: u32 = 1024;
 /// How often one task is looked at that makes no sense.
 const LOOKS_MAX: u32 = 4;
 
@@ -37,10 +39,8 @@ struct Place {
 
 /// What a task is to one that was found at the same address before.
 enum Relation {
-    /// The same, where it was.
+    /// The same.
     Same,
-    /// The same name after another node: it was moved, or is another one with that name.
-    Moved,
     /// Another one.
     Successor,
 }
@@ -66,7 +66,11 @@ impl Walk<'_, '_> {
         };
         let heads: FxHashSet<RemoteAddr> = self.lists.iter().map(|list| list.head).collect();
         let start = self.records.len();
+        if let Some(list) = self.lists.get_mut(position) {
+            list.torn = None;
+        }
         let (mut lost_at, mut n_lost) = (None, 0);
+        self.n_again = 0;
         let mut place = Place {
             previous: head,
             node: RemoteAddr::NULL,
@@ -89,12 +93,14 @@ impl Walk<'_, '_> {
                     lost_at = Some(place);
                     self.repairs = self.repairs.saturating_add(1);
                     if n_lost > LOST_MAX || error.is_limit() {
-                        return self.note("list_torn", "list of tasks", error);
+                        return self.give_up(position, error);
                     }
-                    match self.find_way(head, start)? {
-                        Some(found) if heads.contains(&found.node) => return Ok(()),
-                        Some(found) => place = found,
-                        None => return self.note("list_torn", "list of tasks", error),
+                    match self.find_way(head, start) {
+                        Ok(Some(found)) if heads.contains(&found.node) => return Ok(()),
+                        Ok(Some(found)) => place = found,
+                        Ok(None) => return self.give_up(position, error),
+                        Err(error) if error.is_fatal() => return Err(error),
+                        Err(error) => return self.give_up(position, error),
                     }
                 }
             }
@@ -110,18 +116,28 @@ impl Walk<'_, '_> {
         }
     }
 
+    fn give_up(&mut self, list: usize, error: DecodeError) -> Result<(), DecodeError> {
+        if let Some(list) = self.lists.get_mut(list) {
+            list.torn = Some(error);
+        }
+        Ok(())
+    }
+
     /// Looks at the task at `place.node` and gives the node after it.
     fn step(&mut self, list: usize, start: usize, place: Place) -> Result<RemoteAddr, DecodeError> {
         let task = self.read_linked(place)?;
         if let Some(at) = self.by_address.get(&task.at) {
             let at = usize::try_from(*at).unwrap_or(usize::MAX);
             match self.relation(at, &task)? {
-                // It is the way that we came.
-                Relation::Same if at >= start => return Err(torn(place, task.at.as_u64())),
                 // Found in another list before, which was spliced into this one.
-                Relation::Same | Relation::Moved if at < start => return Ok(task.next),
-                // Found again: what was seen last counts.
-                Relation::Same | Relation::Moved => self.forget(at),
+                Relation::Same if at < start => return Ok(task.next),
+                // What was found before was the object of one task with the name of this one; or it
+                // is the way that we came.
+                Relation::Same if self.n_again < AGAIN_MAX => {
+                    self.n_again = self.n_again.saturating_add(1);
+                    self.forget(at);
+                }
+                Relation::Same => return Err(torn(place, task.at.as_u64())),
                 Relation::Successor => self.leave_out_ended(at),
             }
         }
@@ -147,15 +163,12 @@ impl Walk<'_, '_> {
             return Ok(Relation::Successor);
         }
         let known = record.look.name;
-        let stands_elsewhere = record.task.previous != task.previous;
         let types = &mut self.chains.types;
         self.reader.look_aside();
         let name = task.read_name(self.reader, self.offsets, types, &mut self.graph)?;
-        match name == known && !stands_elsewhere {
+        match name == known {
             true => Ok(Relation::Same),
-            false if name != known => Ok(Relation::Successor),
-            // In another list, or after another task than before.
-            false => Ok(Relation::Moved),
+            false => Ok(Relation::Successor),
         }
     }
 
@@ -184,7 +197,19 @@ impl Walk<'_, '_> {
     /// head if none is.
     fn find_way(&mut self, head: RemoteAddr, start: usize) -> Result<Option<Place>, DecodeError> {
         self.reader.look_aside();
-        let mut found = None;
+        let found = self.find_last(start);
+        let found = found.map(|found| {
+            found.or_else(|| {
+                let (previous, node) = (head, self.reader.addr_at(head).ok()?);
+                Some(Place { previous, node })
+            })
+        });
+        self.reader.look_back();
+        found
+    }
+
+    /// The last of the tasks found since `start` that is still in the list, and what follows it.
+    fn find_last(&mut self, start: usize) -> Result<Option<Place>, DecodeError> {
         for at in (start..self.records.len()).rev() {
             let Some(record) = self.records.get(at).filter(|record| record.is_alive) else {
                 continue;
@@ -194,21 +219,12 @@ impl Walk<'_, '_> {
                 Some(now) => {
                     let previous = task.at.plus(self.layout.task_node);
                     let node = now.next;
-                    found = Some(Place { previous, node });
-                    break;
+                    return Ok(Some(Place { previous, node }));
                 }
                 None => self.leave_out_ended(at),
             }
         }
-        if found.is_none() {
-            let next = self.reader.addr_at(head).ok();
-            found = next.map(|node| Place {
-                previous: head,
-                node,
-            });
-        }
-        self.reader.look_back();
-        Ok(found)
+        Ok(None)
     }
 
     /// Looks at a task that was found, and keeps what was seen. One that makes no sense is looked at
@@ -224,14 +240,17 @@ impl Walk<'_, '_> {
             }
             n_looks = n_looks.saturating_add(1);
             self.reader.look_aside();
-            match self.still_there(&found)? {
-                Some(now) => task = now,
-                None => {
+            looked = match self.still_there(&found) {
+                Ok(Some(now)) => {
+                    task = now;
+                    self.look_at(owner.as_ref(), &task)
+                }
+                Ok(None) => {
                     self.tasks_ended = self.tasks_ended.saturating_add(1);
                     return Ok(());
                 }
-            }
-            looked = self.look_at(owner.as_ref(), &task);
+                Err(error) => Err(error),
+            };
         }
         let (look, error) = match looked {
             Ok(look) => (look, None),

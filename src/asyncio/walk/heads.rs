@@ -24,6 +24,8 @@ pub(super) struct TaskList {
     pub(super) has_loop: bool,
     /// The first node, or the head itself.
     first: RemoteAddr,
+    /// Why it could not be followed to its end.
+    pub(super) torn: Option<DecodeError>,
 }
 
 /// All interpreters, and where their lists begin.
@@ -82,6 +84,7 @@ impl Walk<'_, '_> {
                     running_task: running_task.unwrap_or_default(),
                     has_loop: running_loop.is_ok_and(|at| !at.is_null()),
                     first: first.unwrap_or_default(),
+                    torn: None,
                 });
             }
             heads.lists.push(TaskList {
@@ -92,6 +95,7 @@ impl Walk<'_, '_> {
                 running_task: RemoteAddr::NULL,
                 has_loop: false,
                 first: RemoteAddr::NULL,
+                torn: None,
             });
         }
         heads
@@ -115,6 +119,7 @@ impl Walk<'_, '_> {
                 let has_ended = list.thread.is_some() && !heads.contains(&list.head);
                 if has_ended && known.remove(&list.head).is_some() {
                     list.has_loop = false;
+                    list.torn = None;
                     bereft.insert(list.interpreter_id);
                     ended.push(at);
                 }
@@ -155,6 +160,15 @@ impl Walk<'_, '_> {
             if n_followed == 0 {
                 break;
             }
+        }
+        Ok(())
+    }
+
+    /// Notes the lists that could not be followed to their end. That of a thread which ended is no more.
+    pub(super) fn note_torn_lists(&mut self) -> Result<(), DecodeError> {
+        let torn: Vec<DecodeError> = self.lists.iter().filter_map(|list| list.torn).collect();
+        for error in torn {
+            self.note("list_torn", "list of tasks", error)?;
         }
         Ok(())
     }

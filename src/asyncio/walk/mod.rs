@@ -144,6 +144,8 @@ struct Walk<'w, 'm> {
     tasks_unreadable: u64,
     tasks_ended: u64,
     repairs: u64,
+    /// Tasks that were found again in the list that is being followed.
+    n_again: u32,
     /// Awaiters that no list holds: their stacks, and `None` if they could not be read.
     unlisted: FxHashMap<RemoteAddr, Option<StackIdx>>,
     /// Edges that did not last, as record and awaiter.
@@ -192,6 +194,7 @@ pub fn read_graph(
         tasks_unreadable: 0,
         tasks_ended: 0,
         repairs: 0,
+        n_again: 0,
         unlisted: FxHashMap::default(),
         ended_edges: FxHashSet::default(),
     };
@@ -210,6 +213,7 @@ pub fn read_graph(
         walk.confirm_edges()?;
         walk.reader.end_look();
     }
+    walk.note_torn_lists()?;
     knowledge.n_tasks = walk.records.len();
     let read = walk.build()?;
     workspace.records = walk.records;

@@ -1,0 +1,303 @@
+//! Stopping a process while it is read: the one exception to the rule that a process is never
+//! stopped, made only on request.
+//!
+//! Here is what holds a process ([`Freeze`]) and what a read does with it; the thread of `tracer` does
+//! the work. It looks at the clock too, because nobody else could let the process go when a read takes
+//! longer than was allowed.
+
+mod tracer;
+
+use super::{Process, ProcessError};
+use crate::graph::{Problem, Snapshot};
+use crate::ids::{Pid, ProcessId};
+use crate::procfs::ProcRoot;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use std::marker::PhantomData;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use tracer::Tracer;
+
+/// Most pauses for one snapshot: see [`read_frozen`].
+const PAUSES_MAX: u32 = 3;
+/// The time in which the process runs between two of them.
+const PAUSE_AGAIN: Duration = Duration::from_millis(1);
+
+/// Signals of the terminal that would stop us with all that we hold.
+const TERMINAL_STOPS: [Signal; 3] = [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU];
+
+/// Reads a process that stands still meanwhile, for no longer than `limit` altogether.
+///
+/// A process is stopped anywhere, so once in some thousand times in the middle of a change to what is
+/// read. Then the picture has a hole, and another one is taken a moment later, if the limit leaves time
+/// for it.
+///
+/// # Errors
+///
+/// As [`Process::snapshot_frozen`].
+pub(super) fn read_frozen(
+    process: &mut Process,
+    limit: Duration,
+) -> Result<Snapshot, ProcessError> {
+    let mut stood_still = Duration::ZERO;
+    let mut n_pauses = 0;
+    loop {
+        let left = limit.saturating_sub(stood_still);
+        let freeze = Freeze::begin(&process.root, process.id, left, process.limits.threads_max)?;
+        let read = process.snapshot();
+        let pause = freeze.end()?;
+        let mut snapshot = read?;
+        stood_still += pause.stood_still;
+        n_pauses += 1;
+        let is_cut = pause.end != PauseEnd::Done;
+        let has_time = limit.saturating_sub(stood_still) > pause.stood_still * 2;
+        if snapshot.complete || is_cut || !has_time || n_pauses == PAUSES_MAX {
+            snapshot.stats.paused = Some(stood_still);
+            if let Some(problem) = pause.problem(limit) {
+                snapshot.problems.push(problem);
+                snapshot.stats.problems = snapshot.stats.problems.saturating_add(1);
+                snapshot.complete = false;
+            }
+            return Ok(snapshot);
+        }
+        thread::sleep(PAUSE_AGAIN);
+    }
+}
+
+/// A process that stands still. It is let go when this value goes, on whatever way, and when the
+/// limit of the pause is reached.
+#[derive(Debug)]
+struct Freeze {
+    pid: Pid,
+    /// Closed to have the process let go.
+    hold: Option<Sender<()>>,
+    tracer: Option<JoinHandle<Pause>>,
+    /// The signal mask of the thread that asked, to be put back by that thread.
+    mask: Option<SigSet>,
+    of_this_thread: PhantomData<*const ()>,
+}
+
+/// A pause that is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Pause {
+    /// How long the process stood still, from the first moment at which one of its threads could be
+    /// held up until all had been let go.
+    stood_still: Duration,
+    /// What became of it.
+    end: PauseEnd,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PauseEnd {
+    /// The process was let go when it had been read.
+    Done,
+    /// It was let go because the limit was reached.
+    Limit,
+    /// It was let go because so many of its threads had not stopped when the limit was reached.
+    NotStopped { running: usize, of: usize },
+}
+
+impl Freeze {
+    /// Stops the process, for no longer than `limit`. When not all of its threads have stopped by then
+    /// (one in an uninterruptible sleep does not), it is let go at once and [`Pause::problem`] tells.
+    ///
+    /// # Errors
+    ///
+    /// When the process has ended, is traced by somebody else, or may not be stopped. Then it runs on
+    /// as before.
+    fn begin(
+        root: &ProcRoot,
+        id: ProcessId,
+        limit: Duration,
+        threads_max: u32,
+    ) -> Result<Self, ProcessError> {
+        let pid = id.pid;
+        let failed = |why: String| ProcessError::Failed { pid, why };
+        let (hold, held) = channel();
+        let (ready, is_ready) = channel();
+        let tracer = Tracer::new(root, id, limit, threads_max);
+        // The thread has the mask of the one that starts it. A mask that cannot be set costs nothing
+        // but the protection against being suspended in the middle.
+        let mask = SigSet::from_iter(TERMINAL_STOPS)
+            .thread_swap_mask(SigmaskHow::SIG_BLOCK)
+            .ok();
+        let mut freeze = Self {
+            pid,
+            hold: Some(hold),
+            tracer: None,
+            mask,
+            of_this_thread: PhantomData,
+        };
+        let thread = thread::Builder::new()
+            .name("freeze".to_owned())
+            .spawn(move || tracer.run(&ready, &held))
+            .map_err(|why| failed(format!("no thread to stop it by: {why}")))?;
+        freeze.tracer = Some(thread);
+        match is_ready.recv() {
+            Ok(Ok(())) => Ok(freeze),
+            Ok(Err(error)) => Err(error),
+            // Only a panic ends the thread before that.
+            Err(_) => freeze
+                .end()
+                .and(Err(failed("it was not stopped".to_owned()))),
+        }
+    }
+
+    /// Lets the process go.
+    ///
+    /// # Errors
+    ///
+    /// When the thread that held it has panicked, which has let it go too.
+    fn end(mut self) -> Result<Pause, ProcessError> {
+        self.let_go().ok_or_else(|| ProcessError::Failed {
+            pid: self.pid,
+            why: "the thread that stopped it has panicked".to_owned(),
+        })
+    }
+
+    fn let_go(&mut self) -> Option<Pause> {
+        drop(self.hold.take());
+        let pause = self.tracer.take().and_then(|tracer| tracer.join().ok());
+        if let Some(mask) = self.mask.take() {
+            // It was the mask of this thread before, so it can be set.
+            let _ = mask.thread_set_mask();
+        }
+        pause
+    }
+}
+
+impl Drop for Freeze {
+    fn drop(&mut self) {
+        self.let_go();
+    }
+}
+
+impl Pause {
+    /// Why what was read meanwhile is not the picture of one moment; `None` when it is. `limit` is what
+    /// was allowed altogether.
+    fn problem(&self, limit: Duration) -> Option<Problem> {
+        let limit = limit.as_millis();
+        let message = match self.end {
+            PauseEnd::Done => return None,
+            PauseEnd::Limit => {
+                format!("it was let go after {limit} ms, and the rest was read while it ran")
+            }
+            PauseEnd::NotStopped { running, of } => format!(
+                "{running} of {of} threads had not stopped after {limit} ms, so it was let go and \
+                 read while it ran"
+            ),
+        };
+        Some(Problem {
+            code: "pause_limit".to_owned(),
+            message,
+            at: None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::process::{Child, Command};
+
+    const LONG: Duration = Duration::from_secs(600);
+
+    /// A process that ends with the test.
+    struct Sleeper(Child);
+
+    impl Sleeper {
+        fn start() -> Self {
+            Self(Command::new("sleep").arg("1000").spawn().unwrap())
+        }
+
+        fn id(&self) -> ProcessId {
+            let pid = Pid::new(self.0.id().try_into().unwrap()).unwrap();
+            let start = ProcRoot::default().stat(pid).unwrap().start_time;
+            ProcessId { pid, start }
+        }
+
+        fn is_held(&self) -> bool {
+            let status = format!("/proc/{}/status", self.0.id());
+            let status = std::fs::read_to_string(status).unwrap();
+            let is_traced = !status.contains("TracerPid:\t0\n");
+            assert_eq!(status.contains("(tracing stop)"), is_traced, "{status}");
+            is_traced
+        }
+    }
+
+    impl Drop for Sleeper {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    fn begin(id: ProcessId, limit: Duration, threads_max: u32) -> Result<Freeze, ProcessError> {
+        Freeze::begin(&ProcRoot::default(), id, limit, threads_max)
+    }
+
+    #[test]
+    fn it_is_let_go_on_every_way() {
+        let process = Sleeper::start();
+        let mask = SigSet::thread_get_mask().unwrap();
+        for _ in 0..20 {
+            let freeze = begin(process.id(), LONG, 1).unwrap();
+            assert!(process.is_held());
+            let masked = SigSet::thread_get_mask().unwrap();
+            assert!(TERMINAL_STOPS.iter().all(|signal| masked.contains(*signal)));
+            let pause = freeze.end().unwrap();
+            assert!(!process.is_held());
+            assert_eq!((pause.end, pause.problem(LONG)), (PauseEnd::Done, None));
+            assert!(pause.stood_still > Duration::ZERO);
+
+            drop(begin(process.id(), LONG, 1).unwrap());
+            assert!(!process.is_held());
+
+            let panicked = catch_unwind(AssertUnwindSafe(|| {
+                let _freeze = begin(process.id(), LONG, 1).unwrap();
+                assert!(!process.is_held(), "a read that panics");
+            }));
+            assert!(panicked.is_err() && !process.is_held());
+        }
+        assert_eq!(SigSet::thread_get_mask().unwrap(), mask);
+    }
+
+    #[test]
+    fn the_limit_needs_nobody_who_asks() {
+        let process = Sleeper::start();
+        let limit = Duration::from_millis(20);
+        let freeze = begin(process.id(), limit, 1).unwrap();
+        for _ in 0..10_000 {
+            if !process.is_held() {
+                break;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert!(!process.is_held());
+        let pause = freeze.end().unwrap();
+        assert_eq!(pause.end, PauseEnd::Limit);
+        assert!(pause.stood_still >= limit);
+        let problem = pause.problem(limit).unwrap();
+        assert_eq!(problem.code, "pause_limit");
+        assert!(problem.message.contains(" 20 ms,"), "{}", problem.message);
+    }
+
+    #[test]
+    fn what_is_not_to_be_stopped_is_not() {
+        let mut process = Sleeper::start();
+        let id = process.id();
+        let another = ProcessId {
+            start: crate::ids::StartTime(id.start.0 + 1),
+            ..id
+        };
+        let gone = Some(ProcessError::Gone { pid: id.pid });
+        assert_eq!(begin(another, LONG, 1).err(), gone);
+        let too_many = begin(id, LONG, 0).err();
+        assert!(matches!(too_many, Some(ProcessError::Failed { .. })));
+        assert!(!process.is_held());
+        process.0.kill().unwrap();
+        process.0.wait().unwrap();
+        assert_eq!(begin(id, LONG, 1).err(), gone);
+    }
+}

@@ -1,0 +1,61 @@
+//! `/proc/PID/status`: one line for each field, of which few are used (proc(5)).
+
+use crate::ids::Pid;
+
+/// What is used of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// The command name (`Name`); a line feed in it stands there as `\n`.
+    pub name: String,
+    /// The process that the thread belongs to (`Tgid`).
+    pub process: Pid,
+    /// The thread that traces it by ptrace(2) (`TracerPid`). `None` also for a tracer that our pid
+    /// namespace does not show.
+    pub tracer: Option<Pid>,
+}
+
+impl Status {
+    /// Parses the file's text.
+    pub fn parse(status: &[u8]) -> Option<Self> {
+        let status = String::from_utf8_lossy(status);
+        let field = |name: &str| {
+            status
+                .lines()
+                .find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim()))
+        };
+        Some(Self {
+            name: field("Name")?.to_owned(),
+            process: field("Tgid")?.parse().ok()?,
+            tracer: Pid::new(field("TracerPid")?.parse().ok()?),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_traced_thread() {
+        let text = b"Name:\tTracerPid:\\n5\nUmask:\t0022\nState:\tt (tracing stop)\nTgid:\t41\n\
+                     Ngid:\t0\nPid:\t42\nPPid:\t1\nTracerPid:\t7\n";
+        let status = Status::parse(text).unwrap();
+        assert_eq!(status.name, "TracerPid:\\n5");
+        assert_eq!(status.process.as_raw(), 41);
+        assert_eq!(status.tracer, Pid::new(7));
+        let text = b"Name:\ta\xffb\nTgid:\t41\nTracerPid:\t0\n";
+        let status = Status::parse(text).unwrap();
+        assert_eq!((status.name.as_str(), status.tracer), ("a\u{fffd}b", None));
+    }
+
+    #[test]
+    fn what_is_no_status() {
+        for text in [
+            &b""[..],
+            b"Name:\tx\n",
+            b"Name:\tx\nTgid:\t0\nTracerPid:\t0\n",
+        ] {
+            assert_eq!(Status::parse(text), None);
+        }
+    }
+}

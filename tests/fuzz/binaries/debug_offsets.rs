@@ -1,0 +1,4 @@
+//! The target `debug_offsets` for libFuzzer.
+#![no_main]
+
+asyncio_agent_fuzz::fuzz!("debug_offsets");
