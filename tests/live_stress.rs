@@ -8,15 +8,15 @@ use support::judge::Judge;
 use support::python;
 
 /// Snapshots of a program on one version of Python.
-const SNAPSHOTS: u64 = 250;
+const SNAPSHOTS: u64 = 200;
 
 fn stress(program: &'static str, rate: &'static str) {
     let churn = Churn { program, rate };
     // Until then the program has replaced all its tasks several times.
     let tasks_min = match rate {
         "hundreds" => 500,
-        "thousands" => 5_000,
-        _ => 50_000,
+        "thousands" => 4_000,
+        _ => 20_000,
     };
     for python in python::all() {
         let what = format!("{churn} on Python {}", python.full_version);

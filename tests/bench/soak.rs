@@ -70,13 +70,16 @@ impl Case {
     fn row(&self, title: &str) -> String {
         let counts = &self.counts;
         let per_second = |n: u64| n as f64 / self.elapsed.as_secs_f64();
+        let per_scan = |n: u64| n as f64 / counts.scans.max(1) as f64;
         let others = counts.wrong() - counts.wrong_edges - counts.wrong_stacks + self.failures;
         format!(
-            "| {title} | {:.0} | {} | {:.1} | {:.2} | {:.1} % | {} | {:.3} % | {:.2} % | {} | {:.0} | **{}** | {} | {} | **{}** | **{others}** |",
+            "| {title} | {:.0} | {} | {:.1} | {:.2} | {:.0} | {:.1} | {:.1} % | {} | {:.3} % | {:.2} % | {} | {:.0} | **{}** | {} | {} | **{}** | **{others}** |",
             per_second(self.started),
             counts.scans,
             per_second(counts.scans),
             1e3 * self.reading.as_secs_f64() / counts.scans.max(1) as f64,
+            per_scan(counts.syscalls),
+            per_scan(counts.bytes_read) / f64::from(1 << 20),
             per_cent(counts.complete, counts.scans),
             counts.tasks,
             counts.unreadable_per_cent(),
@@ -92,8 +95,8 @@ impl Case {
 }
 
 const HEAD: &str = "\
-| program | Python | tasks started/s | scans | scans/s | ms per scan | complete | tasks | unreadable | ended | edges judged | edges/s | wrong edges | stacks judged | cut | wrong stacks | otherwise wrong |
-|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|";
+| program | Python | tasks started/s | scans | scans/s | ms per scan | calls per scan | MiB per scan | complete | tasks | unreadable | ended | edges judged | edges/s | wrong edges | stacks judged | cut | wrong stacks | otherwise wrong |
+|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|";
 
 fn per_cent(part: u64, whole: u64) -> f64 {
     100.0 * part as f64 / whole.max(1) as f64

@@ -27,6 +27,8 @@ pub struct Counts {
     pub tasks_unreadable: u64,
     pub tasks_ended: u64,
     pub restarts: u64,
+    pub syscalls: u64,
+    pub bytes_read: u64,
     /// Problems of the scans, by code.
     pub problems: BTreeMap<String, u64>,
     /// Edges judged.
@@ -77,6 +79,8 @@ impl AddAssign<&Counts> for Counts {
             (&mut self.tasks_unreadable, other.tasks_unreadable),
             (&mut self.tasks_ended, other.tasks_ended),
             (&mut self.restarts, other.restarts),
+            (&mut self.syscalls, other.syscalls),
+            (&mut self.bytes_read, other.bytes_read),
             (&mut self.edges, other.edges),
             (&mut self.edges_unlisted, other.edges_unlisted),
             (&mut self.unawaited, other.unawaited),
@@ -134,6 +138,8 @@ impl Judge {
         self.counts.tasks_unreadable += stats.tasks_unreadable;
         self.counts.tasks_ended += stats.tasks_ended;
         self.counts.restarts += stats.restarts;
+        self.counts.syscalls += stats.syscalls;
+        self.counts.bytes_read += stats.bytes_read;
         for problem in &snapshot.problems {
             *self
                 .counts

@@ -1,5 +1,6 @@
 //! The program that starts the most tasks, read by both readers and judged by the same judge.
 
+use super::freeze::PAUSE_MAX;
 use super::peer::{Peer, nanoseconds};
 use super::samples::{Samples, shown, timed};
 use super::support::churn::{Churn, Truth, attach, list, text};
@@ -7,10 +8,12 @@ use super::support::judge::Judge;
 use super::support::plain::{PlainFrame, PlainTask, snapshot_of};
 use super::support::python::{self, Python};
 use super::support::target::Target;
-use asyncio_agent::graph::{TaskState, Via};
+use asyncio_agent::graph::{Snapshot, TaskState, Via};
+use asyncio_agent::process::ProcessError;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::time::Duration;
 
 const SCANS: usize = 1_000;
 const CHURN: Churn = Churn {
@@ -33,6 +36,17 @@ impl Outcome {
             succeeded: 0,
             times: Samples::default(),
             failures: BTreeMap::new(),
+        }
+    }
+
+    fn add(&mut self, time: Duration, snapshot: Result<Snapshot, ProcessError>) {
+        match snapshot {
+            Ok(snapshot) => {
+                self.succeeded += 1;
+                self.times.push_time(time);
+                self.judge.judge(&snapshot);
+            }
+            Err(error) => *self.failures.entry(error.to_string()).or_default() += 1,
         }
     }
 
@@ -65,16 +79,20 @@ pub(crate) fn run(out: &mut impl Write) -> io::Result<()> {
     )?;
     let mut failures = String::new();
     for python in python::all() {
-        let (ours, theirs) = compare(python);
+        let [ours, frozen, theirs] = compare(python);
         let version = &python.full_version;
-        let complete = 100.0 * ours.judge.counts.complete as f64 / SCANS as f64;
+        let complete = |outcome: &Outcome| {
+            let complete = 100.0 * outcome.judge.counts.complete as f64 / SCANS as f64;
+            format!("{complete:.1} %")
+        };
+        writeln!(out, "| {version} {}", ours.row("ours", &complete(&ours)))?;
         writeln!(
             out,
             "| {version} {}",
-            ours.row("ours", &format!("{complete:.1} %"))
+            frozen.row("ours, `--freeze`", &complete(&frozen))
         )?;
         writeln!(out, "| {version} {}", theirs.row("CPython's", "–"))?;
-        for (who, outcome) in [("ours", &ours), ("CPython's", &theirs)] {
+        for (who, outcome) in [("ours", &ours), ("frozen", &frozen), ("CPython's", &theirs)] {
             for (what, n) in &outcome.failures {
                 failures += &format!("- {version}, {who}: {n} times `{what}`\n");
             }
@@ -89,24 +107,19 @@ pub(crate) fn run(out: &mut impl Write) -> io::Result<()> {
     )
 }
 
-fn compare(python: &Python) -> (Outcome, Outcome) {
+fn compare(python: &Python) -> [Outcome; 3] {
     let target = CHURN.start(python);
     let mut process = attach(&target);
     let mut unwinder = Peer::unwinder(python, &target);
-    let [mut ours, mut theirs] = [Outcome::new(&target), Outcome::new(&target)];
+    let [mut ours, mut frozen, mut theirs] = [(), (), ()].map(|()| Outcome::new(&target));
     unwinder
         .time("new")
         .unwrap_or_else(|error| panic!("RemoteUnwinder(): {error}"));
     for _ in 0..SCANS {
         let (time, snapshot) = timed(|| process.snapshot());
-        match snapshot {
-            Ok(snapshot) => {
-                ours.succeeded += 1;
-                ours.times.push_time(time);
-                ours.judge.judge(&snapshot);
-            }
-            Err(error) => *ours.failures.entry(error.to_string()).or_default() += 1,
-        }
+        ours.add(time, snapshot);
+        let (time, snapshot) = timed(|| process.snapshot_frozen(PAUSE_MAX));
+        frozen.add(time, snapshot);
         let answer = unwinder.ask("dump");
         match answer["error"].as_str() {
             None => {
@@ -119,7 +132,7 @@ fn compare(python: &Python) -> (Outcome, Outcome) {
             Some(error) => *theirs.failures.entry(without_numbers(error)).or_default() += 1,
         }
     }
-    (ours, theirs)
+    [ours, frozen, theirs]
 }
 
 /// A message without the addresses and numbers in it, which are never the same.

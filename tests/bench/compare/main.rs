@@ -14,6 +14,7 @@ mod support;
 mod churn;
 mod cost;
 mod echo;
+mod freeze;
 mod peer;
 mod samples;
 mod speed;
@@ -29,15 +30,14 @@ type Section = (
 );
 
 /// In the order in which they run.
-const SECTIONS: [Section; 6] = [
+const SECTIONS: [Section; 7] = [
     ("speed", speed::run),
     ("large", speed::run_large),
     ("calls", cost::run_calls),
     ("floor", cost::run_floor),
     ("churn", churn::run),
     ("echo", echo::run),
-    // Here: ("freeze", freeze::run), the pause of `Process::snapshot_frozen` at 10 001 tasks of
-    // `speed::forest`, by `ReadStats::paused`.
+    ("freeze", freeze::run),
 ];
 
 fn main() -> io::Result<ExitCode> {
