@@ -331,6 +331,10 @@ fn explain_offsets(pid: Pid, maps: &Maps, error: OffsetsError) -> ProcessError {
             unsupported(pid, version.unwrap_or_else(|| "before 3.13".to_owned()))
         }
         OffsetsError::NotStarted => ProcessError::NotStarted { pid },
+        // It was there when the mappings were read: the process is executing another program.
+        OffsetsError::Read(error) if error.kind == ReadErrorKind::Unmapped => {
+            ProcessError::NotStarted { pid }
+        }
         OffsetsError::Read(error) => ProcessError::Failed {
             pid,
             why: error.to_string(),

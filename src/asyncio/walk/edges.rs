@@ -110,6 +110,20 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
+    /// Reads all awaiters that no list holds.
+    pub(super) fn read_all_unlisted(&mut self) -> Result<(), DecodeError> {
+        let mut found: FxHashSet<RemoteAddr> = FxHashSet::default();
+        for record in self.records.iter().filter(|record| record.is_alive) {
+            let unlisted = |address: &&RemoteAddr| !self.by_address.contains_key(*address);
+            let addresses = self.addresses(&record.look.awaiters).iter();
+            found.extend(addresses.filter(unlisted));
+        }
+        for address in found {
+            self.read_unlisted(address)?;
+        }
+        Ok(())
+    }
+
     fn unlisted_of(&self, record: u32) -> Vec<RemoteAddr> {
         let position = usize::try_from(record).unwrap_or(usize::MAX);
         let awaiters = self

@@ -204,9 +204,16 @@ pub fn read_graph(
     walk.find_heads()?;
     walk.check_generations(&mut knowledge.generations);
     walk.first_look()?;
+    let n_problems = walk.n_problems;
+    walk.read_all_unlisted()?;
     if stood_still() {
         knowledge.trail = walk.reader.end_look();
     } else {
+        // They are read again, between two looks at what they await.
+        walk.unlisted.clear();
+        walk.n_problems = n_problems;
+        let n_problems = usize::try_from(n_problems).unwrap_or(usize::MAX);
+        walk.problems.truncate(n_problems);
         walk.follow_new_heads()?;
         knowledge.trail = walk.reader.begin_look();
         knowledge.trail.was_busy = true;
@@ -214,6 +221,8 @@ pub fn read_graph(
         walk.second_look()?;
         walk.confirm_names()?;
         walk.confirm_edges()?;
+        walk.settle_lists();
+        walk.leave_out_lists_of_others();
         walk.reader.end_look();
     }
     walk.note_torn_lists()?;

@@ -9,13 +9,9 @@ use super::look::{Look, Place};
 use crate::asyncio::task::RawTask;
 use crate::cpython::DecodeError;
 use crate::graph::TaskName;
-use crate::memory::RemoteAddr;
 
 /// How often a task is looked at whose stack is another one each time.
 const LOOKS_MAX: u32 = 6;
-
-/// How many tasks that are not known are passed to find out in which list another one is.
-const UNKNOWN_MAX: u32 = 32;
 
 /// What looking at a task again came to.
 enum Again {
@@ -100,32 +96,10 @@ impl Walk<'_, '_> {
 
     fn renew(&mut self, at: usize, look: Look, first: &Look) {
         let is_same = self.addresses(&look.awaiters) == self.addresses(&first.awaiters);
-        // Where the first look met an old copy, it may have taken the task for one of another list.
-        if let Some(list) = self.list_of_task_after(look.previous) {
-            self.move_to_list(at, list);
-        }
         if let Some(record) = self.records.get_mut(at) {
             record.look = look;
             record.has_same_awaiters = is_same;
         }
-    }
-
-    /// The list of a task that follows this node. Tasks that began or ended meanwhile may stand between
-    /// it and the next one that is known.
-    fn list_of_task_after(&mut self, node: RemoteAddr) -> Option<usize> {
-        let mut node = node;
-        for _ in 0..UNKNOWN_MAX {
-            let known = self.list_of_node(node);
-            if known.is_some() || !node.is_plausible() {
-                return known;
-            }
-            self.reader.look_aside();
-            let at = node.minus(self.layout.task_node);
-            let task = RawTask::read(self.reader, self.layout, at);
-            self.reader.look_back();
-            node = task.ok()?.previous;
-        }
-        None
     }
 
     /// Reads the names of all tasks once more. Only tasks whose names are still there after everything
