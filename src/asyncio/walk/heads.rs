@@ -2,7 +2,6 @@
 //! interpreter, with the tasks of threads that have ended.
 
 use super::Walk;
-use crate::asyncio::task::RawTask;
 use crate::cpython::{DecodeError, Interpreter, ThreadState, interpreters, threads};
 use crate::ids::Tid;
 use crate::memory::{Reader, RemoteAddr};
@@ -12,9 +11,6 @@ use rustc_hash::{FxHashMap, FxHashSet};
 const ATTEMPTS_MAX: u32 = 16;
 /// How often threads that began or ended meanwhile are looked for.
 const ROUNDS_MAX: u32 = 4;
-
-/// How many tasks that are not known are passed to find out in which list another one is.
-const UNKNOWN_MAX: u32 = 32;
 
 /// A list of tasks.
 #[derive(Debug, Clone)]
@@ -215,47 +211,6 @@ impl Walk<'_, '_> {
         true
     }
 
-    /// Puts each task into the list that it is in. Where the first look met old copies it may have
-    /// taken a task for one of another list: memory of one that ended was given to one of another
-    /// thread. What precedes a task by the latest look is in the same list.
-    pub(super) fn settle_lists(&mut self) {
-        let mut settled: Vec<bool> = vec![false; self.records.len()];
-        for start in 0..self.records.len() {
-            // Back to a head, to a task whose list is settled, or to one that is not known.
-            let mut path: Vec<usize> = Vec::new();
-            let mut at = start;
-            let list = loop {
-                let Some(record) = self.records.get(at).filter(|record| record.is_alive) else {
-                    break None;
-                };
-                if settled.get(at) == Some(&true) {
-                    break usize::try_from(record.list).ok();
-                }
-                if let Some(settled) = settled.get_mut(at) {
-                    *settled = true;
-                }
-                path.push(at);
-                let previous = record.look.previous;
-                if let Some(list) = self.heads.get(&previous) {
-                    break Some(*list);
-                }
-                let task = previous.minus(self.layout.task_node);
-                let known = self.by_address.get(&task).copied();
-                let known = known.and_then(|at| usize::try_from(at).ok());
-                let is_alive = |at: &usize| self.records.get(*at).is_some_and(|it| it.is_alive);
-                match known.filter(is_alive) {
-                    Some(known) => at = known,
-                    None => break self.list_of_task_after(previous),
-                }
-            };
-            if let Some(list) = list {
-                for at in path {
-                    self.move_to_list(at, list);
-                }
-            }
-        }
-    }
-
     /// Leaves out the tasks of threads whose states belong to other threads by now: whose the tasks are
     /// is not known, and most of them have ended with their thread.
     pub(super) fn leave_out_lists_of_others(&mut self) {
@@ -279,24 +234,6 @@ impl Walk<'_, '_> {
                 self.leave_out_ended(at);
             }
         }
-    }
-
-    /// The list of a task that follows this node, which belongs to no task that is known. A few of
-    /// them may have begun meanwhile.
-    fn list_of_task_after(&mut self, node: RemoteAddr) -> Option<usize> {
-        let mut node = node;
-        for _ in 0..UNKNOWN_MAX {
-            let known = self.list_of_node(node);
-            if known.is_some() || !node.is_plausible() {
-                return known;
-            }
-            self.reader.look_aside();
-            let at = node.minus(self.layout.task_node);
-            let task = RawTask::read(self.reader, self.layout, at);
-            self.reader.look_back();
-            node = task.ok()?.previous;
-        }
-        None
     }
 
     /// Forgets the tasks of lists: they will be found elsewhere, if they are still there.

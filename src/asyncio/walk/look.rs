@@ -22,8 +22,6 @@ pub(super) struct Look {
     pub(super) awaiters: Awaiters,
     /// When its object and its name were copied.
     pub(super) moment: Moment,
-    /// What precedes it in its list.
-    pub(super) previous: RemoteAddr,
     /// Where its name is.
     pub(super) name_at: RemoteAddr,
     /// Its name was seen before or when its object was copied: if the name is still there later, the
@@ -134,7 +132,6 @@ impl Walk<'_, '_> {
             place,
             awaiters,
             moment: task.moment.with(named),
-            previous: task.previous,
             name_at: task.name,
             is_named_first: named.is_not_after(task.moment),
         })

@@ -221,7 +221,6 @@ pub fn read_graph(
         walk.second_look()?;
         walk.confirm_names()?;
         walk.confirm_edges()?;
-        walk.settle_lists();
         walk.leave_out_lists_of_others();
         walk.reader.end_look();
     }
