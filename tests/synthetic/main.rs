@@ -350,6 +350,24 @@ fn work_and_memory_are_bounded_whatever_the_process_says() {
 }
 
 #[test]
+fn a_task_in_its_eager_step_counts_like_others() {
+    let mut synth = Synth::example();
+    let name = synth.text("eager");
+    let at = object(&mut synth.memory, synth.types.future, TASK_SIZE);
+    synth.memory.put_addr(at.plus(TASK_NAME), name);
+    synth.memory.put(at.plus(TASK_IS_TASK), &[1]);
+    synth.memory.put_addr(synth.thread.plus(RUNNING_TASK), at);
+    let read = synth.read();
+    assert_eq!((read.graph.tasks().len(), read.n_problems), (4, 0));
+    let read = synth.read_with(Limits {
+        tasks_max: 3,
+        ..Limits::default()
+    });
+    assert_eq!((read.graph.tasks().len(), read.n_problems), (3, 1));
+    assert_eq!(read.problems[0].code, "limit_hit");
+}
+
+#[test]
 fn no_amount_of_work_is_too_little_for_a_snapshot() {
     let mut synth = Synth::example();
     // A list that is torn, and a task whose stack makes no sense: both are looked at again.

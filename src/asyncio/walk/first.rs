@@ -148,16 +148,22 @@ impl Walk<'_, '_> {
                 Relation::Successor => self.leave_out_ended(at),
             }
         }
-        let tasks_max = u64::from(self.reader.limits().tasks_max);
-        if u64::try_from(self.records.len()).unwrap_or(u64::MAX) >= tasks_max {
-            return Err(DecodeError::Limit(LimitHit {
-                what: "tasks_max",
-                limit: tasks_max,
-            }));
-        }
+        self.check_room()?;
         let next = task.next;
         self.record(list, task)?;
         Ok(next)
+    }
+
+    /// That one more task may be found.
+    fn check_room(&self) -> Result<(), DecodeError> {
+        let tasks_max = u64::from(self.reader.limits().tasks_max);
+        if u64::try_from(self.records.len()).unwrap_or(u64::MAX) < tasks_max {
+            return Ok(());
+        }
+        Err(DecodeError::Limit(LimitHit {
+            what: "tasks_max",
+            limit: tasks_max,
+        }))
     }
 
     /// What a task is to the one that was found at the same address before. Memory of tasks that ended
@@ -318,7 +324,10 @@ impl Walk<'_, '_> {
         }
         match RawTask::read(self.reader, self.layout, at) {
             // Anything else is a task that ended meanwhile, or one that is implemented in Python.
-            Ok(task) if task.is_pending && task.next.is_null() => self.record(list, task),
+            Ok(task) if task.is_pending && task.next.is_null() => match self.check_room() {
+                Ok(()) => self.record(list, task),
+                Err(error) => self.leave_out(at, "limit_hit", error),
+            },
             Err(error) if error.is_fatal() => Err(error),
             _ => Ok(()),
         }
