@@ -19,4 +19,4 @@ mod task;
 mod walk;
 
 pub use offsets::{ASYNCIO_SECTION, AsyncioOffsets, AsyncioOffsetsError, find_asyncio};
-pub use walk::{Knowledge, Read, Workspace, read_graph};
+pub use walk::{Knowledge, Read, Stillness, Workspace, read_graph};

@@ -4,7 +4,7 @@ use super::offsets::AsyncioOffsets;
 use crate::cpython::{DecodeError, Kind, Offsets, TypeCache, read_int, read_set, read_text};
 use crate::graph::{GraphBuilder, TaskName};
 use crate::limits::LimitHit;
-use crate::memory::{Bytes, Moment, Reader, RemoteAddr};
+use crate::memory::{Bytes, Reader, RemoteAddr};
 
 /// `fut_state` of a future that is not done (enum `fut_state`, Modules/_asynciomodule.c).
 const STATE_PENDING: u32 = 0;
@@ -12,15 +12,10 @@ const STATE_LAST: u32 = 2;
 /// More requests for cancellation than this were never made: the field is something else.
 const CANCELS_MAX: u32 = 1 << 20;
 
-/// A table of a set that is not larger touches two chunks of the reader at most.
-const SMALL_TABLE_BYTES: u64 = 8192;
-
 /// The fields of a task object, as they stand in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RawTask {
     pub(super) at: RemoteAddr,
-    /// When the object was copied.
-    pub(super) moment: Moment,
     pub(super) type_at: RemoteAddr,
     pub(super) name: RemoteAddr,
     pub(super) awaited_by: RemoteAddr,
@@ -46,8 +41,6 @@ impl RawTask {
     ) -> Result<Self, DecodeError> {
         let size = usize::try_from(layout.task_size).unwrap_or(usize::MAX);
         DecodeError::check_address("address of a task", at)?;
-        reader.bytes(at, size)?;
-        let moment = reader.moment(at, size);
         let object = Bytes::new(reader.bytes(at, size)?);
         let implausible = |what, value| DecodeError::Implausible { what, value, at };
         let flag = |what, offset| match object.u8_at(offset) {
@@ -62,7 +55,6 @@ impl RawTask {
         let cancels = object.u32_at(layout.num_cancels_requested())?;
         let task = Self {
             at,
-            moment,
             type_at: object.addr_at(layout.object_type)?,
             name: object.addr_at(layout.task_name)?.untagged(),
             awaited_by: object.addr_at(layout.task_awaited_by)?.untagged(),
@@ -115,7 +107,7 @@ impl RawTask {
         }
     }
 
-    /// Adds who awaits it to `awaiters`.
+    /// Adds who awaits it to `awaiters`; the result is the cap that left some of them out.
     ///
     /// # Errors
     ///
@@ -125,40 +117,19 @@ impl RawTask {
         reader: &mut Reader<'_>,
         offsets: &Offsets,
         awaiters: &mut Vec<RemoteAddr>,
-    ) -> Result<AwaitersRead, DecodeError> {
-        let mut read = AwaitersRead {
-            moment: self.moment,
-            cut: None,
-        };
+    ) -> Result<Option<LimitHit>, DecodeError> {
         if self.awaited_by.is_null() {
-            return Ok(read);
+            return Ok(None);
         }
         if !self.awaited_by_is_set {
             awaiters.push(self.awaited_by);
-            return Ok(read);
+            return Ok(None);
         }
         let awaiters_max = reader.limits().awaiters_per_task_max;
         let set = read_set(reader, offsets, self.awaited_by, awaiters_max)?;
-        for part in [self.awaited_by, set.table.0, set.table.1] {
-            read.moment = read.moment.with(reader.moment(part, 1));
-        }
-        if set.table.1.offset_from(set.table.0) > Some(SMALL_TABLE_BYTES) {
-            // Copied in several pieces.
-            read.moment = read.moment.with(reader.latest());
-        }
-        read.cut = set.cut;
         awaiters.extend(set.members);
-        Ok(read)
+        Ok(set.cut)
     }
-}
-
-/// How the awaiters of a task were read.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct AwaitersRead {
-    /// When what says who awaits the task was copied.
-    pub(super) moment: Moment,
-    /// The cap that left some of them out.
-    pub(super) cut: Option<LimitHit>,
 }
 
 /// Whether the future at `at` is a task.

@@ -87,17 +87,13 @@ pub struct CopyOrder {
     pub holder_last: u64,
 }
 
-impl Default for CopyOrder {
-    /// Without links.
-    fn default() -> Self {
-        Self {
-            holder_first: u64::MAX,
-            holder_last: u64::MAX,
-        }
-    }
-}
-
 impl CopyOrder {
+    /// Of a chain without links.
+    pub const NO_LINKS: Self = Self {
+        holder_first: u64::MAX,
+        holder_last: u64::MAX,
+    };
+
     fn add(&mut self, link: u32, holder: Moment, held: Moment) {
         let bit = 1_u64 << link.min(63);
         if !holder.is_not_after(held) {
@@ -134,7 +130,8 @@ enum Part {
 struct Step {
     frame: Option<(CodeIdx, u64)>,
     state: FrameState,
-    awaited: Option<RemoteAddr>,
+    /// What it awaits, and where that is kept.
+    awaited: Option<(RemoteAddr, RemoteAddr)>,
 }
 
 impl ChainReader {
@@ -143,8 +140,8 @@ impl ChainReader {
         &self.frames
     }
 
-    /// The chain that begins with the coroutine at `coroutine`, which was found in something copied at
-    /// the moment `holder`. Its frames are [`Self::frames`].
+    /// The chain that begins with the coroutine at `coroutine`. Its frames are [`Self::frames`]. Only on
+    /// demand its copies are put in order, otherwise [`Chain::order`] is that of a chain without links.
     ///
     /// # Errors
     ///
@@ -154,16 +151,16 @@ impl ChainReader {
         reader: &mut Reader<'_>,
         offsets: &Offsets,
         coroutine: RemoteAddr,
-        holder: Moment,
+        with_order: bool,
     ) -> Result<Chain, DecodeError> {
         let mut chain = Chain {
             state: None,
             awaiting: None,
             cut: None,
             hash: 0,
-            order: CopyOrder::default(),
+            order: CopyOrder::NO_LINKS,
         };
-        let (mut holder, mut anchor, mut next_anchor) = (holder, RemoteAddr::NULL, 1_u32);
+        let (mut holder, mut anchor, mut next_anchor) = (None, RemoteAddr::NULL, 1_u32);
         self.frames.clear();
         let frames_max = reader.limits().frames_per_task_max;
         let mut at = coroutine;
@@ -183,9 +180,12 @@ impl ChainReader {
             }
             object.read(reader, at, offsets.pyobject.size)?;
             chain.hash = (chain.hash.rotate_left(5) ^ at.as_u64()).wrapping_mul(HASH_FACTOR);
-            let moment = reader.moment(at, object.len);
-            chain.order.add(link, holder, moment);
-            holder = moment;
+            if with_order {
+                let moment = reader.moment(at, object.len);
+                if let Some(holder) = holder.replace(moment) {
+                    chain.order.add(link, holder, moment);
+                }
+            }
             let type_at = object.bytes().addr_at(offsets.pyobject.ob_type)?;
             let info = self.types.type_at(reader, offsets, type_at)?;
             match self.part(reader, offsets, &object, info)? {
@@ -208,8 +208,12 @@ impl ChainReader {
                 self.frames.push(ChainFrame { code, unit, via });
             }
             match step.awaited {
-                Some(next) if step.state == FrameState::Awaiting => at = next,
-                _ => return Ok(chain),
+                Some((next, kept_at)) => {
+                    // What says so may be on another page than the head of the object.
+                    holder = holder.map(|moment: Moment| moment.with(reader.moment(kept_at, 1)));
+                    at = next;
+                }
+                None => return Ok(chain),
             }
             via = Via::Await;
             if self.frames.len() >= usize::try_from(frames_max).unwrap_or(usize::MAX) {
@@ -305,8 +309,8 @@ impl ChainReader {
                 .plus(layout.localsplus)
                 .plus(info.locals().saturating_mul(WORD));
             let top = top_of_stack(offsets, info, stack, stack_pointer)?;
-            let top = top.offset_from(at).unwrap_or(u64::MAX);
-            awaited = Some(generator.word(reader, top)?.untagged());
+            let offset = top.offset_from(at).unwrap_or(u64::MAX);
+            awaited = Some((generator.word(reader, offset)?.untagged(), top));
         }
         Ok(Step {
             frame: Some((code, unit)),

@@ -57,8 +57,6 @@ pub struct Set {
     /// Addresses of the members, in the order of the hash table, which is the order in which Python
     /// iterates over it.
     pub members: Vec<RemoteAddr>,
-    /// Where its table is, first and last slot.
-    pub table: (RemoteAddr, RemoteAddr),
     /// A cap was reached before the end.
     pub cut: Option<LimitHit>,
 }
@@ -86,7 +84,6 @@ pub fn read_set(
     }
     let mut set = Set {
         members: Vec::new(),
-        table: (table, table.plus(mask.saturating_mul(SLOT_BYTES))),
         cut: None,
     };
     let slots_max = reader.limits().set_slots_max;

@@ -18,6 +18,8 @@ pub(super) const ALL_PAGES: u8 = 0b1111;
 /// Chunks copied at once, at most. They should not push each other out of the ring before they are
 /// looked at.
 pub(super) const BATCH_CHUNKS: usize = 8;
+/// Chunks copied at once when all of a look is.
+pub(super) const WHOLE_BATCH_CHUNKS: usize = 64;
 /// Chunks of a new ring: 384 KiB stay in the second cache of a core. A larger one is slower.
 const RING_CHUNKS_MIN: usize = 24;
 /// Chunks remembered by the low bits of their number, before the hash table is asked.
@@ -140,6 +142,11 @@ pub struct Buffers {
     next: usize,
     /// Slots that may be used.
     len: usize,
+    /// Slots that were used since the last reset.
+    used: usize,
+    /// Bytes of `data` before the first slot. The kernel takes nearly twice as long to copy to an address
+    /// that is not a multiple of 64.
+    skipped: usize,
 }
 
 impl Default for Buffers {
@@ -152,6 +159,8 @@ impl Default for Buffers {
             recent: [NOT_RECENT; RECENT],
             next: 0,
             len: 0,
+            used: 0,
+            skipped: 0,
         }
     }
 }
@@ -165,18 +174,19 @@ impl std::fmt::Debug for Buffers {
 }
 
 impl Buffers {
-    /// Forgets what was copied. The ring gets `len` chunks, or the smallest number that makes sense.
-    pub(super) fn reset(&mut self, len: usize) {
+    /// Forgets what was copied. The ring is small again.
+    pub(super) fn reset(&mut self) {
         self.index.clear();
         self.forget_recent();
         self.slots.clear();
         self.next = 0;
         self.len = 0;
-        let len = len.max(RING_CHUNKS_MIN);
-        if self.data.len() > len.saturating_mul(2 * CHUNK_BYTES) {
+        // What one snapshot needed is kept for the next, unless that one did not need it.
+        if self.used.saturating_mul(4 * CHUNK_BYTES) < self.data.len() {
             self.data = Vec::new();
         }
-        self.reserve(len);
+        self.used = 0;
+        self.reserve(RING_CHUNKS_MIN);
     }
 
     /// Lets the ring have at least `len` chunks.
@@ -184,12 +194,21 @@ impl Buffers {
         if len > self.len {
             self.next = self.slots.len();
             self.len = len;
-            let bytes = len.saturating_mul(CHUNK_BYTES);
-            if self.data.is_empty() {
+            let bytes = len.saturating_mul(CHUNK_BYTES).saturating_add(PAGE_MASK);
+            if self.data.len() < bytes {
                 // The kernel gives zeroed memory; pages that are never used cost nothing.
-                self.data = vec![0; bytes];
-            } else if self.data.len() < bytes {
-                self.data.resize(bytes, 0);
+                let mut data = vec![0; bytes];
+                let skipped = data.as_ptr().align_offset(PAGE_MASK.saturating_add(1));
+                let skipped = skipped.min(PAGE_MASK);
+                let old = self.data.get(self.skipped..).unwrap_or_default();
+                let old = old.chunks(CHUNK_BYTES).take(self.slots.len());
+                let new = data.get_mut(skipped..).unwrap_or_default();
+                for (into, from) in new.chunks_mut(CHUNK_BYTES).zip(old) {
+                    if let Some(into) = into.get_mut(..from.len()) {
+                        into.copy_from_slice(from);
+                    }
+                }
+                (self.data, self.skipped) = (data, skipped);
             }
         }
     }
@@ -250,6 +269,7 @@ impl Buffers {
         }
         let at = self.next;
         self.next = self.next.saturating_add(1);
+        self.used = self.used.max(self.next).max(RING_CHUNKS_MIN);
         if self.slots.len() <= at {
             self.slots.resize(at.saturating_add(1), FREE);
         }
@@ -282,25 +302,27 @@ impl Buffers {
         self.slots.iter_mut().filter(|slot| slot.number != NONE)
     }
 
+    #[inline]
+    fn start_of(&self, slot: u32) -> usize {
+        let slot = usize::try_from(slot).unwrap_or(usize::MAX);
+        slot.saturating_mul(CHUNK_BYTES)
+            .saturating_add(self.skipped)
+    }
+
     /// The bytes of a slot.
     #[inline]
     pub(super) fn data(&self, slot: u32) -> &[u8] {
-        let start = start_of(slot);
+        let start = self.start_of(slot);
         let end = start.saturating_add(CHUNK_BYTES);
         self.data.get(start..end).unwrap_or_default()
     }
 
     /// The bytes of `n` slots that follow each other.
     pub(super) fn data_mut(&mut self, slot: u32, n: usize) -> &mut [u8] {
-        let start = start_of(slot);
+        let start = self.start_of(slot);
         let end = start.saturating_add(n.saturating_mul(CHUNK_BYTES));
         self.data.get_mut(start..end).unwrap_or_default()
     }
-}
-
-fn start_of(slot: u32) -> usize {
-    let slot = usize::try_from(slot).unwrap_or(usize::MAX);
-    slot.saturating_mul(CHUNK_BYTES)
 }
 
 fn place_of(number: u64) -> usize {
@@ -337,7 +359,7 @@ mod tests {
     #[test]
     fn the_oldest_chunk_makes_room() {
         let mut buffers = Buffers::default();
-        buffers.reset(0);
+        buffers.reset();
         let len = u64::try_from(buffers.len()).unwrap();
         for number in 0..len + 3 {
             buffers.take_slot(number, number);

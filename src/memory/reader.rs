@@ -15,7 +15,7 @@
 
 use super::chunks::{
     ALL_PAGES, BATCH_CHUNKS, Buffers, CHUNK_BYTES, CHUNK_MASK, CHUNK_SHIFT, PAGE_MASK, PAGE_SHIFT,
-    Run, Slot, pages_of, runs,
+    Run, Slot, WHOLE_BATCH_CHUNKS, pages_of, runs,
 };
 use super::{Piece, ReadError, ReadErrorKind, ReadMemory, RemoteAddr, Trail};
 use crate::limits::{Limits, SYSCALL_WORK};
@@ -49,11 +49,6 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// Whether all of it was copied before any of `other`.
-    pub fn is_before(self, other: Self) -> bool {
-        self.latest < other.earliest
-    }
-
     /// Whether none of it was copied after any of `other`.
     pub fn is_not_after(self, other: Self) -> bool {
         self.latest <= other.earliest
@@ -77,7 +72,7 @@ pub struct Reader<'m> {
     /// The ring that is not in use: the one for looks aside, or meanwhile the other one.
     other: Buffers,
     is_aside: bool,
-    /// What the look before touched.
+    /// What this look is expected to touch.
     expected: Trail,
     /// Up to where the expected chunks were copied.
     ahead: u32,
@@ -105,27 +100,19 @@ impl std::fmt::Debug for Reader<'_> {
 impl<'m> Reader<'m> {
     /// A reader without any copies or knowledge.
     pub fn new(memory: &'m dyn ReadMemory, limits: Limits) -> Self {
-        Self::resume(memory, limits, Buffers::default(), Trail::default())
+        Self::reuse(memory, limits, Buffers::default())
     }
 
-    /// A reader without any copies that uses these buffers and expects to touch what is on `trail`.
-    pub fn resume(
-        memory: &'m dyn ReadMemory,
-        limits: Limits,
-        mut buffers: Buffers,
-        trail: Trail,
-    ) -> Self {
-        buffers.reset(match trail.was_busy {
-            true => ring_for(&trail, &limits),
-            false => 0,
-        });
+    /// A reader without any copies that uses these buffers.
+    pub fn reuse(memory: &'m dyn ReadMemory, limits: Limits, mut buffers: Buffers) -> Self {
+        buffers.reset();
         Self {
             memory,
             limits,
             buffers,
             other: Buffers::default(),
             is_aside: false,
-            expected: trail,
+            expected: Trail::default(),
             ahead: 0,
             trail: Trail::default(),
             oldest: 0,
@@ -154,15 +141,37 @@ impl<'m> Reader<'m> {
         self.stats
     }
 
-    /// Ends this look and gives its trail. What is read next comes from later copies, and is expected
-    /// to be the same places. They are copied in the same order as before, which makes the order in
-    /// which two places were copied tell something (see [`Moment`]).
-    pub fn begin_look(&mut self) -> Trail {
-        let trail = self.end_look();
-        self.expected = trail.in_order_of_copies();
-        self.buffers.reserve(ring_for(&trail, &self.limits));
+    /// Begins a look: what is read from now on comes from later copies, and is expected to be what is
+    /// on this trail.
+    pub fn begin_look(&mut self, expected: Trail) {
+        self.end_look();
+        self.expected = expected;
         self.look_anew();
-        trail
+    }
+
+    /// Like [`Self::begin_look`], and copies all that is on the trail at once, as far as there is room
+    /// for it. Two looks with the same trail copy in the same order, which makes the order of copies tell
+    /// something (see [`Moment`]). Copying a little ahead of what is looked at is faster.
+    ///
+    /// # Errors
+    ///
+    /// When the process is gone or may not be read.
+    pub fn begin_whole_look(&mut self, expected: Trail) -> Result<(), ReadError> {
+        self.begin_look(expected);
+        let room = ring_for(&self.expected, &self.limits);
+        self.buffers.reserve(room);
+        let mut position = 0;
+        while let Some(step) = self.expected.from(position).first()
+            && usize::try_from(position).is_ok_and(|position| position < room)
+        {
+            match self.copy_ahead(step.number, 0, position, WHOLE_BATCH_CHUNKS) {
+                // Whoever asks for what was not copied is told.
+                Err(error) if error.kind == ReadErrorKind::Limit => break,
+                copied => copied?,
+            }
+            position = self.ahead;
+        }
+        Ok(())
     }
 
     /// Ends this look and gives its trail.
@@ -193,7 +202,7 @@ impl<'m> Reader<'m> {
             std::mem::swap(&mut self.buffers, &mut self.other);
             self.is_aside = true;
         }
-        self.buffers.reset(0);
+        self.buffers.reset();
         self.copied = self.copied.saturating_add(1);
     }
 
@@ -232,12 +241,6 @@ impl<'m> Reader<'m> {
             None => self.buffers.find(number)?,
         };
         Some(self.buffers.slot(slot)?.stamp(offset_in_chunk(at)))
-    }
-
-    /// The time until now, in copies.
-    pub fn latest(&self) -> Moment {
-        let (earliest, latest) = (self.copied, self.copied);
-        Moment { earliest, latest }
     }
 
     /// Counts the work of looking at `bytes` bytes that were read before.
@@ -453,7 +456,7 @@ impl<'m> Reader<'m> {
         }
         let position = self.expected.position(number);
         if let Some(position) = position.filter(|position| *position >= self.ahead) {
-            return self.copy_ahead(number, wanted, position);
+            return self.copy_ahead(number, wanted, position, BATCH_CHUNKS);
         }
         let is_small = self.stats.bytes < SINGLE_PAGES << PAGE_SHIFT;
         let is_retry = self.trail.position(number).is_some();
@@ -495,8 +498,14 @@ impl<'m> Reader<'m> {
     }
 
     /// Copies a chunk and those that followed it the last time, in one system call.
-    fn copy_ahead(&mut self, number: u64, wanted: u8, position: u32) -> Result<(), ReadError> {
-        let max = self.buffers.contiguous().min(BATCH_CHUNKS);
+    fn copy_ahead(
+        &mut self,
+        number: u64,
+        wanted: u8,
+        position: u32,
+        chunks_max: usize,
+    ) -> Result<(), ReadError> {
+        let max = self.buffers.contiguous().min(chunks_max);
         let mut batch: Vec<(u64, u8)> = Vec::with_capacity(max);
         let mut passed: u32 = 0;
         for step in self.expected.from(position) {
@@ -612,8 +621,7 @@ impl<'m> Reader<'m> {
     }
 }
 
-/// Chunks that hold all of a trail at once, as far as that is reasonable. A process that runs is looked at
-/// twice, and a chunk that is copied a third time in between spoils the order.
+/// Chunks that hold all of a trail at once, as far as that is reasonable.
 fn ring_for(trail: &Trail, limits: &Limits) -> usize {
     let max = limits.copies_bytes_max.min(RING_BYTES_MAX) >> CHUNK_SHIFT;
     let some_more = trail.len().saturating_add(trail.len() / 4);

@@ -18,8 +18,6 @@ pub(super) struct Step {
 pub struct Trail {
     steps: Vec<Step>,
     positions: FxHashMap<u64, u32>,
-    /// The process ran while it was looked at.
-    pub was_busy: bool,
 }
 
 impl Trail {
@@ -44,18 +42,16 @@ impl Trail {
         }
     }
 
-    /// The same chunks in the order in which they were copied.
-    pub(super) fn in_order_of_copies(&self) -> Self {
+    /// The same chunks in the order in which they were copied. A look that expects them copies in the
+    /// same order, which makes the order in which two places were copied tell something (see
+    /// [`Moment`](super::Moment)).
+    #[must_use]
+    pub fn in_order_of_copies(&self) -> Self {
         let mut steps = self.steps.clone();
         steps.sort_by_key(|step| step.copied);
         let positions = (0..).zip(&steps).map(|(at, step)| (step.number, at));
         let positions = positions.collect();
-        let was_busy = self.was_busy;
-        Self {
-            steps,
-            positions,
-            was_busy,
-        }
+        Self { steps, positions }
     }
 
     /// Where on the trail the chunk is.

@@ -6,7 +6,7 @@ mod freeze;
 pub use crate::asyncio::Workspace;
 pub use error::ProcessError;
 
-use crate::asyncio::{self, AsyncioOffsets, Knowledge, find_asyncio, read_graph};
+use crate::asyncio::{self, AsyncioOffsets, Knowledge, Stillness, find_asyncio, read_graph};
 use crate::cpython::{
     self, DecodeError, Modules, OffsetsError, PyVersion, RuntimeSite, TypeCache, find_runtime,
     guess_version, has_module,
@@ -141,6 +141,16 @@ impl Process {
     ///
     /// The same.
     pub fn snapshot_in(&mut self, workspace: &mut Workspace) -> Result<Snapshot, ProcessError> {
+        self.read(workspace, None)
+    }
+
+    /// Reads the task graph. `let_go` is of a process that is held; it is asked when nothing is left to
+    /// be read whether it was held until then.
+    fn read(
+        &mut self,
+        workspace: &mut Workspace,
+        let_go: Option<&mut dyn FnMut() -> bool>,
+    ) -> Result<Snapshot, ProcessError> {
         let pid = self.id.pid;
         if self.must_attach_anew()? {
             let anew = Self::attach(&self.root, pid, self.limits)?;
@@ -150,25 +160,23 @@ impl Process {
             *self = anew;
         }
         let buffers = std::mem::take(&mut workspace.buffers);
-        let trail = self.knowledge.take_trail();
-        let mut reader = Reader::resume(&self.memory, self.limits, buffers, trail);
+        let mut reader = Reader::reuse(&self.memory, self.limits, buffers);
         // Best asked first: what the process did before does not matter.
-        let asleep = self.root.asleep(pid);
-        let mut stood_still = || {
-            let asleep = asleep.as_ref();
-            asleep.is_some_and(|asleep| self.root.slept_on(pid, asleep))
+        let asleep = match let_go {
+            Some(_) => None,
+            None => self.root.asleep(pid),
+        };
+        let root = &self.root;
+        let mut slept_on = asleep.map(|asleep| move || root.slept_on(pid, &asleep));
+        let stillness = match (let_go, &mut slept_on) {
+            (Some(let_go), _) => Stillness::Held(let_go),
+            (None, Some(slept_on)) => Stillness::Slept(slept_on),
+            (None, None) => Stillness::Runs,
         };
         let (site, asyncio) = (&self.site, &self.asyncio);
         let knowledge = &mut self.knowledge;
-        let read = read_graph(
-            &mut reader,
-            site,
-            asyncio,
-            knowledge,
-            workspace,
-            &mut stood_still,
-        )
-        .map_err(|error| self.explain_decode(error))?;
+        let read = read_graph(&mut reader, site, asyncio, knowledge, workspace, stillness)
+            .map_err(|error| self.explain_decode(error))?;
         if read.graph.tasks().is_empty() && !read.has_running_loop {
             let mut types = TypeCache::default();
             let imported = read.interpreters.iter().any(|interpreter| {

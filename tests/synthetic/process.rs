@@ -1,9 +1,10 @@
 //! A small Python process made up by hand, with a layout of its own. It uses none of the readers'
 //! tables, so a mistake there shows.
 
-use asyncio_agent::asyncio::{Knowledge, Read, Workspace, find_asyncio, read_graph};
+use asyncio_agent::asyncio::{Knowledge, Read, Stillness, Workspace, find_asyncio, read_graph};
 use asyncio_agent::cpython::{Modules, OffsetsError, RUNTIME_SECTION, RuntimeSite, find_runtime};
 use asyncio_agent::elf::{ElfImage, Section};
+use asyncio_agent::graph::text;
 use asyncio_agent::limits::Limits;
 use asyncio_agent::memory::{Reader, RemoteAddr, SynthMemory};
 use asyncio_agent::procfs::{Maps, parse_maps};
@@ -422,26 +423,46 @@ impl Synth {
         find_runtime(&self.memory, &self.maps, &mut modules)
     }
 
+    /// Reads it as a process that slept; to read it as one that ran must end as well, and be right.
     pub(crate) fn read_with(&self, limits: Limits) -> Read {
+        let read = self.walk(limits, Stillness::Slept(&mut || true));
+        for ran in [Stillness::Slept(&mut || false), Stillness::Runs] {
+            let again = self.walk(limits, ran);
+            // To look more than once is more work.
+            if again.n_problems == 0 {
+                assert_eq!(text::print(&again.graph), text::print(&read.graph));
+                assert_eq!(read.n_problems, 0);
+            }
+        }
+        read
+    }
+
+    fn walk(&self, limits: Limits, stillness: Stillness<'_>) -> Read {
         let site = self.site().expect("a runtime").expect("a runtime");
         let mut modules = Modules::new(&self.maps, |_| None);
         let asyncio = find_asyncio(&self.memory, &self.maps, &mut modules, &site.offsets)
             .expect("a plausible table")
             .expect("a table");
         let mut reader = Reader::new(&self.memory, limits);
+        let (knowledge, workspace) = (&mut Knowledge::default(), &mut Workspace::default());
         read_graph(
             &mut reader,
             &site,
             &asyncio,
-            &mut Knowledge::default(),
-            &mut Workspace::default(),
-            &mut || false,
+            knowledge,
+            workspace,
+            stillness,
         )
         .expect("the memory does not go away")
     }
 
     pub(crate) fn read(&self) -> Read {
-        self.read_with(Limits::default())
+        let read = self.read_with(Limits::default());
+        for ran in [Stillness::Slept(&mut || false), Stillness::Runs] {
+            let again = self.walk(Limits::default(), ran);
+            assert_eq!(text::print(&again.graph), text::print(&read.graph));
+        }
+        read
     }
 }
 

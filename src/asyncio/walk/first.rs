@@ -15,7 +15,7 @@
 //! When a thread ends, its tasks are spliced into its interpreter's list, and a walker inside would
 //! never meet its own head again. It is lost at any other head, and where it has been before.
 
-use super::look::Look;
+use super::look::{Awaiters, Place};
 use super::{Record, Walk};
 use crate::asyncio::task::RawTask;
 use crate::cpython::DecodeError;
@@ -27,13 +27,24 @@ const LOST_MAX: u32 = 16;
 /// How many tasks may be found again in one list.
 const AGAIN_MAX: u32 = 1024;
 /// How often one task is looked at that makes no sense.
-const LOOKS_MAX: u32 = 4;
+pub(super) const LOOKS_MAX: u32 = 4;
+/// What a task costs the walk and the graph, its name, stack and edges left out.
+const BYTES_PER_TASK: usize = 200;
 
 /// Where a walk stands: the node it came from, and the one that follows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
+struct Position {
     previous: RemoteAddr,
     node: RemoteAddr,
+}
+
+/// What a look at a list looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// Everything of its tasks.
+    Everything,
+    /// Their names alone.
+    Names,
 }
 
 /// What a task is to one that was found at the same address before.
@@ -45,13 +56,14 @@ enum Relation {
 }
 
 impl Walk<'_, '_> {
-    /// Finds all tasks, and looks at each.
-    pub(super) fn first_look(&mut self) -> Result<(), DecodeError> {
-        for position in 0..self.lists.len() {
-            self.follow_list(position)?;
+    /// Finds all tasks, and looks at each: at its name alone, or at everything.
+    pub(super) fn first_look(&mut self, depth: Depth) -> Result<(), DecodeError> {
+        self.depth = depth;
+        for list in 0..self.lists.len() {
+            self.follow_list(list)?;
         }
-        for position in 0..self.lists.len() {
-            let looked = self.look_at_eager(position);
+        for list in 0..self.lists.len() {
+            let looked = self.look_at_eager(list);
             self.reader.look_back();
             looked?;
         }
@@ -59,17 +71,17 @@ impl Walk<'_, '_> {
     }
 
     /// Follows a list and looks at its tasks.
-    pub(super) fn follow_list(&mut self, position: usize) -> Result<(), DecodeError> {
-        let Some(head) = self.lists.get(position).map(|list| list.head) else {
+    pub(super) fn follow_list(&mut self, list: usize) -> Result<(), DecodeError> {
+        let Some(head) = self.lists.get(list).map(|list| list.head) else {
             return Ok(());
         };
         let start = self.records.len();
-        if let Some(list) = self.lists.get_mut(position) {
+        if let Some(list) = self.lists.get_mut(list) {
             list.torn = None;
         }
         let (mut lost_at, mut n_lost) = (None, 0);
         self.n_again = 0;
-        let mut place = Place {
+        let mut position = Position {
             previous: head,
             node: RemoteAddr::NULL,
         };
@@ -80,31 +92,31 @@ impl Walk<'_, '_> {
                 Ok(node) if node == head => return Ok(()),
                 // The list was spliced into another one, or this never was a task of this list.
                 Ok(node) if self.heads.contains_key(&node) => {
-                    place.node = node;
-                    next = Err(torn(place, node.as_u64()));
+                    position.node = node;
+                    next = Err(torn(position, node.as_u64()));
                     continue;
                 }
-                Ok(node) => place.node = node,
+                Ok(node) => position.node = node,
                 Err(error) if error.is_fatal() => return Err(error),
                 Err(error) => {
                     // The same place again: it is no passing change.
-                    n_lost = if lost_at == Some(place) {
+                    n_lost = if lost_at == Some(position) {
                         n_lost
                     } else {
                         0_u32
                     };
                     n_lost = n_lost.saturating_add(1);
-                    lost_at = Some(place);
+                    lost_at = Some(position);
                     self.repairs = self.repairs.saturating_add(1);
                     if n_lost > LOST_MAX || error.is_limit() {
-                        return self.give_up(position, error);
+                        return self.give_up(list, error);
                     }
-                    match self.find_way(position, head, start) {
+                    match self.find_way(list, head, start) {
                         Ok(Some(found)) if found.node == head => return Ok(()),
-                        Ok(Some(found)) => place = found,
-                        Ok(None) => return self.give_up(position, error),
+                        Ok(Some(found)) => position = found,
+                        Ok(None) => return self.give_up(list, error),
                         Err(error) if error.is_fatal() => return Err(error),
-                        Err(error) => return self.give_up(position, error),
+                        Err(error) => return self.give_up(list, error),
                     }
                 }
             }
@@ -112,10 +124,10 @@ impl Walk<'_, '_> {
             if next.is_err() {
                 self.reader.look_aside();
             }
-            next = self.step(position, start, place);
+            next = self.step(list, start, position);
             self.reader.look_back();
             if next.is_ok() {
-                place.previous = place.node;
+                position.previous = position.node;
             }
         }
     }
@@ -127,9 +139,14 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    /// Looks at the task at `place.node` and gives the node after it.
-    fn step(&mut self, list: usize, start: usize, place: Place) -> Result<RemoteAddr, DecodeError> {
-        let task = self.read_linked(place)?;
+    /// Looks at the task at `position.node` and gives the node after it.
+    fn step(
+        &mut self,
+        list: usize,
+        start: usize,
+        position: Position,
+    ) -> Result<RemoteAddr, DecodeError> {
+        let task = self.read_linked(position)?;
         if let Some(at) = self.by_address.get(&task.at) {
             let at = usize::try_from(*at).unwrap_or(usize::MAX);
             match self.relation(at, &task)? {
@@ -144,7 +161,7 @@ impl Walk<'_, '_> {
                     self.n_again = self.n_again.saturating_add(1);
                     self.forget(at);
                 }
-                Relation::Same => return Err(torn(place, task.at.as_u64())),
+                Relation::Same => return Err(torn(position, task.at.as_u64())),
                 Relation::Successor => self.leave_out_ended(at),
             }
         }
@@ -175,34 +192,32 @@ impl Walk<'_, '_> {
         if !record.task.is_same_object(task) || record.task.name != task.name {
             return Ok(Relation::Successor);
         }
-        let known = record.look.name;
-        let types = &mut self.chains.types;
+        let known = record.name;
         self.reader.look_aside();
-        let name = task.read_name(self.reader, self.offsets, types, &mut self.graph)?;
-        match name == known {
+        match self.look_at_name(task)? == known {
             true => Ok(Relation::Same),
             false => Ok(Relation::Successor),
         }
     }
 
-    /// The task whose node follows `place.previous`.
-    fn read_linked(&mut self, place: Place) -> Result<RawTask, DecodeError> {
-        if !place.node.is_plausible() {
-            return Err(torn(place, place.node.as_u64()));
+    /// The task whose node follows `position.previous`.
+    fn read_linked(&mut self, position: Position) -> Result<RawTask, DecodeError> {
+        if !position.node.is_plausible() {
+            return Err(torn(position, position.node.as_u64()));
         }
-        let at = place.node.minus(self.layout.task_node);
+        let at = position.node.minus(self.layout.task_node);
         let read = RawTask::read(self.reader, self.layout, at);
         if let Ok(task) = read
-            && task.previous == place.previous
+            && task.previous == position.previous
         {
             return read;
         }
         // Perhaps only the copy is old; then the others of this task are too.
         self.reader.look_aside();
         let task = RawTask::read(self.reader, self.layout, at)?;
-        match task.previous == place.previous {
+        match task.previous == position.previous {
             true => Ok(task),
-            false => Err(torn(place, task.previous.as_u64())),
+            false => Err(torn(position, task.previous.as_u64())),
         }
     }
 
@@ -213,13 +228,13 @@ impl Walk<'_, '_> {
         list: usize,
         head: RemoteAddr,
         start: usize,
-    ) -> Result<Option<Place>, DecodeError> {
+    ) -> Result<Option<Position>, DecodeError> {
         self.reader.look_aside();
         let found = self.find_last(list, start);
         let found = found.map(|found| {
             found.or_else(|| {
                 let (previous, node) = (head, self.reader.addr_at(head).ok()?);
-                Some(Place { previous, node })
+                Some(Position { previous, node })
             })
         });
         self.reader.look_back();
@@ -227,7 +242,7 @@ impl Walk<'_, '_> {
     }
 
     /// The last of the tasks found since `start` that is still in the list, and what follows it.
-    fn find_last(&mut self, list: usize, start: usize) -> Result<Option<Place>, DecodeError> {
+    fn find_last(&mut self, list: usize, start: usize) -> Result<Option<Position>, DecodeError> {
         for at in (start..self.records.len()).rev() {
             self.reader.spend(0)?;
             let Some(record) = self.records.get(at).filter(|record| record.is_alive) else {
@@ -241,7 +256,7 @@ impl Walk<'_, '_> {
                 Some(now) => {
                     let previous = task.at.plus(self.layout.task_node);
                     let node = now.next;
-                    return Ok(Some(Place { previous, node }));
+                    return Ok(Some(Position { previous, node }));
                 }
                 None => self.leave_out_ended(at),
             }
@@ -250,17 +265,23 @@ impl Walk<'_, '_> {
     }
 
     /// The list that a node belongs to, as far as is known: the head of one, or a task found in it.
-    pub(super) fn list_of_node(&self, node: RemoteAddr) -> Option<usize> {
+    fn list_of_node(&self, node: RemoteAddr) -> Option<usize> {
         if let Some(list) = self.heads.get(&node) {
             return Some(*list);
         }
-        let task = node.minus(self.layout.task_node);
-        let record = usize::try_from(*self.by_address.get(&task)?).ok()?;
-        let record = self.records.get(record).filter(|record| record.is_alive)?;
-        usize::try_from(record.list).ok()
+        let record = self.records.get(self.record_of_node(node)?)?;
+        usize::try_from(record.list)
+            .ok()
+            .filter(|_| record.is_alive)
     }
 
-    pub(super) fn move_to_list(&mut self, record: usize, list: usize) {
+    /// The record that was last found at a node.
+    pub(super) fn record_of_node(&self, node: RemoteAddr) -> Option<usize> {
+        let task = node.minus(self.layout.task_node);
+        usize::try_from(*self.by_address.get(&task)?).ok()
+    }
+
+    fn move_to_list(&mut self, record: usize, list: usize) {
         if let Some(record) = self.records.get_mut(record) {
             record.list = u32::try_from(list).unwrap_or(u32::MAX);
         }
@@ -269,9 +290,8 @@ impl Walk<'_, '_> {
     /// Looks at a task that was found, and keeps what was seen. One that makes no sense is looked at
     /// again; it may just be changing.
     fn record(&mut self, list: usize, found: RawTask) -> Result<(), DecodeError> {
-        let owner = self.lists.get(list).cloned();
-        let mut task = found;
-        let mut looked = self.look_at(owner.as_ref(), &task);
+        let list = u32::try_from(list).unwrap_or(u32::MAX);
+        let mut looked = self.look_at(list, found);
         let mut n_looks: u32 = 1;
         while let Err(error) = looked {
             if error.is_fatal() || error.is_limit() || n_looks >= LOOKS_MAX {
@@ -280,10 +300,7 @@ impl Walk<'_, '_> {
             n_looks = n_looks.saturating_add(1);
             self.reader.look_aside();
             looked = match self.still_there(&found) {
-                Ok(Some(now)) => {
-                    task = now;
-                    self.look_at(owner.as_ref(), &task)
-                }
+                Ok(Some(now)) => self.look_at(list, now),
                 Ok(None) => {
                     self.tasks_ended = self.tasks_ended.saturating_add(1);
                     return Ok(());
@@ -291,26 +308,37 @@ impl Walk<'_, '_> {
                 Err(error) => Err(error),
             };
         }
-        let (look, error) = match looked {
-            Ok(look) => (look, None),
+        let (record, error) = match looked {
+            Ok(record) => (record, None),
             Err(error) if error.is_fatal() => return Err(error),
-            Err(error) => (Look::default(), Some(error)),
+            Err(error) => (Record::unreadable(list, found), Some(error)),
         };
         let at = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
-        self.by_address.insert(task.at, at);
-        self.records.push(Record {
-            task,
-            list: u32::try_from(list).unwrap_or(u32::MAX),
-            first_seen: look.moment,
-            first_awaited: look.is_named_first.then_some(look.awaiters.moment),
-            look,
-            has_same_awaiters: true,
-            is_alive: error.is_none(),
-        });
+        self.by_address.insert(found.at, at);
+        self.records.push(record);
         match error {
             Some(error) => self.leave_out(found.at, error.code(), error),
             None => Ok(()),
         }
+    }
+
+    /// Looks at a task whose object was read.
+    fn look_at(&mut self, list: u32, task: RawTask) -> Result<Record, DecodeError> {
+        self.reader.keep(BYTES_PER_TASK)?;
+        let name = self.look_at_name(&task)?;
+        let mut record = Record {
+            task,
+            list,
+            name,
+            awaiters: Awaiters::default(),
+            place: Place::UNKNOWN,
+            is_alive: true,
+        };
+        if self.depth == Depth::Everything {
+            record.awaiters = self.look_at_awaiters(&task)?;
+            record.place = self.look_at_place(Some(list), &task)?.place;
+        }
+        Ok(record)
     }
 
     /// A task in its eager first step is executed by its thread, but no list has it yet.
@@ -334,7 +362,7 @@ impl Walk<'_, '_> {
     }
 }
 
-fn torn(place: Place, value: u64) -> DecodeError {
-    let (what, at) = ("link of a task list", place.previous);
+fn torn(position: Position, value: u64) -> DecodeError {
+    let (what, at) = ("link of a task list", position.previous);
     DecodeError::Implausible { what, value, at }
 }

@@ -22,8 +22,8 @@ pub(super) struct TaskList {
     pub(super) thread: Option<ThreadState>,
     pub(super) running_task: RemoteAddr,
     pub(super) has_loop: bool,
-    /// The first node, or the head itself.
-    first: RemoteAddr,
+    /// The first node, or the head itself: what was seen last.
+    pub(super) first: RemoteAddr,
     /// Why it could not be followed to its end.
     pub(super) torn: Option<DecodeError>,
 }
@@ -89,14 +89,15 @@ impl Walk<'_, '_> {
                     torn: None,
                 });
             }
+            let head = interpreter.at.plus(self.layout.interpreter_tasks_head);
             heads.lists.push(TaskList {
-                head: interpreter.at.plus(self.layout.interpreter_tasks_head),
+                head,
                 interpreter_id: interpreter.id,
                 tid: Tid(0),
                 thread: None,
                 running_task: RemoteAddr::NULL,
                 has_loop: false,
-                first: RemoteAddr::NULL,
+                first: self.reader.addr_at(head).unwrap_or_default(),
                 torn: None,
             });
         }
@@ -129,6 +130,11 @@ impl Walk<'_, '_> {
             self.forget_lists(&ended);
             let mut n_followed: usize = 0;
             for list in now {
+                if let Some(known) = known.get(&list.head)
+                    && let Some(known) = self.lists.get_mut(*known)
+                {
+                    known.first = list.first;
+                }
                 let position = match known.get(&list.head) {
                     None => {
                         let position = self.lists.len();

@@ -1,96 +1,108 @@
-//! One look at one task: everything its pointers lead to.
+//! One look at one task: its name, where it stands, who awaits it.
 
 use super::Walk;
-use super::heads::TaskList;
+use super::first::Depth;
 use crate::asyncio::task::RawTask;
-use crate::cpython::{ChainFrame, CopyOrder, DecodeError, FrameState, ThreadState, TypeInfo};
+use crate::cpython::{ChainFrame, CopyOrder, DecodeError, FrameState, TypeInfo};
 use crate::graph::{FrameIdx, NewFrame, StackIdx, TaskName, TaskState, TextIdx};
 use crate::limits::LimitHit;
-use crate::memory::{Moment, RemoteAddr};
+use crate::memory::RemoteAddr;
 use std::ops::Range;
 
-/// What a task costs the walk and the graph, its name, stack and edges left out.
-const BYTES_PER_TASK: usize = 200;
-
-/// What a look at a task found.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Look {
-    pub(super) name: TaskName,
-    pub(super) state: TaskState,
-    pub(super) place: Place,
-    /// Its awaiters, in `Walk::awaiters`.
-    pub(super) awaiters: Awaiters,
-    /// When its object and its name were copied.
-    pub(super) moment: Moment,
-    /// Where its name is.
-    pub(super) name_at: RemoteAddr,
-    /// Its name was seen before or when its object was copied: if the name is still there later, the
-    /// object was that of the task with this name.
-    pub(super) is_named_first: bool,
-}
-
 /// Where a task stands.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
     pub(super) stack: StackIdx,
-    /// The stack without the frames that were found on the thread.
-    pub(super) own_stack: StackIdx,
     /// Type name of what the innermost frame awaits.
     pub(super) awaiting: Option<TextIdx>,
+    pub(super) state: TaskState,
+    /// A cap left a part of the stack out.
+    pub(super) cut: Cut,
+}
+
+impl Place {
+    /// Nothing is known of where it stands.
+    pub(super) const UNKNOWN: Self = Self {
+        stack: StackIdx::EMPTY,
+        awaiting: None,
+        state: TaskState::Pending,
+        cut: Cut::NONE,
+    };
+}
+
+/// A place, and what makes it comparable with that of another look.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sighting {
+    pub(super) place: Place,
+    /// The stack without the frames that were found on the thread.
+    own_stack: StackIdx,
     /// Which objects the stack was made of.
     objects: u64,
     order: CopyOrder,
-    /// A cap left a part of the stack out.
-    pub(super) cut: Option<LimitHit>,
 }
 
-impl Look {
-    /// Whether this look, taken after `earlier`, confirms it: it found the same objects, and each of
-    /// them was copied while its holder was seen to hold it, before and after. A holder keeps what it
-    /// holds from being freed.
-    pub(super) fn confirms(&self, earlier: &Self) -> bool {
-        let (now, before) = (&self.place, &earlier.place);
-        let is_running = |look: &Self| look.state == TaskState::Running;
-        // The instruction of what is being executed changes all the time.
-        let stands = (is_running(self) && is_running(earlier))
-            || (self.state == earlier.state && now.own_stack == before.own_stack);
-        stands
-            && now.objects == before.objects
-            && now.awaiting == before.awaiting
-            && (before.order.holder_first & earlier.trusted_links()) | now.order.holder_last
-                == u64::MAX
-    }
-
-    /// The links of its stack that can be told from this look: all, or all but the one from the task's
-    /// object to its coroutine.
-    fn trusted_links(&self) -> u64 {
-        if self.is_named_first { u64::MAX } else { !1 }
-    }
-
-    /// Leaves out the frames of the thread, unless `earlier` found the same ones.
-    pub(super) fn keep_lasting_frames(&mut self, earlier: &Self) {
-        if self.place.stack != earlier.place.stack {
-            self.place.stack = self.place.own_stack;
+impl Sighting {
+    /// Of a task without a coroutine.
+    fn without_stack(state: TaskState) -> Self {
+        Self {
+            place: Place {
+                state,
+                ..Place::UNKNOWN
+            },
+            own_stack: StackIdx::EMPTY,
+            objects: 0,
+            order: CopyOrder::NO_LINKS,
         }
     }
+
+    /// Whether this look, taken after `earlier`, confirms it: it found the same objects, and each of
+    /// them was copied while its holder was seen to hold it, before and after. A holder keeps what it
+    /// holds from being freed, and a task its coroutine, always the same one.
+    pub(super) fn confirms(&self, earlier: &Self) -> bool {
+        let (now, before) = (&self.place, &earlier.place);
+        let is_running = |place: &Place| place.state == TaskState::Running;
+        // The instruction of what is being executed changes all the time.
+        let stands = (is_running(now) && is_running(before))
+            || (now.state == before.state && self.own_stack == earlier.own_stack);
+        stands
+            && self.objects == earlier.objects
+            && now.awaiting == before.awaiting
+            && earlier.order.holder_first | self.order.holder_last == u64::MAX
+    }
+
+    /// The place, without the frames of the thread, unless `earlier` found the same ones.
+    pub(super) fn lasting_place(&self, earlier: &Self) -> Place {
+        let mut place = self.place;
+        if place.stack != earlier.place.stack {
+            place.stack = self.own_stack;
+        }
+        place
+    }
+}
+
+/// The cap that left something out, by its number in `Walk::cuts`; 0 if none did.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Cut(u8);
+
+impl Cut {
+    const NONE: Self = Self(0);
 }
 
 /// Who awaits a task.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Awaiters {
     /// Their addresses, in `Walk::awaiters`.
-    range: Range<u32>,
-    /// When what says so was copied.
-    pub(super) moment: Moment,
+    start: u32,
+    len: u32,
     /// A cap left some of them out.
-    pub(super) cut: Option<LimitHit>,
+    pub(super) cut: Cut,
 }
 
 impl Awaiters {
     /// The positions of their addresses in `Walk::awaiters`.
-    pub(super) fn positions(&self) -> Range<usize> {
+    pub(super) fn positions(self) -> Range<usize> {
         let index = |at: u32| usize::try_from(at).unwrap_or(usize::MAX);
-        index(self.range.start)..index(self.range.end)
+        index(self.start)..index(self.start.saturating_add(self.len))
     }
 }
 
@@ -102,39 +114,10 @@ pub(super) struct LastStack {
 }
 
 impl Walk<'_, '_> {
-    /// Looks at a task whose object was read.
-    pub(super) fn look_at(
-        &mut self,
-        list: Option<&TaskList>,
-        task: &RawTask,
-    ) -> Result<Look, DecodeError> {
-        self.reader.keep(BYTES_PER_TASK)?;
-        let awaiters = self.look_at_awaiters(task)?;
+    /// The name of a task.
+    pub(super) fn look_at_name(&mut self, task: &RawTask) -> Result<TaskName, DecodeError> {
         let types = &mut self.chains.types;
-        let name = task.read_name(self.reader, self.offsets, types, &mut self.graph)?;
-        let named = match task.name.is_null() {
-            true => task.moment,
-            false => self.reader.moment(task.name, 1),
-        };
-        let is_current = list.is_some_and(|list| task.at == list.running_task);
-        let thread = list.and_then(|list| list.thread).filter(|_| is_current);
-        let (state, place) = self.look_at_stack(task, thread)?;
-        let state = match state {
-            _ if is_current => TaskState::Running,
-            Some(FrameState::Executing) => TaskState::Running,
-            Some(FrameState::Created) => TaskState::Created,
-            Some(FrameState::Suspended | FrameState::Awaiting) => TaskState::Suspended,
-            Some(FrameState::Ended) | None => TaskState::Pending,
-        };
-        Ok(Look {
-            name,
-            state,
-            place,
-            awaiters,
-            moment: task.moment.with(named),
-            name_at: task.name,
-            is_named_first: named.is_not_after(task.moment),
-        })
+        task.read_name(self.reader, self.offsets, types, &mut self.graph)
     }
 
     /// Who awaits a task.
@@ -144,13 +127,30 @@ impl Walk<'_, '_> {
         if read.is_err() {
             self.awaiters.truncate(start);
         }
-        let read = read?;
+        let cut = self.cut(read?);
         let index = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-        Ok(Awaiters {
-            range: index(start)..index(self.awaiters.len()),
-            moment: read.moment,
-            cut: read.cut,
-        })
+        let len = index(self.awaiters.len().saturating_sub(start));
+        let start = index(start);
+        Ok(Awaiters { start, len, cut })
+    }
+
+    fn cut(&mut self, limit: Option<LimitHit>) -> Cut {
+        let Some(limit) = limit else {
+            return Cut::NONE;
+        };
+        let known = self.cuts.iter().position(|known| *known == limit);
+        let at = known.unwrap_or(self.cuts.len());
+        if known.is_none() {
+            self.cuts.push(limit);
+        }
+        // There are fewer caps than that.
+        Cut(u8::try_from(at.saturating_add(1)).unwrap_or(u8::MAX))
+    }
+
+    /// The cap behind a [`Cut`].
+    pub(super) fn limit(&self, cut: Cut) -> Option<LimitHit> {
+        let at = usize::from(cut.0).checked_sub(1)?;
+        self.cuts.get(at).copied()
     }
 
     /// Their addresses.
@@ -158,21 +158,26 @@ impl Walk<'_, '_> {
         self.awaiters.get(awaiters.positions()).unwrap_or_default()
     }
 
-    /// Where a task stands, and the state of its coroutine. If `thread` executes it, its stack goes on
-    /// with the frames that the thread is in.
-    pub(super) fn look_at_stack(
+    /// Where a task stands that was found in this list, if any. If the list's thread executes it, its
+    /// stack goes on with the frames that the thread is in.
+    pub(super) fn look_at_place(
         &mut self,
+        list: Option<u32>,
         task: &RawTask,
-        thread: Option<ThreadState>,
-    ) -> Result<(Option<FrameState>, Place), DecodeError> {
+    ) -> Result<Sighting, DecodeError> {
+        let list = list.and_then(|at| self.lists.get(usize::try_from(at).ok()?));
+        let current = list.filter(|list| list.running_task == task.at);
+        let (is_current, thread) = (current.is_some(), current.and_then(|list| list.thread));
         let coroutine = task.coro;
         if coroutine.is_null() {
-            return Ok((None, Place::default()));
+            return Ok(Sighting::without_stack(match is_current {
+                true => TaskState::Running,
+                false => TaskState::Pending,
+            }));
         }
         let (reader, offsets) = (&mut *self.reader, self.offsets);
-        let chain = self
-            .chains
-            .follow(reader, offsets, coroutine, task.moment)?;
+        let with_order = self.depth == Depth::Names;
+        let chain = self.chains.follow(reader, offsets, coroutine, with_order)?;
         let mut frames = std::mem::take(&mut self.chain_buffer);
         frames.clear();
         frames.extend_from_slice(self.chains.frames());
@@ -189,15 +194,26 @@ impl Walk<'_, '_> {
             stack = self.stack(&frames);
         }
         self.chain_buffer = frames;
+        let state = match chain.state {
+            _ if is_current => TaskState::Running,
+            Some(FrameState::Executing) => TaskState::Running,
+            Some(FrameState::Created) => TaskState::Created,
+            Some(FrameState::Suspended | FrameState::Awaiting) => TaskState::Suspended,
+            Some(FrameState::Ended) | None => TaskState::Pending,
+        };
+        let awaiting = chain.awaiting.map(|info| self.type_name(info));
         let place = Place {
             stack: stack?,
+            awaiting,
+            state,
+            cut: self.cut(chain.cut),
+        };
+        Ok(Sighting {
+            place,
             own_stack: own_stack?,
-            awaiting: chain.awaiting.map(|info| self.type_name(info)),
             objects: chain.hash,
             order: chain.order,
-            cut: chain.cut,
-        };
-        Ok((chain.state, place))
+        })
     }
 
     fn stack(&mut self, frames: &[ChainFrame]) -> Result<StackIdx, DecodeError> {

@@ -1,57 +1,76 @@
 //! One walk over all interpreters, threads and tasks of a process: from memory to a graph.
 //!
-//! The process goes on while it is read, so what is read is checked in the order in which it can
-//! become false:
+//! Three questions are asked of each task: which one it is (its object and its name), where it stands,
+//! and who awaits it. If the process sleeps, they are asked together, in one look that passes through
+//! memory once ([`first`]). If it did not run at all meanwhile, that look is exact.
 //!
-//! 1. The first look ([`first`]) follows the lists of tasks, and at each task reads everything of it
-//!    ([`look`]): memory is passed through once. A link that does not lead back is repaired on the
-//!    spot, by going back to the last task that is still in the list.
-//! 2. The second look ([`second`]) reads everything again from later copies. A task must be the same
-//!    one, by its name; a stack must be the same, or is looked at until two looks agree. Last of all
-//!    the names are read once more: as long as a name is there, its task was the one that was seen.
-//! 3. The edges ([`edges`]): one counts if its awaiter was the same task before and after the moment
-//!    in which the edge was seen.
+//! If it runs, memory is a different one at each moment, and what is read is checked in the order in
+//! which it can become false:
 //!
-//! If the process did not run at all while the first look was taken, that look is exact, and there is
-//! no second one.
+//! 1. The first look follows the lists of tasks and reads the names. A link that does not lead back is
+//!    repaired on the spot, by going back to the last task that is still in the list.
+//! 2. Where the tasks stand is looked at until two looks agree ([`places`]).
+//! 3. Who awaits them is read, and last of all the names once more: as long as a name is there, its task
+//!    was the one that was seen ([`confirm`]).
+//! 4. The lists of the tasks that are left are proven by links between them ([`owners`]).
 
+mod confirm;
 mod edges;
 mod first;
 mod heads;
 mod look;
-mod second;
+mod owners;
+mod places;
 
 use super::offsets::AsyncioOffsets;
 use super::task::RawTask;
 use crate::cpython::{ChainFrame, ChainReader, DecodeError, Interpreter, Offsets, RuntimeSite};
+use crate::graph::TaskName;
 use crate::graph::{FrameIdx, GraphBuilder, Problem, StackIdx, TaskGraph, TextIdx};
 use crate::ids::AddressMap;
-use crate::memory::{Buffers, Moment, ReadErrorKind, Reader, RemoteAddr, Trail};
+use crate::limits::LimitHit;
+use crate::memory::{Buffers, ReadErrorKind, Reader, RemoteAddr, Trail};
+use first::Depth;
 use heads::TaskList;
-use look::Look;
+use look::{Awaiters, Place, Sighting};
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::BTreeMap;
 
 /// What is known of a process from earlier walks, and is true of it as long as it runs the same
 /// program: decoded types and code objects, and which memory a walk touches.
 #[derive(Debug, Default)]
 pub struct Knowledge {
     chains: ChainReader,
-    trail: Trail,
+    trails: Trails,
+    /// The process ran during the last walk.
+    runs: bool,
     /// For each interpreter how often a code object was deleted.
     generations: Vec<(i64, u64)>,
     /// How many tasks the last walk found.
     n_tasks: usize,
 }
 
-impl Knowledge {
-    /// Which memory the last walk touched; a reader copies the same ahead.
-    pub fn take_trail(&mut self) -> Trail {
-        std::mem::take(&mut self.trail)
-    }
+/// Which memory the last looks of each sort touched.
+#[derive(Debug, Default)]
+struct Trails {
+    /// At everything.
+    everything: Trail,
+    /// At lists and names.
+    lists: Trail,
+    /// At where tasks stand.
+    places: Trail,
+    /// At who awaits them.
+    awaiters: Trail,
+    /// At their objects, once more.
+    objects: Trail,
+    /// At their names, once more.
+    names: Trail,
+}
 
-    /// Which memory the last walk touched.
+impl Knowledge {
+    /// Which memory the last look at everything touched.
     pub fn trail(&self) -> &Trail {
-        &self.trail
+        &self.trails.everything
     }
 }
 
@@ -107,16 +126,25 @@ struct Record {
     task: RawTask,
     /// The list that holds it.
     list: u32,
-    /// What the latest look found.
-    look: Look,
-    /// When the first look saw the task.
-    first_seen: Moment,
-    /// When it saw who awaits it, if that was certainly this task.
-    first_awaited: Option<Moment>,
-    /// Both looks found the same awaiters.
-    has_same_awaiters: bool,
+    name: TaskName,
+    awaiters: Awaiters,
+    place: Place,
     /// It is still believed to be there.
     is_alive: bool,
+}
+
+impl Record {
+    /// A task of which nothing could be read but its object.
+    fn unreadable(list: u32, task: RawTask) -> Self {
+        Self {
+            task,
+            list,
+            name: TaskName::Unknown,
+            awaiters: Awaiters::default(),
+            place: Place::UNKNOWN,
+            is_alive: false,
+        }
+    }
 }
 
 struct Walk<'w, 'm> {
@@ -148,14 +176,42 @@ struct Walk<'w, 'm> {
     repairs: u64,
     /// Tasks that were found again in the list that is being followed.
     n_again: u32,
-    /// Awaiters that no list holds: their stacks, and `None` if they could not be read.
-    unlisted: FxHashMap<RemoteAddr, Option<StackIdx>>,
+    /// Awaiters that no list holds: their stacks, or why they could not be read.
+    unlisted: BTreeMap<RemoteAddr, Result<StackIdx, DecodeError>>,
     /// Edges that did not last, as record and awaiter.
     ended_edges: FxHashSet<(u32, RemoteAddr)>,
+    /// For each interpreter how often a code object was deleted.
+    generations: &'w mut Vec<(i64, u64)>,
+    /// What a look at a list looks at.
+    depth: Depth,
+    /// Caps that left a part of a task out.
+    cuts: Vec<LimitHit>,
+    /// Of a process that runs: where each task was seen by the latest look, if that made sense.
+    sightings: Vec<Option<Sighting>>,
 }
 
-/// Reads the task graph of the process behind `reader`. `stood_still` is asked once, after the first
-/// look, whether the process cannot have run since before the walk began.
+/// Whether the process runs while it is walked. The questions are asked once, when everything has been
+/// read: whether it cannot have run since before the walk began.
+pub enum Stillness<'a> {
+    /// It runs.
+    Runs,
+    /// It slept when the walk began.
+    Slept(&'a mut dyn FnMut() -> bool),
+    /// It is held. It may be let go when that is asked.
+    Held(&'a mut dyn FnMut() -> bool),
+}
+
+impl std::fmt::Debug for Stillness<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Runs => "Runs",
+            Self::Slept(_) => "Slept",
+            Self::Held(_) => "Held",
+        })
+    }
+}
+
+/// Reads the task graph of the process behind `reader`.
 ///
 /// # Errors
 ///
@@ -167,7 +223,7 @@ pub fn read_graph(
     layout: &AsyncioOffsets,
     knowledge: &mut Knowledge,
     workspace: &mut Workspace,
-    stood_still: &mut dyn FnMut() -> bool,
+    stillness: Stillness<'_>,
 ) -> Result<Read, DecodeError> {
     knowledge.chains.types.begin_snapshot();
     let mut graph = GraphBuilder::new();
@@ -198,31 +254,31 @@ pub fn read_graph(
         tasks_ended: 0,
         repairs: 0,
         n_again: 0,
-        unlisted: FxHashMap::default(),
+        unlisted: BTreeMap::new(),
         ended_edges: FxHashSet::default(),
+        generations: &mut knowledge.generations,
+        depth: Depth::Everything,
+        cuts: Vec::new(),
+        sightings: Vec::new(),
     };
-    walk.find_heads()?;
-    walk.check_generations(&mut knowledge.generations);
-    walk.first_look()?;
-    let n_problems = walk.n_problems;
-    walk.read_all_unlisted()?;
-    if stood_still() {
-        knowledge.trail = walk.reader.end_look();
-    } else {
-        // They are read again, between two looks at what they await.
-        walk.unlisted.clear();
-        walk.n_problems = n_problems;
-        let n_problems = usize::try_from(n_problems).unwrap_or(usize::MAX);
-        walk.problems.truncate(n_problems);
-        walk.follow_new_heads()?;
-        knowledge.trail = walk.reader.begin_look();
-        knowledge.trail.was_busy = true;
-        walk.check_generations(&mut knowledge.generations);
-        walk.second_look()?;
-        walk.confirm_names()?;
-        walk.confirm_edges()?;
-        walk.leave_out_lists_of_others();
-        walk.reader.end_look();
+    let trails = &mut knowledge.trails;
+    match stillness {
+        // A process that ran the last time will run again.
+        Stillness::Slept(slept_on) if knowledge.runs => {
+            walk.look_while_it_runs(trails)?;
+            knowledge.runs = !slept_on();
+        }
+        Stillness::Slept(stood_still) | Stillness::Held(stood_still) => {
+            walk.look_at_everything(trails)?;
+            knowledge.runs = !stood_still();
+            if knowledge.runs {
+                walk.look_again(trails, trails.everything.in_order_of_copies())?;
+            }
+        }
+        Stillness::Runs => {
+            walk.look_while_it_runs(trails)?;
+            knowledge.runs = true;
+        }
     }
     walk.note_torn_lists()?;
     knowledge.n_tasks = walk.records.len();
@@ -235,8 +291,47 @@ pub fn read_graph(
 }
 
 impl Walk<'_, '_> {
+    /// Looks at all tasks once, and at everything of them.
+    fn look_at_everything(&mut self, trails: &mut Trails) -> Result<(), DecodeError> {
+        self.reader
+            .begin_look(std::mem::take(&mut trails.everything));
+        self.find_heads()?;
+        self.check_generations();
+        self.first_look(Depth::Everything)?;
+        self.read_all_unlisted()?;
+        trails.everything = self.reader.end_look();
+        Ok(())
+    }
+
+    /// Looks at all tasks of a process that runs.
+    fn look_while_it_runs(&mut self, trails: &mut Trails) -> Result<(), DecodeError> {
+        self.reader
+            .begin_whole_look(std::mem::take(&mut trails.lists))?;
+        self.find_heads()?;
+        self.first_look(Depth::Names)?;
+        trails.lists = self.reader.end_look();
+        self.look_again(trails, trails.places.in_order_of_copies())
+    }
+
+    /// Looks again at the tasks of a process that runs, until what is kept of them is certain. `places`
+    /// is what a look at where they stand is expected to touch.
+    fn look_again(&mut self, trails: &mut Trails, places: Trail) -> Result<(), DecodeError> {
+        // They are read again, between two looks at what they await.
+        self.unlisted.clear();
+        self.depth = Depth::Names;
+        self.follow_new_heads()?;
+        trails.places = self.settle_places(places)?;
+        trails.awaiters = self.find_awaiters(std::mem::take(&mut trails.awaiters))?;
+        self.confirm_awaiters()?;
+        trails.objects = self.confirm_objects(std::mem::take(&mut trails.objects))?;
+        trails.names = self.confirm_names(std::mem::take(&mut trails.names))?;
+        self.find_owners()?;
+        self.leave_out_lists_of_others();
+        Ok(())
+    }
+
     /// Begins a look at code objects: all that is known of them is doubted if any was deleted.
-    fn check_generations(&mut self, known: &mut Vec<(i64, u64)>) {
+    fn check_generations(&mut self) {
         let offset = self.offsets.interpreter_state.code_object_generation;
         let mut generations = Vec::with_capacity(self.interpreters.len());
         for interpreter in &self.interpreters {
@@ -244,11 +339,11 @@ impl Walk<'_, '_> {
                 generations.push((interpreter.id, generation));
             }
         }
-        if generations != *known {
+        if generations != *self.generations {
             self.chains.codes.clear();
             self.frames.clear();
             self.last_stack = look::LastStack::default();
-            *known = generations;
+            *self.generations = generations;
         }
         self.chains.codes.begin_look();
     }
@@ -295,6 +390,12 @@ impl Walk<'_, '_> {
             }
             Err(_) => Ok(None),
         }
+    }
+
+    fn is_alive(&self, record: usize) -> bool {
+        self.records
+            .get(record)
+            .is_some_and(|record| record.is_alive)
     }
 
     /// Does not believe any more that a task is there.

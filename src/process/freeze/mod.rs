@@ -8,6 +8,7 @@
 mod tracer;
 
 use super::{Process, ProcessError};
+use crate::asyncio::Workspace;
 use crate::graph::{Problem, Snapshot};
 use crate::ids::{Pid, ProcessId};
 use crate::procfs::ProcRoot;
@@ -42,17 +43,36 @@ pub(super) fn read_frozen(
     process: &mut Process,
     limit: Duration,
 ) -> Result<Snapshot, ProcessError> {
+    let mut workspace = std::mem::take(&mut process.workspace);
+    let read = read_pauses(process, limit, &mut workspace);
+    process.workspace = workspace;
+    read
+}
+
+fn read_pauses(
+    process: &mut Process,
+    limit: Duration,
+    workspace: &mut Workspace,
+) -> Result<Snapshot, ProcessError> {
     if process.knowledge.trail().is_empty() {
-        process.snapshot()?;
+        process.read(workspace, Some(&mut || false))?;
     }
     let mut stood_still = Duration::ZERO;
     let mut n_pauses = 0;
     loop {
         let left = limit.saturating_sub(stood_still);
         let freeze = Freeze::begin(&process.root, process.id, left, process.limits.threads_max)?;
-        let read = process.snapshot();
-        let pause = freeze.end()?;
-        let mut snapshot = read?;
+        let (mut freeze, mut pause) = (Some(freeze), None);
+        // What was read is put together when the process runs again.
+        let mut let_go = || {
+            pause = freeze.take().map(Freeze::end);
+            matches!(&pause, Some(Ok(pause)) if pause.end == PauseEnd::Done)
+        };
+        let mut snapshot = process.read(workspace, Some(&mut let_go))?;
+        let Some(pause) = pause.or_else(|| freeze.map(Freeze::end)) else {
+            return Ok(snapshot);
+        };
+        let pause = pause?;
         stood_still += pause.stood_still;
         n_pauses += 1;
         let is_cut = pause.end != PauseEnd::Done;

@@ -3,7 +3,7 @@
 use super::edits::{self, Damaged, place};
 use super::walk::LIMITS;
 use asyncio_agent::cpython::{ChainReader, ThreadState, read_int, read_set, read_text};
-use asyncio_agent::memory::{Moment, Reader};
+use asyncio_agent::memory::Reader;
 
 pub(crate) fn run(data: &[u8]) {
     let damaged = Damaged::new(data);
@@ -14,10 +14,7 @@ pub(crate) fn run(data: &[u8]) {
     let any = place(image, u16::from(damaged.flags) << 6);
     let frames_max = usize::try_from(LIMITS.frames_per_task_max).expect("small");
     for at in image.coroutines.iter().chain(&image.places).chain([&any]) {
-        if chains
-            .follow(&mut reader, offsets, *at, Moment::default())
-            .is_ok()
-        {
+        if chains.follow(&mut reader, offsets, *at, true).is_ok() {
             let frames = chains.frames().to_vec();
             assert!(frames.len() <= frames_max);
             for frame in frames {

@@ -5,7 +5,7 @@ use super::edits::{self, Damaged};
 use super::image::{Build, Image, N_TASKS};
 use super::render;
 use asyncio_agent::asyncio::{
-    AsyncioOffsets, Knowledge, Read, Workspace, find_asyncio, read_graph,
+    AsyncioOffsets, Knowledge, Read, Stillness, Workspace, find_asyncio, read_graph,
 };
 use asyncio_agent::cpython::{
     DecodeError, Modules, RuntimeSite, TypeCache, find_runtime, has_module,
@@ -37,6 +37,23 @@ pub(crate) const LIMITS: Limits = Limits {
 const READS_BEYOND: u64 = 2_048;
 const BYTES_BEYOND: u64 = 1 << 17;
 
+/// What a walk is told of whether the process runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// It runs when the walk begins.
+    Ran,
+    /// It slept then, and ran before the walk had ended.
+    Woke,
+    /// It slept all the time.
+    SleptOn,
+    /// It was held all the time.
+    Held,
+}
+
+impl Told {
+    const ALL: [Self; 4] = [Self::Woke, Self::SleptOn, Self::Held, Self::Ran];
+}
+
 /// Walks as the library's callers do: what one walk learned and the memory it used are kept for the next.
 #[derive(Default)]
 pub(crate) struct Walker {
@@ -51,21 +68,18 @@ impl Walker {
         memory: &dyn ReadMemory,
         limits: Limits,
         (site, asyncio): &(RuntimeSite, AsyncioOffsets),
-        stood_still: bool,
+        stillness: Told,
     ) -> Result<(Read, ReaderStats), DecodeError> {
         let buffers = std::mem::take(&mut self.workspace.buffers);
-        let trail = self.knowledge.take_trail();
-        let mut reader = Reader::resume(memory, limits, buffers, trail);
+        let mut reader = Reader::reuse(memory, limits, buffers);
         let (knowledge, workspace) = (&mut self.knowledge, &mut self.workspace);
-        let mut stood_still = || stood_still;
-        let read = read_graph(
-            &mut reader,
-            site,
-            asyncio,
-            knowledge,
-            workspace,
-            &mut stood_still,
-        )?;
+        let stillness = match stillness {
+            Told::Ran => Stillness::Runs,
+            Told::Woke => Stillness::Slept(&mut || false),
+            Told::SleptOn => Stillness::Slept(&mut || true),
+            Told::Held => Stillness::Held(&mut || true),
+        };
+        let read = read_graph(&mut reader, site, asyncio, knowledge, workspace, stillness)?;
         let mut types = TypeCache::default();
         for interpreter in &read.interpreters {
             let offsets = &site.offsets;
@@ -93,8 +107,8 @@ pub(crate) fn run(data: &[u8]) {
     let mut reads: Vec<Read> = Vec::new();
     for nth in 0..=(flags >> 6) {
         let n_reads = damaged.memory.n_reads();
-        let stood_still = (flags >> 4) & 1 != nth & 1;
-        match walker.walk(&damaged.memory, limits, &found, stood_still) {
+        let stillness = Told::ALL[usize::from((flags >> 4) + nth) % 4];
+        match walker.walk(&damaged.memory, limits, &found, stillness) {
             Ok((read, stats)) => {
                 assert!(stats.bytes <= limits.bytes_read_max + BYTES_BEYOND);
                 check(&read, &limits);
@@ -155,7 +169,7 @@ fn check_clean(workspace: Workspace) {
         ..Walker::default()
     };
     let found = (image.site, image.asyncio);
-    let read = walker.walk(&image.pages, LIMITS, &found, false);
+    let read = walker.walk(&image.pages, LIMITS, &found, Told::Woke);
     let (read, _) = read.expect("it does not go away");
     assert_eq!((read.graph.tasks().len(), read.n_problems), (N_TASKS, 0));
 }
@@ -210,8 +224,8 @@ mod tests {
             let image = Image::of(build);
             let found = (image.site, image.asyncio);
             let mut walker = Walker::default();
-            for stood_still in [false, true, false] {
-                let read = walker.walk(&image.pages, LIMITS, &found, stood_still);
+            for stillness in Told::ALL.repeat(2) {
+                let read = walker.walk(&image.pages, LIMITS, &found, stillness);
                 let (read, _) = read.expect("it does not go away");
                 assert_eq!(read.problems, [], "{build:?}");
                 assert_eq!(read.graph.tasks().len(), N_TASKS);
@@ -233,7 +247,7 @@ mod tests {
         for (build, nth) in (0..3).flat_map(|build| (0..4).map(move |nth| (build, nth))) {
             let damaged = Damaged::new(&edits::input_with_many(build, nth, 40));
             let found = (damaged.image.site, damaged.image.asyncio);
-            let read = Walker::default().walk(&damaged.memory, limits, &found, false);
+            let read = Walker::default().walk(&damaged.memory, limits, &found, Told::Woke);
             let (read, _) = read.expect("it does not go away");
             assert_eq!(read.problems, [], "{build} {nth}");
             let first = read

@@ -1,0 +1,133 @@
+//! What must hold at the end: that each task is still the one that was looked at, and who awaits it.
+//!
+//! A task that ended leaves its memory to the next one, often with the same coroutine and name address,
+//! so the name itself is compared. It was read first of all, and is read again last of all:
+//!
+//! ```text
+//!   names of all tasks | where they stand | who awaits them | objects of all tasks | names again
+//! ```
+//!
+//! A name alone proves nothing, as it can still be read when its memory was freed. But no other task's
+//! object ever led to this name. So a task whose object leads to its name, which is there before and
+//! after, was the same all the time until then, and so was its awaiter, if the same holds for that: at
+//! the moment in which the one was seen to be awaited, it was that task that awaited it. By the same
+//! argument what precedes it in its list did ([`super::owners`]).
+
+use super::Walk;
+use super::first::LOOKS_MAX;
+use super::look::Awaiters;
+use crate::asyncio::task::RawTask;
+use crate::cpython::DecodeError;
+use crate::graph::TaskName;
+use crate::memory::Trail;
+
+impl Walk<'_, '_> {
+    /// Reads who awaits the tasks.
+    pub(super) fn find_awaiters(&mut self, expected: Trail) -> Result<Trail, DecodeError> {
+        self.awaiters.clear();
+        self.reader.begin_whole_look(expected)?;
+        self.for_each_task(|walk, at, task| {
+            let Some((_, awaiters)) = walk.look_at_object(task)? else {
+                return Ok(false);
+            };
+            if let Some(record) = walk.records.get_mut(at) {
+                record.awaiters = awaiters;
+            }
+            Ok(true)
+        })?;
+        Ok(self.reader.end_look())
+    }
+
+    /// Reads the objects of all tasks again.
+    pub(super) fn confirm_objects(&mut self, expected: Trail) -> Result<Trail, DecodeError> {
+        self.reader.begin_whole_look(expected)?;
+        self.for_each_task(|walk, at, task| {
+            let now = walk.still_there(task)?;
+            if let (Some(record), Some(now)) = (walk.records.get_mut(at), now) {
+                record.task = now;
+            }
+            Ok(now.is_some())
+        })?;
+        Ok(self.reader.end_look())
+    }
+
+    /// Looks at all tasks; those of which `look` says that they ended are left out.
+    fn for_each_task(
+        &mut self,
+        look: impl Fn(&mut Self, usize, &RawTask) -> Result<bool, DecodeError>,
+    ) -> Result<(), DecodeError> {
+        for at in 0..self.records.len() {
+            let Some(record) = self.records.get(at).filter(|record| record.is_alive) else {
+                continue;
+            };
+            let task = record.task;
+            let mut looked = look(self, at, &task);
+            for _ in 1..LOOKS_MAX {
+                match &looked {
+                    Err(error) if !error.is_fatal() && !error.is_limit() => {}
+                    _ => break,
+                }
+                // It may just be changing.
+                self.reader.look_aside();
+                looked = look(self, at, &task);
+            }
+            self.reader.look_back();
+            match looked {
+                Ok(true) => {}
+                Ok(false) => self.leave_out_ended(at),
+                Err(error) => {
+                    self.forget(at);
+                    self.leave_out(task.at, error.code(), error)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The object of a task, if it is there, and who awaits it.
+    pub(super) fn look_at_object(
+        &mut self,
+        task: &RawTask,
+    ) -> Result<Option<(RawTask, Awaiters)>, DecodeError> {
+        match self.still_there(task)? {
+            Some(now) => Ok(Some((now, self.look_at_awaiters(&now)?))),
+            None => Ok(None),
+        }
+    }
+
+    /// Reads the names of all tasks again.
+    pub(super) fn confirm_names(&mut self, expected: Trail) -> Result<Trail, DecodeError> {
+        self.reader.begin_whole_look(expected)?;
+        for at in 0..self.records.len() {
+            let Some(record) = self.records.get(at).filter(|record| record.is_alive) else {
+                continue;
+            };
+            let (name, task) = (record.name, record.task);
+            match self.look_at_name(&task) {
+                Ok(now) if now == name => {}
+                Err(error) if error.is_fatal() || error.is_limit() => {
+                    self.forget(at);
+                    self.leave_out(task.at, error.code(), error)?;
+                }
+                _ => self.leave_out_ended(at),
+            }
+        }
+        Ok(self.reader.end_look())
+    }
+
+    /// Whether a task is, by later copies, still the one that was seen.
+    pub(super) fn is_still_same(
+        &mut self,
+        task: &RawTask,
+        name: TaskName,
+    ) -> Result<bool, DecodeError> {
+        let Some(now) = self.still_there(task)? else {
+            return Ok(false);
+        };
+        match self.look_at_name(&now) {
+            Ok(now) => Ok(now == name),
+            Err(error) if error.is_fatal() || error.is_limit() => Err(error),
+            Err(_) => Ok(false),
+        }
+    }
+}

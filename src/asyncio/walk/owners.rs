@@ -1,0 +1,190 @@
+//! Which list holds each task, and so which thread.
+//!
+//! That the first look met a task in a list does not prove that it belongs there: memory of tasks that
+//! ended in one list is given to tasks that begin in another, and a copy of the one was taken for the
+//! other. What proves it is a link, seen while both of its ends were certainly the tasks they are
+//! taken for ([`super::confirm`]). Tasks that such links join are in one list, and the head among them
+//! says which:
+//!
+//! ```text
+//!   head of a list  <---  task  <---  task  <---  task
+//! ```
+//!
+//! Where a task has ended meanwhile, the list is followed back from the next one once more.
+
+use super::Walk;
+use super::heads::TaskList;
+use crate::asyncio::task::RawTask;
+use crate::cpython::DecodeError;
+
+/// The numbers of heads and tasks: first the heads of interpreters, then those of threads, then tasks.
+struct Nodes {
+    /// The heads in this order.
+    lists: Vec<u32>,
+}
+
+impl Nodes {
+    fn new(lists: &[TaskList]) -> Self {
+        let mut numbered: Vec<(u32, &TaskList)> = (0_u32..).zip(lists).collect();
+        // The tasks of a thread that ends go to its interpreter, never the other way. Where links from
+        // before and after that join both heads, the lower number is right.
+        numbered.sort_by_key(|(at, list)| (list.thread.is_some(), *at));
+        let lists = numbered.into_iter().map(|(at, _)| at).collect();
+        Self { lists }
+    }
+
+    fn head(&self, list: usize) -> Option<usize> {
+        let list = u32::try_from(list).ok()?;
+        self.lists.iter().position(|at| *at == list)
+    }
+
+    fn task(&self, record: usize) -> usize {
+        self.lists.len().saturating_add(record)
+    }
+
+    /// The list, if the node is the head of one.
+    fn list(&self, node: usize) -> Option<u32> {
+        self.lists.get(node).copied()
+    }
+}
+
+/// Sets of nodes that are joined by links. The node with the lowest number stands for its set.
+struct Joined(Vec<u32>);
+
+impl Joined {
+    fn root(&mut self, of: usize) -> usize {
+        let mut at = of;
+        // Halves the way each time; a parent's number is never greater.
+        while let Some(parent) = self.parent(at)
+            && parent != at
+        {
+            let grandparent = self.parent(parent).unwrap_or(parent);
+            self.set_parent(at, grandparent);
+            at = grandparent;
+        }
+        at
+    }
+
+    fn join(&mut self, one: usize, other: usize) {
+        let (one, other) = (self.root(one), self.root(other));
+        self.set_parent(one.max(other), one.min(other));
+    }
+
+    fn parent(&self, of: usize) -> Option<usize> {
+        usize::try_from(*self.0.get(of)?).ok()
+    }
+
+    fn set_parent(&mut self, of: usize, parent: usize) {
+        if let Some(place) = self.0.get_mut(of) {
+            *place = u32::try_from(parent).unwrap_or(u32::MAX);
+        }
+    }
+}
+
+/// How far back a task's predecessors are followed that are not known.
+const STEPS_MAX: u32 = 64;
+
+impl Walk<'_, '_> {
+    /// Puts each task into the list that links prove it to be in. A task for which there is no proof
+    /// stays where it was found.
+    pub(super) fn find_owners(&mut self) -> Result<(), DecodeError> {
+        let is_used = |list: &&TaskList| list.first != list.head;
+        if self.lists.iter().filter(is_used).count() <= 1 {
+            return Ok(());
+        }
+        let (nodes, mut joined) = self.join_linked();
+        for at in 0..self.records.len() {
+            let is_alive = self.records.get(at).is_some_and(|record| record.is_alive);
+            if !is_alive || nodes.list(joined.root(nodes.task(at))).is_some() {
+                continue;
+            }
+            let before = self.find_before(at, &nodes);
+            self.reader.look_back();
+            match before {
+                Ok(Some(before)) => joined.join(nodes.task(at), before),
+                Ok(None) => {}
+                Err(error) => {
+                    self.note(error.code(), "lists of tasks", error)?;
+                    break;
+                }
+            }
+        }
+        for (at, record) in self.records.iter_mut().enumerate() {
+            if let Some(list) = nodes.list(joined.root(nodes.task(at))) {
+                record.list = list;
+            }
+        }
+        Ok(())
+    }
+
+    /// Joins what the links that were read last prove to be in one list.
+    fn join_linked(&self) -> (Nodes, Joined) {
+        let nodes = Nodes::new(&self.lists);
+        let n_nodes = nodes.task(self.records.len());
+        let mut joined = Joined((0..u32::try_from(n_nodes).unwrap_or(u32::MAX)).collect());
+        for (at, record) in self.records.iter().enumerate() {
+            if !record.is_alive {
+                continue;
+            }
+            let previous = record.task.previous;
+            let before = match self.heads.get(&previous) {
+                Some(list) => nodes.head(*list),
+                None => {
+                    let known = self.record_of_node(previous);
+                    let known = known.filter(|at| self.is_alive(*at));
+                    known.map(|at| nodes.task(at))
+                }
+            };
+            if let Some(before) = before {
+                joined.join(nodes.task(at), before);
+            }
+        }
+        (nodes, joined)
+    }
+
+    /// Follows a task's list back from where the task is now, to the first task that is known, or to the
+    /// head.
+    fn find_before(&mut self, at: usize, nodes: &Nodes) -> Result<Option<usize>, DecodeError> {
+        let Some(record) = self.records.get(at) else {
+            return Ok(None);
+        };
+        let (task, name) = (record.task, record.name);
+        self.reader.look_aside();
+        let Some(now) = self.still_there(&task)? else {
+            self.leave_out_ended(at);
+            return Ok(None);
+        };
+        let (mut node, mut previous) = (task.at.plus(self.layout.task_node), now.previous);
+        let mut found = None;
+        for _ in 0..STEPS_MAX {
+            if let Some(list) = self.heads.get(&previous) {
+                found = nodes.head(*list);
+                break;
+            }
+            let known = self.record_of_node(previous);
+            let known = known.and_then(|at| Some((at, self.records.get(at)?)));
+            if let Some((other, record)) = known.filter(|(_, record)| record.is_alive) {
+                let (task, name) = (record.task, record.name);
+                self.reader.look_aside();
+                let is_same = self.is_still_same(&task, name)?;
+                found = is_same.then(|| nodes.task(other));
+                break;
+            }
+            // It began after the first look, or the name that it was known by was another's.
+            let before = previous.minus(self.layout.task_node);
+            match RawTask::read(self.reader, self.layout, before) {
+                Ok(before) if before.next == node => {
+                    (node, previous) = (previous, before.previous);
+                }
+                Err(error) if error.is_fatal() => return Err(error),
+                _ => break,
+            }
+        }
+        self.reader.look_aside();
+        if self.is_still_same(&task, name)? {
+            return Ok(found);
+        }
+        self.leave_out_ended(at);
+        Ok(None)
+    }
+}
