@@ -46,7 +46,7 @@ impl Process {
     pub fn attach(root: &ProcRoot, pid: Pid, limits: Limits) -> Result<Self, ProcessError> {
         let explain = |error| explain_procfs(pid, error);
         let stat = root.stat(pid).map_err(explain)?;
-        let Some(thread) = root.living_thread(pid).map_err(explain)? else {
+        let Some(thread) = root.living_thread_of(pid, stat).map_err(explain)? else {
             return Err(ProcessError::NotFound { pid });
         };
         let start = stat.start_time;
@@ -230,7 +230,7 @@ impl Process {
     /// Whether what was found at attach no longer holds: the process has executed another program,
     /// which leaves its pid and its start time, or the thread by which we read has ended.
     fn must_attach_anew(&self) -> Result<bool, ProcessError> {
-        if !self.root.has_thread(self.id.pid, self.thread) {
+        if !self.has_thread() {
             // Another thread has to serve, if one is left.
             return Ok(true);
         }
@@ -243,15 +243,18 @@ impl Process {
         }
     }
 
+    /// Whether the thread by which we read is still one of the process. The first one is as long as
+    /// there is a process.
+    fn has_thread(&self) -> bool {
+        let pid = self.id.pid;
+        self.thread == pid || self.root.has_thread(pid, self.thread)
+    }
+
     /// That the pid is still this process's.
     fn check_same(&self) -> Result<(), ProcessError> {
         let pid = self.id.pid;
         match self.root.stat(pid) {
-            Ok(stat)
-                if stat.start_time == self.id.start && self.root.has_thread(pid, self.thread) =>
-            {
-                Ok(())
-            }
+            Ok(stat) if stat.start_time == self.id.start && self.has_thread() => Ok(()),
             Ok(_) | Err(ProcfsError::NoProcess { .. }) => Err(ProcessError::Gone { pid }),
             Err(error) => Err(explain_procfs(pid, error)),
         }

@@ -7,8 +7,11 @@
 //! off its processor and to stay so while it was looked at (task_current_syscall() of
 //! lib/syscall.c).
 
-use super::{ProcRoot, ProcfsError};
+use super::ProcRoot;
 use crate::ids::Pid;
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 
 /// Beyond this many threads, looking twice at memory is cheaper than looking at the threads.
 const THREADS_MAX: usize = 64;
@@ -24,14 +27,17 @@ impl ProcRoot {
     /// That no thread of the process `pid` is running now. `None` also when that cannot be told: the
     /// kernel does not say, or there are too many threads.
     pub fn asleep(&self, pid: Pid) -> Option<Asleep> {
-        let ids = self.thread_ids(pid).ok()?;
-        if ids.len() > THREADS_MAX {
-            return None;
-        }
+        let n_threads = self.n_threads(pid)?;
+        let ids = match n_threads {
+            1 => vec![pid],
+            2..=THREADS_MAX => self.thread_ids(pid).ok()?,
+            _ => return None,
+        };
         let mut threads = Vec::with_capacity(ids.len());
         for id in &ids {
             let runs = self.times_run(pid, *id)?;
-            let call = self.read_thread(pid, *id, "syscall").ok()?;
+            let mut buffer = [0; 1];
+            let call = self.read_thread(pid, *id, "syscall", &mut buffer)?;
             if !call
                 .first()
                 .is_some_and(|byte| byte.is_ascii_digit() || *byte == b'-')
@@ -40,8 +46,15 @@ impl ProcRoot {
             }
             threads.push((*id, runs));
         }
-        // A thread that was listed may have started another one before it was found to sleep.
-        (self.thread_ids(pid).ok()? == ids).then_some(Asleep { threads })
+        // One that was listed may have started another one before it was found to sleep.
+        (ids.len() == n_threads && self.n_threads(pid)? == n_threads).then_some(Asleep { threads })
+    }
+
+    /// How many threads a process has: as many as links of that directory beyond its own two
+    /// (proc_task_getattr() of fs/proc/base.c).
+    fn n_threads(&self, pid: Pid) -> Option<usize> {
+        let links = self.path(pid, "task").metadata().ok()?.nlink();
+        usize::try_from(links.checked_sub(2)?).ok()
     }
 
     /// Whether none of the threads has run since they were seen asleep.
@@ -51,8 +64,9 @@ impl ProcRoot {
     }
 
     fn times_run(&self, pid: Pid, thread: Pid) -> Option<u64> {
-        let text = self.read_thread(pid, thread, "schedstat").ok()?;
-        std::str::from_utf8(&text)
+        let mut buffer = [0; 128];
+        let text = self.read_thread(pid, thread, "schedstat", &mut buffer)?;
+        std::str::from_utf8(text)
             .ok()?
             .split_ascii_whitespace()
             .nth(2)?
@@ -60,7 +74,16 @@ impl ProcRoot {
             .ok()
     }
 
-    fn read_thread(&self, pid: Pid, thread: Pid, name: &str) -> Result<Vec<u8>, ProcfsError> {
-        self.read(pid, &format!("task/{thread}/{name}"))
+    /// The beginning of a thread's file, read at once.
+    fn read_thread<'b>(
+        &self,
+        pid: Pid,
+        thread: Pid,
+        name: &str,
+        buffer: &'b mut [u8],
+    ) -> Option<&'b [u8]> {
+        let path = self.path(pid, &format!("task/{thread}/{name}"));
+        let n = File::open(path).ok()?.read(buffer).ok()?;
+        buffer.get(..n)
     }
 }

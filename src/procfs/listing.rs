@@ -1,6 +1,6 @@
 //! Which processes there are, and their command lines.
 
-use super::{ProcRoot, ProcfsError, explain};
+use super::{ProcRoot, ProcfsError, Stat, explain};
 use crate::ids::Pid;
 
 impl ProcRoot {
@@ -29,7 +29,16 @@ impl ProcRoot {
     ///
     /// When there is no such process or `/proc` cannot be read.
     pub fn living_thread(&self, pid: Pid) -> Result<Option<Pid>, ProcfsError> {
-        if !self.stat(pid)?.has_ended {
+        self.living_thread_of(pid, self.stat(pid)?)
+    }
+
+    /// The same, of a process whose first thread has this `stat`.
+    pub(crate) fn living_thread_of(
+        &self,
+        pid: Pid,
+        stat: Stat,
+    ) -> Result<Option<Pid>, ProcfsError> {
+        if !stat.has_ended {
             return Ok(Some(pid));
         }
         // A thread's own folder stands below `/proc` too, though it is not listed there.
