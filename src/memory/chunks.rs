@@ -23,7 +23,7 @@ pub(super) const WHOLE_BATCH_CHUNKS: usize = 64;
 /// Chunks of a new ring: 384 KiB stay in the second cache of a core. A larger one is slower.
 const RING_CHUNKS_MIN: usize = 24;
 /// Chunks remembered by the low bits of their number, before the hash table is asked.
-const RECENT: usize = 64;
+const RECENT: usize = 128;
 /// The number of no chunk: chunk numbers have 50 bits.
 const NONE: u64 = u64::MAX;
 
