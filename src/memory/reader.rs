@@ -166,7 +166,7 @@ impl<'m> Reader<'m> {
         {
             match self.copy_ahead(step.number, 0, position, WHOLE_BATCH_CHUNKS) {
                 // Whoever asks for what was not copied is told.
-                Err(error) if error.kind == ReadErrorKind::Limit => break,
+                Err(error) if !error.kind.is_fatal() => break,
                 copied => copied?,
             }
             position = self.ahead;
@@ -567,7 +567,11 @@ impl<'m> Reader<'m> {
             }
         }
         count(&mut self.stats, &mut self.work, &self.limits, total)?;
-        let filled = self.memory.read_pieces(&mut pieces)?;
+        let filled = match self.memory.read_pieces(&mut pieces) {
+            // The piece that is asked for may be another one than that which failed.
+            Err(error) if !error.kind.is_fatal() => 0,
+            filled => filled?,
+        };
         for (position, run) in targets.iter().take(filled) {
             if let Some(pages) = done.get_mut(*position) {
                 *pages |= run.pages();
@@ -586,7 +590,7 @@ impl<'m> Reader<'m> {
         Ok(())
     }
 
-    /// Copies pages of a chunk into its slot. Those that are not mapped are noted as absent.
+    /// Copies pages of a chunk into its slot. Those that cannot be read are noted as absent.
     fn copy_into(&mut self, number: u64, slot: u32, pages: u8) -> Result<(), ReadError> {
         for run in runs(pages) {
             if self.copy_run(number, slot, run)? {
@@ -606,7 +610,7 @@ impl<'m> Reader<'m> {
         Ok(())
     }
 
-    /// Copies a run of pages; `false` if it is not wholly mapped.
+    /// Copies a run of pages; `false` if not all of them can be read.
     fn copy_run(&mut self, number: u64, slot: u32, run: Run) -> Result<bool, ReadError> {
         count(&mut self.stats, &mut self.work, &self.limits, run.bytes())?;
         let data = self.buffers.data_mut(slot, 1);
@@ -615,7 +619,7 @@ impl<'m> Reader<'m> {
             .unwrap_or_default();
         match self.memory.read_exact(run.address(number), into) {
             Ok(()) => {}
-            Err(error) if error.kind == ReadErrorKind::Unmapped => return Ok(false),
+            Err(error) if !error.kind.is_fatal() => return Ok(false),
             Err(error) => return Err(error),
         }
         self.copied = self.copied.saturating_add(1);
