@@ -127,7 +127,7 @@ fn snapshot(n_tasks: u64, edges: impl Iterator<Item = (u64, u64)>) -> Snapshot {
     }
     Snapshot {
         process: ProcessInfo::default(),
-        graph: builder.finish(),
+        graph: builder.finish().into(),
         problems: Vec::new(),
         stats: ReadStats::default(),
         complete: true,

@@ -3,9 +3,16 @@
 
 mod support;
 
+use asyncio_agent::graph::text;
+use asyncio_agent::ids::Pid;
+use asyncio_agent::limits::Limits;
+use asyncio_agent::process::Process;
+use asyncio_agent::procfs::ProcRoot;
+use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
+use std::sync::Arc;
 use support::agentctl;
 use support::churn::Churn;
 use support::python;
@@ -114,5 +121,38 @@ fn churn() {
             );
             assert!(truth::tasks_by_id(&snapshot).len() > 240, "{what}");
         }
+    }
+}
+
+/// A process that has not run is not read again; one that has, is.
+#[test]
+fn process_that_has_not_run_is_not_read_again() {
+    for python in python::all() {
+        let target = Target::start(python.program("gather"));
+        let pid = i32::try_from(target.pid()).ok().and_then(Pid::new);
+        let pid = pid.expect("a pid fits");
+        let mut process = Process::attach(&ProcRoot::default(), pid, Limits::default())
+            .unwrap_or_else(|error| panic!("attach: {error}"));
+        let mut snapshot = || process.snapshot().unwrap_or_else(|error| panic!("{error}"));
+        // It may still be on its way to sleep.
+        let first = (0..1_000)
+            .map(|_| snapshot())
+            .find(|snapshot| snapshot.stats.syscalls == 0)
+            .expect("it sleeps at last");
+        let again = snapshot();
+        assert!(Arc::ptr_eq(&first.graph, &again.graph));
+        assert_eq!((again.stats.syscalls, again.stats.bytes_read), (0, 0));
+        assert!(again.complete && !again.graph.tasks().is_empty());
+
+        // A signal that does nothing still has a thread executed.
+        kill(nix::unistd::Pid::from_raw(pid.as_raw()), Signal::SIGSTOP).expect("it is ours");
+        kill(nix::unistd::Pid::from_raw(pid.as_raw()), Signal::SIGCONT).expect("it is ours");
+        let read = (0..1_000)
+            .map(|_| snapshot())
+            .find(|snapshot| snapshot.stats.syscalls > 0)
+            .expect("it has run");
+        assert!(!Arc::ptr_eq(&first.graph, &read.graph));
+        assert_eq!(text::print(&first.graph), text::print(&read.graph));
+        assert!(target.end().success());
     }
 }

@@ -287,7 +287,7 @@ prop_compose! {
                 python_version,
                 free_threaded,
             },
-            graph: builder.finish(),
+            graph: builder.finish().into(),
             problems: problems
                 .into_iter()
                 .map(|(code, message, at)| Problem { code, message, at })

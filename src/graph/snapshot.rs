@@ -2,6 +2,7 @@
 
 use super::TaskGraph;
 use crate::ids::{Pid, StartTime};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// One read of one process's task graph.
@@ -9,8 +10,8 @@ use std::time::Duration;
 pub struct Snapshot {
     /// The process that was read. All fields may be unknown in a snapshot made by hand.
     pub process: ProcessInfo,
-    /// What was found.
-    pub graph: TaskGraph,
+    /// What was found. Snapshots between which a process did not run share it.
+    pub graph: Arc<TaskGraph>,
     /// What could not be read, up to `Limits::problems_max` entries.
     pub problems: Vec<Problem>,
     /// What the read cost.

@@ -6,17 +6,17 @@ mod freeze;
 pub use crate::asyncio::Workspace;
 pub use error::ProcessError;
 
-use crate::asyncio::{self, AsyncioOffsets, Knowledge, Stillness, find_asyncio, read_graph};
+use crate::asyncio::{self, AsyncioOffsets, Knowledge, Read, Stillness, find_asyncio, read_graph};
 use crate::cpython::{
-    self, DecodeError, Modules, OffsetsError, PyVersion, RuntimeSite, TypeCache, find_runtime,
-    guess_version, has_module,
+    self, DecodeError, Modules, Offsets, OffsetsError, PyVersion, RuntimeSite, TypeCache,
+    find_runtime, guess_version, has_module,
 };
 use crate::elf::ElfImage;
 use crate::graph::{ProcessInfo, ReadStats, Snapshot};
 use crate::ids::{Pid, ProcessId};
 use crate::limits::Limits;
 use crate::memory::{ProcessVm, ReadErrorKind, ReadMemory, Reader, RemoteAddr};
-use crate::procfs::{Maps, ProcRoot, ProcfsError};
+use crate::procfs::{Asleep, Maps, ProcRoot, ProcfsError};
 use std::time::Duration;
 
 /// The sections of ELF files that are looked for.
@@ -35,6 +35,14 @@ pub struct Process {
     asyncio: AsyncioOffsets,
     knowledge: Knowledge,
     workspace: Workspace,
+    last: Option<Exact>,
+}
+
+/// A snapshot of a process that did not run while it was taken.
+#[derive(Debug)]
+struct Exact {
+    asleep: Asleep,
+    snapshot: Snapshot,
 }
 
 impl Process {
@@ -98,6 +106,7 @@ impl Process {
             asyncio,
             knowledge: Knowledge::default(),
             workspace: Workspace::default(),
+            last: None,
         })
     }
 
@@ -122,7 +131,13 @@ impl Process {
         self.knowledge.trail().ranges()
     }
 
-    /// Reads the task graph once.
+    /// Has the next snapshot read the process even if it has not run since the last one. For measuring.
+    pub fn forget_last(&mut self) {
+        self.last = None;
+    }
+
+    /// Reads the task graph once. A process that has not run since it was read last is not read again: the
+    /// same graph describes it.
     ///
     /// # Errors
     ///
@@ -159,15 +174,24 @@ impl Process {
             }
             *self = anew;
         }
-        let buffers = std::mem::take(&mut workspace.buffers);
-        let mut reader = Reader::reuse(&self.memory, self.limits, buffers);
         // Best asked first: what the process did before does not matter.
         let asleep = match let_go {
             Some(_) => None,
             None => self.root.asleep(pid),
         };
+        if let (Some(last), Some(asleep)) = (&self.last, &asleep)
+            && last.asleep == *asleep
+        {
+            self.check_same()?;
+            return Ok(last.snapshot.clone());
+        }
+        self.last = None;
+        let buffers = std::mem::take(&mut workspace.buffers);
+        let mut reader = Reader::reuse(&self.memory, self.limits, buffers);
         let root = &self.root;
-        let mut slept_on = asleep.map(|asleep| move || root.slept_on(pid, &asleep));
+        let mut slept_on = asleep
+            .as_ref()
+            .map(|asleep| move || root.slept_on(pid, asleep));
         let stillness = match (let_go, &mut slept_on) {
             (Some(let_go), _) => Stillness::Held(let_go),
             (None, Some(slept_on)) => Stillness::Slept(slept_on),
@@ -177,30 +201,16 @@ impl Process {
         let knowledge = &mut self.knowledge;
         let read = read_graph(&mut reader, site, asyncio, knowledge, workspace, stillness)
             .map_err(|error| self.explain_decode(error))?;
-        if read.graph.tasks().is_empty() && !read.has_running_loop {
-            let mut types = TypeCache::default();
-            let imported = read.interpreters.iter().any(|interpreter| {
-                // One that cannot be read may well have imported it.
-                has_module(
-                    &mut reader,
-                    &self.site.offsets,
-                    &mut types,
-                    *interpreter,
-                    "asyncio",
-                )
-                .unwrap_or(true)
-            });
-            if !imported {
-                self.check_same()?;
-                return Err(no_asyncio(pid, &self.site));
-            }
+        if !has_asyncio(&read, &mut reader, &self.site.offsets) {
+            self.check_same()?;
+            return Err(no_asyncio(pid, &self.site));
         }
         self.check_same()?;
         let stats = reader.stats();
         workspace.buffers = reader.into_buffers();
-        Ok(Snapshot {
+        let snapshot = Snapshot {
             process: self.info(),
-            graph: read.graph,
+            graph: read.graph.into(),
             problems: read.problems,
             stats: ReadStats {
                 syscalls: stats.syscalls,
@@ -213,7 +223,14 @@ impl Process {
                 paused: None,
             },
             complete: read.n_problems == 0,
-        })
+        };
+        self.last = asleep.filter(|_| read.is_exact).map(|asleep| {
+            let mut snapshot = snapshot.clone();
+            snapshot.stats.syscalls = 0;
+            snapshot.stats.bytes_read = 0;
+            Exact { asleep, snapshot }
+        });
+        Ok(snapshot)
     }
 
     /// Reads the task graph while the process stands still, for no longer than `pause_max` altogether.
@@ -278,6 +295,19 @@ impl Process {
             },
         }
     }
+}
+
+/// Whether asyncio was imported.
+fn has_asyncio(read: &Read, reader: &mut Reader<'_>, offsets: &Offsets) -> bool {
+    if !read.graph.tasks().is_empty() || read.has_running_loop {
+        return true;
+    }
+    let mut types = TypeCache::default();
+    read.interpreters.iter().any(|interpreter| {
+        let found = has_module(reader, offsets, &mut types, *interpreter, "asyncio");
+        // One that cannot be read may well have imported it.
+        found.unwrap_or(true)
+    })
 }
 
 /// Tries to read a byte. The kernel may show the mappings of a process whose memory it does not let

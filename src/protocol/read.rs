@@ -115,7 +115,7 @@ fn snapshot_of(root: Root<'_>) -> Snapshot {
     let stats = stats.map(|Object(stats)| stats).unwrap_or_default();
     Snapshot {
         process: process_of(process.map(|Object(process)| process).unwrap_or_default()),
-        graph: filler.builder.finish(),
+        graph: filler.builder.finish().into(),
         stats: stats_of(&stats, problems.len()),
         complete: complete.unwrap_or(problems.is_empty()),
         problems,

@@ -97,7 +97,7 @@ pub fn snapshot_of(tasks: &[PlainTask], complete: bool) -> Snapshot {
     }
     Snapshot {
         process: ProcessInfo::default(),
-        graph: builder.finish(),
+        graph: builder.finish().into(),
         problems: Vec::new(),
         stats: ReadStats::default(),
         complete,

@@ -170,6 +170,7 @@ impl Walk<'_, '_> {
             tasks_unreadable: self.tasks_unreadable,
             tasks_ended: self.tasks_ended,
             restarts: self.repairs,
+            is_exact: self.is_exact,
             has_running_loop: self.lists.iter().any(|list| list.has_loop),
             interpreters: std::mem::take(&mut self.interpreters),
         })

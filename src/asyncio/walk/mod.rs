@@ -116,6 +116,8 @@ pub struct Read {
     pub restarts: u64,
     /// Whether any thread runs an event loop.
     pub has_running_loop: bool,
+    /// The process did not run while it was read.
+    pub is_exact: bool,
     /// The interpreters of the process.
     pub interpreters: Vec<Interpreter>,
 }
@@ -182,6 +184,7 @@ struct Walk<'w, 'm> {
     ended_edges: FxHashSet<(u32, RemoteAddr)>,
     /// For each interpreter how often a code object was deleted.
     generations: &'w mut Vec<(i64, u64)>,
+    is_exact: bool,
     /// What a look at a list looks at.
     depth: Depth,
     /// Caps that left a part of a task out.
@@ -257,6 +260,7 @@ pub fn read_graph(
         unlisted: BTreeMap::new(),
         ended_edges: FxHashSet::default(),
         generations: &mut knowledge.generations,
+        is_exact: false,
         depth: Depth::Everything,
         cuts: Vec::new(),
         sightings: Vec::new(),
@@ -266,20 +270,20 @@ pub fn read_graph(
         // A process that ran the last time will run again.
         Stillness::Slept(slept_on) if knowledge.runs => {
             walk.look_while_it_runs(trails)?;
-            knowledge.runs = !slept_on();
+            walk.is_exact = slept_on();
         }
         Stillness::Slept(stood_still) | Stillness::Held(stood_still) => {
             walk.look_at_everything(trails)?;
-            knowledge.runs = !stood_still();
-            if knowledge.runs {
+            walk.is_exact = stood_still();
+            if !walk.is_exact {
                 walk.look_again(trails, trails.everything.in_order_of_copies())?;
             }
         }
         Stillness::Runs => {
             walk.look_while_it_runs(trails)?;
-            knowledge.runs = true;
         }
     }
+    knowledge.runs = !walk.is_exact;
     walk.note_torn_lists()?;
     knowledge.n_tasks = walk.records.len();
     let read = walk.build()?;

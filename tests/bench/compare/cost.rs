@@ -119,6 +119,7 @@ fn open(pid: u32) -> Process {
 }
 
 fn stats_of(process: &mut Process) -> ReadStats {
+    process.forget_last();
     let snapshot = process.snapshot();
     snapshot
         .unwrap_or_else(|error| panic!("snapshot: {error}"))

@@ -121,6 +121,7 @@ fn scan(process: Option<&mut Process>) -> Value {
     let Some(process) = process else {
         return json!({"error": "not attached"});
     };
+    process.forget_last();
     let (time, snapshot) = timed(|| process.snapshot());
     match snapshot {
         Ok(snapshot) => {

@@ -57,6 +57,7 @@ struct Times {
     attach: Samples,
     first: Samples,
     repeated: Samples,
+    unchanged: Samples,
     with_attach: Samples,
     their_new: Samples,
     their_first: Samples,
@@ -72,10 +73,11 @@ pub(crate) fn run(out: &mut impl Write) -> io::Result<()> {
          `tests/bench/programs/forest.py`, whose tasks stand still; the process sleeps, or runs in another \
          thread, so that what is read may change at any time. Median (minimum) in milliseconds. Every round \
          measures all columns, one after the other, on the same process. *First*: the first snapshot after \
-         attaching; *repeated*: the next one of the same `Process` or `RemoteUnwinder`. Ratios are CPython's \
-         time by ours.\n\n\
-         | Python | tasks | process | rounds | attach | first | repeated | `RemoteUnwinder()` | its first | its repeated | ratio, first | ratio, repeated | our repeated by first |\n\
-         |---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
+         attaching; *repeated*: the next one of the same `Process` or `RemoteUnwinder`; *unchanged*: the next \
+         one without [`Process::forget_last`], which need not read a process that did not run. Ratios are \
+         CPython's time by ours.\n\n\
+         | Python | tasks | process | rounds | attach | first | repeated | unchanged | `RemoteUnwinder()` | its first | its repeated | ratio, first | ratio, repeated | our repeated by first |\n\
+         |---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
     )?;
     let mut with_attach = String::new();
     for (tasks, doing, rounds) in SIZES {
@@ -87,12 +89,13 @@ pub(crate) fn run(out: &mut impl Write) -> io::Result<()> {
             };
             writeln!(
                 out,
-                "| {} | {tasks} | {} | {rounds} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+                "| {} | {tasks} | {} | {rounds} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
                 python.full_version,
                 doing.title(),
                 times.attach.median_and_min(),
                 times.first.median_and_min(),
                 times.repeated.median_and_min(),
+                times.unchanged.median_and_min(),
                 theirs(&times.their_new),
                 theirs(&times.their_first),
                 theirs(&times.their_repeated),
@@ -124,7 +127,14 @@ fn measure(python: &Python, target: &Target, tasks: u32, rounds: usize) -> Times
         let (attaching, process) = timed(|| attach(target.pid()));
         let mut process = process.unwrap_or_else(|error| panic!("attach: {error}"));
         times.attach.push_time(attaching);
-        for samples in [&mut times.first, &mut times.repeated] {
+        for (samples, reads) in [
+            (&mut times.first, true),
+            (&mut times.repeated, true),
+            (&mut times.unchanged, false),
+        ] {
+            if reads {
+                process.forget_last();
+            }
             let (time, snapshot) = timed(|| process.snapshot());
             let snapshot = snapshot.unwrap_or_else(|error| panic!("snapshot: {error}"));
             assert_eq!(snapshot.graph.tasks().len(), tasks as usize);

@@ -82,7 +82,7 @@ fn made(mut input: Input<'_>) -> Snapshot {
         },
         complete: has(5),
         problems,
-        graph: graph(input),
+        graph: graph(input).into(),
     }
 }
 
