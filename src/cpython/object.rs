@@ -1,6 +1,6 @@
-//! Ints and sets.
+//! Ints, sets and weak references.
 
-use super::{DecodeError, Offsets};
+use super::{DecodeError, Offsets, TypeCache};
 use crate::limits::LimitHit;
 use crate::memory::{Bytes, Reader, RemoteAddr};
 
@@ -61,7 +61,7 @@ pub struct Set {
     pub cut: Option<LimitHit>,
 }
 
-/// The set at `at`, at most `members_max` of its members.
+/// The set at `at`, at most as many of its members as the cap `members_max` allows.
 ///
 /// # Errors
 ///
@@ -70,7 +70,7 @@ pub fn read_set(
     reader: &mut Reader<'_>,
     offsets: &Offsets,
     at: RemoteAddr,
-    members_max: u32,
+    members_max: LimitHit,
 ) -> Result<Set, DecodeError> {
     let layout = &offsets.set_object;
     let used = reader.u64_at(at.plus(layout.used))?;
@@ -93,13 +93,9 @@ pub fn read_set(
             limit: slots_max,
         });
     }
-    let wanted = used.min(u64::from(members_max));
+    let wanted = used.min(members_max.limit);
     if wanted < used {
-        let limit = u64::from(members_max);
-        set.cut = Some(LimitHit {
-            what: "awaiters_per_task_max",
-            limit,
-        });
+        set.cut = Some(members_max);
     }
     let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
     reader.keep(wanted.saturating_mul(BYTES_PER_MEMBER))?;
@@ -127,4 +123,33 @@ pub fn read_set(
         return Err(implausible("member count of a set", used));
     }
     Ok(set)
+}
+
+/// What the weak reference at `at` refers to; null if that is gone.
+///
+/// # Errors
+///
+/// When it cannot be read or is no weak reference.
+pub fn weakly_referenced(
+    reader: &mut Reader<'_>,
+    offsets: &Offsets,
+    types: &mut TypeCache,
+    at: RemoteAddr,
+) -> Result<RemoteAddr, DecodeError> {
+    let info = types.type_of(reader, offsets, at)?;
+    if !matches!(types.name(info), "weakref.ReferenceType") {
+        return Err(DecodeError::Implausible {
+            what: "weak reference",
+            value: at.as_u64(),
+            at,
+        });
+    }
+    // `wr_object` follows the head of the object (Include/cpython/weakrefobject.h). It is `None` once
+    // what it referred to is gone.
+    let to = reader.addr_at(at.plus(offsets.pyobject.size))?;
+    let info = types.type_of(reader, offsets, to)?;
+    Ok(match types.name(info) {
+        "NoneType" => RemoteAddr::NULL,
+        _ => to,
+    })
 }

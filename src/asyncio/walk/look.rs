@@ -167,7 +167,10 @@ impl Walk<'_, '_> {
     ) -> Result<Sighting, DecodeError> {
         let list = list.and_then(|at| self.lists.get(usize::try_from(at).ok()?));
         let current = list.filter(|list| list.running_task == task.at);
-        let (is_current, thread) = (current.is_some(), current.and_then(|list| list.thread));
+        let is_current = current.is_some();
+        // Threads do not say that they execute a task that is implemented in Python.
+        let executing = if task.is_python { list } else { current };
+        let thread = executing.and_then(|list| list.thread);
         let coroutine = task.coro;
         if coroutine.is_null() {
             return Ok(Sighting::without_stack(match is_current {
