@@ -37,6 +37,7 @@ programs! {
 /// Programs with tests of their own.
 const TESTED_ELSEWHERE: &[&str] = &[
     "churn",
+    "churn_python",
     "churn_threads",
     "no_asyncio",
     "signalled",

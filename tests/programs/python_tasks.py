@@ -3,14 +3,10 @@
 import asyncio
 import threading
 
-from _truth import FOREVER, IN_TASK_GROUP, Truth, park
+from _truth import FOREVER, IN_TASK_GROUP, Truth, park, use_python_tasks
 
 PyTask = asyncio.tasks._PyTask
-# What libraries do that use such tasks: groups and gather() ask for the current task, and note who
-# awaits whom.
-asyncio.current_task = asyncio.tasks.current_task = asyncio.tasks._py_current_task
-for name in ["future_add_to_awaited_by", "future_discard_from_awaited_by"]:
-    setattr(asyncio.futures, name, getattr(asyncio.futures, f"_py_{name}"))
+use_python_tasks()
 
 AWAITING_TASK = "Future.__await__"
 PARKED = ["sleep", "park"]

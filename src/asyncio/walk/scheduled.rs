@@ -339,6 +339,12 @@ impl Walk<'_, '_> {
             return Ok(());
         };
         self.check_room()?;
+        // A native future has its loop right behind the head of the object (`FutureObj`,
+        // Modules/_asynciomodule.c); anything else there is no loop that is known.
+        let event_loop = match event_loop.is_null() {
+            true => self.reader.addr_at(at.plus(self.offsets.pyobject.size))?,
+            false => event_loop,
+        };
         let thread = threads.get(&(interpreter.id, event_loop)).copied();
         let list = thread.or_else(|| self.list_of_interpreter(interpreter.id));
         match list {
