@@ -285,6 +285,9 @@ pub fn read_graph(
             walk.look_at_everything(trails)?;
             knowledge.runs = !stood_still();
             if knowledge.runs {
+                walk.depth = Depth::Names;
+                // What was read of a set that changed meanwhile is not all of it.
+                walk.look_at_scheduled()?;
                 walk.look_again(trails, trails.everything.in_order_of_copies())?;
             }
         }

@@ -11,12 +11,12 @@
 //! whether they are still there. Which task it is, where it stands and who awaits it, is confirmed as for
 //! all others. Which thread it belongs to is known by the event loop that the thread runs.
 
-use super::first::LOOKS_MAX;
+use super::first::{Depth, LOOKS_MAX};
 use super::{Record, Walk};
 use crate::asyncio::python_task::{self, PythonFuture};
 use crate::asyncio::task::RawTask;
 use crate::cpython::{
-    Attribute, Attributes, DecodeError, Interpreter, find_in_dict, find_modules, imports,
+    Attribute, Attributes, DecodeError, Interpreter, Set, find_in_dict, find_modules, imports,
     module_dict, module_state, read_set, weakly_referenced,
 };
 use crate::graph::StackIdx;
@@ -26,6 +26,8 @@ use rustc_hash::FxHashMap;
 
 /// The WeakSet is among the first words of the state of `_asyncio`.
 const STATE_WORDS: u64 = 48;
+/// How often a set or a stack is read that changes each time.
+const CHANGES_MAX: u32 = 16;
 
 /// Where the tasks of an interpreter are that are in no list.
 #[derive(Debug)]
@@ -267,21 +269,18 @@ impl Walk<'_, '_> {
         let mut unreadable: Option<Vec<Unreadable>> = None;
         let mut torn = None;
         for round in 0..LOOKS_MAX {
-            if round > 0 {
-                self.reader.look_aside();
-            }
-            let members = match read_set(self.reader, self.offsets, set.set, tasks_max) {
+            let members = match self.read_members(set.set, tasks_max) {
                 Ok(members) => members,
                 Err(error) if error.is_fatal() => return Err(error),
                 Err(error) => {
                     torn = Some(error);
-                    match error.is_limit() {
-                        true => break,
-                        false => continue,
-                    }
+                    break;
                 }
             };
             torn = members.cut.map(DecodeError::Limit);
+            if round > 0 {
+                self.reader.look_aside();
+            }
             let mut left = Vec::new();
             let before: Option<FxHashMap<RemoteAddr, DecodeError>> =
                 unreadable.map(|unreadable| unreadable.into_iter().collect());
@@ -319,6 +318,56 @@ impl Walk<'_, '_> {
             }
             None => Ok(()),
         }
+    }
+
+    /// The members of a set. In a process that runs it may be given another table while it is read; what
+    /// is a member all the time is found if the table was the same before and after.
+    fn read_members(&mut self, set: RemoteAddr, members_max: LimitHit) -> Result<Set, DecodeError> {
+        if self.depth == Depth::Everything {
+            match read_set(self.reader, self.offsets, set, members_max) {
+                // Perhaps the process does run.
+                Err(error) if !error.is_fatal() && !error.is_limit() => {}
+                read => return read,
+            }
+        }
+        let mut read = self.read_members_aside(set, members_max);
+        for _ in 1..CHANGES_MAX {
+            match &read {
+                Err(error) if !error.is_fatal() && !error.is_limit() => {
+                    read = self.read_members_aside(set, members_max);
+                }
+                _ => break,
+            }
+        }
+        self.reader.look_back();
+        read
+    }
+
+    fn read_members_aside(
+        &mut self,
+        set: RemoteAddr,
+        members_max: LimitHit,
+    ) -> Result<Set, DecodeError> {
+        self.reader.look_aside();
+        let before = self.table_of(set)?;
+        let members = read_set(self.reader, self.offsets, set, members_max)?;
+        self.reader.look_aside();
+        let after = self.table_of(set)?;
+        if before == after {
+            return Ok(members);
+        }
+        let (what, value) = ("changing table of a set", after.0.as_u64());
+        Err(DecodeError::Implausible {
+            what,
+            value,
+            at: set,
+        })
+    }
+
+    fn table_of(&mut self, set: RemoteAddr) -> Result<(RemoteAddr, u64), DecodeError> {
+        let layout = &self.offsets.set_object;
+        let table = self.reader.addr_at(set.plus(layout.table))?;
+        Ok((table, self.reader.u64_at(set.plus(layout.mask))?))
     }
 
     /// Looks at the task that a weak reference refers to, unless that was found before, is gone or done.
@@ -381,6 +430,11 @@ impl Walk<'_, '_> {
     /// one.
     pub(super) fn read_python_awaiter(&mut self, at: RemoteAddr) -> Result<StackIdx, DecodeError> {
         match self.read_python(at)? {
+            PythonFuture::Task(task, _) if self.depth == Depth::Names => {
+                let settled = self.settle_awaiter(&task);
+                self.reader.look_back();
+                settled
+            }
             PythonFuture::Task(task, _) => Ok(self.look_at_place(None, &task)?.place.stack),
             PythonFuture::Other => Ok(StackIdx::EMPTY),
             PythonFuture::Unknown => Err(DecodeError::Implausible {
@@ -389,6 +443,25 @@ impl Walk<'_, '_> {
                 at,
             }),
         }
+    }
+
+    /// The stack of such an awaiter in a process that runs: two looks must agree on it.
+    fn settle_awaiter(&mut self, task: &RawTask) -> Result<StackIdx, DecodeError> {
+        let mut before = None;
+        for _ in 0..CHANGES_MAX {
+            self.reader.look_aside();
+            let now = self.look_at_place(None, task)?;
+            if before.is_some_and(|before| now.confirms(&before)) {
+                return Ok(now.place.stack);
+            }
+            before = Some(now);
+        }
+        let (what, value) = ("changing stack of an awaiter", task.coro.as_u64());
+        Err(DecodeError::Implausible {
+            what,
+            value,
+            at: task.at,
+        })
     }
 
     /// Who directly awaits which task, where that is in no set of awaiters: CPython notes it there only
