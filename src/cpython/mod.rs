@@ -41,7 +41,7 @@ pub use locate::{
     writable_file_mappings,
 };
 pub use modules::{find_modules, has_module, imports, module_dict, module_state};
-pub use object::{Set, read_int, read_set, weakly_referenced};
+pub use object::{Set, read_changing_set, read_int, read_set, weakly_referenced};
 pub use offsets::{Offsets, OffsetsError};
 pub use text::read_text;
 pub use thread::{Interpreter, ThreadState, interpreters, threads};

@@ -239,10 +239,7 @@ impl Walk<'_, '_> {
             let code = self.chains.codes.info(frame.code);
             code.is_some_and(|code| &*code.function == TASK_STEP)
         };
-        frames
-            .iter()
-            .position(begins_task)
-            .unwrap_or(frames.len())
+        frames.iter().position(begins_task).unwrap_or(frames.len())
     }
 
     fn stack(&mut self, frames: &[ChainFrame]) -> Result<StackIdx, DecodeError> {

@@ -17,7 +17,7 @@ use crate::asyncio::python_task::{self, PythonFuture};
 use crate::asyncio::task::RawTask;
 use crate::cpython::{
     Attribute, Attributes, DecodeError, Interpreter, Set, find_in_dict, find_modules, imports,
-    module_dict, module_state, read_set, weakly_referenced,
+    module_dict, module_state, read_changing_set, read_set, weakly_referenced,
 };
 use crate::graph::StackIdx;
 use crate::limits::LimitHit;
@@ -350,7 +350,7 @@ impl Walk<'_, '_> {
     ) -> Result<Set, DecodeError> {
         self.reader.look_aside();
         let before = self.table_of(set)?;
-        let members = read_set(self.reader, self.offsets, set, members_max)?;
+        let members = read_changing_set(self.reader, self.offsets, set, members_max)?;
         self.reader.look_aside();
         let after = self.table_of(set)?;
         if before == after {
