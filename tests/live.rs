@@ -36,7 +36,7 @@ macro_rules! programs {
 programs! {
     as_completed async_generators big_function blocked cancelling code_names control_names
     cycle_of_three cycle_of_two deep_chain deep_coroutines default_names eager gather generators huge_function
-    long_names main_thread_ended music names nested_gather never_started no_loop primitives running shared shield
+    long_names main_thread_ended music names nested_gather never_started no_loop primitives python_tasks running shared shield
     sub_interpreters subclass surrogate_names task_group thread_ended threads threads_and_main
     timeout uvloop_tasks wait wait_for wide
 }
@@ -44,6 +44,7 @@ programs! {
 /// Programs with tests of their own.
 const TESTED_ELSEWHERE: &[&str] = &[
     "churn",
+    "churn_python",
     "churn_threads",
     "no_asyncio",
     "signalled",

@@ -64,6 +64,7 @@ const NOT_COMPARED: &[(&str, Version, &str)] = &[
         "Debian has no uvloop for 3.15",
     ),
     ("churn", None, "it does not stand still"),
+    ("churn_python", None, "it does not stand still"),
     ("churn_threads", None, "it does not stand still"),
     ("signalled", None, "it does not stand still"),
     ("threads_at_work", None, "it does not stand still"),
@@ -94,6 +95,11 @@ const NOT_COMPARED: &[(&str, Version, &str)] = &[
         "the tool looks at the first thread only, which has ended",
     ),
     ("no_asyncio", None, "nothing to show: see live_errors.rs"),
+    (
+        "python_tasks",
+        None,
+        "the tool does not know tasks implemented in Python",
+    ),
     (
         "sub_interpreters",
         None,

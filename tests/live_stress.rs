@@ -82,3 +82,18 @@ fn thousands_in_threads() {
 fn tens_of_thousands_in_threads() {
     stress("churn_threads", "tens-of-thousands");
 }
+
+#[test]
+fn hundreds_in_python() {
+    stress("churn_python", "hundreds");
+}
+
+#[test]
+fn thousands_in_python() {
+    stress("churn_python", "thousands");
+}
+
+#[test]
+fn tens_of_thousands_in_python() {
+    stress("churn_python", "tens-of-thousands");
+}

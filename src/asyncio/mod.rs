@@ -1,8 +1,9 @@
 //! asyncio as a process's interpreter keeps it: task objects in linked lists per thread and
 //! interpreter, each with the set of those who await it. Fills a [`TaskGraph`](crate::graph::TaskGraph).
 //!
-//! Only tasks written in C are here (`_asyncio.Task` and its subclasses): they are what those lists
-//! hold (Modules/_asynciomodule.c of CPython 3.14 and 3.15).
+//! Those lists hold tasks written in C (`_asyncio.Task` and its subclasses, Modules/_asynciomodule.c of
+//! CPython 3.14 and 3.15). Tasks that are implemented in Python are found through sets of their
+//! interpreter.
 #![cfg_attr(
     not(test),
     deny(
@@ -15,6 +16,7 @@
 )]
 
 mod offsets;
+mod python_task;
 mod task;
 mod walk;
 

@@ -69,6 +69,11 @@ impl AsyncioOffsets {
         self.task_is_task.saturating_add(4)
     }
 
+    /// The future that a task waits for stands before its coroutine (`task_fut_waiter`).
+    pub fn task_fut_waiter(&self) -> u64 {
+        self.task_coro.saturating_sub(8)
+    }
+
     fn parse(table: Bytes<'_>, offsets: &Offsets) -> Result<Self, AsyncioOffsetsError> {
         let word = |index: u64| table.u64_at(index.saturating_mul(WORD)).unwrap_or(u64::MAX);
         let check = |ok: bool, field, value| {

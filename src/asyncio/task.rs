@@ -10,7 +10,7 @@ use crate::memory::{Bytes, Reader, RemoteAddr};
 const STATE_PENDING: u32 = 0;
 const STATE_LAST: u32 = 2;
 /// More requests for cancellation than this were never made: the field is something else.
-const CANCELS_MAX: u32 = 1 << 20;
+pub(super) const CANCELS_MAX: u32 = 1 << 20;
 
 /// The fields of a task object, as they stand in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +23,11 @@ pub(super) struct RawTask {
     pub(super) is_task: bool,
     pub(super) is_pending: bool,
     pub(super) is_cancelling: bool,
+    /// It is implemented in Python, and in no list.
+    pub(super) is_python: bool,
     pub(super) coro: RemoteAddr,
+    /// The future that it waits for.
+    pub(super) awaits: RemoteAddr,
     pub(super) next: RemoteAddr,
     pub(super) previous: RemoteAddr,
 }
@@ -62,7 +66,9 @@ impl RawTask {
             is_task: flag("is_task of a task", layout.task_is_task)?,
             is_pending: state == STATE_PENDING,
             is_cancelling: (1..=CANCELS_MAX).contains(&cancels),
+            is_python: false,
             coro: object.addr_at(layout.task_coro)?.untagged(),
+            awaits: object.addr_at(layout.task_fut_waiter())?,
             next: object.addr_at(layout.task_node)?,
             previous: object.addr_at(layout.task_node.saturating_add(8))?,
         };
@@ -125,7 +131,10 @@ impl RawTask {
             awaiters.push(self.awaited_by);
             return Ok(None);
         }
-        let awaiters_max = reader.limits().awaiters_per_task_max;
+        let awaiters_max = LimitHit {
+            what: "awaiters_per_task_max",
+            limit: u64::from(reader.limits().awaiters_per_task_max),
+        };
         let set = read_set(reader, offsets, self.awaited_by, awaiters_max)?;
         awaiters.extend(set.members);
         Ok(set.cut)

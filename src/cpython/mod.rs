@@ -16,8 +16,10 @@
     )
 )]
 
+mod attributes;
 mod chain;
 mod code;
+mod dict;
 mod error;
 mod line_table;
 mod locate;
@@ -29,15 +31,17 @@ mod thread;
 mod types;
 mod version;
 
+pub use attributes::{Attribute, Attributes};
 pub use chain::{Chain, ChainFrame, ChainReader, CopyOrder, FrameState};
 pub use code::{CodeCache, CodeIdx, CodeInfo};
+pub use dict::find_in_dict;
 pub use error::DecodeError;
 pub use locate::{
     Modules, RUNTIME_SECTION, RuntimeSite, find_runtime, find_word, guess_version,
     writable_file_mappings,
 };
-pub use modules::has_module;
-pub use object::{Set, read_int, read_set};
+pub use modules::{find_modules, has_module, imports, module_dict, module_state};
+pub use object::{Set, read_changing_set, read_int, read_set, weakly_referenced};
 pub use offsets::{Offsets, OffsetsError};
 pub use text::read_text;
 pub use thread::{Interpreter, ThreadState, interpreters, threads};

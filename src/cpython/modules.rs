@@ -1,24 +1,8 @@
-//! `sys.modules`: which modules an interpreter has imported.
-//!
-//! The keys of a dict stand in one block (`PyDictKeysObject`, Include/internal/pycore_dict.h):
-//!
-//! ```text
-//! 0 refcnt | 8 log2_size | 9 log2_index_bytes | 10 kind | 12 version | 16 usable | 24 nentries
-//! 32 indices (2^log2_index_bytes bytes) | entries in order of insertion
-//! ```
+//! `sys.modules`: which modules an interpreter has imported, and what is in them.
 
-use super::{DecodeError, Interpreter, Kind, Offsets, TypeCache, read_text};
-use crate::memory::{Bytes, Reader, RemoteAddr};
-
-const HEADER_BYTES: usize = 32;
-const LOG2_INDEX_BYTES: u64 = 9;
-const KIND: u64 = 10;
-const N_ENTRIES: u64 = 24;
-/// Kind 0 keeps the hash before the key; kinds 1 and 2 have only strings as keys.
-const GENERAL_ENTRY_BYTES: u64 = 24;
-const TEXT_ENTRY_BYTES: u64 = 16;
-/// No program imports more modules than this.
-const ENTRIES_MAX: u64 = 1 << 20;
+use super::dict::Keys;
+use super::{DecodeError, Interpreter, Offsets, TypeCache, find_in_dict};
+use crate::memory::{Reader, RemoteAddr};
 
 /// Whether `interpreter` has a module named `name` in `sys.modules`.
 ///
@@ -32,48 +16,87 @@ pub fn has_module(
     interpreter: Interpreter,
     name: &str,
 ) -> Result<bool, DecodeError> {
-    let modules = reader.addr_at(
-        interpreter
-            .at
-            .plus(offsets.interpreter_state.imports_modules),
-    )?;
+    let [module] = find_modules(reader, offsets, types, interpreter, [name])?;
+    Ok(!module.is_null())
+}
+
+/// The modules of these names in an interpreter's `sys.modules`; null where there is none.
+///
+/// # Errors
+///
+/// When the dict cannot be read.
+pub fn find_modules<const N: usize>(
+    reader: &mut Reader<'_>,
+    offsets: &Offsets,
+    types: &mut TypeCache,
+    interpreter: Interpreter,
+    names: [&str; N],
+) -> Result<[RemoteAddr; N], DecodeError> {
+    let modules = modules_of(reader, offsets, interpreter)?;
     if modules.is_null() {
-        return Ok(false);
+        return Ok([RemoteAddr::NULL; N]);
+    }
+    find_in_dict(reader, offsets, types, modules, names)
+}
+
+/// What differs after a module was imported: where the keys of `sys.modules` are, and how many there were
+/// so far.
+///
+/// # Errors
+///
+/// When they cannot be read.
+pub fn imports(
+    reader: &mut Reader<'_>,
+    offsets: &Offsets,
+    interpreter: Interpreter,
+) -> Result<(RemoteAddr, u64), DecodeError> {
+    let modules = modules_of(reader, offsets, interpreter)?;
+    if modules.is_null() {
+        return Ok((RemoteAddr::NULL, 0));
     }
     let keys = reader.addr_at(modules.plus(offsets.dict_object.ma_keys))?;
-    let header: [u8; HEADER_BYTES] = reader.array(keys)?;
-    let header = Bytes::new(&header);
-    let implausible = |what, value| DecodeError::Implausible {
-        what,
-        value,
-        at: keys,
-    };
-    let log2_index_bytes = header.u8_at(LOG2_INDEX_BYTES)?;
-    let index_bytes = 1_u64
-        .checked_shl(u32::from(log2_index_bytes))
-        .filter(|bytes| *bytes <= ENTRIES_MAX.saturating_mul(8))
-        .ok_or_else(|| implausible("size of a dict", u64::from(log2_index_bytes)))?;
-    let (entry_bytes, key_offset) = match header.u8_at(KIND)? {
-        0 => (GENERAL_ENTRY_BYTES, 8),
-        1 | 2 => (TEXT_ENTRY_BYTES, 0),
-        kind => return Err(implausible("kind of a dict", u64::from(kind))),
-    };
-    let n_entries = header.u64_at(N_ENTRIES)?;
-    if n_entries > ENTRIES_MAX {
-        return Err(implausible("entries of a dict", n_entries));
-    }
-    let entries = keys.plus(HEADER_BYTES as u64).plus(index_bytes);
-    for entry in 0..n_entries {
-        let key_at = entries
-            .plus(entry.saturating_mul(entry_bytes))
-            .plus(key_offset);
-        let key = reader.addr_at(key_at)?;
-        if key != RemoteAddr::NULL
-            && types.type_of(reader, offsets, key)?.kind == Kind::Text
-            && read_text(reader, offsets, key)? == name
-        {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    let keys = Keys::read(reader, keys)?;
+    Ok((keys.at, keys.n_entries))
+}
+
+/// The dict with the globals of the module at `at`.
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub fn module_dict(
+    reader: &mut Reader<'_>,
+    offsets: &Offsets,
+    at: RemoteAddr,
+) -> Result<RemoteAddr, DecodeError> {
+    DecodeError::check_address("address of a module", at)?;
+    // `md_dict` follows the head of the object (`PyModuleObject`, Include/internal/pycore_moduleobject.h).
+    Ok(reader.addr_at(at.plus(offsets.pyobject.size))?)
+}
+
+/// What a module written in C keeps for itself; null if nothing.
+///
+/// # Errors
+///
+/// When the module cannot be read.
+pub fn module_state(
+    reader: &mut Reader<'_>,
+    offsets: &Offsets,
+    at: RemoteAddr,
+) -> Result<RemoteAddr, DecodeError> {
+    DecodeError::check_address("address of a module", at)?;
+    let state_at = offsets
+        .pyobject
+        .size
+        .saturating_add(offsets.quirks.module_state);
+    Ok(reader.addr_at(at.plus(state_at))?)
+}
+
+fn modules_of(
+    reader: &mut Reader<'_>,
+    offsets: &Offsets,
+    interpreter: Interpreter,
+) -> Result<RemoteAddr, DecodeError> {
+    let at = offsets.interpreter_state.imports_modules;
+    Ok(reader.addr_at(interpreter.at.plus(at))?)
 }

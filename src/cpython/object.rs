@@ -1,6 +1,6 @@
-//! Ints and sets.
+//! Ints, sets and weak references.
 
-use super::{DecodeError, Offsets};
+use super::{DecodeError, Offsets, TypeCache};
 use crate::limits::LimitHit;
 use crate::memory::{Bytes, Reader, RemoteAddr};
 
@@ -61,7 +61,79 @@ pub struct Set {
     pub cut: Option<LimitHit>,
 }
 
-/// The set at `at`, at most `members_max` of its members.
+/// The hash table of a set, as its object describes it.
+struct Table {
+    at: RemoteAddr,
+    used: u64,
+    slots: u64,
+}
+
+impl Table {
+    fn of(
+        reader: &mut Reader<'_>,
+        offsets: &Offsets,
+        set: RemoteAddr,
+    ) -> Result<Self, DecodeError> {
+        let layout = &offsets.set_object;
+        let used = reader.u64_at(set.plus(layout.used))?;
+        let mask = reader.u64_at(set.plus(layout.mask))?;
+        let at = reader.addr_at(set.plus(layout.table))?;
+        let implausible = |what, value| DecodeError::Implausible {
+            what,
+            value,
+            at: set,
+        };
+        let slots = mask.checked_add(1).filter(|slots| slots.is_power_of_two());
+        let slots = slots.ok_or_else(|| implausible("mask of a set", mask))?;
+        if used > slots {
+            return Err(implausible("member count of a set", used));
+        }
+        Ok(Self { at, used, slots })
+    }
+
+    /// Its members, as far as the caps allow, until so many were found.
+    fn members(&self, reader: &mut Reader<'_>, wanted: u64) -> Result<Set, DecodeError> {
+        let mut set = Set {
+            members: Vec::new(),
+            cut: None,
+        };
+        let slots_max = reader.limits().set_slots_max;
+        if self.slots > slots_max {
+            set.cut = Some(LimitHit {
+                what: "set_slots_max",
+                limit: slots_max,
+            });
+        }
+        let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
+        let end = self.slots.min(slots_max);
+        let mut slot: u64 = 0;
+        let mut buffer = Vec::new();
+        while slot < end && set.members.len() < wanted {
+            let n = SLOTS_PER_READ.min(end.saturating_sub(slot));
+            buffer.resize(
+                usize::try_from(n.saturating_mul(SLOT_BYTES)).unwrap_or(0),
+                0,
+            );
+            let from = self.at.plus(slot.saturating_mul(SLOT_BYTES));
+            reader.read(from, &mut buffer)?;
+            let n_before = set.members.len();
+            for entry in buffer.chunks_exact(16) {
+                let entry = Bytes::new(entry);
+                let (key, hash) = (entry.addr_at(0)?, entry.i64_at(8)?);
+                // A deleted slot keeps a dummy key with hash -1, which no live key has.
+                if !key.is_null() && hash != -1 && set.members.len() < wanted {
+                    set.members.push(key);
+                }
+            }
+            let n_found = set.members.len().saturating_sub(n_before);
+            reader.keep(n_found.saturating_mul(BYTES_PER_MEMBER))?;
+            slot = slot.saturating_add(n);
+        }
+        Ok(set)
+    }
+}
+
+/// The set at `at`, at most as many of its members as the cap `members_max` allows.
 ///
 /// # Errors
 ///
@@ -70,61 +142,74 @@ pub fn read_set(
     reader: &mut Reader<'_>,
     offsets: &Offsets,
     at: RemoteAddr,
-    members_max: u32,
+    members_max: LimitHit,
 ) -> Result<Set, DecodeError> {
-    let layout = &offsets.set_object;
-    let used = reader.u64_at(at.plus(layout.used))?;
-    let mask = reader.u64_at(at.plus(layout.mask))?;
-    let table = reader.addr_at(at.plus(layout.table))?;
-    let implausible = |what, value| DecodeError::Implausible { what, value, at };
-    let slots = mask.checked_add(1).filter(|slots| slots.is_power_of_two());
-    let slots = slots.ok_or_else(|| implausible("mask of a set", mask))?;
-    if used > slots {
-        return Err(implausible("member count of a set", used));
+    let table = Table::of(reader, offsets, at)?;
+    let wanted = table.used.min(members_max.limit);
+    let mut set = table.members(reader, wanted)?;
+    if wanted < table.used {
+        set.cut = Some(members_max);
     }
-    let mut set = Set {
-        members: Vec::new(),
-        cut: None,
-    };
-    let slots_max = reader.limits().set_slots_max;
-    if slots > slots_max {
-        set.cut = Some(LimitHit {
-            what: "set_slots_max",
-            limit: slots_max,
+    let n_members = u64::try_from(set.members.len()).unwrap_or(u64::MAX);
+    if set.cut.is_none() && n_members < wanted {
+        return Err(DecodeError::Implausible {
+            what: "member count of a set",
+            value: table.used,
+            at,
         });
-    }
-    let wanted = used.min(u64::from(members_max));
-    if wanted < used {
-        let limit = u64::from(members_max);
-        set.cut = Some(LimitHit {
-            what: "awaiters_per_task_max",
-            limit,
-        });
-    }
-    let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
-    reader.keep(wanted.saturating_mul(BYTES_PER_MEMBER))?;
-    let end = slots.min(slots_max);
-    let mut slot: u64 = 0;
-    let mut buffer = Vec::new();
-    while slot < end && set.members.len() < wanted {
-        let n = SLOTS_PER_READ.min(end.saturating_sub(slot));
-        buffer.resize(
-            usize::try_from(n.saturating_mul(SLOT_BYTES)).unwrap_or(0),
-            0,
-        );
-        reader.read(table.plus(slot.saturating_mul(SLOT_BYTES)), &mut buffer)?;
-        for entry in buffer.chunks_exact(16) {
-            let entry = Bytes::new(entry);
-            let (key, hash) = (entry.addr_at(0)?, entry.i64_at(8)?);
-            // A deleted slot keeps a dummy key with hash -1, which no live key has.
-            if !key.is_null() && hash != -1 && set.members.len() < wanted {
-                set.members.push(key);
-            }
-        }
-        slot = slot.saturating_add(n);
-    }
-    if set.cut.is_none() && set.members.len() < wanted {
-        return Err(implausible("member count of a set", used));
     }
     Ok(set)
+}
+
+/// Like [`read_set`], of a set that may be changing: all of its table is looked at, whatever its count
+/// says, because that may be older. What is a member all the time is found, if the set has the same
+/// table before and after.
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub fn read_changing_set(
+    reader: &mut Reader<'_>,
+    offsets: &Offsets,
+    at: RemoteAddr,
+    members_max: LimitHit,
+) -> Result<Set, DecodeError> {
+    let table = Table::of(reader, offsets, at)?;
+    let one_more = members_max.limit.saturating_add(1);
+    let mut set = table.members(reader, one_more)?;
+    let max = usize::try_from(members_max.limit).unwrap_or(usize::MAX);
+    if set.members.len() > max {
+        set.members.truncate(max);
+        set.cut = Some(members_max);
+    }
+    Ok(set)
+}
+
+/// What the weak reference at `at` refers to; null if that is gone.
+///
+/// # Errors
+///
+/// When it cannot be read or is no weak reference.
+pub fn weakly_referenced(
+    reader: &mut Reader<'_>,
+    offsets: &Offsets,
+    types: &mut TypeCache,
+    at: RemoteAddr,
+) -> Result<RemoteAddr, DecodeError> {
+    let info = types.type_of(reader, offsets, at)?;
+    if !matches!(types.name(info), "weakref.ReferenceType") {
+        return Err(DecodeError::Implausible {
+            what: "weak reference",
+            value: at.as_u64(),
+            at,
+        });
+    }
+    // `wr_object` follows the head of the object (Include/cpython/weakrefobject.h). It is `None` once
+    // what it referred to is gone.
+    let to = reader.addr_at(at.plus(offsets.pyobject.size))?;
+    let info = types.type_of(reader, offsets, to)?;
+    Ok(match types.name(info) {
+        "NoneType" => RemoteAddr::NULL,
+        _ => to,
+    })
 }

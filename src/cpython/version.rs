@@ -81,12 +81,27 @@ pub struct Quirks {
     /// First bit of the field `kind` in the state word of a string: free-threaded builds have a
     /// byte of their own before the bit field (Include/cpython/unicodeobject.h).
     pub text_kind_shift: u32,
+    /// How far before an object the pointer to its dict stands (`MANAGED_DICT_OFFSET`,
+    /// Include/internal/pycore_object.h).
+    pub managed_dict_before: u64,
+    /// `tp_basicsize` of a type: how many bytes its instances have (Include/cpython/object.h).
+    pub type_basic_size: u64,
+    /// `ht_cached_keys` of a type made by a class statement: the keys that its instances share
+    /// (`PyHeapTypeObject`, Include/cpython/object.h; one word later in 3.15).
+    pub type_cached_keys: u64,
+    /// `md_state` of a module, behind the head of the object (`PyModuleObject`,
+    /// Include/internal/pycore_moduleobject.h; `md_def` before it is gone in 3.15).
+    pub module_state: u64,
 }
 
 impl Quirks {
     /// The facts for a supported version.
     pub fn of(version: PyVersion, free_threaded: bool) -> Self {
         let text_kind_shift = if free_threaded { 8 } else { 2 };
+        let managed_dict_before = if free_threaded { 8 } else { 24 };
+        // The head of each object has 16 bytes more in free-threaded builds.
+        let more = if free_threaded { 16 } else { 0 };
+        let type_basic_size = 32_u64.saturating_add(more);
         if version.minor() >= 15 {
             Self {
                 state_created: 0,
@@ -96,6 +111,10 @@ impl Quirks {
                 state_ended: [5, 5],
                 awaited_below_stack_pointer: 16,
                 text_kind_shift,
+                managed_dict_before,
+                type_basic_size,
+                type_cached_keys: 888_u64.saturating_add(more),
+                module_state: 8,
             }
         } else {
             Self {
@@ -106,6 +125,10 @@ impl Quirks {
                 state_ended: [1, 4],
                 awaited_below_stack_pointer: 8,
                 text_kind_shift,
+                managed_dict_before,
+                type_basic_size,
+                type_cached_keys: 880_u64.saturating_add(more),
+                module_state: 16,
             }
         }
     }

@@ -142,6 +142,15 @@ def wait_for_stdin():
     os._exit(0)
 
 
+def use_python_tasks():
+    """Makes asyncio ask tasks implemented in Python which of them is current, and who awaits them, as
+    programs must that use them: groups and gather() know neither otherwise."""
+    for module in [asyncio, asyncio.tasks]:
+        module.current_task = asyncio.tasks._py_current_task
+    for name in ["future_add_to_awaited_by", "future_discard_from_awaited_by"]:
+        setattr(asyncio.futures, name, getattr(asyncio.futures, f"_py_{name}"))
+
+
 def lines_of(coroutine):
     """The [file, line] of each frame, innermost first, as the interpreter itself sees them."""
     found = []

@@ -18,7 +18,7 @@ pub struct Churn {
     pub rate: &'static str,
 }
 
-pub const PROGRAMS: [&str; 2] = ["churn", "churn_threads"];
+pub const PROGRAMS: [&str; 3] = ["churn", "churn_threads", "churn_python"];
 pub const RATES: [&str; 3] = ["hundreds", "thousands", "tens-of-thousands"];
 
 impl Churn {

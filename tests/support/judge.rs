@@ -352,7 +352,7 @@ impl Truth {
         name: Name<'_>,
         state: TaskState,
     ) -> Verdict {
-        let frames: Vec<SeenFrame<'_>> = graph
+        let mut frames: Vec<SeenFrame<'_>> = graph
             .stack(at)
             .rev()
             .map(|frame| SeenFrame {
@@ -362,6 +362,8 @@ impl Truth {
                 via: frame.via,
             })
             .collect();
+        // Futures that are implemented in Python are awaited by a function of theirs.
+        frames.pop_if(|last| !last.is_own && last.function == "Future.__await__");
         let Some(outermost) = frames.first() else {
             // The coroutine of a task that runs may just have ended.
             return match state {

@@ -1,6 +1,7 @@
 //! The readers over memory made up by hand, then damaged one field at a time, and at random.
 
 mod process;
+mod python_tasks;
 
 use asyncio_agent::asyncio::find_asyncio;
 use asyncio_agent::cpython::{Modules, Offsets, OffsetsError};

@@ -27,11 +27,12 @@ impl Walk<'_, '_> {
         self.awaiters.clear();
         self.reader.begin_whole_look(expected)?;
         self.for_each_task(|walk, at, task| {
-            let Some((_, awaiters)) = walk.look_at_object(task)? else {
+            let Some((now, awaiters)) = walk.look_at_object(task)? else {
                 return Ok(false);
             };
             if let Some(record) = walk.records.get_mut(at) {
                 record.awaiters = awaiters;
+                record.task.awaits = now.awaits;
             }
             Ok(true)
         })?;
@@ -44,7 +45,9 @@ impl Walk<'_, '_> {
         self.for_each_task(|walk, at, task| {
             let now = walk.still_there(task)?;
             if let (Some(record), Some(now)) = (walk.records.get_mut(at), now) {
-                record.task = now;
+                // What it awaits by now may have begun when another task was seen to end.
+                let awaits = record.task.awaits;
+                record.task = RawTask { awaits, ..now };
             }
             Ok(now.is_some())
         })?;

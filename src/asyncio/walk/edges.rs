@@ -6,7 +6,7 @@ use crate::cpython::DecodeError;
 use crate::graph::{NewTask, StackIdx, TaskIdx};
 use crate::ids::TaskId;
 use crate::memory::RemoteAddr;
-use rustc_hash::FxHashSet;
+use rustc_hash::FxHashMap;
 
 impl Walk<'_, '_> {
     /// Looks again at who awaits a task, where the objects of both tasks do not prove it: at sets, which
@@ -18,6 +18,7 @@ impl Walk<'_, '_> {
         for at in 0..self.records.len() {
             let at = u32::try_from(at).unwrap_or(u32::MAX);
             let unlisted = self.unlisted_of(at);
+            let is_python = self.alive(at).is_some_and(|record| record.task.is_python);
             let is_set = self
                 .alive(at)
                 .is_some_and(|record| record.task.awaited_by_is_set);
@@ -26,7 +27,7 @@ impl Walk<'_, '_> {
             }
             for address in unlisted {
                 if !self.unlisted.contains_key(&address) {
-                    self.read_unlisted(address)?;
+                    self.read_unlisted(address, is_python)?;
                 }
             }
         }
@@ -57,21 +58,22 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    fn alive(&self, at: u32) -> Option<&Record> {
+    pub(super) fn alive(&self, at: u32) -> Option<&Record> {
         let record = self.records.get(usize::try_from(at).ok()?)?;
         record.is_alive.then_some(record)
     }
 
     /// Reads all awaiters that no list holds.
     pub(super) fn read_all_unlisted(&mut self) -> Result<(), DecodeError> {
-        let mut found: FxHashSet<RemoteAddr> = FxHashSet::default();
+        let mut found: FxHashMap<RemoteAddr, bool> = FxHashMap::default();
         for record in self.records.iter().filter(|record| record.is_alive) {
             let unlisted = |address: &&RemoteAddr| !self.by_address.contains_key(*address);
             let addresses = self.addresses(&record.awaiters).iter();
-            found.extend(addresses.filter(unlisted));
+            let unlisted = addresses.filter(unlisted);
+            found.extend(unlisted.map(|at| (*at, record.task.is_python)));
         }
-        for address in found {
-            self.read_unlisted(address)?;
+        for (address, is_python) in found {
+            self.read_unlisted(address, is_python)?;
         }
         Ok(())
     }
@@ -89,9 +91,11 @@ impl Walk<'_, '_> {
             .collect()
     }
 
-    /// The stack of an awaiter that no list holds: a future has none.
-    fn read_unlisted(&mut self, at: RemoteAddr) -> Result<(), DecodeError> {
+    /// The stack of an awaiter that no list holds: a future has none. Futures that await one that is
+    /// implemented in Python are so too.
+    fn read_unlisted(&mut self, at: RemoteAddr, is_python: bool) -> Result<(), DecodeError> {
         let read = match is_task(self.reader, self.layout, at) {
+            _ if is_python => self.read_python_awaiter(at),
             Ok(false) => Ok(StackIdx::EMPTY),
             Ok(true) => RawTask::read(self.reader, self.layout, at)
                 .and_then(|task| Ok(self.look_at_place(None, &task)?.place.stack)),
@@ -158,9 +162,18 @@ impl Walk<'_, '_> {
                 edges.push((task, at));
             }
         }
+        let unnoted = self.unnoted_awaits();
         for (awaited, at) in edges {
             self.note_cuts(at)?;
             self.add_edges(awaited, at);
+            for awaiter in unnoted.get(&at).into_iter().flatten() {
+                if let Some((id, stack)) = self
+                    .alive(*awaiter)
+                    .map(|awaiter| (TaskId(awaiter.task.at.as_u64()), awaiter.place.stack))
+                {
+                    self.graph.add_edge(awaited, id, stack);
+                }
+            }
         }
         self.note_unreadable_awaiters()?;
         Ok(Read {

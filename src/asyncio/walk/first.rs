@@ -67,7 +67,7 @@ impl Walk<'_, '_> {
             self.reader.look_back();
             looked?;
         }
-        Ok(())
+        self.look_at_scheduled()
     }
 
     /// Follows a list and looks at its tasks.
@@ -172,7 +172,7 @@ impl Walk<'_, '_> {
     }
 
     /// That one more task may be found.
-    fn check_room(&self) -> Result<(), DecodeError> {
+    pub(super) fn check_room(&self) -> Result<(), DecodeError> {
         let tasks_max = u64::from(self.reader.limits().tasks_max);
         if u64::try_from(self.records.len()).unwrap_or(u64::MAX) < tasks_max {
             return Ok(());
@@ -281,7 +281,7 @@ impl Walk<'_, '_> {
         usize::try_from(*self.by_address.get(&task)?).ok()
     }
 
-    fn move_to_list(&mut self, record: usize, list: usize) {
+    pub(super) fn move_to_list(&mut self, record: usize, list: usize) {
         if let Some(record) = self.records.get_mut(record) {
             record.list = u32::try_from(list).unwrap_or(u32::MAX);
         }
@@ -289,7 +289,7 @@ impl Walk<'_, '_> {
 
     /// Looks at a task that was found, and keeps what was seen. One that makes no sense is looked at
     /// again; it may just be changing.
-    fn record(&mut self, list: usize, found: RawTask) -> Result<(), DecodeError> {
+    pub(super) fn record(&mut self, list: usize, found: RawTask) -> Result<(), DecodeError> {
         let list = u32::try_from(list).unwrap_or(u32::MAX);
         let mut looked = self.look_at(list, found);
         let mut n_looks: u32 = 1;

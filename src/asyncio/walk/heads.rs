@@ -22,6 +22,7 @@ pub(super) struct TaskList {
     pub(super) thread: Option<ThreadState>,
     pub(super) running_task: RemoteAddr,
     pub(super) has_loop: bool,
+    pub(super) running_loop: RemoteAddr,
     /// The first node, or the head itself: what was seen last.
     pub(super) first: RemoteAddr,
     /// Why it could not be followed to its end.
@@ -85,6 +86,7 @@ impl Walk<'_, '_> {
                     thread: Some(thread),
                     running_task: running_task.unwrap_or_default(),
                     has_loop: running_loop.is_ok_and(|at| !at.is_null()),
+                    running_loop: running_loop.unwrap_or_default(),
                     first: first.unwrap_or_default(),
                     torn: None,
                 });
@@ -97,6 +99,7 @@ impl Walk<'_, '_> {
                 thread: None,
                 running_task: RemoteAddr::NULL,
                 has_loop: false,
+                running_loop: RemoteAddr::NULL,
                 first: self.reader.addr_at(head).unwrap_or_default(),
                 torn: None,
             });
@@ -247,9 +250,21 @@ impl Walk<'_, '_> {
         if lists.is_empty() {
             return;
         }
-        for record in &mut self.records {
+        for at in 0..self.records.len() {
+            let Some(record) = self.records.get(at) else {
+                continue;
+            };
             let list = usize::try_from(record.list).unwrap_or(usize::MAX);
-            record.is_alive &= !lists.contains(&list);
+            if !lists.contains(&list) {
+                continue;
+            }
+            let interpreter = self.lists.get(list).filter(|_| record.task.is_python);
+            let interpreter_id = interpreter.map(|list| list.interpreter_id);
+            match interpreter_id.and_then(|id| self.list_of_interpreter(id)) {
+                // No list had it, so it is where it was, and no thread runs its loop any more.
+                Some(own_list) => self.move_to_list(at, own_list),
+                None => self.forget(at),
+            }
         }
     }
 }

@@ -9,6 +9,9 @@ use crate::limits::LimitHit;
 use crate::memory::RemoteAddr;
 use std::ops::Range;
 
+/// The function that executes a task which is implemented in Python (Lib/asyncio/tasks.py).
+const TASK_STEP: &str = "Task.__step_run_and_handle_result";
+
 /// Where a task stands.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
@@ -167,7 +170,13 @@ impl Walk<'_, '_> {
     ) -> Result<Sighting, DecodeError> {
         let list = list.and_then(|at| self.lists.get(usize::try_from(at).ok()?));
         let current = list.filter(|list| list.running_task == task.at);
-        let (is_current, thread) = (current.is_some(), current.and_then(|list| list.thread));
+        let is_current = current.is_some();
+        // Threads do not say that they execute a task that is implemented in Python.
+        let executing = match task.is_python {
+            true => list.filter(|list| list.running_task.is_null()),
+            false => current,
+        };
+        let thread = executing.and_then(|list| list.thread);
         let coroutine = task.coro;
         if coroutine.is_null() {
             return Ok(Sighting::without_stack(match is_current {
@@ -187,7 +196,14 @@ impl Walk<'_, '_> {
             // The thread does not wait for us: frames that make no sense are frames that it left.
             let running = self.chains.running(self.reader, offsets, thread, coroutine);
             match running {
-                Ok(running) => frames.extend(running.unwrap_or_default()),
+                Ok(running) => {
+                    let running = running.unwrap_or_default();
+                    let n_own = match task.is_python {
+                        true => self.n_frames_of_own(&running),
+                        false => running.len(),
+                    };
+                    frames.extend(running.into_iter().take(n_own));
+                }
                 Err(error) if error.is_fatal() => return Err(error),
                 Err(_) => {}
             }
@@ -214,6 +230,16 @@ impl Walk<'_, '_> {
             objects: chain.hash,
             order: chain.order,
         })
+    }
+
+    /// How many of the frames of a thread that executes a task are in no other task that is implemented
+    /// in Python. One that starts eagerly is executed inside the one that made it.
+    fn n_frames_of_own(&self, frames: &[ChainFrame]) -> usize {
+        let begins_task = |frame: &ChainFrame| {
+            let code = self.chains.codes.info(frame.code);
+            code.is_some_and(|code| &*code.function == TASK_STEP)
+        };
+        frames.iter().position(begins_task).unwrap_or(frames.len())
     }
 
     fn stack(&mut self, frames: &[ChainFrame]) -> Result<StackIdx, DecodeError> {

@@ -1,5 +1,7 @@
 //! One walk over all interpreters, threads and tasks of a process: from memory to a graph.
 //!
+//! Tasks that are in no list are found in sets ([`scheduled`]), and looked at like all others.
+//!
 //! Three questions are asked of each task: which one it is (its object and its name), where it stands,
 //! and who awaits it. If the process sleeps, they are asked together, in one look that passes through
 //! memory once ([`first`]). If it did not run at all meanwhile, that look is exact.
@@ -21,8 +23,10 @@ mod heads;
 mod look;
 mod owners;
 mod places;
+mod scheduled;
 
 use super::offsets::AsyncioOffsets;
+use super::python_task::{self, TaskAttributes};
 use super::task::RawTask;
 use crate::cpython::{ChainFrame, ChainReader, DecodeError, Interpreter, Offsets, RuntimeSite};
 use crate::graph::TaskName;
@@ -34,6 +38,7 @@ use first::Depth;
 use heads::TaskList;
 use look::{Awaiters, Place, Sighting};
 use rustc_hash::{FxHashMap, FxHashSet};
+use scheduled::Scheduled;
 use std::collections::BTreeMap;
 
 /// What is known of a process from earlier walks, and is true of it as long as it runs the same
@@ -46,6 +51,8 @@ pub struct Knowledge {
     runs: bool,
     /// For each interpreter how often a code object was deleted.
     generations: Vec<(i64, u64)>,
+    /// Where each interpreter keeps tasks that are in no list.
+    scheduled: Vec<Scheduled>,
     /// How many tasks the last walk found.
     n_tasks: usize,
 }
@@ -185,6 +192,10 @@ struct Walk<'w, 'm> {
     /// For each interpreter how often a code object was deleted.
     generations: &'w mut Vec<(i64, u64)>,
     is_exact: bool,
+    /// Where each interpreter keeps tasks that are in no list.
+    scheduled: &'w mut Vec<Scheduled>,
+    /// Of tasks that are implemented in Python.
+    attributes: TaskAttributes,
     /// What a look at a list looks at.
     depth: Depth,
     /// Caps that left a part of a task out.
@@ -261,6 +272,8 @@ pub fn read_graph(
         ended_edges: FxHashSet::default(),
         generations: &mut knowledge.generations,
         is_exact: false,
+        scheduled: &mut knowledge.scheduled,
+        attributes: python_task::attributes(),
         depth: Depth::Everything,
         cuts: Vec::new(),
         sightings: Vec::new(),
@@ -276,6 +289,9 @@ pub fn read_graph(
             walk.look_at_everything(trails)?;
             walk.is_exact = stood_still();
             if !walk.is_exact {
+                walk.depth = Depth::Names;
+                // What was read of a set that changed meanwhile is not all of it.
+                walk.look_at_scheduled()?;
                 walk.look_again(trails, trails.everything.in_order_of_copies())?;
             }
         }
@@ -382,7 +398,11 @@ impl Walk<'_, '_> {
     /// The object of a task that was found, if it is the same task and has not ended. What a list held
     /// was a task; if it is none any more, its memory was given away.
     fn still_there(&mut self, task: &RawTask) -> Result<Option<RawTask>, DecodeError> {
-        match RawTask::read(self.reader, self.layout, task.at) {
+        let read = match task.is_python {
+            false => RawTask::read(self.reader, self.layout, task.at),
+            true => self.read_python_again(task.at),
+        };
+        match read {
             Ok(now) => {
                 // A task in its eager first step is in no list yet.
                 let is_listed = !now.next.is_null() || task.next.is_null();
@@ -400,6 +420,12 @@ impl Walk<'_, '_> {
         self.records
             .get(record)
             .is_some_and(|record| record.is_alive)
+    }
+
+    fn is_python(&self, record: usize) -> bool {
+        self.records
+            .get(record)
+            .is_some_and(|record| record.task.is_python)
     }
 
     /// Does not believe any more that a task is there.

@@ -95,7 +95,8 @@ impl Walk<'_, '_> {
         let (nodes, mut joined) = self.join_linked();
         for at in 0..self.records.len() {
             let is_alive = self.records.get(at).is_some_and(|record| record.is_alive);
-            if !is_alive || nodes.list(joined.root(nodes.task(at))).is_some() {
+            if !is_alive || self.is_python(at) || nodes.list(joined.root(nodes.task(at))).is_some()
+            {
                 continue;
             }
             let before = self.find_before(at, &nodes);

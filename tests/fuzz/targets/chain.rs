@@ -3,6 +3,7 @@
 use super::edits::{self, Damaged, place};
 use super::walk::LIMITS;
 use asyncio_agent::cpython::{ChainReader, ThreadState, read_int, read_set, read_text};
+use asyncio_agent::limits::LimitHit;
 use asyncio_agent::memory::Reader;
 
 pub(crate) fn run(data: &[u8]) {
@@ -30,7 +31,11 @@ pub(crate) fn run(data: &[u8]) {
                 assert!(frames.len() <= frames_max);
             }
         }
-        if let Ok(set) = read_set(&mut reader, offsets, *at, 20) {
+        let cap = LimitHit {
+            what: "members",
+            limit: 20,
+        };
+        if let Ok(set) = read_set(&mut reader, offsets, *at, cap) {
             assert!(set.members.len() <= 20);
         }
         let _ = read_int(&mut reader, offsets, *at);
