@@ -44,6 +44,10 @@ impl ProcRoot {
             {
                 return None;
             }
+            // A kernel that does not count says 0 of all.
+            if runs == 0 {
+                return None;
+            }
             threads.push((*id, runs));
         }
         // One that was listed may have started another one before it was found to sleep.

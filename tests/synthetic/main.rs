@@ -7,7 +7,7 @@ use asyncio_agent::asyncio::find_asyncio;
 use asyncio_agent::cpython::{Modules, Offsets, OffsetsError};
 use asyncio_agent::graph::{TaskGraph, TaskState};
 use asyncio_agent::limits::Limits;
-use asyncio_agent::memory::{RemoteAddr, SynthMemory};
+use asyncio_agent::memory::{ReadMemory, RemoteAddr, SynthMemory};
 use process::layout::*;
 use process::{Synth, debug_offsets, make_type, object};
 use proptest::prelude::*;
@@ -113,6 +113,11 @@ fn a_running_task_and_one_that_was_never_started() {
     synth
         .memory
         .put_addr(synth.thread.plus(RUNNING_TASK), synth.tasks[0]);
+    let mut running = [0; 8];
+    let running_at = synth.tasks[0].plus(TASK_CORO);
+    synth.memory.read_exact(running_at, &mut running).unwrap();
+    let running = RemoteAddr::new(u64::from_le_bytes(running));
+    synth.memory.put(running.plus(GEN_STATE), &[0]);
     let outermost = synth.coroutines[3];
     synth
         .memory

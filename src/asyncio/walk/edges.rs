@@ -6,7 +6,7 @@ use crate::cpython::DecodeError;
 use crate::graph::{NewTask, StackIdx, TaskIdx};
 use crate::ids::TaskId;
 use crate::memory::RemoteAddr;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 impl Walk<'_, '_> {
     /// Looks again at who awaits a task, where the objects of both tasks do not prove it: at sets, which
@@ -39,11 +39,11 @@ impl Walk<'_, '_> {
             let Some(task) = self.alive(at).map(|record| record.task) else {
                 continue;
             };
-            let now: Vec<RemoteAddr> = match self.look_at_object(&task) {
-                Ok(Some((_, awaiters))) => self.addresses(&awaiters).to_vec(),
-                Ok(None) => Vec::new(),
+            let now: FxHashSet<RemoteAddr> = match self.look_at_object(&task) {
+                Ok(Some((_, awaiters))) => self.addresses(&awaiters).iter().copied().collect(),
+                Ok(None) => FxHashSet::default(),
                 Err(error) if error.is_fatal() => return Err(error),
-                Err(_) => Vec::new(),
+                Err(_) => FxHashSet::default(),
             };
             let before = self.alive(at).map(|record| record.awaiters.positions());
             for address in before

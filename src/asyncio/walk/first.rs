@@ -59,6 +59,7 @@ impl Walk<'_, '_> {
     /// Finds all tasks, and looks at each: at its name alone, or at everything.
     pub(super) fn first_look(&mut self, depth: Depth) -> Result<(), DecodeError> {
         self.depth = depth;
+        self.look_at_running();
         for list in 0..self.lists.len() {
             self.follow_list(list)?;
         }
@@ -330,6 +331,7 @@ impl Walk<'_, '_> {
             task,
             list,
             name,
+            has_own_name: self.is_own_name(&task, name),
             awaiters: Awaiters::default(),
             place: Place::UNKNOWN,
             is_alive: true,

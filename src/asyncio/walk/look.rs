@@ -12,6 +12,9 @@ use std::ops::Range;
 /// The function that executes a task which is implemented in Python (Lib/asyncio/tasks.py).
 const TASK_STEP: &str = "Task.__step_run_and_handle_result";
 
+/// With more threads, they are not looked at for each task that is looked at alone.
+const THREADS_LOOKED_AT_MAX: usize = 32;
+
 /// Where a task stands.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
@@ -62,15 +65,18 @@ impl Sighting {
     /// them was copied while its holder was seen to hold it, before and after. A holder keeps what it
     /// holds from being freed, and a task its coroutine, always the same one.
     pub(super) fn confirms(&self, earlier: &Self) -> bool {
-        let (now, before) = (&self.place, &earlier.place);
+        self.is_same_place(earlier)
+            && earlier.order.holder_first | self.order.holder_last == u64::MAX
+    }
+
+    /// Whether both looks saw the same.
+    pub(super) fn is_same_place(&self, other: &Self) -> bool {
+        let (now, before) = (&self.place, &other.place);
         let is_running = |place: &Place| place.state == TaskState::Running;
         // The instruction of what is being executed changes all the time.
         let stands = (is_running(now) && is_running(before))
-            || (now.state == before.state && self.own_stack == earlier.own_stack);
-        stands
-            && self.objects == earlier.objects
-            && now.awaiting == before.awaiting
-            && earlier.order.holder_first | self.order.holder_last == u64::MAX
+            || (now.state == before.state && self.own_stack == other.own_stack);
+        stands && self.objects == other.objects && now.awaiting == before.awaiting
     }
 
     /// The place, without the frames of the thread, unless `earlier` found the same ones.
@@ -123,6 +129,20 @@ impl Walk<'_, '_> {
         task.read_name(self.reader, self.offsets, types, &mut self.graph)
     }
 
+    /// Whether no other task can have the name of this one: it is a number, which CPython gives once, or a
+    /// string that nobody else holds a reference to (`ob_refcnt`, Include/refcount.h). Free-threaded
+    /// builds count references in more than one place.
+    pub(super) fn is_own_name(&mut self, task: &RawTask, name: TaskName) -> bool {
+        match name {
+            TaskName::Number(_) => true,
+            TaskName::Text(_) if !self.offsets.free_threaded => {
+                let count = self.reader.array(task.name).map(u32::from_le_bytes);
+                count == Ok(1)
+            }
+            TaskName::Text(_) | TaskName::Unknown => false,
+        }
+    }
+
     /// Who awaits a task.
     pub(super) fn look_at_awaiters(&mut self, task: &RawTask) -> Result<Awaiters, DecodeError> {
         let start = self.awaiters.len();
@@ -169,7 +189,10 @@ impl Walk<'_, '_> {
         task: &RawTask,
     ) -> Result<Sighting, DecodeError> {
         let list = list.and_then(|at| self.lists.get(usize::try_from(at).ok()?));
-        let current = list.filter(|list| list.running_task == task.at);
+        let current = self
+            .running
+            .get(&task.at)
+            .and_then(|at| self.lists.get(*at));
         let is_current = current.is_some();
         // Threads do not say that they execute a task that is implemented in Python.
         let executing = match task.is_python {
@@ -211,8 +234,9 @@ impl Walk<'_, '_> {
         }
         self.chain_buffer = frames;
         let state = match chain.state {
-            _ if is_current => TaskState::Running,
+            // What executes a coroutine says so first and last of all.
             Some(FrameState::Executing) => TaskState::Running,
+            None if is_current => TaskState::Running,
             Some(FrameState::Created) => TaskState::Created,
             Some(FrameState::Suspended | FrameState::Awaiting) => TaskState::Suspended,
             Some(FrameState::Ended) | None => TaskState::Pending,
@@ -230,6 +254,29 @@ impl Walk<'_, '_> {
             objects: chain.hash,
             order: chain.order,
         })
+    }
+
+    /// Sees which tasks are executed now, by what their threads say.
+    pub(super) fn look_at_running(&mut self) {
+        self.running.clear();
+        let offset = self.layout.thread_running_task;
+        for at in 0..self.lists.len() {
+            let thread = self.lists.get(at).and_then(|list| list.thread);
+            let running = thread.map(|thread| self.reader.addr_at(thread.at.plus(offset)));
+            if let (Some(list), Some(Ok(task))) = (self.lists.get_mut(at), running) {
+                list.running_task = task;
+                if !task.is_null() {
+                    self.running.insert(task, at);
+                }
+            }
+        }
+    }
+
+    /// The same, for a look at one task. With many threads it would be too much to look at.
+    pub(super) fn look_at_running_aside(&mut self) {
+        if self.lists.len() <= THREADS_LOOKED_AT_MAX {
+            self.look_at_running();
+        }
     }
 
     /// How many of the frames of a thread that executes a task are in no other task that is implemented

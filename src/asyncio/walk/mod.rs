@@ -16,6 +16,7 @@
 //!    was the one that was seen ([`confirm`]).
 //! 4. The lists of the tasks that are left are proven by links between them ([`owners`]).
 
+mod alone;
 mod confirm;
 mod edges;
 mod first;
@@ -136,6 +137,8 @@ struct Record {
     /// The list that holds it.
     list: u32,
     name: TaskName,
+    /// No other task can have this name.
+    has_own_name: bool,
     awaiters: Awaiters,
     place: Place,
     /// It is still believed to be there.
@@ -149,6 +152,7 @@ impl Record {
             task,
             list,
             name: TaskName::Unknown,
+            has_own_name: false,
             awaiters: Awaiters::default(),
             place: Place::UNKNOWN,
             is_alive: false,
@@ -165,6 +169,8 @@ struct Walk<'w, 'm> {
     graph: GraphBuilder,
     frames: FxHashMap<ChainFrame, FrameIdx>,
     lists: Vec<TaskList>,
+    /// The tasks that are executed, and the lists of their threads.
+    running: FxHashMap<RemoteAddr, usize>,
     /// The lists by their heads, those of threads that ended meanwhile included.
     heads: FxHashMap<RemoteAddr, usize>,
     interpreters: Vec<Interpreter>,
@@ -253,6 +259,7 @@ pub fn read_graph(
         graph,
         frames: FxHashMap::default(),
         lists: Vec::new(),
+        running: FxHashMap::default(),
         heads: FxHashMap::default(),
         interpreters: Vec::new(),
         records: std::mem::take(&mut workspace.records),
@@ -344,7 +351,10 @@ impl Walk<'_, '_> {
         trails.awaiters = self.find_awaiters(std::mem::take(&mut trails.awaiters))?;
         self.confirm_awaiters()?;
         trails.objects = self.confirm_objects(std::mem::take(&mut trails.objects))?;
-        trails.names = self.confirm_names(std::mem::take(&mut trails.names))?;
+        let mut renamed = Vec::new();
+        let names = std::mem::take(&mut trails.names);
+        trails.names = self.confirm_names(names, &mut renamed)?;
+        self.settle_alone(renamed, trails.places.clone())?;
         self.find_owners()?;
         self.leave_out_lists_of_others();
         Ok(())

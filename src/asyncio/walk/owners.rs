@@ -149,7 +149,7 @@ impl Walk<'_, '_> {
         let Some(record) = self.records.get(at) else {
             return Ok(None);
         };
-        let (task, name) = (record.task, record.name);
+        let task = record.task;
         self.reader.look_aside();
         let Some(now) = self.still_there(&task)? else {
             self.leave_out_ended(at);
@@ -164,10 +164,9 @@ impl Walk<'_, '_> {
             }
             let known = self.record_of_node(previous);
             let known = known.and_then(|at| Some((at, self.records.get(at)?)));
-            if let Some((other, record)) = known.filter(|(_, record)| record.is_alive) {
-                let (task, name) = (record.task, record.name);
+            if let Some((other, _)) = known.filter(|(_, record)| record.is_alive) {
                 self.reader.look_aside();
-                let is_same = self.is_still_same(&task, name)?;
+                let is_same = self.is_still_like(other)?;
                 found = is_same.then(|| nodes.task(other));
                 break;
             }
@@ -182,7 +181,7 @@ impl Walk<'_, '_> {
             }
         }
         self.reader.look_aside();
-        if self.is_still_same(&task, name)? {
+        if self.is_still_like(at)? {
             return Ok(found);
         }
         self.leave_out_ended(at);

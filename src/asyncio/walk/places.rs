@@ -44,6 +44,7 @@ impl Walk<'_, '_> {
             }
             self.reader.begin_whole_look(expected)?;
             self.check_generations();
+            self.look_at_running();
             let mut left = Vec::with_capacity(unsettled.len());
             for at in unsettled {
                 match self.settle(at)? {
@@ -106,6 +107,7 @@ impl Walk<'_, '_> {
         let mut settled = Settled::No;
         for _ in 0..LOOKS_MAX {
             self.reader.look_aside();
+            self.look_at_running_aside();
             match self.still_there(&task) {
                 Ok(Some(_)) => {}
                 Ok(None) => {
