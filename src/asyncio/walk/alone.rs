@@ -181,6 +181,7 @@ impl Walk<'_, '_> {
         if let Some(sighting) = self.sightings.get_mut(at) {
             *sighting = Some(place);
         }
+        self.alone.insert(u32::try_from(at).unwrap_or(u32::MAX));
         self.keep_lasting_edges(at, awaited, &lasting)?;
         Ok(Alone::Settled)
     }

@@ -198,6 +198,8 @@ struct Walk<'w, 'm> {
     /// For each interpreter how often a code object was deleted.
     generations: &'w mut Vec<(i64, u64)>,
     is_exact: bool,
+    /// Tasks that were looked at alone.
+    alone: FxHashSet<u32>,
     /// Where each interpreter keeps tasks that are in no list.
     scheduled: &'w mut Vec<Scheduled>,
     /// Of tasks that are implemented in Python.
@@ -279,6 +281,7 @@ pub fn read_graph(
         ended_edges: FxHashSet::default(),
         generations: &mut knowledge.generations,
         is_exact: false,
+        alone: FxHashSet::default(),
         scheduled: &mut knowledge.scheduled,
         attributes: python_task::attributes(),
         depth: Depth::Everything,

@@ -479,6 +479,10 @@ impl Walk<'_, '_> {
             let Some(awaited) = self.by_address.get(&record.task.awaits).copied() else {
                 continue;
             };
+            // What awaited them may have awaited the task before at the same address.
+            if self.alone.contains(&awaiter) || self.alone.contains(&awaited) {
+                continue;
+            }
             let other = self.alive(awaited);
             let is_unnoted = |other: &&Record| {
                 (record.task.is_python || other.task.is_python)
