@@ -1,6 +1,5 @@
-//! Tasks whose name does not tell them from others: it is shared, or was changed meanwhile. Passes over
-//! all tasks may then have seen the place of one task, and the awaiters of the next one at the same
-//! address.
+//! Tasks whose name does not tell them from others, because it is shared. Passes over all tasks may then
+//! have seen the place of one task, and the awaiters of the next one at the same address.
 //!
 //! If such a task stands, after everything else was read, where it stood before, what was read in
 //! between belongs to a task of this name at this place. If not, it is looked at alone, all at once, again
@@ -26,14 +25,9 @@ enum Alone {
 }
 
 impl Walk<'_, '_> {
-    /// Looks again at the tasks that their names do not identify: at those that `renamed` lists, and those
-    /// whose names are shared.
-    pub(super) fn settle_alone(
-        &mut self,
-        renamed: Vec<usize>,
-        expected: Trail,
-    ) -> Result<(), DecodeError> {
-        let mut moved = renamed;
+    /// Looks again at the tasks that their names do not identify, and at those that may have stopped
+    /// running meanwhile.
+    pub(super) fn settle_alone(&mut self, expected: Trail) -> Result<(), DecodeError> {
         let is_shared = |at: &usize| {
             let record = self.records.get(*at);
             record.is_some_and(|record| record.is_alive && !record.has_own_name)
@@ -45,9 +39,7 @@ impl Walk<'_, '_> {
                 is_running && !record.task.is_python && !self.running.contains_key(&record.task.at)
             })
         };
-        moved.extend((0..self.records.len()).filter(ran));
-        moved.sort_unstable();
-        moved.dedup();
+        let mut moved: Vec<usize> = (0..self.records.len()).filter(ran).collect();
         let known: FxHashSet<usize> = moved.iter().copied().collect();
         let shared: Vec<usize> = (0..self.records.len()).filter(is_shared).collect();
         if !shared.is_empty() {
@@ -165,11 +157,14 @@ impl Walk<'_, '_> {
         let lasting = self.still_awaited(task.at, awaited)?;
         self.reader.look_aside();
         let last = self.look_at_place(Some(list), &task)?;
-        let Some(now) = self.still_there(&found)? else {
+        let Some((now, awaiters_now)) = self.look_at_object(&found)? else {
             return Ok(Alone::Ended);
         };
-        if !last.is_same_place(&place) || now.name != task.name || self.look_at_name(&now)? != name
-        {
+        // Sets are read in several pieces, so they are read twice.
+        let is_changed = !last.is_same_place(&place)
+            || now.name != task.name
+            || self.addresses(&awaiters_now) != self.addresses(&awaiters);
+        if is_changed || self.look_at_name(&now)? != name {
             return Ok(Alone::Changed);
         }
         if let Some(record) = self.records.get_mut(at) {

@@ -98,13 +98,9 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// Reads the names of all tasks again. Adds to `renamed` the tasks that have another one: they were
-    /// given it, or have ended and left their memory to others.
-    pub(super) fn confirm_names(
-        &mut self,
-        expected: Trail,
-        renamed: &mut Vec<usize>,
-    ) -> Result<Trail, DecodeError> {
+    /// Reads the names of all tasks again. A task that has another one has ended, as far as can be told:
+    /// or it was renamed at this very moment.
+    pub(super) fn confirm_names(&mut self, expected: Trail) -> Result<Trail, DecodeError> {
         self.reader.begin_whole_look(expected)?;
         for at in 0..self.records.len() {
             let Some(record) = self.records.get(at).filter(|record| record.is_alive) else {
@@ -117,7 +113,7 @@ impl Walk<'_, '_> {
                     self.forget(at);
                     self.leave_out(task.at, error.code(), error)?;
                 }
-                _ => renamed.push(at),
+                _ => self.leave_out_ended(at),
             }
         }
         Ok(self.reader.end_look())

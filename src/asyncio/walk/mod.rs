@@ -354,10 +354,8 @@ impl Walk<'_, '_> {
         trails.awaiters = self.find_awaiters(std::mem::take(&mut trails.awaiters))?;
         self.confirm_awaiters()?;
         trails.objects = self.confirm_objects(std::mem::take(&mut trails.objects))?;
-        let mut renamed = Vec::new();
-        let names = std::mem::take(&mut trails.names);
-        trails.names = self.confirm_names(names, &mut renamed)?;
-        self.settle_alone(renamed, trails.places.clone())?;
+        trails.names = self.confirm_names(std::mem::take(&mut trails.names))?;
+        self.settle_alone(trails.places.clone())?;
         self.find_owners()?;
         self.leave_out_lists_of_others();
         Ok(())

@@ -124,7 +124,8 @@ impl Walk<'_, '_> {
         let n_nodes = nodes.task(self.records.len());
         let mut joined = Joined((0..u32::try_from(n_nodes).unwrap_or(u32::MAX)).collect());
         for (at, record) in self.records.iter().enumerate() {
-            if !record.is_alive {
+            // Links with tasks that were looked at alone are of another moment.
+            if !record.is_alive || self.was_alone(at) {
                 continue;
             }
             let previous = record.task.previous;
@@ -132,7 +133,7 @@ impl Walk<'_, '_> {
                 Some(list) => nodes.head(*list),
                 None => {
                     let known = self.record_of_node(previous);
-                    let known = known.filter(|at| self.is_alive(*at));
+                    let known = known.filter(|at| self.is_alive(*at) && !self.was_alone(*at));
                     known.map(|at| nodes.task(at))
                 }
             };
@@ -141,6 +142,10 @@ impl Walk<'_, '_> {
             }
         }
         (nodes, joined)
+    }
+
+    fn was_alone(&self, at: usize) -> bool {
+        u32::try_from(at).is_ok_and(|at| self.alone.contains(&at))
     }
 
     /// Follows a task's list back from where the task is now, to the first task that is known, or to the
@@ -184,7 +189,14 @@ impl Walk<'_, '_> {
         if self.is_still_like(at)? {
             return Ok(found);
         }
-        self.leave_out_ended(at);
+        // Another one may just stand somewhere else.
+        if self
+            .records
+            .get(at)
+            .is_some_and(|record| record.has_own_name)
+        {
+            self.leave_out_ended(at);
+        }
         Ok(None)
     }
 }

@@ -469,7 +469,8 @@ impl Walk<'_, '_> {
     /// awaited task and of the awaiter.
     pub(super) fn unnoted_awaits(&self) -> FxHashMap<u32, Vec<u32>> {
         let mut awaits: FxHashMap<u32, Vec<u32>> = FxHashMap::default();
-        if !self.has_python_tasks() {
+        // Of a process that runs they are not proven.
+        if !self.is_exact || !self.has_python_tasks() {
             return awaits;
         }
         for (awaiter, record) in (0_u32..).zip(&self.records) {
@@ -479,10 +480,6 @@ impl Walk<'_, '_> {
             let Some(awaited) = self.by_address.get(&record.task.awaits).copied() else {
                 continue;
             };
-            // What awaited them may have awaited the task before at the same address.
-            if self.alone.contains(&awaiter) || self.alone.contains(&awaited) {
-                continue;
-            }
             let other = self.alive(awaited);
             let is_unnoted = |other: &&Record| {
                 (record.task.is_python || other.task.is_python)
