@@ -437,6 +437,11 @@ impl Synth {
         read
     }
 
+    /// Reads it as a process that slept, of which more is told: awaits that CPython does not note.
+    pub(crate) fn read_asleep(&self) -> Read {
+        self.walk(Limits::default(), Stillness::Slept(&mut || true))
+    }
+
     fn walk(&self, limits: Limits, stillness: Stillness<'_>) -> Read {
         let site = self.site().expect("a runtime").expect("a runtime");
         let mut modules = Modules::new(&self.maps, |_| None);

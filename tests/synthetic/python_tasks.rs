@@ -189,7 +189,7 @@ fn who_awaits_whom() {
     made.synth
         .memory
         .put_addr(awaiter.plus(TASK_CORO - 8), awaited);
-    let lines = lines(&made.synth.read().graph);
+    let lines = lines(&made.synth.read_asleep().graph);
     assert!(lines[3].starts_with("one") && lines[3].ends_with("<- main"));
 }
 
