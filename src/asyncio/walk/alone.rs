@@ -138,13 +138,17 @@ impl Walk<'_, '_> {
         let Some(record) = self.records.get(at) else {
             return Ok(Alone::Ended);
         };
-        let (found, list) = (record.task, record.list);
+        let (found, list, known_name) = (record.task, record.list, record.name);
         self.reader.look_aside();
         self.look_at_running_aside();
         let Some(task) = self.still_there(&found)? else {
             return Ok(Alone::Ended);
         };
         let name = self.look_at_name(&task)?;
+        // Another task has its memory by now: what else is known of it is not of that one.
+        if name != known_name {
+            return Ok(Alone::Ended);
+        }
         let first = self.look_at_place(Some(list), &task)?;
         self.reader.look_aside();
         let place = self.look_at_place(Some(list), &task)?;
@@ -169,7 +173,6 @@ impl Walk<'_, '_> {
         }
         if let Some(record) = self.records.get_mut(at) {
             record.task = now;
-            record.name = name;
             record.place = place.lasting_place(&first);
             record.awaiters = awaiters;
         }
