@@ -33,6 +33,9 @@ impl Walk<'_, '_> {
             if let Some(record) = walk.records.get_mut(at) {
                 record.awaiters = awaiters;
                 record.task.awaits = now.awaits;
+                // Since the first look it may have got a set of awaiters.
+                record.task.awaited_by = now.awaited_by;
+                record.task.awaited_by_is_set = now.awaited_by_is_set;
             }
             Ok(true)
         })?;
