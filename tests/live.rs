@@ -47,6 +47,8 @@ const TESTED_ELSEWHERE: &[&str] = &[
     "churn_python",
     "churn_threads",
     "no_asyncio",
+    "renamed",
+    "shared_names",
     "signalled",
     "threads_at_work",
 ];

@@ -84,6 +84,11 @@ impl RawTask {
         self.at == other.at && self.type_at == other.type_at && self.coro == other.coro
     }
 
+    /// Whether the same nodes precede and follow both in their lists.
+    pub(super) fn has_links_of(&self, other: &Self) -> bool {
+        self.previous == other.previous && self.next == other.next
+    }
+
     /// Its name, interned in `graph`.
     ///
     /// # Errors

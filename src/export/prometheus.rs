@@ -199,6 +199,7 @@ mod tests {
             asyncio_agent_scan_problems_total{code="already_traced"} 0
             asyncio_agent_scan_problems_total{code="awaiter_unreadable"} 0
             asyncio_agent_scan_problems_total{code="bad_offsets"} 0
+            asyncio_agent_scan_problems_total{code="edge_unsettled"} 0
             asyncio_agent_scan_problems_total{code="field_out_of_bounds"} 0
             asyncio_agent_scan_problems_total{code="freeze_denied"} 0
             asyncio_agent_scan_problems_total{code="implausible_value"} 0

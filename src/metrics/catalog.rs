@@ -130,6 +130,7 @@ pub const PROBLEM_CODES: &[&str] = &[
     "already_traced",
     "awaiter_unreadable",
     "bad_offsets",
+    "edge_unsettled",
     "field_out_of_bounds",
     "freeze_denied",
     "implausible_value",

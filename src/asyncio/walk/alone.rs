@@ -1,21 +1,45 @@
-//! Tasks whose name does not tell them from others, because it is shared. Passes over all tasks may then
-//! have seen the place of one task, and the awaiters of the next one at the same address.
+//! Tasks whose name does not tell them from others, because it is shared, or was another one when they were
+//! found. Passes over all tasks may then have seen the place of one task, and the awaiters of the next one
+//! at the same address.
 //!
-//! If such a task stands, after everything else was read, where it stood before, what was read in
-//! between belongs to a task of this name at this place. If not, it is looked at alone, all at once, again
-//! and again until nothing of it changes meanwhile.
+//! If a task with a shared name stands, after everything else was read, where it stood before, in its
+//! code and in its list, what was read in between belongs to the same task: one that begins meanwhile
+//! comes last in its list. If not, or if it is the last one, it is looked at alone, all at once, again
+//! and again until nothing of it changes meanwhile; and so are those that were renamed.
 
-use super::Walk;
+use super::look::Awaiters;
+use super::{Record, Walk};
+use crate::asyncio::task::is_task;
 use crate::cpython::DecodeError;
-use crate::graph::TaskState;
+use crate::graph::{StackIdx, TaskState};
 use crate::ids::AddressMap;
 use crate::memory::{RemoteAddr, Trail};
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::VecDeque;
 
 /// How often a task is looked at that changes each time.
 const LOOKS_MAX: u32 = 16;
+/// How often it is looked at because one that awaits it, or is awaited by it, found it somewhere else.
+const QUEUED_MAX: u32 = 4;
 /// Tasks awaited by one that are looked at with it.
 const AWAITED_MAX: usize = 256;
+
+/// Tasks that are looked at alone.
+#[derive(Debug, Default)]
+pub(super) struct TasksAlone {
+    /// Those that were.
+    pub(super) settled: FxHashSet<u32>,
+    /// Those that have another name than at first.
+    pub(super) renamed: FxHashSet<usize>,
+    /// Edges of such tasks, as record and awaiter: the other task did not stay as it was that long.
+    pub(super) unsettled_edges: FxHashSet<(u32, RemoteAddr)>,
+    /// Those that are still to be looked at.
+    queue: VecDeque<usize>,
+    /// How often each was put there.
+    n_queued: FxHashMap<usize, u32>,
+    /// What each of those that may have to be looked at awaits, by its address.
+    awaited: AddressMap<RemoteAddr, Vec<u32>>,
+}
 
 /// What looking at a task alone came to.
 enum Alone {
@@ -30,7 +54,8 @@ impl Walk<'_, '_> {
     pub(super) fn settle_alone(&mut self, expected: Trail) -> Result<(), DecodeError> {
         let is_shared = |at: &usize| {
             let record = self.records.get(*at);
-            record.is_some_and(|record| record.is_alive && !record.has_own_name)
+            let is_shared = |record: &Record| record.is_alive && !record.has_own_name;
+            record.is_some_and(is_shared) && !self.alone.renamed.contains(at)
         };
         // It was executed at some moment; or it is still, and executes another one that starts eagerly.
         let ran = |at: &usize| {
@@ -39,9 +64,14 @@ impl Walk<'_, '_> {
                 is_running && !record.task.is_python && !self.running.contains_key(&record.task.at)
             })
         };
-        let mut moved: Vec<usize> = (0..self.records.len()).filter(ran).collect();
-        let known: FxHashSet<usize> = moved.iter().copied().collect();
+        let mut known: FxHashSet<usize> = (0..self.records.len()).filter(ran).collect();
+        known.extend(&self.alone.renamed);
+        let shifted = |at: &usize| is_shared(at) && self.has_shifted(*at);
+        known.extend((0..self.records.len()).filter(shifted));
+        let mut moved: Vec<usize> = known.iter().copied().collect();
+        moved.sort_unstable();
         let shared: Vec<usize> = (0..self.records.len()).filter(is_shared).collect();
+        let may_move: FxHashSet<usize> = known.iter().chain(&shared).copied().collect();
         if !shared.is_empty() {
             self.reader.begin_whole_look(expected)?;
             self.check_generations();
@@ -56,13 +86,40 @@ impl Walk<'_, '_> {
         if moved.is_empty() {
             return Ok(());
         }
-        let awaited = self.awaited_by(&moved);
+        self.alone.awaited = self.awaited_by(may_move);
         for at in moved {
-            let settled = self.settle_one(at, &awaited);
+            self.queue(at);
+        }
+        while let Some(at) = self.alone.queue.pop_front() {
+            let settled = self.settle_one(at);
             self.reader.look_back();
             settled?;
         }
         Ok(())
+    }
+
+    /// Has a task looked at alone, once more if it was already.
+    fn queue(&mut self, at: usize) {
+        let address = self.records.get(at).map(|record| record.task.at);
+        if address.is_none_or(|address| !self.alone.awaited.contains_key(&address)) {
+            return;
+        }
+        let n_queued = self.alone.n_queued.entry(at).or_default();
+        if *n_queued < QUEUED_MAX {
+            *n_queued = n_queued.saturating_add(1);
+            if !self.alone.queue.contains(&at) {
+                self.alone.queue.push_back(at);
+            }
+        }
+    }
+
+    /// Whether a task stands somewhere else in its list than at first, or is the last one.
+    fn has_shifted(&self, at: usize) -> bool {
+        let Some(record) = self.records.get(at) else {
+            return false;
+        };
+        !record.task.is_python
+            && (!record.links_lasted || self.heads.contains_key(&record.task.next))
     }
 
     /// Whether a task stands where it was seen to stand.
@@ -80,8 +137,8 @@ impl Walk<'_, '_> {
     }
 
     /// The tasks that each of these awaits, by its address.
-    fn awaited_by(&self, tasks: &[usize]) -> AddressMap<RemoteAddr, Vec<u32>> {
-        let records = tasks.iter().filter_map(|at| self.records.get(*at));
+    fn awaited_by(&self, tasks: FxHashSet<usize>) -> AddressMap<RemoteAddr, Vec<u32>> {
+        let records = tasks.into_iter().filter_map(|at| self.records.get(at));
         let mut awaited: AddressMap<RemoteAddr, Vec<u32>> =
             records.map(|record| (record.task.at, Vec::new())).collect();
         for (at, record) in (0_u32..).zip(&self.records) {
@@ -98,17 +155,17 @@ impl Walk<'_, '_> {
         awaited
     }
 
-    fn settle_one(
-        &mut self,
-        at: usize,
-        awaited: &AddressMap<RemoteAddr, Vec<u32>>,
-    ) -> Result<(), DecodeError> {
+    fn settle_one(&mut self, at: usize) -> Result<(), DecodeError> {
         let Some(task) = self.records.get(at).map(|record| record.task) else {
             return Ok(());
         };
-        let awaited = awaited.get(&task.at).map_or(&[][..], Vec::as_slice);
+        if !self.is_alive(at) {
+            return Ok(());
+        }
+        let awaited = self.alone.awaited.get(&task.at).cloned();
+        let awaited = awaited.unwrap_or_default();
         for _ in 0..LOOKS_MAX {
-            match self.look_alone(at, awaited) {
+            match self.look_alone(at, &awaited) {
                 Ok(Alone::Settled) => return Ok(()),
                 Ok(Alone::Ended) => {
                     self.leave_out_ended(at);
@@ -147,7 +204,11 @@ impl Walk<'_, '_> {
         let name = self.look_at_name(&task)?;
         // Another task has its memory by now: what else is known of it is not of that one.
         if name != known_name {
-            return Ok(Alone::Ended);
+            let none = FxHashSet::default();
+            let record = self.records.get(at);
+            if !record.is_some_and(|record| self.is_renamed(record, &task, &none)) {
+                return Ok(Alone::Ended);
+            }
         }
         let first = self.look_at_place(Some(list), &task)?;
         self.reader.look_aside();
@@ -159,6 +220,7 @@ impl Walk<'_, '_> {
             return Ok(Alone::Ended);
         };
         let lasting = self.still_awaited(task.at, awaited)?;
+        let futures = self.awaiting_futures(&awaiters, task.is_python)?;
         self.reader.look_aside();
         let last = self.look_at_place(Some(list), &task)?;
         let Some((now, awaiters_now)) = self.look_at_object(&found)? else {
@@ -167,20 +229,26 @@ impl Walk<'_, '_> {
         // Sets are read in several pieces, so they are read twice.
         let is_changed = !last.is_same_place(&place)
             || now.name != task.name
+            || !now.has_links_of(&task)
             || self.addresses(&awaiters_now) != self.addresses(&awaiters);
         if is_changed || self.look_at_name(&now)? != name {
             return Ok(Alone::Changed);
         }
         if let Some(record) = self.records.get_mut(at) {
             record.task = now;
+            record.name = name;
+            // It may get yet another one.
+            record.has_own_name &= name == known_name;
             record.place = place.lasting_place(&first);
             record.awaiters = awaiters;
         }
         if let Some(sighting) = self.sightings.get_mut(at) {
             *sighting = Some(place);
         }
-        self.alone.insert(u32::try_from(at).unwrap_or(u32::MAX));
-        self.keep_lasting_edges(at, awaited, &lasting)?;
+        self.alone
+            .settled
+            .insert(u32::try_from(at).unwrap_or(u32::MAX));
+        self.keep_lasting_edges(at, awaited, &lasting, &futures)?;
         Ok(Alone::Settled)
     }
 
@@ -204,6 +272,29 @@ impl Walk<'_, '_> {
         Ok(lasting)
     }
 
+    /// Which of the awaiters are in no list because they are futures that are no tasks.
+    fn awaiting_futures(
+        &mut self,
+        awaiters: &Awaiters,
+        are_python: bool,
+    ) -> Result<FxHashSet<RemoteAddr>, DecodeError> {
+        let mut futures = FxHashSet::default();
+        for position in awaiters.positions() {
+            let awaiter = self.awaiters.get(position).copied();
+            let Some(at) = awaiter.filter(|at| !self.by_address.contains_key(at)) else {
+                continue;
+            };
+            let is_task = match are_python {
+                false => is_task(self.reader, self.layout, at)?,
+                true => self.is_python_task(at)?,
+            };
+            if !is_task {
+                futures.insert(at);
+            }
+        }
+        Ok(futures)
+    }
+
     /// Leaves out the edges of a task that was looked at alone, unless the other task is, after that, still
     /// the one that it was.
     fn keep_lasting_edges(
@@ -211,6 +302,7 @@ impl Walk<'_, '_> {
         at: usize,
         awaited: &[u32],
         lasting: &FxHashSet<u32>,
+        futures: &FxHashSet<RemoteAddr>,
     ) -> Result<(), DecodeError> {
         let Some(record) = self.records.get(at) else {
             return Ok(());
@@ -220,24 +312,43 @@ impl Walk<'_, '_> {
         let me = u32::try_from(at).unwrap_or(u32::MAX);
         self.reader.look_aside();
         for awaiter in awaiters {
+            if let Some(awaited) = self.alone.awaited.get_mut(&awaiter)
+                && !awaited.contains(&me)
+            {
+                awaited.push(me);
+            }
             let other = self.by_address.get(&awaiter).copied();
             match other.and_then(|other| usize::try_from(other).ok()) {
                 Some(other) if self.is_still_like(other)? => {
                     self.ended_edges.remove(&(me, awaiter));
+                    self.alone.unsettled_edges.remove(&(me, awaiter));
                 }
-                // In no list, and read before: it awaits this task and is kept by it.
-                None if self.unlisted.contains_key(&awaiter) => {}
-                _ => {
+                // It has no stack.
+                None if futures.contains(&awaiter) => {
+                    self.unlisted.insert(awaiter, Ok(StackIdx::EMPTY));
+                }
+                // It began meanwhile, and is in no list that is known.
+                None => {
                     self.ended_edges.insert((me, awaiter));
+                }
+                Some(other) => {
+                    self.alone.unsettled_edges.insert((me, awaiter));
+                    self.queue(other);
                 }
             }
         }
-        for other in awaited {
+        for (n_looked_at, other) in awaited.iter().enumerate() {
             let position = usize::try_from(*other).unwrap_or(usize::MAX);
-            match lasting.contains(other) && self.is_still_like(position)? {
-                true => self.ended_edges.remove(&(*other, address)),
-                false => self.ended_edges.insert((*other, address)),
-            };
+            let edge = (*other, address);
+            if !lasting.contains(other) && n_looked_at < AWAITED_MAX {
+                self.ended_edges.insert(edge);
+            } else if lasting.contains(other) && self.is_still_like(position)? {
+                self.ended_edges.remove(&edge);
+                self.alone.unsettled_edges.remove(&edge);
+            } else {
+                self.alone.unsettled_edges.insert(edge);
+                self.queue(position);
+            }
         }
         Ok(())
     }

@@ -13,13 +13,14 @@
 //! the moment in which the one was seen to be awaited, it was that task that awaited it. By the same
 //! argument what precedes it in its list did ([`super::owners`]).
 
-use super::Walk;
 use super::first::LOOKS_MAX;
 use super::look::Awaiters;
+use super::{Record, Walk};
 use crate::asyncio::task::RawTask;
 use crate::cpython::DecodeError;
 use crate::graph::TaskName;
 use crate::memory::Trail;
+use rustc_hash::FxHashSet;
 
 impl Walk<'_, '_> {
     /// Reads who awaits the tasks.
@@ -48,9 +49,13 @@ impl Walk<'_, '_> {
         self.for_each_task(|walk, at, task| {
             let now = walk.still_there(task)?;
             if let (Some(record), Some(now)) = (walk.records.get_mut(at), now) {
+                let before = record.task;
+                record.links_lasted = before.has_links_of(&now);
                 // What it awaits by now may have begun when another task was seen to end.
-                let awaits = record.task.awaits;
-                record.task = RawTask { awaits, ..now };
+                record.task = RawTask {
+                    awaits: before.awaits,
+                    ..now
+                };
             }
             Ok(now.is_some())
         })?;
@@ -101,10 +106,10 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// Reads the names of all tasks again. A task that has another one has ended, as far as can be told:
-    /// or it was renamed at this very moment.
+    /// Reads the names of all tasks again. A task that has another one was renamed, or has ended.
     pub(super) fn confirm_names(&mut self, expected: Trail) -> Result<Trail, DecodeError> {
         self.reader.begin_whole_look(expected)?;
+        let mut others = Vec::new();
         for at in 0..self.records.len() {
             let Some(record) = self.records.get(at).filter(|record| record.is_alive) else {
                 continue;
@@ -116,10 +121,52 @@ impl Walk<'_, '_> {
                     self.forget(at);
                     self.leave_out(task.at, error.code(), error)?;
                 }
-                _ => self.leave_out_ended(at),
+                _ => others.push(at),
             }
         }
+        self.tell_renamed(others);
         Ok(self.reader.end_look())
+    }
+
+    /// Tells the tasks that were renamed from those that have ended.
+    fn tell_renamed(&mut self, others: Vec<usize>) {
+        let mut undecided: FxHashSet<usize> = others.iter().copied().collect();
+        // What follows a task was found after it.
+        for at in others.into_iter().rev() {
+            let record = self.records.get(at);
+            let is_renamed =
+                record.is_some_and(|record| self.is_renamed(record, &record.task, &undecided));
+            match is_renamed {
+                true => {
+                    self.alone.renamed.insert(at);
+                }
+                false => self.leave_out_ended(at),
+            }
+            undecided.remove(&at);
+        }
+    }
+
+    /// Whether a task that has another name than at first, `now`, is older than others that were there
+    /// at first. Tasks are added at the end of their list only: one that began meanwhile at the address
+    /// of one that ended comes after all that were there before. The last one of a list that still
+    /// stands where it stood may be a new one; it is taken for the old one, with nothing of what was known
+    /// of that but its list.
+    pub(super) fn is_renamed(
+        &self,
+        record: &Record,
+        now: &RawTask,
+        undecided: &FxHashSet<usize>,
+    ) -> bool {
+        if now.next.is_null() {
+            return false;
+        }
+        match self.record_of_node(now.next) {
+            Some(next) => self.is_alive(next) && !undecided.contains(&next),
+            None => {
+                let is_last = self.heads.contains_key(&now.next);
+                is_last && record.links_lasted && record.task.has_links_of(now)
+            }
+        }
     }
 
     /// Whether a task is, by later copies, still the one that was seen.

@@ -165,7 +165,7 @@ impl Walk<'_, '_> {
         let unnoted = self.unnoted_awaits();
         for (awaited, at) in edges {
             self.note_cuts(at)?;
-            self.add_edges(awaited, at);
+            self.add_edges(awaited, at)?;
             for awaiter in unnoted.get(&at).into_iter().flatten() {
                 if let Some((id, stack)) = self
                     .alive(*awaiter)
@@ -206,13 +206,17 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    fn add_edges(&mut self, awaited: TaskIdx, record: u32) {
+    fn add_edges(&mut self, awaited: TaskIdx, record: u32) -> Result<(), DecodeError> {
         let awaiters = self.alive(record).map(|record| record.awaiters.positions());
         for position in awaiters.unwrap_or_default() {
             let Some(address) = self.awaiters.get(position).copied() else {
                 continue;
             };
             if self.ended_edges.contains(&(record, address)) {
+                continue;
+            }
+            if self.alone.unsettled_edges.contains(&(record, address)) {
+                self.note_unsettled_edge(record, address)?;
                 continue;
             }
             let stack = match self.by_address.get(&address) {
@@ -225,5 +229,19 @@ impl Walk<'_, '_> {
                     .add_edge(awaited, TaskId(address.as_u64()), stack);
             }
         }
+        Ok(())
+    }
+
+    /// Notes that an edge between two tasks was left out, because it was not seen while both stayed as
+    /// they are shown.
+    fn note_unsettled_edge(&mut self, record: u32, awaiter: RemoteAddr) -> Result<(), DecodeError> {
+        let known = self.by_address.get(&awaiter).copied();
+        let (Some(record), Some(_)) = (self.alive(record), known.and_then(|at| self.alive(at)))
+        else {
+            return Ok(());
+        };
+        let (what, value, at) = ("changing awaiter", awaiter.as_u64(), record.task.at);
+        let error = DecodeError::Implausible { what, value, at };
+        self.note("edge_unsettled", &format!("task {at}"), error)
     }
 }

@@ -335,6 +335,7 @@ impl Walk<'_, '_> {
             awaiters: Awaiters::default(),
             place: Place::UNKNOWN,
             is_alive: true,
+            links_lasted: false,
         };
         if self.depth == Depth::Everything {
             record.awaiters = self.look_at_awaiters(&task)?;

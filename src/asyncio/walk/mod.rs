@@ -35,6 +35,7 @@ use crate::graph::{FrameIdx, GraphBuilder, Problem, StackIdx, TaskGraph, TextIdx
 use crate::ids::AddressMap;
 use crate::limits::LimitHit;
 use crate::memory::{Buffers, ReadErrorKind, Reader, RemoteAddr, Trail};
+use alone::TasksAlone;
 use first::Depth;
 use heads::TaskList;
 use look::{Awaiters, Place, Sighting};
@@ -143,6 +144,8 @@ struct Record {
     place: Place,
     /// It is still believed to be there.
     is_alive: bool,
+    /// It stood at the same place of its list at the end as at first.
+    links_lasted: bool,
 }
 
 impl Record {
@@ -156,6 +159,7 @@ impl Record {
             awaiters: Awaiters::default(),
             place: Place::UNKNOWN,
             is_alive: false,
+            links_lasted: false,
         }
     }
 }
@@ -198,8 +202,8 @@ struct Walk<'w, 'm> {
     /// For each interpreter how often a code object was deleted.
     generations: &'w mut Vec<(i64, u64)>,
     is_exact: bool,
-    /// Tasks that were looked at alone.
-    alone: FxHashSet<u32>,
+    /// Tasks that are looked at alone.
+    alone: TasksAlone,
     /// Where each interpreter keeps tasks that are in no list.
     scheduled: &'w mut Vec<Scheduled>,
     /// Of tasks that are implemented in Python.
@@ -281,7 +285,7 @@ pub fn read_graph(
         ended_edges: FxHashSet::default(),
         generations: &mut knowledge.generations,
         is_exact: false,
-        alone: FxHashSet::default(),
+        alone: TasksAlone::default(),
         scheduled: &mut knowledge.scheduled,
         attributes: python_task::attributes(),
         depth: Depth::Everything,

@@ -145,7 +145,7 @@ impl Walk<'_, '_> {
     }
 
     fn was_alone(&self, at: usize) -> bool {
-        u32::try_from(at).is_ok_and(|at| self.alone.contains(&at))
+        u32::try_from(at).is_ok_and(|at| self.alone.settled.contains(&at))
     }
 
     /// Follows a task's list back from where the task is now, to the first task that is known, or to the

@@ -413,6 +413,12 @@ impl Walk<'_, '_> {
         python_task::read(self.reader, self.offsets, types, &mut self.attributes, at)
     }
 
+    /// Whether there is a task, implemented in Python, that is not done.
+    #[cold]
+    pub(super) fn is_python_task(&mut self, at: RemoteAddr) -> Result<bool, DecodeError> {
+        Ok(!matches!(self.read_python(at)?, PythonFuture::Other))
+    }
+
     /// Reads again the object of a task that is implemented in Python, if it has not ended.
     #[cold]
     pub(super) fn read_python_again(&mut self, at: RemoteAddr) -> Result<RawTask, DecodeError> {
