@@ -147,9 +147,13 @@ impl Walk<'_, '_> {
         start: usize,
         position: Position,
     ) -> Result<RemoteAddr, DecodeError> {
-        let task = self.read_linked(position)?;
+        let mut task = self.read_linked(position)?;
         if let Some(at) = self.by_address.get(&task.at) {
             let at = usize::try_from(*at).unwrap_or(usize::MAX);
+            // Memory of two neighbours may have been given to two others in the same order. Their old
+            // copies would lead back to where we came from.
+            self.reader.look_aside();
+            task = self.read_linked(position)?;
             match self.relation(at, &task)? {
                 // Found in another list before, which was spliced into this one.
                 Relation::Same if at < start => {
