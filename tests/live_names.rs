@@ -3,7 +3,7 @@
 
 mod support;
 
-use asyncio_agent::graph::{StackIdx, TaskGraph, TaskIdx};
+use asyncio_agent::graph::{StackIdx, TaskGraph, TaskIdx, TaskState};
 use std::collections::BTreeMap;
 use support::churn::attach;
 use support::python;
@@ -32,7 +32,7 @@ fn one_name_for_all() {
     for python in python::all() {
         let target = Target::start(python.program("shared_names"));
         let mut process = attach(&target);
-        let (mut n_edges, mut n_left_out) = (0_u64, 0);
+        let (mut n_edges, mut n_left_out, mut n_without_stack) = (0_u64, 0, 0);
         for _ in 0..SNAPSHOTS {
             let snapshot = process.snapshot().expect("it runs");
             let graph = &snapshot.graph;
@@ -40,8 +40,9 @@ fn one_name_for_all() {
             for edge in graph.edges() {
                 let awaited = functions(graph, graph.task(edge.awaited).stack);
                 let awaiter = functions(graph, edge.stack);
-                // A stack that changed all the time was left out, and that was noted.
-                if awaited.is_empty() && !snapshot.complete {
+                // Its coroutine has just ended, or changed all the time.
+                if awaited.is_empty() && graph.task(edge.awaited).state == TaskState::Pending {
+                    n_without_stack += 1;
                     continue;
                 }
                 let kind_of_awaited = kind(&awaited, "awaited_");
@@ -56,6 +57,7 @@ fn one_name_for_all() {
             }
         }
         assert!(n_edges > 5_000, "{n_edges}");
+        assert!(n_without_stack * 100 < n_edges, "{n_without_stack}");
         assert!(n_left_out * 20 < n_edges, "{n_left_out} of {n_edges}");
         assert!(target.end().success());
     }
