@@ -35,7 +35,7 @@ macro_rules! programs {
 
 programs! {
     as_completed async_generators big_function blocked cancelling code_names control_names
-    cycle_of_three cycle_of_two deep_chain deep_coroutines default_names eager gather generators huge_function
+    cycle_of_three cycle_of_two deep_chain deep_coroutines default_names eager eager_running gather generators huge_function
     long_names main_thread_ended music names nested_gather never_started no_loop primitives python_tasks running shared shield
     sub_interpreters subclass surrogate_names task_group thread_ended threads threads_and_main
     timeout uvloop_tasks wait wait_for wide

@@ -373,8 +373,9 @@ impl ChainReader {
         self.codes.info(code).ok_or(missing)
     }
 
-    /// The frames that the thread at `thread` executes above the frame of `coroutine`, outermost first.
-    /// The thread goes on meanwhile; `None` when what was read does not lead to that frame.
+    /// The frames that the thread at `thread` executes above the frame of `coroutine`, outermost first,
+    /// up to that of the coroutine `within`, if one is given: it is executed inside the other, but is none
+    /// of its own. The thread goes on meanwhile; `None` when what was read does not lead to that frame.
     ///
     /// # Errors
     ///
@@ -385,7 +386,9 @@ impl ChainReader {
         offsets: &Offsets,
         thread: ThreadState,
         coroutine: RemoteAddr,
+        within: Option<RemoteAddr>,
     ) -> Result<Option<Vec<ChainFrame>>, DecodeError> {
+        let within = within.map(|within| within.plus(offsets.gen_object.gi_iframe));
         let outermost = coroutine.plus(offsets.gen_object.gi_iframe);
         let layout = &offsets.interpreter_frame;
         let mut frames = Vec::new();
@@ -420,6 +423,9 @@ impl ChainReader {
                     unit,
                     via: Via::Thread,
                 });
+            }
+            if within == Some(at) {
+                frames.clear();
             }
             at = previous;
         }

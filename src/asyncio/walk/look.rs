@@ -188,18 +188,7 @@ impl Walk<'_, '_> {
         list: Option<u32>,
         task: &RawTask,
     ) -> Result<Sighting, DecodeError> {
-        let list = list.and_then(|at| self.lists.get(usize::try_from(at).ok()?));
-        let current = self
-            .running
-            .get(&task.at)
-            .and_then(|at| self.lists.get(*at));
-        let is_current = current.is_some();
-        // Threads do not say that they execute a task that is implemented in Python.
-        let executing = match task.is_python {
-            true => list.filter(|list| list.running_task.is_null()),
-            false => current,
-        };
-        let thread = executing.and_then(|list| list.thread);
+        let is_current = self.running.contains_key(&task.at);
         let coroutine = task.coro;
         if coroutine.is_null() {
             return Ok(Sighting::without_stack(match is_current {
@@ -215,18 +204,10 @@ impl Walk<'_, '_> {
         frames.extend_from_slice(self.chains.frames());
         let own_stack = self.stack(&frames);
         let mut stack = own_stack;
-        if let Some(thread) = thread.filter(|_| chain.state == Some(FrameState::Executing)) {
+        if chain.state == Some(FrameState::Executing) {
             // The thread does not wait for us: frames that make no sense are frames that it left.
-            let running = self.chains.running(self.reader, offsets, thread, coroutine);
-            match running {
-                Ok(running) => {
-                    let running = running.unwrap_or_default();
-                    let n_own = match task.is_python {
-                        true => self.n_frames_of_own(&running),
-                        false => running.len(),
-                    };
-                    frames.extend(running.into_iter().take(n_own));
-                }
+            match self.frames_of_thread(list, task) {
+                Ok(running) => frames.extend(running),
                 Err(error) if error.is_fatal() => return Err(error),
                 Err(_) => {}
             }
@@ -254,6 +235,38 @@ impl Walk<'_, '_> {
             objects: chain.hash,
             order: chain.order,
         })
+    }
+
+    /// The frames that the thread which executes a task is in, of those that the task called.
+    fn frames_of_thread(
+        &mut self,
+        list: Option<u32>,
+        task: &RawTask,
+    ) -> Result<Vec<ChainFrame>, DecodeError> {
+        let current = self.running.get(&task.at).copied();
+        let list = current.or_else(|| usize::try_from(list?).ok());
+        let Some(list) = list.and_then(|at| self.lists.get(at)) else {
+            return Ok(Vec::new());
+        };
+        // Threads do not say that they execute a task that is implemented in Python.
+        let (running_task, thread) = (list.running_task, list.thread);
+        let Some(thread) = thread.filter(|_| running_task.is_null() == task.is_python) else {
+            return Ok(Vec::new());
+        };
+        // Of others they name the one that began last: it may take its eager first step inside another one.
+        let within = match task.is_python || running_task == task.at {
+            true => None,
+            false => Some(RawTask::read(self.reader, self.layout, running_task)?.coro),
+        };
+        let (reader, coroutine) = (&mut *self.reader, task.coro);
+        let running = self
+            .chains
+            .running(reader, self.offsets, thread, coroutine, within)?;
+        let mut running = running.unwrap_or_default();
+        if task.is_python {
+            running.truncate(self.n_frames_of_own(&running));
+        }
+        Ok(running)
     }
 
     /// Sees which tasks are executed now, by what their threads say.

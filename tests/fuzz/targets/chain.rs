@@ -27,7 +27,8 @@ pub(crate) fn run(data: &[u8]) {
             native_thread_id: 1,
         };
         for coroutine in [*at, image.coroutines[0]] {
-            if let Ok(Some(frames)) = chains.running(&mut reader, offsets, thread, coroutine) {
+            if let Ok(Some(frames)) = chains.running(&mut reader, offsets, thread, coroutine, None)
+            {
                 assert!(frames.len() <= frames_max);
             }
         }
