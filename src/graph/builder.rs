@@ -171,12 +171,21 @@ impl GraphBuilder {
             cancelling,
             stack,
             awaiting,
+            footing: 0,
             awaiters: 0..0,
         });
         if let Some(thread) = self.threads.last_mut() {
             thread.tasks.end = as_u32(self.tasks.len());
         }
         at
+    }
+
+    /// Sets what a task stands on: see [`Task::footing`].
+    pub fn set_footing(&mut self, task: TaskIdx, footing: u64) {
+        let at = usize::try_from(task.0).ok();
+        if let Some(task) = at.and_then(|at| self.tasks.get_mut(at)) {
+            task.footing = footing;
+        }
     }
 
     /// Notes that `awaited` is awaited by `awaiter`, whose coroutine stack is `stack`. May be called

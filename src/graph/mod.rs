@@ -129,6 +129,10 @@ pub struct Task {
     pub stack: StackIdx,
     /// Type name of what the innermost frame waits on, such as `_asyncio.FutureIter`.
     pub awaiting: Option<TextIdx>,
+    /// What it stands on: the objects of its stack and the future that it waits for, as one number. In two
+    /// snapshots of a process that give different ones it had run in between; equal ones prove nothing,
+    /// as memory is used again. 0 when it is not known.
+    pub footing: u64,
     awaiters: Range<u32>,
 }
 

@@ -159,6 +159,8 @@ impl Walk<'_, '_> {
                     stack: place.stack,
                     awaiting: place.awaiting,
                 });
+                let awaits = record.task.awaits.as_u64();
+                self.graph.set_footing(task, place.objects ^ awaits);
                 edges.push((task, at));
             }
         }

@@ -22,6 +22,8 @@ pub(super) struct Place {
     /// Type name of what the innermost frame awaits.
     pub(super) awaiting: Option<TextIdx>,
     pub(super) state: TaskState,
+    /// Which objects the stack was made of.
+    pub(super) objects: u64,
     /// A cap left a part of the stack out.
     pub(super) cut: Cut,
 }
@@ -32,6 +34,7 @@ impl Place {
         stack: StackIdx::EMPTY,
         awaiting: None,
         state: TaskState::Pending,
+        objects: 0,
         cut: Cut::NONE,
     };
 }
@@ -42,8 +45,6 @@ pub(super) struct Sighting {
     pub(super) place: Place,
     /// The stack without the frames that were found on the thread.
     own_stack: StackIdx,
-    /// Which objects the stack was made of.
-    objects: u64,
     order: CopyOrder,
 }
 
@@ -56,7 +57,6 @@ impl Sighting {
                 ..Place::UNKNOWN
             },
             own_stack: StackIdx::EMPTY,
-            objects: 0,
             order: CopyOrder::NO_LINKS,
         }
     }
@@ -76,7 +76,7 @@ impl Sighting {
         // The instruction of what is being executed changes all the time.
         let stands = (is_running(now) && is_running(before))
             || (now.state == before.state && self.own_stack == other.own_stack);
-        stands && self.objects == other.objects && now.awaiting == before.awaiting
+        stands && now.objects == before.objects && now.awaiting == before.awaiting
     }
 
     /// The place, without the frames of the thread, unless `earlier` found the same ones.
@@ -227,12 +227,12 @@ impl Walk<'_, '_> {
             stack: stack?,
             awaiting,
             state,
+            objects: chain.hash,
             cut: self.cut(chain.cut),
         };
         Ok(Sighting {
             place,
             own_stack: own_stack?,
-            objects: chain.hash,
             order: chain.order,
         })
     }
