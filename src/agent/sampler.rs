@@ -3,7 +3,7 @@
 use super::clock::Clock;
 use super::source::{AttachedProcess, ProcessSource};
 use crate::analysis::summarize;
-use crate::graph::Snapshot;
+use crate::graph::{Snapshot, find_cycles};
 use crate::ids::ProcessId;
 use crate::metrics::{RoundOutcome, Scan};
 use crate::process::ProcessError;
@@ -52,7 +52,8 @@ pub(super) fn run_round(
             } else {
                 RoundOutcome::Partial
             };
-            let summary = catch_unwind(|| summarize(&snapshot.graph));
+            let cycles = || find_cycles(&snapshot.graph, 0);
+            let summary = catch_unwind(|| summarize(&snapshot.graph, &cycles()));
             report.scan.summary = summary.ok();
             if report.scan.summary.is_none() {
                 report.panicked();

@@ -1,5 +1,12 @@
-//! What a task graph means, in numbers. Pure: no clock, no I/O, no memory of earlier snapshots.
+//! What task graphs mean: the figures of one, and what becomes known from round to round. Pure: no clock,
+//! no I/O.
 
+mod coroutines;
+mod finding;
+mod history;
 mod summary;
 
-pub use summary::{Summary, summarize};
+pub use coroutines::{CoroutineFigures, Coroutines};
+pub use finding::{Finding, FindingFrame, FindingKind, FindingTask, Fingerprint};
+pub use history::{CYCLES_MAX, FunctionRules, History, Moment, Observation, Rules};
+pub use summary::{DEPTH_BOUNDS, Depths, Summary, summarize};

@@ -1,56 +1,110 @@
 //! The figures of one task graph.
 
-use crate::graph::{Cycles, TaskGraph, TaskIdx, find_cycles};
+use crate::graph::{Cycles, TaskGraph, TaskIdx, TaskState};
+
+/// Upper bounds of the buckets that depths are counted in; what is deeper is in one more.
+pub const DEPTH_BOUNDS: [u64; 12] = [1, 2, 3, 4, 5, 7, 10, 15, 25, 50, 100, 1_000];
+
+/// How many tasks are how deep: at place 1 those that nobody awaits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Depths {
+    /// Tasks by bucket, each of them in one; the last one has no upper bound.
+    pub counts: [u64; DEPTH_BOUNDS.len() + 1],
+    /// All depths added up.
+    pub sum: u64,
+}
+
+impl Depths {
+    fn add(&mut self, depth: u64) {
+        let bucket = DEPTH_BOUNDS.partition_point(|bound| *bound < depth);
+        self.counts[bucket] += 1;
+        self.sum = self.sum.saturating_add(depth);
+    }
+
+    /// Takes up the tasks of another process.
+    pub fn merge(&mut self, other: &Self) {
+        for (count, other) in self.counts.iter_mut().zip(other.counts) {
+            *count = count.saturating_add(other);
+        }
+        self.sum = self.sum.saturating_add(other.sum);
+    }
+}
 
 /// Figures of one task graph. A task that several lists hold counts once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Summary {
     /// Tasks that are not done.
     pub n_pending_tasks: u64,
+    /// Tasks that are being executed.
+    pub n_running_tasks: u64,
+    /// Tasks that no other task awaits.
+    pub n_root_tasks: u64,
+    /// Edges from an awaiter to what it awaits.
+    pub n_await_edges: u64,
+    /// Threads that run an event loop, or have tasks.
+    pub n_event_loops: u64,
     /// Tasks on the longest chain of tasks that await each other: 1 for a task that neither awaits
     /// nor is awaited, 0 without tasks. Tasks that await each other in a circle count as one.
     pub await_depth_max: u64,
-    /// Await cycles, as [`find_cycles`] counts them.
+    /// How deep each task is: tasks on the longest chain of awaiters that ends with it, itself included.
+    pub await_depths: Depths,
+    /// Await cycles, as [`find_cycles`](crate::graph::find_cycles) counts them, confirmed or not.
     pub n_await_cycles: u64,
 }
 
-/// Works out the figures of `graph`.
-pub fn summarize(graph: &TaskGraph) -> Summary {
-    let cycles = find_cycles(graph, 0);
+/// Works out the figures of `graph`, whose cycles are `cycles`.
+pub fn summarize(graph: &TaskGraph, cycles: &Cycles) -> Summary {
     let tasks: Vec<TaskIdx> = graph
         .indices()
         .filter(|at| graph.entry(*at) == *at)
         .collect();
+    let count = |is_it: &dyn Fn(TaskIdx) -> bool| {
+        let n = tasks.iter().filter(|at| is_it(**at)).count();
+        u64::try_from(n).unwrap_or(u64::MAX)
+    };
+    let n_event_loops = graph.threads().len();
     Summary {
-        n_pending_tasks: tasks.len() as u64,
-        await_depth_max: await_depth_max(graph, &cycles, tasks),
-        n_await_cycles: cycles.len() as u64,
+        n_pending_tasks: count(&|_| true),
+        n_running_tasks: count(&|at| graph.task(at).state == TaskState::Running),
+        n_root_tasks: count(&|at| {
+            let mut awaiters = graph.awaiters(at).iter();
+            awaiters.all(|edge| edge.awaiter_task.is_none())
+        }),
+        n_await_edges: u64::try_from(graph.edges().len()).unwrap_or(u64::MAX),
+        n_event_loops: u64::try_from(n_event_loops).unwrap_or(u64::MAX),
+        n_await_cycles: u64::try_from(cycles.len()).unwrap_or(u64::MAX),
+        ..depths(graph, cycles, tasks)
     }
 }
 
-/// The longest path over the components. What a component awaits has a smaller number, so one pass
-/// in the order of the numbers is enough.
-fn await_depth_max(graph: &TaskGraph, cycles: &Cycles, mut tasks: Vec<TaskIdx>) -> u64 {
+/// The longest path over the components that ends with each. What a component awaits has a smaller
+/// number, so one pass against the order of the numbers is enough.
+fn depths(graph: &TaskGraph, cycles: &Cycles, mut tasks: Vec<TaskIdx>) -> Summary {
     let component_of = |at| cycles.component_of(graph, at);
-    tasks.sort_by_cached_key(|at| component_of(*at));
-    // For each component the longest chain of components that begins with it.
+    tasks.sort_by_cached_key(|at| std::cmp::Reverse(component_of(*at)));
     let mut depths: Vec<u64> = vec![1; cycles.n_components()];
-    for task in tasks {
-        let component = component_of(task);
-        for edge in graph.awaited(task) {
+    let mut summary = Summary::default();
+    for task in &tasks {
+        let component = component_of(*task);
+        for edge in graph.awaited(*task) {
             let awaited = component_of(edge.awaited);
             if awaited != component {
-                depths[component] = depths[component].max(depths[awaited] + 1);
+                depths[awaited] = depths[awaited].max(depths[component] + 1);
             }
         }
     }
-    depths.into_iter().max().unwrap_or(0)
+    for task in tasks {
+        let depth = depths[component_of(task)];
+        summary.await_depths.add(depth);
+        summary.await_depth_max = summary.await_depth_max.max(depth);
+    }
+    summary
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{GraphBuilder, NewTask, StackIdx, TaskName, TaskState};
+    use crate::graph::{GraphBuilder, NewTask, StackIdx, TaskName, find_cycles};
     use crate::ids::TaskId;
     use proptest::prelude::*;
 
@@ -77,7 +131,8 @@ mod tests {
     }
 
     fn figures(n_tasks: u64, edges: &[(u64, u64)]) -> (u64, u64, u64) {
-        let summary = summarize(&graph(n_tasks, edges));
+        let graph = graph(n_tasks, edges);
+        let summary = summarize(&graph, &find_cycles(&graph, 0));
         (
             summary.n_pending_tasks,
             summary.await_depth_max,

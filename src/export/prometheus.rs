@@ -158,6 +158,7 @@ mod tests {
                     n_pending_tasks,
                     await_depth_max,
                     n_await_cycles,
+                    ..Summary::default()
                 },
             ),
         })

@@ -4,7 +4,7 @@
 use super::graphs::{self, graph};
 use super::input::Input;
 use asyncio_agent::analysis::summarize;
-use asyncio_agent::graph::{TaskGraph, text};
+use asyncio_agent::graph::{TaskGraph, find_cycles, text};
 use asyncio_agent::render::{Style, View, ps, ps_csv, pstree, report_cycles};
 use std::fmt::{self, Write};
 
@@ -43,7 +43,7 @@ pub(crate) fn run(data: &[u8]) {
 
 /// All views of a graph.
 pub(crate) fn show(graph: &TaskGraph, view: &View<'_>) {
-    let summary = summarize(graph);
+    let summary = summarize(graph, &find_cycles(graph, 0));
     for style in [Style::Agent, Style::Cpython, Style::Classic] {
         for print in [ps, pstree] {
             let (mut out, mut err) = (Output::new(graph, style, view), Output::errors(view));

@@ -1,0 +1,172 @@
+//! What somebody should be told: an await cycle that lasts, a task that is stuck.
+
+use crate::graph::{TaskGraph, TaskIdx};
+use crate::ids::TaskId;
+use crate::time::Timestamp;
+use std::fmt;
+use std::time::Duration;
+
+/// Tasks of a finding that are kept.
+const TASKS_MAX: usize = 64;
+/// Frames of each that are kept, the innermost ones.
+const FRAMES_MAX: usize = 32;
+/// Longer names are cut.
+const TEXT_CHARS_MAX: usize = 256;
+
+/// What kind of finding it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FindingKind {
+    /// Tasks await each other in a circle: none of them can ever go on.
+    AwaitCycle,
+    /// A task has waited at the same place for too long.
+    StuckTask,
+}
+
+impl FindingKind {
+    /// Its name in logs, labels and the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AwaitCycle => "await_cycle",
+            Self::StuckTask => "stuck_task",
+        }
+    }
+}
+
+/// Names one finding for as long as it lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint(pub u64);
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// Something that somebody should be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What kind it is.
+    pub kind: FindingKind,
+    /// Stays the same from round to round.
+    pub fingerprint: Fingerprint,
+    /// When it was first seen: by then it was there.
+    pub first_seen: Timestamp,
+    /// For how long it has been seen.
+    pub age: Duration,
+    /// The tasks. Of a cycle each awaits the next, the last awaits the first.
+    pub tasks: Vec<FindingTask>,
+    /// How many more there are.
+    pub tasks_omitted: u64,
+}
+
+/// A task of a finding. Its texts are data of a foreign process and may hold anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FindingTask {
+    /// Its address.
+    pub id: TaskId,
+    /// Its name; empty when it is not known.
+    pub name: String,
+    /// The qualified name of its coroutine function; empty when it is not known.
+    pub coroutine: String,
+    /// Its coroutine stack, innermost first.
+    pub frames: Vec<FindingFrame>,
+}
+
+/// Where a frame stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FindingFrame {
+    /// Qualified name of the function.
+    pub function: String,
+    /// Its file; empty when it is not known.
+    pub file: String,
+    /// The line, from 1.
+    pub line: Option<u32>,
+}
+
+impl fmt::Display for FindingFrame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.function, self.file)?;
+        match self.line {
+            Some(line) => write!(f, ":{line}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A cycle as one line: `task (coroutine file:line) -> ... -> first task`.
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, task) in self.tasks.iter().enumerate() {
+            if position > 0 {
+                f.write_str(" -> ")?;
+            }
+            task.fmt(f)?;
+        }
+        if self.tasks_omitted > 0 {
+            write!(f, " -> ... {} more", self.tasks_omitted)?;
+        }
+        match (self.kind, self.tasks.first()) {
+            (FindingKind::AwaitCycle, Some(first)) => write!(f, " -> {}", first.name_or_id()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl FindingTask {
+    fn name_or_id(&self) -> String {
+        match self.name.is_empty() {
+            true => self.id.to_string(),
+            false => self.name.clone(),
+        }
+    }
+}
+
+impl fmt::Display for FindingTask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}", self.name_or_id(), self.coroutine)?;
+        // Where the program's own code stands, if that is not where the task waits.
+        match self.frames.first() {
+            Some(innermost) => write!(f, " at {innermost})"),
+            None => f.write_str(")"),
+        }
+    }
+}
+
+/// The tasks of a finding, as far as they are kept, and how many are not.
+pub(super) fn tasks_of(graph: &TaskGraph, tasks: &[TaskIdx]) -> (Vec<FindingTask>, u64) {
+    let kept = tasks.iter().take(TASKS_MAX);
+    let kept: Vec<FindingTask> = kept.map(|at| task_of(graph, *at)).collect();
+    let omitted = tasks.len().saturating_sub(kept.len());
+    (kept, u64::try_from(omitted).unwrap_or(u64::MAX))
+}
+
+fn task_of(graph: &TaskGraph, at: TaskIdx) -> FindingTask {
+    let task = graph.task(at);
+    let frames = graph.stack(task.stack).take(FRAMES_MAX);
+    let frames = frames.map(|frame| FindingFrame {
+        function: cut(graph.text(frame.function)),
+        file: cut(frame.file.map_or("", |file| graph.text(file))),
+        line: frame.line,
+    });
+    FindingTask {
+        id: task.id,
+        name: graph
+            .name(at)
+            .map_or_else(String::new, |name| cut(&name.to_string())),
+        coroutine: cut(coroutine_of(graph, at)),
+        frames: frames.collect(),
+    }
+}
+
+/// The qualified name of a task's coroutine function: of its outermost frame.
+pub(super) fn coroutine_of(graph: &TaskGraph, at: TaskIdx) -> &str {
+    let outermost = graph.stack(graph.task(at).stack).next_back();
+    outermost.map_or("", |frame| graph.text(frame.function))
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(TEXT_CHARS_MAX) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+    }
+}

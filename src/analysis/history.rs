@@ -1,0 +1,394 @@
+//! What is known of the tasks of one process from round to round: since when each stands where it stands,
+//! which cycles last, what began and ended in between.
+//!
+//! A task is the same as before if its address, its name and its coroutine function are. It waits since
+//! the round that first saw it at its place: all frames at the same lines, on the same objects
+//! ([`Task::footing`](crate::graph::Task::footing)). So a wait is at least as long as is said, unless
+//! the task ran in between and came back to the same place on the same addresses.
+//!
+//! Whose wait counts: tasks that await no other task (of the others, what they await is the reason), or
+//! that are in a cycle; not those that sleep, which wait for nothing but time, and whose place can look the
+//! same again and again; and not those that the rules leave out.
+
+use super::coroutines::{CoroutineFigures, Coroutines};
+use super::finding::{Finding, FindingKind, Fingerprint, coroutine_of, tasks_of};
+use crate::graph::{Cycle, Cycles, StackIdx, TaskGraph, TaskIdx};
+use crate::ids::TaskId;
+use crate::time::{Monotonic, Timestamp};
+use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Cycles of one process that are followed.
+pub const CYCLES_MAX: usize = 64;
+/// Stuck tasks of one process that are findings of their own; all are counted.
+const STUCK_FINDINGS_MAX: usize = 64;
+/// For so many partial snapshots in a row a task that is not in them may still be there.
+const MISSES_MAX: u32 = 8;
+
+/// Which functions' waits count. They are asked for each function of a stack.
+pub trait FunctionRules: fmt::Debug + Send + Sync {
+    /// Whether tasks inside this function count.
+    fn includes(&self, function: &str) -> bool;
+    /// Whether tasks inside this function do not count.
+    fn excludes(&self, function: &str) -> bool;
+}
+
+/// When something is a finding.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Consecutive snapshots in which a cycle must stand; at least 1.
+    pub cycle_confirmations: u32,
+    /// For how long a task must wait at the same place.
+    pub stuck_after: Duration,
+    /// Whose waits count.
+    pub functions: Arc<dyn FunctionRules>,
+}
+
+/// The moment of a snapshot, on both clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// For durations.
+    pub at: Monotonic,
+    /// For people.
+    pub wall: Timestamp,
+}
+
+/// What a snapshot means, given the earlier ones.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Observation {
+    /// Tasks that were not in the snapshot before; of the first snapshot none.
+    pub n_started: u64,
+    /// Tasks that are in it no more.
+    pub n_finished: u64,
+    /// Cycles that stand now and have been confirmed.
+    pub n_cycles: u64,
+    /// Tasks on them.
+    pub n_cycle_tasks: u64,
+    /// Tasks that are stuck.
+    pub n_stuck: u64,
+    /// The longest wait of a task whose wait counts.
+    pub wait_max: Duration,
+    /// Figures by coroutine function.
+    pub coroutines: Coroutines,
+    /// What somebody should be told, as long as it lasts.
+    pub findings: Vec<Finding>,
+    /// Those of them that are new.
+    pub opened: Vec<Fingerprint>,
+    /// Findings of earlier rounds that ended.
+    pub closed: Vec<Finding>,
+}
+
+/// Which task it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct TaskKey {
+    id: TaskId,
+    /// Of its name and its coroutine.
+    words: u64,
+}
+
+/// A task that was seen.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    place: u64,
+    /// When it was first seen at this place.
+    since: Moment,
+    /// Snapshots in a row in which it is missing.
+    n_missing: u32,
+}
+
+/// A cycle that was seen.
+#[derive(Debug)]
+struct SeenCycle {
+    first_seen: Moment,
+    /// Consecutive snapshots with it.
+    n_seen: u32,
+    /// Partial snapshots in a row in which it is missing.
+    n_missing: u32,
+    /// As it was seen last, once it is confirmed.
+    finding: Option<Finding>,
+}
+
+/// What is known of a stack, for one snapshot.
+#[derive(Debug, Clone, Copy)]
+struct StackFacts {
+    hash: u64,
+    /// The waits of tasks that stand there count.
+    counts: bool,
+}
+
+/// What is known of one process from earlier snapshots.
+#[derive(Debug)]
+pub struct History {
+    rules: Arc<Rules>,
+    /// Makes the fingerprints of two processes differ.
+    seed: u64,
+    tasks: FxHashMap<TaskKey, Seen>,
+    cycles: FxHashMap<Fingerprint, SeenCycle>,
+    stuck: FxHashMap<Fingerprint, Finding>,
+    is_first: bool,
+}
+
+impl History {
+    /// Of a process of which nothing is known yet. `seed` is a number that other processes do not have.
+    pub fn new(rules: Arc<Rules>, seed: u64) -> Self {
+        Self {
+            rules,
+            seed,
+            tasks: FxHashMap::default(),
+            cycles: FxHashMap::default(),
+            stuck: FxHashMap::default(),
+            is_first: true,
+        }
+    }
+
+    /// Takes other rules, which count from the next snapshot on. What was seen stays.
+    pub fn set_rules(&mut self, rules: Arc<Rules>) {
+        self.rules = rules;
+    }
+
+    /// Takes up a snapshot. `is_complete`: nothing is missing in it.
+    pub fn observe(
+        &mut self,
+        graph: &TaskGraph,
+        cycles: &Cycles,
+        is_complete: bool,
+        now: Moment,
+    ) -> Observation {
+        let mut observation = Observation::default();
+        let mut stacks: FxHashMap<StackIdx, StackFacts> = FxHashMap::default();
+        let mut by_coroutine: FxHashMap<&str, CoroutineFigures> = FxHashMap::default();
+        let mut stuck: Vec<(Moment, TaskKey, TaskIdx)> = Vec::new();
+        let mut present: FxHashSet<TaskKey> = FxHashSet::default();
+        present.reserve(graph.tasks().len());
+        for at in graph.indices().filter(|at| graph.entry(*at) == *at) {
+            let key = key_of(graph, at);
+            present.insert(key);
+            let stack = graph.task(at).stack;
+            let facts = *stacks
+                .entry(stack)
+                .or_insert_with(|| self.facts_of(graph, stack));
+            let (since, is_new) = self.see(graph, at, key, facts, now);
+            observation.n_started += u64::from(is_new);
+            let figures = by_coroutine.entry(coroutine_of(graph, at)).or_default();
+            figures.n_tasks += 1;
+            if !facts.counts || !waits_for_no_task(graph, cycles, at) {
+                continue;
+            }
+            let wait = now.at.since(since.at);
+            figures.wait_max = figures.wait_max.max(wait);
+            observation.wait_max = observation.wait_max.max(wait);
+            if wait >= self.rules.stuck_after {
+                figures.n_stuck += 1;
+                observation.n_stuck += 1;
+                stuck.push((since, key, at));
+            }
+        }
+        if std::mem::take(&mut self.is_first) {
+            observation.n_started = 0;
+        }
+        observation.coroutines = Coroutines::of(by_coroutine);
+        observation.n_finished = self.drop_missing(&present, is_complete);
+        self.follow_cycles(graph, cycles, is_complete, now, &mut observation);
+        self.follow_stuck(graph, stuck, now, &mut observation);
+        observation
+    }
+
+    /// Since when a task stands where it stands, and whether it was not seen before.
+    fn see(
+        &mut self,
+        graph: &TaskGraph,
+        at: TaskIdx,
+        key: TaskKey,
+        facts: StackFacts,
+        now: Moment,
+    ) -> (Moment, bool) {
+        let task = graph.task(at);
+        let mut hasher = FxHasher::default();
+        (
+            facts.hash,
+            task.footing,
+            task.state,
+            task.awaiting.is_some(),
+        )
+            .hash(&mut hasher);
+        let place = hasher.finish();
+        let mut is_new = false;
+        let seen = self.tasks.entry(key).or_insert_with(|| {
+            is_new = true;
+            Seen {
+                place,
+                since: now,
+                n_missing: 0,
+            }
+        });
+        seen.n_missing = 0;
+        if seen.place != place {
+            seen.place = place;
+            seen.since = now;
+        }
+        (seen.since, is_new)
+    }
+
+    /// Forgets tasks that are gone; says how many.
+    fn drop_missing(&mut self, present: &FxHashSet<TaskKey>, is_complete: bool) -> u64 {
+        let before = self.tasks.len();
+        self.tasks.retain(|key, seen| {
+            if present.contains(key) {
+                return true;
+            }
+            seen.n_missing = seen.n_missing.saturating_add(1);
+            !is_complete && seen.n_missing <= MISSES_MAX
+        });
+        u64::try_from(before.saturating_sub(self.tasks.len())).unwrap_or(u64::MAX)
+    }
+
+    fn facts_of(&self, graph: &TaskGraph, stack: StackIdx) -> StackFacts {
+        let mut hasher = FxHasher::default();
+        let (mut is_included, mut is_excluded) = (false, false);
+        for (position, frame) in graph.stack(stack).enumerate() {
+            let function = graph.text(frame.function);
+            let file = frame.file.map_or("", |file| graph.text(file));
+            (function, file, frame.line).hash(&mut hasher);
+            is_included |= self.rules.functions.includes(function);
+            is_excluded |= self.rules.functions.excludes(function)
+                // It waits for nothing but time.
+                || (position == 0 && function == "sleep" && file.ends_with("/asyncio/tasks.py"));
+        }
+        StackFacts {
+            hash: hasher.finish(),
+            counts: is_included && !is_excluded,
+        }
+    }
+
+    fn follow_cycles(
+        &mut self,
+        graph: &TaskGraph,
+        cycles: &Cycles,
+        is_complete: bool,
+        now: Moment,
+        observation: &mut Observation,
+    ) {
+        let confirmations = self.rules.cycle_confirmations.max(1);
+        let mut tasks_on_cycles: FxHashSet<TaskIdx> = FxHashSet::default();
+        let mut present: FxHashSet<Fingerprint> = FxHashSet::default();
+        for cycle in &cycles.cycles {
+            let fingerprint = self.fingerprint_of(graph, cycle);
+            // Two ways round the same tasks are one cycle.
+            if !present.insert(fingerprint) {
+                continue;
+            }
+            let seen = self.cycles.entry(fingerprint).or_insert_with(|| SeenCycle {
+                first_seen: now,
+                n_seen: 0,
+                n_missing: 0,
+                finding: None,
+            });
+            seen.n_seen = seen.n_seen.saturating_add(1);
+            seen.n_missing = 0;
+            if seen.n_seen < confirmations {
+                continue;
+            }
+            if seen.finding.is_none() {
+                observation.opened.push(fingerprint);
+            }
+            observation.n_cycles += 1;
+            tasks_on_cycles.extend(&cycle.tasks);
+            let (tasks, tasks_omitted) = tasks_of(graph, &cycle.tasks);
+            let finding = Finding {
+                kind: FindingKind::AwaitCycle,
+                fingerprint,
+                first_seen: seen.first_seen.wall,
+                age: now.at.since(seen.first_seen.at),
+                tasks,
+                tasks_omitted,
+            };
+            seen.finding = Some(finding.clone());
+            observation.findings.push(finding);
+        }
+        observation.n_cycle_tasks = u64::try_from(tasks_on_cycles.len()).unwrap_or(u64::MAX);
+        self.cycles.retain(|fingerprint, seen| {
+            if present.contains(fingerprint) {
+                return true;
+            }
+            seen.n_missing = seen.n_missing.saturating_add(1);
+            let may_last = !is_complete && seen.finding.is_some() && seen.n_missing <= MISSES_MAX;
+            if !may_last {
+                observation.closed.extend(seen.finding.take());
+            }
+            may_last
+        });
+    }
+
+    fn follow_stuck(
+        &mut self,
+        graph: &TaskGraph,
+        mut stuck: Vec<(Moment, TaskKey, TaskIdx)>,
+        now: Moment,
+        observation: &mut Observation,
+    ) {
+        // Those that wait longest, and those that were found before.
+        stuck.sort_unstable_by_key(|(since, key, _)| (since.at, *key));
+        let mut before = std::mem::take(&mut self.stuck);
+        for (since, key, at) in stuck.into_iter().take(STUCK_FINDINGS_MAX) {
+            let fingerprint = self.fingerprint_of_task(key, since);
+            if before.remove(&fingerprint).is_none() {
+                observation.opened.push(fingerprint);
+            }
+            let (tasks, tasks_omitted) = tasks_of(graph, &[at]);
+            let finding = Finding {
+                kind: FindingKind::StuckTask,
+                fingerprint,
+                first_seen: since.wall,
+                age: now.at.since(since.at),
+                tasks,
+                tasks_omitted,
+            };
+            self.stuck.insert(fingerprint, finding.clone());
+            observation.findings.push(finding);
+        }
+        observation.closed.extend(before.into_values());
+    }
+
+    /// By its tasks, in whichever order.
+    fn fingerprint_of(&self, graph: &TaskGraph, cycle: &Cycle) -> Fingerprint {
+        let mut keys: Vec<TaskKey> = cycle.tasks.iter().map(|at| key_of(graph, *at)).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        self.mixed((FindingKind::AwaitCycle, keys))
+    }
+
+    fn fingerprint_of_task(&self, key: TaskKey, since: Moment) -> Fingerprint {
+        self.mixed((FindingKind::StuckTask, key, since.at))
+    }
+
+    fn mixed(&self, what: impl Hash) -> Fingerprint {
+        let mut hasher = std::hash::DefaultHasher::new();
+        (self.seed, what).hash(&mut hasher);
+        Fingerprint(hasher.finish())
+    }
+}
+
+fn key_of(graph: &TaskGraph, at: TaskIdx) -> TaskKey {
+    let mut hasher = FxHasher::default();
+    coroutine_of(graph, at).hash(&mut hasher);
+    match graph.name(at) {
+        None => {}
+        Some(crate::graph::NameText::Number(number)) => number.hash(&mut hasher),
+        Some(crate::graph::NameText::Text(text)) => text.hash(&mut hasher),
+    }
+    TaskKey {
+        id: graph.task(at).id,
+        words: hasher.finish(),
+    }
+}
+
+/// Whether nothing that a task waits for is another task; or only itself, round a cycle.
+fn waits_for_no_task(graph: &TaskGraph, cycles: &Cycles, at: TaskIdx) -> bool {
+    let component = cycles.component_of(graph, at);
+    graph
+        .awaited(at)
+        .all(|edge| cycles.component_of(graph, edge.awaited) == component)
+}
