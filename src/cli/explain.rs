@@ -197,8 +197,11 @@ impl Surroundings {
     }
 }
 
-/// What to say about a process that was stopped for its snapshot.
+/// What to say about a process that was to be stopped for its snapshot.
 pub(super) fn pause(snapshot: &Snapshot, pid: Pid, paused: Duration) -> String {
+    if paused.is_zero() {
+        return format!("agentctl: process {pid} slept while it was read and was not stopped\n");
+    }
     let cut = snapshot
         .problems
         .iter()

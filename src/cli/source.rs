@@ -35,7 +35,7 @@ pub(super) fn is_standard(path: &Path) -> bool {
     path == "-"
 }
 
-/// Reads the process once. If it was stopped for that, says for how long.
+/// Reads the process once. If it was to be stopped for that, says for how long it was.
 pub(super) fn of_process(pid: Pid, args: &FreezeArgs) -> Result<Snapshot, Stop> {
     let started = now();
     let mut snapshot = Process::attach(&ProcRoot::default(), pid, Limits::default())

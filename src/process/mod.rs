@@ -159,6 +159,15 @@ impl Process {
         self.read(workspace, None)
     }
 
+    /// Reads the task graph if the process sleeps; `None` if it does not, or ran before it was read.
+    fn read_asleep(&mut self, workspace: &mut Workspace) -> Result<Option<Snapshot>, ProcessError> {
+        if self.root.asleep(self.id.pid).is_none() {
+            return Ok(None);
+        }
+        let snapshot = self.read(workspace, None)?;
+        Ok(self.last.is_some().then_some(snapshot))
+    }
+
     /// Reads the task graph. `let_go` is of a process that is held; it is asked when nothing is left to
     /// be read whether it was held until then.
     fn read(
@@ -233,8 +242,9 @@ impl Process {
         Ok(snapshot)
     }
 
-    /// Reads the task graph while the process stands still, for no longer than `pause_max` altogether.
-    /// A snapshot that was not read to its end by then has the problem `pause_limit`.
+    /// Reads the task graph while the process stands still: because it sleeps, or else because it is
+    /// stopped, for no longer than `pause_max` altogether. A snapshot that was not read to its end by then
+    /// has the problem `pause_limit`.
     ///
     /// # Errors
     ///
