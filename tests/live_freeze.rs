@@ -338,7 +338,7 @@ fn a_limit_that_is_reached() {
         };
         // On a busy machine it may not even have come to stand still.
         let says = [
-            "; it was let go after 1 ms",
+            "; it was to be let go after 1 ms",
             " threads had not stopped after 1 ms",
         ];
         assert!(says.iter().any(|text| said.contains(text)), "{said}");

@@ -197,8 +197,9 @@ impl Surroundings {
     }
 }
 
-/// What to say about a process that was to be stopped for its snapshot.
-pub(super) fn pause(snapshot: &Snapshot, pid: Pid, paused: Duration) -> String {
+/// What to say about a process that was to be stopped for its snapshot, for no longer than `limit`.
+pub(super) fn pause(snapshot: &Snapshot, pid: Pid, paused: Duration, limit: Duration) -> String {
+    let milliseconds = |time: Duration| time.as_secs_f64() * 1_000.0;
     if paused.is_zero() {
         return format!("agentctl: process {pid} slept while it was read and was not stopped\n");
     }
@@ -207,10 +208,15 @@ pub(super) fn pause(snapshot: &Snapshot, pid: Pid, paused: Duration) -> String {
         .iter()
         .find(|problem| problem.code == "pause_limit");
     let why = cut.map_or(String::new(), |problem| format!("; {}", problem.message));
-    format!(
-        "agentctl: process {pid} stood still for {:.1} ms{why}\n",
-        paused.as_secs_f64() * 1_000.0
-    )
+    // Letting go takes a moment too, and the system has to give us a processor for it.
+    let over = milliseconds(paused.saturating_sub(limit));
+    let over = if over >= 0.1 {
+        format!(", {over:.1} ms longer than asked")
+    } else {
+        String::new()
+    };
+    let paused = milliseconds(paused);
+    format!("agentctl: process {pid} stood still for {paused:.1} ms{over}{why}\n")
 }
 
 /// What to say about a snapshot that is partial. `name` is what was asked for: a pid or a file.
@@ -262,8 +268,10 @@ pub(super) fn partial(snapshot: &Snapshot, name: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::Surroundings;
+    use super::{Surroundings, pause};
+    use crate::graph::{GraphBuilder, ProcessInfo, ReadStats, Snapshot};
     use crate::ids::Pid;
+    use std::time::Duration;
 
     fn hints(own_uid: u32, owner_uid: u32, scope: &str) -> String {
         Surroundings {
@@ -273,6 +281,27 @@ mod tests {
         }
         .permission_hints(Pid::new(7).unwrap())
         .join("\n")
+    }
+
+    #[test]
+    fn a_pause_that_was_too_long_is_said_to_be() {
+        let snapshot = Snapshot {
+            process: ProcessInfo::default(),
+            graph: GraphBuilder::new().finish().into(),
+            problems: Vec::new(),
+            stats: ReadStats::default(),
+            complete: true,
+        };
+        let said = |microseconds| {
+            let [paused, limit] = [microseconds, 1_000].map(Duration::from_micros);
+            pause(&snapshot, Pid::new(7).unwrap(), paused, limit)
+        };
+        assert_eq!(said(900), "agentctl: process 7 stood still for 0.9 ms\n");
+        assert_eq!(
+            said(4_300),
+            "agentctl: process 7 stood still for 4.3 ms, 3.3 ms longer than asked\n"
+        );
+        assert!(said(0).contains("was not stopped"));
     }
 
     #[test]

@@ -45,8 +45,8 @@ pub(super) fn of_process(pid: Pid, args: &FreezeArgs) -> Result<Snapshot, Stop> 
         })
         .map_err(|error| explain::unreadable(&error))?;
     snapshot.stats.duration = Some(since(started));
-    if let Some(paused) = snapshot.stats.paused {
-        output::say(&explain::pause(&snapshot, pid, paused));
+    if let (Some(paused), Some(limit)) = (snapshot.stats.paused, args.freeze) {
+        output::say(&explain::pause(&snapshot, pid, paused, limit));
     }
     Ok(snapshot)
 }

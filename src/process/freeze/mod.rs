@@ -213,7 +213,7 @@ impl Pause {
         let message = match self.end {
             PauseEnd::Done => return None,
             PauseEnd::Limit => {
-                format!("it was let go after {limit} ms, and the rest was read while it ran")
+                format!("it was to be let go after {limit} ms, and the rest was read while it ran")
             }
             PauseEnd::NotStopped { running, of } => format!(
                 "{running} of {of} threads had not stopped after {limit} ms, so it was let go and \
@@ -339,6 +339,17 @@ mod tests {
             }
             // Its parent, whose job control may wait for it, hears nothing of that.
             assert_eq!(changed(WaitPidFlag::WNOHANG), WaitStatus::StillAlive);
+        }
+    }
+
+    #[test]
+    fn without_time_it_is_let_go_before_it_is_read() {
+        let process = Sleeper::start();
+        for _ in 0..20 {
+            let freeze = begin(process.id(), Duration::ZERO, 1).unwrap();
+            assert!(!process.is_held());
+            let pause = freeze.end().unwrap();
+            assert_eq!(pause.end, PauseEnd::NotStopped { running: 1, of: 1 });
         }
     }
 
