@@ -2,12 +2,17 @@
 
 mod support;
 
+use asyncio_agent::ids::Pid;
+use asyncio_agent::limits::Limits;
+use asyncio_agent::process::Process;
+use asyncio_agent::procfs::ProcRoot;
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use support::agentctl::{self, Answer};
-use support::python;
+use support::python::{self, Unpacked};
 use support::target::Target;
 
 const NO_SUCH_PROCESS: i32 = 3;
@@ -219,5 +224,49 @@ fn a_process_that_ends_meanwhile() {
             }
         }
         assert!(ending.join().expect("no panic").success());
+    }
+}
+
+/// A program that executes itself over and over is never called anything but a Python: not while the
+/// next one is being made, and not while its libraries are being loaded.
+#[test]
+fn a_process_that_executes_itself() {
+    for unpacked in Unpacked::all() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let program = folder.path().join("again.py");
+        // Without the shell script that starts the tests' interpreters: that one is no Python.
+        fs::write(
+            &program,
+            "import os, select, sys\n\
+             if len(sys.argv) == 1:\n\
+             \x20   os.write(1, b'{}\\n')\n\
+             if select.select([0], [], [], 0)[0]:\n\
+             \x20   sys.exit()\n\
+             own = open('/proc/self/cmdline', 'rb').read().split(b'\\0')[:-1]\n\
+             os.execv(own[0], own if len(sys.argv) > 1 else [*own, b'again'])\n",
+        )
+        .expect("a file of ours");
+        let mut command = unpacked.command(&unpacked.executable());
+        command.args(["-I", "-S"]).arg(&program);
+        let target = Target::start(command);
+        let pid = i32::try_from(target.pid()).ok().and_then(Pid::new);
+        let pid = pid.expect("a pid fits");
+        let mut found = BTreeMap::new();
+        for _ in 0..1_000 {
+            let code = match Process::attach(&ProcRoot::default(), pid, Limits::default()) {
+                Ok(_) => "attached",
+                Err(error) => error.code(),
+            };
+            *found.entry(code).or_insert(0) += 1;
+        }
+        for code in [
+            "not_python",
+            "unsupported_python",
+            "bad_offsets",
+            "process_not_found",
+        ] {
+            assert!(!found.contains_key(code), "{found:?}");
+        }
+        assert!(target.end().success());
     }
 }
