@@ -93,3 +93,47 @@ impl Image {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+
+    /// Without randomisation of addresses a program that executes itself is where it was.
+    #[test]
+    fn a_program_is_told_from_itself_executed_anew() {
+        let again = "read line; exec sh -c \"$0\" \"$0\"";
+        let mut child = Command::new("setarch")
+            .args(["-R", "sh", "-c", again, again])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let pid = Pid::new(child.id().try_into().unwrap()).unwrap();
+        let (root, memory) = (ProcRoot::default(), ProcessVm::new(pid));
+        let settled = || {
+            loop {
+                let (image, _) = Image::look(&root, pid).unwrap();
+                let is_shell = root.status(pid).unwrap().name == "sh";
+                if is_shell && root.asleep(pid).is_some() && image.has_settled(&root, pid, pid) {
+                    return image;
+                }
+            }
+        };
+        let mut before = settled();
+        for _ in 0..3 {
+            let sign = before.sign.unwrap();
+            assert!(!sign.is_gone(&memory).unwrap());
+            child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+            while !sign.is_gone(&memory).unwrap() {
+                thread::yield_now();
+            }
+            let after = settled();
+            assert_eq!(after.files, before.files);
+            assert_ne!(after, before);
+            before = after;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
