@@ -117,7 +117,7 @@ fn hints(error: &ProcessError) -> Vec<String> {
                         host";
             return vec![hint.to_owned(), WITHOUT_FREEZE.to_owned()];
         }
-        ProcessError::NotPython { pid } => {
+        ProcessError::NotPython { pid, .. } => {
             return vec![format!(
                 "if it starts Python as a child (a shell script, uv run, a supervisor), give the \
                  id of that child: 'pgrep -a -P {pid}'"

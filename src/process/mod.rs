@@ -396,7 +396,10 @@ fn is_verdict(error: &ProcessError) -> bool {
 fn no_runtime(pid: Pid, maps: &Maps) -> ProcessError {
     match guess_version(maps) {
         Some(version) if is_old(&version) => unsupported(pid, version),
-        _ => ProcessError::NotPython { pid },
+        _ => ProcessError::NotPython {
+            pid,
+            supported: PyVersion::supported_text(),
+        },
     }
 }
 
