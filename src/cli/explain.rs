@@ -149,6 +149,9 @@ fn hints(error: &ProcessError) -> Vec<String> {
 struct Surroundings {
     own_uid: Option<u32>,
     owner_uid: Option<u32>,
+    /// The process is not dumpable: then its files below `/proc` are not its user's, though its folder
+    /// is (task_dump_owner() of fs/proc/base.c).
+    is_undumpable: bool,
     ptrace_scope: Option<String>,
 }
 
@@ -156,9 +159,12 @@ impl Surroundings {
     fn look(pid: Pid) -> Self {
         let uid = |path: &str| std::fs::metadata(path).ok().map(|found| found.uid());
         let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope");
+        let owner_uid = uid(&format!("/proc/{pid}"));
+        let uid_of_file = uid(&format!("/proc/{pid}/maps"));
         Self {
             own_uid: uid("/proc/self"),
-            owner_uid: uid(&format!("/proc/{pid}")),
+            owner_uid,
+            is_undumpable: uid_of_file.is_some() && uid_of_file != owner_uid,
             ptrace_scope: scope.ok().map(|scope| scope.trim().to_owned()),
         }
     }
@@ -171,6 +177,11 @@ impl Surroundings {
                  (docker run --cap-add=SYS_PTRACE), or run agentctl on the host"
                     .to_owned(),
             ),
+            _ if self.is_undumpable => hints.push(format!(
+                "process {pid} is not dumpable (prctl(2), PR_SET_DUMPABLE; also after a change of \
+                 user): not even the same user may read it, only CAP_SYS_PTRACE helps; run agentctl \
+                 with sudo"
+            )),
             (Some(own), Some(owner)) if own != owner => hints.push(format!(
                 "process {pid} belongs to user {owner} and agentctl runs as user {own}: run it as \
                  the same user, or with sudo"
@@ -277,6 +288,7 @@ mod tests {
         Surroundings {
             own_uid: Some(own_uid),
             owner_uid: Some(owner_uid),
+            is_undumpable: false,
             ptrace_scope: Some(scope.to_owned()),
         }
         .permission_hints(Pid::new(7).unwrap())
@@ -314,6 +326,15 @@ mod tests {
         let root = hints(0, 0, "1");
         assert!(root.contains("--cap-add=SYS_PTRACE") && !root.contains("sudo"));
         assert!(hints(0, 0, "3").contains("ptrace_scope is 3"));
+        let undumpable = Surroundings {
+            own_uid: Some(1000),
+            owner_uid: Some(1000),
+            is_undumpable: true,
+            ptrace_scope: None,
+        };
+        let undumpable = undumpable.permission_hints(Pid::new(7).unwrap());
+        assert_eq!(undumpable.len(), 1);
+        assert!(undumpable[0].contains("not dumpable") && undumpable[0].contains("CAP_SYS_PTRACE"));
         let unknown = Surroundings::default().permission_hints(Pid::new(7).unwrap());
         assert!(unknown[0].contains("same user") && unknown[0].contains("sudo"));
     }
