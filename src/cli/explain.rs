@@ -230,6 +230,29 @@ pub(super) fn pause(snapshot: &Snapshot, pid: Pid, paused: Duration, limit: Dura
     format!("agentctl: process {pid} stood still for {paused:.1} ms{over}{why}\n")
 }
 
+/// What to say about tasks that are not shown because they ended; a snapshot without them is not partial.
+/// `name` is what was asked for: a pid or a file.
+pub(super) fn ended(snapshot: &Snapshot, name: &str) -> Option<String> {
+    let tasks = match snapshot.stats.tasks_ended {
+        0 => return None,
+        1 => "1 task".to_owned(),
+        many => format!("{many} tasks"),
+    };
+    let of = subject(snapshot, name);
+    Some(format!(
+        "agentctl: {tasks} of {of} ended while it was read\n"
+    ))
+}
+
+/// What a snapshot is of: a pid, or a file that tells none.
+fn subject(snapshot: &Snapshot, name: &str) -> String {
+    let of = match snapshot.process.pid {
+        Some(pid) => pid.to_string(),
+        None => name.to_owned(),
+    };
+    shown(&of).into_owned()
+}
+
 /// What to say about a snapshot that is partial. `name` is what was asked for: a pid or a file.
 pub(super) fn partial(snapshot: &Snapshot, name: &str) -> Option<String> {
     const CODES_MAX: usize = 5;
@@ -267,11 +290,7 @@ pub(super) fn partial(snapshot: &Snapshot, name: &str) -> Option<String> {
     } else {
         format!(" ({})", codes.join(", "))
     };
-    let of = match snapshot.process.pid {
-        Some(pid) => pid.to_string(),
-        None => name.to_owned(),
-    };
-    let of = shown(&of);
+    let of = subject(snapshot, name);
     Some(format!(
         "agentctl: snapshot of {of} is partial: {what}{codes}\n"
     ))
