@@ -84,6 +84,7 @@ impl Process {
     ) -> Result<Self, ProcessError> {
         let pid = id.pid;
         let mut n_looks = 0;
+        let mut signs = Vec::new();
         loop {
             let (image, maps) =
                 Image::look(root, thread).map_err(|error| explain_procfs(pid, error))?;
@@ -97,8 +98,15 @@ impl Process {
             if !may_change || image.has_settled(root, pid, thread) {
                 return bound;
             }
+            signs.push(image.sign);
             if n_looks == LOOKS_MAX {
-                return Err(ProcessError::NotStarted { pid });
+                // One that maps other files all the time is still the same program.
+                let is_same = signs.iter().all(|sign| *sign == image.sign);
+                return if is_same && !image.is_unfinished {
+                    bound
+                } else {
+                    Err(ProcessError::NotStarted { pid })
+                };
             }
         }
     }
@@ -245,6 +253,7 @@ impl Process {
         let read = read_graph(&mut reader, site, asyncio, knowledge, workspace, stillness)
             .map_err(|error| self.explain_decode(error))?;
         if !has_asyncio(&read, &mut reader, &self.site.offsets) {
+            self.check_same()?;
             return Err(if self.must_attach_anew()? {
                 ProcessError::NotStarted { pid }
             } else {

@@ -22,6 +22,10 @@ pub enum Auxv {
 impl Auxv {
     /// Parses the file's bytes: pairs of words of 64 bits.
     pub fn parse(bytes: &[u8]) -> Self {
+        let none = match bytes.first_chunk() {
+            Some([0, 0, 0, 0, 0, 0, 0, 0]) => Self::Unset,
+            _ => Self::Missing,
+        };
         let word = |bytes: &[u8]| bytes.try_into().map(u64::from_ne_bytes).ok();
         bytes
             .chunks_exact(16)
@@ -30,11 +34,7 @@ impl Auxv {
                 let value = word(value).filter(|_| word(kind) == Some(RANDOM))?;
                 Some(Self::Random(RemoteAddr::new(value)))
             })
-            .unwrap_or(if bytes.first_chunk() == Some(&[0; 8]) {
-                Self::Unset
-            } else {
-                Self::Missing
-            })
+            .unwrap_or(none)
     }
 }
 
