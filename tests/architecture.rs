@@ -152,8 +152,12 @@ const REACHES_OUT: &[(&[&str], &[&str])] = &[
             "bin",
         ],
     ),
-    // ptrace(2) knows a tracer as a thread, and it has to keep the limit of a pause.
-    (&["std::thread"], &["agent", "cli", "process/freeze"]),
+    // ptrace(2) knows a tracer as a thread, and it has to keep the limit of a pause. A process that
+    // executes another program is given a moment for it.
+    (
+        &["std::thread"],
+        &["agent", "cli", "process/freeze", "process/image.rs"],
+    ),
     (&["std::env"], &["agent", "cli", "bin"]),
     (
         &["std::time::Instant", "std::time::SystemTime"],

@@ -243,6 +243,16 @@ fn a_partial_snapshot_is_said_and_done() {
         "{}",
         run.err
     );
+    // What ended is told, and is no gap.
+    for (n, tasks) in [(0, ""), (1, "1 task"), (3, "3 tasks")] {
+        let ended = format!(r#"{{"threads": [], "stats": {{"tasks_ended": {n}}}}}"#);
+        let run = agentctl_reading(&["ps", "--from", "-"], ended.as_bytes());
+        let said = match n {
+            0 => String::new(),
+            _ => format!("agentctl: {tasks} of <stdin> ended while it was read\n"),
+        };
+        assert_eq!((run.status, run.err), (0, said));
+    }
     let mute = br#"{"threads": [], "complete": false}"#;
     let run = agentctl_reading(&["ps", "--from", "-"], mute);
     expect![[r#"

@@ -95,7 +95,10 @@ impl AttachedProcess for Cage {
                 pid,
                 what: "/proc/1/maps".to_owned(),
             }),
-            Some(Act::NotPython) => Err(ProcessError::NotPython { pid }),
+            Some(Act::NotPython) => Err(ProcessError::NotPython {
+                pid,
+                supported: String::new(),
+            }),
             Some(Act::Panics) => panic!("this is part of the test"),
             Some(Act::Hangs) => {
                 while self.zoo.act_of(pid) == Some(Act::Hangs) {

@@ -14,9 +14,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Arc;
 use support::agentctl;
-use support::churn::Churn;
-use support::python;
-use support::target::Target;
+use support::churn::{Churn, attach};
+use support::python::{self, Unpacked};
+use support::target::{Target, wait_until};
 use support::truth;
 
 /// One test for each program, so that they run side by side.
@@ -156,6 +156,56 @@ fn process_that_has_not_run_is_not_read_again() {
             .expect("it has run");
         assert!(!Arc::ptr_eq(&first.graph, &read.graph));
         assert_eq!(text::print(&first.graph), text::print(&read.graph));
+        assert!(target.end().success());
+    }
+}
+
+/// A process that executes another program may have everything where it was, if addresses are not
+/// randomised. What was known of the program before does not hold of it.
+#[test]
+fn process_that_executes_a_program_at_the_same_addresses() {
+    for unpacked in Unpacked::all() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let program = folder.path().join("again.py");
+        let done = folder.path().join("done");
+        fs::write(
+            &program,
+            "import asyncio, os, sys\n\
+             own = open('/proc/self/cmdline', 'rb').read().split(b'\\0')[:-2]\n\
+             def become(name):\n\
+             \x20   os.execv(own[0], [*own, name.encode()])\n\
+             if sys.argv[2] == 'begin':\n\
+             \x20   import ctypes\n\
+             \x20   ADDR_NO_RANDOMIZE = 0x0040000\n\
+             \x20   assert ctypes.CDLL(None).personality(ADDR_NO_RANDOMIZE) != -1\n\
+             \x20   become('first')\n\
+             def idle():\n\
+             \x20   if sys.argv[2] == 'first':\n\
+             \x20       os.write(1, b'{}\\n')\n\
+             \x20   else:\n\
+             \x20       open(sys.argv[1], 'w').close()\n\
+             exec('''async def first():\n\
+             \x20   loop = asyncio.get_running_loop()\n\
+             \x20   loop.add_reader(0, lambda: become('other') if os.read(0, 1) else os._exit(0))\n\
+             \x20   loop.call_soon(idle)\n\
+             \x20   await asyncio.sleep(1_000_000)\n\
+             asyncio.run(first())\n\
+             '''.replace('first', sys.argv[2]))\n",
+        )
+        .expect("a file of ours");
+        let mut command = unpacked.command(&unpacked.executable());
+        command.env("PYTHONHASHSEED", "0").arg(&program);
+        command.arg(&done).arg("begin");
+        let mut target = Target::start(command);
+        let mut process = attach(&target);
+        let mut has_function = |name| {
+            let snapshot = process.snapshot().unwrap_or_else(|error| panic!("{error}"));
+            text::print(&snapshot.graph).contains(name)
+        };
+        assert!(has_function("first") && !has_function("other"));
+        target.write(b"x");
+        wait_until("it is the other one", || done.exists());
+        assert!(has_function("other") && !has_function("first"));
         assert!(target.end().success());
     }
 }

@@ -2,13 +2,19 @@
 
 mod support;
 
+use asyncio_agent::ids::Pid;
+use asyncio_agent::limits::Limits;
+use asyncio_agent::process::Process;
+use asyncio_agent::procfs::ProcRoot;
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use support::agentctl::{self, Answer};
-use support::python;
+use support::python::{self, Unpacked};
 use support::target::Target;
+use tempfile::TempDir;
 
 const NO_SUCH_PROCESS: i32 = 3;
 const PERMISSION_DENIED: i32 = 4;
@@ -102,10 +108,11 @@ fn arguments_that_are_no_process_ids() {
 #[test]
 fn a_process_that_is_not_python() {
     let sleep = Bystander::start("sleep", &["1000"]);
+    let says = ["does not run CPython 3.14 or 3.15 (", "hint:"];
     assert_refused(
         &sleep.pid_text(),
         NOT_SUPPORTED,
-        &[&sleep.pid_text(), "Python", "hint:"],
+        &[&sleep.pid_text(), says[0], says[1]],
     );
 }
 
@@ -175,13 +182,7 @@ fn a_process_that_may_not_be_read() {
         assert_refused("1", PERMISSION_DENIED, &["permission", "hint:"]);
         return;
     }
-    // The build folder need not be open to others.
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let copy = folder.path().join("agentctl");
-    fs::copy(env!("CARGO_BIN_EXE_agentctl"), &copy).expect("a copy");
-    for path in [folder.path(), &copy] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("our own file");
-    }
+    let (_folder, copy) = copy_for_all();
     for python in python::all() {
         let target = Target::start(python.program("music"));
         for freeze in [None, Some("--freeze")] {
@@ -192,6 +193,52 @@ fn a_process_that_may_not_be_read() {
             check_refusal(&answer, PERMISSION_DENIED, &says);
         }
     }
+}
+
+/// A process of the same user may refuse to be read, or the kernel in its place when it has changed its
+/// user: then "run it as the same user" is no help.
+#[test]
+fn a_process_that_is_not_dumpable() {
+    let is_root = fs::metadata("/proc/self").expect("/proc").uid() == 0;
+    let (_folder, copy) = copy_for_all();
+    for python in python::all() {
+        let mut command = python.command();
+        command.args([
+            "-c",
+            "import asyncio, ctypes, os\n\
+             PR_SET_DUMPABLE = 4\n\
+             async def main():\n\
+             \x20   os.write(1, b'{}\\n')\n\
+             \x20   await asyncio.sleep(1000)\n\
+             if os.getuid() == 0:\n\
+             \x20   os.setgroups([])\n\
+             \x20   os.setresgid(65534, 65534, 65534)\n\
+             \x20   os.setresuid(65534, 65534, 65534)\n\
+             assert ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0\n\
+             asyncio.run(main())",
+        ]);
+        let target = Target::start(command);
+        let pid = target.pid_text();
+        let answer = if is_root {
+            as_nobody(&copy, &["ps", &pid])
+        } else {
+            agentctl::run(&["ps", &pid])
+        };
+        let says = [&*pid, "permission", "not dumpable", "CAP_SYS_PTRACE"];
+        check_refusal(&answer, PERMISSION_DENIED, &says);
+        assert!(!answer.stderr.contains("as the same user"), "{answer:?}");
+    }
+}
+
+/// An `agentctl` that everybody may run: the build folder need not be open to others.
+fn copy_for_all() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let copy = folder.path().join("agentctl");
+    fs::copy(env!("CARGO_BIN_EXE_agentctl"), &copy).expect("a copy");
+    for path in [folder.path(), &copy] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("our own file");
+    }
+    (folder, copy)
 }
 
 fn as_nobody(agentctl: &Path, arguments: &[&str]) -> Answer {
@@ -219,5 +266,49 @@ fn a_process_that_ends_meanwhile() {
             }
         }
         assert!(ending.join().expect("no panic").success());
+    }
+}
+
+/// A program that executes itself over and over is never called anything but a Python: not while the
+/// next one is being made, and not while its libraries are being loaded.
+#[test]
+fn a_process_that_executes_itself() {
+    for unpacked in Unpacked::all() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let program = folder.path().join("again.py");
+        // Without the shell script that starts the tests' interpreters: that one is no Python.
+        fs::write(
+            &program,
+            "import os, select, sys\n\
+             if len(sys.argv) == 1:\n\
+             \x20   os.write(1, b'{}\\n')\n\
+             if select.select([0], [], [], 0)[0]:\n\
+             \x20   sys.exit()\n\
+             own = open('/proc/self/cmdline', 'rb').read().split(b'\\0')[:-1]\n\
+             os.execv(own[0], own if len(sys.argv) > 1 else [*own, b'again'])\n",
+        )
+        .expect("a file of ours");
+        let mut command = unpacked.command(&unpacked.executable());
+        command.args(["-I", "-S"]).arg(&program);
+        let target = Target::start(command);
+        let pid = i32::try_from(target.pid()).ok().and_then(Pid::new);
+        let pid = pid.expect("a pid fits");
+        let mut found = BTreeMap::new();
+        for _ in 0..1_000 {
+            let code = match Process::attach(&ProcRoot::default(), pid, Limits::default()) {
+                Ok(_) => "attached",
+                Err(error) => error.code(),
+            };
+            *found.entry(code).or_insert(0) += 1;
+        }
+        for code in [
+            "not_python",
+            "unsupported_python",
+            "bad_offsets",
+            "process_not_found",
+        ] {
+            assert!(!found.contains_key(code), "{found:?}");
+        }
+        assert!(target.end().success());
     }
 }

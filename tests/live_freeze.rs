@@ -15,7 +15,7 @@ use std::time::Duration;
 use support::agentctl::{self, Answer};
 use support::churn::{Churn, Truth, attach};
 use support::judge::Judge;
-use support::python;
+use support::python::{self, Python};
 use support::target::{Target, wait_until};
 use support::truth;
 
@@ -37,6 +37,24 @@ fn frozen(pid: u32) -> Value {
     assert_is_let_go(pid);
     let snapshot: Value = serde_json::from_str(&answer.stdout).expect("a snapshot is JSON");
     assert!(snapshot["stats"]["paused_seconds"].as_f64() > Some(0.0));
+    snapshot
+}
+
+/// A program in a process that never sleeps, so that it has to be held.
+fn awake(python: &Python, program: &str) -> Target {
+    let mut command = python.program(program);
+    command.env("STAY_AWAKE", "1");
+    Target::start(command)
+}
+
+/// The snapshot of a process that slept, and so was not held; also that this was said.
+fn of_sleeping(pid: u32, freeze: &str) -> Value {
+    let answer = agentctl::run(&["snapshot", &pid.to_string(), freeze]);
+    let said = format!("agentctl: process {pid} slept while it was read and was not stopped\n");
+    assert_eq!((answer.status, answer.stderr), (0, said));
+    let snapshot: Value = serde_json::from_str(&answer.stdout).expect("a snapshot is JSON");
+    assert_eq!(snapshot["stats"]["paused_seconds"], 0.0);
+    assert_eq!(snapshot["complete"], true);
     snapshot
 }
 
@@ -143,7 +161,7 @@ fn programs_of_all_kinds() {
         "threads",
     ] {
         for python in python::all() {
-            let target = Target::start(python.program(program));
+            let target = awake(python, program);
             let what = format!("{program}.py on Python {}", python.full_version);
             truth::assert_matches(&target.truth, &frozen(target.pid()), &what);
             assert!(target.end().success(), "{what}: it did not end well");
@@ -168,7 +186,8 @@ fn an_exact_picture_of_churn() {
                 let snapshot = snapshot.unwrap_or_else(|error| panic!("{what}: {error}"));
                 assert!(snapshot.complete, "{what}: {:?}", snapshot.problems);
                 assert_eq!(snapshot.stats.tasks_unreadable, 0, "{what}");
-                assert!(snapshot.stats.paused > Some(Duration::ZERO), "{what}");
+                // 0 of one that slept just then.
+                assert!(snapshot.stats.paused.is_some(), "{what}");
                 assert_eq!(judge.judge(&snapshot), 0, "{what}: {:?}", judge.findings);
             }
             assert!(target.end().success(), "{what}: it did not end well");
@@ -197,7 +216,7 @@ fn threads_at_work() {
 #[test]
 fn no_signal_is_lost() {
     for python in python::all() {
-        let target = Target::start(python.program("signalled"));
+        let target = awake(python, "signalled");
         let what = format!("Python {}", python.full_version);
         for _ in 0..100 {
             let snapshot = frozen(target.pid());
@@ -222,11 +241,10 @@ fn a_process_that_was_stopped_before_stays_so() {
         assert_eq!(changed(), WaitStatus::Stopped(pid, Signal::SIGSTOP));
         let mut snapshots = Vec::new();
         for _ in 0..5 {
-            let mut snapshot = frozen(target.pid());
+            let mut snapshot = of_sleeping(target.pid(), LONG);
             snapshot["stats"].take();
             snapshots.push(snapshot);
-            wait_until("it is stopped again", are_stopped);
-            // Its parent, whose job control may wait for it, hears nothing of that.
+            assert!(are_stopped());
             assert_eq!(changed(), WaitStatus::StillAlive);
         }
         assert!(snapshots.iter().all(|snapshot| *snapshot == snapshots[0]));
@@ -237,10 +255,29 @@ fn a_process_that_was_stopped_before_stays_so() {
     }
 }
 
+/// A process that sleeps need not be held, and is not: however many tasks it has, and however short the
+/// limit is.
+#[test]
+fn a_process_that_sleeps_is_not_stopped() {
+    for python in python::all() {
+        let target = Target::start(python.program("wide"));
+        wait_until("it sleeps", || {
+            states(target.pid()).values().all(|it| *it == 'S')
+        });
+        let snapshot = of_sleeping(target.pid(), "--freeze=1ms");
+        truth::assert_matches(&target.truth, &snapshot, "wide.py");
+        // So it does not matter either who traces it.
+        let tracer = trace(python, target.pid());
+        of_sleeping(target.pid(), "--freeze=1ms");
+        assert!(tracer.end().success());
+        assert!(target.end().success());
+    }
+}
+
 #[test]
 fn an_agentctl_that_is_killed_leaves_nothing_stopped() {
     for python in python::all() {
-        let target = Target::start(python.program("wide"));
+        let target = awake(python, "wide");
         let mut n_killed = 0;
         for _ in 0..50 {
             let mut agentctl = Freezing::start(&target);
@@ -262,7 +299,7 @@ fn an_agentctl_that_is_killed_leaves_nothing_stopped() {
 /// Suspended from the terminal, it first lets the process go.
 #[test]
 fn an_agentctl_that_is_suspended_leaves_nothing_stopped() {
-    let target = Target::start(python::all()[0].program("wide"));
+    let target = awake(&python::all()[0], "wide");
     let mut was_suspended = false;
     for _ in 0..20 {
         let mut agentctl = Freezing::start(&target);
@@ -290,7 +327,7 @@ fn an_agentctl_that_is_suspended_leaves_nothing_stopped() {
 #[test]
 fn a_limit_that_is_reached() {
     for python in python::all() {
-        let target = Target::start(python.program("wide"));
+        let target = awake(python, "wide");
         let answer = agentctl::run(&["snapshot", &target.pid_text(), "--freeze=1ms"]);
         assert_is_let_go(target.pid());
         assert_eq!(answer.status, 0, "{}", answer.stderr);
@@ -301,7 +338,7 @@ fn a_limit_that_is_reached() {
         };
         // On a busy machine it may not even have come to stand still.
         let says = [
-            "; it was let go after 1 ms",
+            "; it was to be let go after 1 ms",
             " threads had not stopped after 1 ms",
         ];
         assert!(says.iter().any(|text| said.contains(text)), "{said}");
@@ -331,14 +368,18 @@ fn a_thread_that_does_not_stop() {
         let fifo = folder.path().join("fifo");
         let mut command = python.command();
         command.arg("-c").arg(
-            "import asyncio, os, sys, threading\n\
+            "import asyncio, hashlib, os, sys, threading\n\
              from concurrent.futures import ThreadPoolExecutor\n\
              os.mkfifo(sys.argv[1])\n\
              opens = (os.POSIX_SPAWN_OPEN, 0, sys.argv[1], os.O_RDONLY, 0)\n\
              def spawn():\n\
              \x20   os.posix_spawn('/bin/true', ['true'], {}, file_actions=[opens])\n\
+             def compute():\n\
+             \x20   # Without the GIL, which the other one keeps.\n\
+             \x20   hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)\n\
              async def main():\n\
              \x20   asyncio.get_running_loop().add_reader(0, os._exit, 0)\n\
+             \x20   threading.Thread(target=compute, daemon=True).start()\n\
              \x20   os.write(1, b'{}\\n')\n\
              \x20   threading.Thread(target=spawn, daemon=True).start()\n\
              \x20   await asyncio.sleep(1_000_000)\n\
@@ -357,7 +398,7 @@ fn a_thread_that_does_not_stop() {
         let answer = agentctl::run(&["snapshot", &target.pid_text(), "--freeze"]);
         assert_is_let_go(target.pid());
         assert_eq!(answer.status, 0, "{}", answer.stderr);
-        let said = "; 1 of 2 threads had not stopped after 50 ms";
+        let said = "; 1 of 3 threads had not stopped after 50 ms";
         assert!(answer.stderr.contains(said), "{}", answer.stderr);
         assert!(
             answer.stdout.contains("\"pause_limit\""),
@@ -371,7 +412,7 @@ fn a_thread_that_does_not_stop() {
                 .open(&fifo)
                 .expect("the fifo"),
         );
-        wait_until("its thread has ended", || states(target.pid()).len() == 1);
+        wait_until("its thread has ended", || states(target.pid()).len() == 2);
         let snapshot = frozen(target.pid());
         assert_eq!(snapshot["complete"], true, "{snapshot}");
         assert!(target.end().success());
@@ -379,7 +420,7 @@ fn a_thread_that_does_not_stop() {
 }
 
 /// A tracer of another make: it seizes a thread and says so, and lets it go when its input ends.
-fn trace(python: &python::Python, thread: u32) -> Target {
+fn trace(python: &Python, thread: u32) -> Target {
     let mut command = python.command();
     command.arg("-c").arg(
         "import ctypes, os, sys\n\
@@ -397,12 +438,12 @@ fn trace(python: &python::Python, thread: u32) -> Target {
 #[test]
 fn a_process_that_is_traced() {
     for python in python::all() {
-        let target = Target::start(python.program("threads"));
+        let target = awake(python, "threads");
         let threads = states(target.pid());
-        assert_eq!(threads.len(), 3);
+        assert_eq!(threads.len(), 4);
         // The first thread, then one of the others.
         for thread in [threads.keys().next(), threads.keys().next_back()] {
-            let thread = thread.expect("three of them").parse().expect("a tid");
+            let thread = thread.expect("four of them").parse().expect("a tid");
             let tracer = trace(python, thread);
             let comm = fs::read_to_string(format!("/proc/{}/comm", tracer.pid())).expect("alive");
             for command in ["ps", "pstree", "snapshot"] {
@@ -434,7 +475,7 @@ fn a_process_that_is_traced() {
 /// Several at once: each waits its turn or is refused, and says by whom.
 #[test]
 fn one_freeze_at_a_time() {
-    let target = Target::start(python::all()[0].program("wide"));
+    let target = awake(&python::all()[0], "wide");
     let mut first = Freezing::start(&target);
     let answer = agentctl::run(&["ps", &target.pid_text(), "--freeze"]);
     if answer.status != 0 {
@@ -451,7 +492,7 @@ fn one_freeze_at_a_time() {
 #[test]
 fn a_filter_that_refuses_ptrace() {
     for python in python::all() {
-        let target = Target::start(python.program("music"));
+        let target = awake(python, "music");
         let mut command = python.command();
         command.arg("-c").arg(
             "import ctypes, os, platform, struct, sys\n\
@@ -487,7 +528,7 @@ fn a_filter_that_refuses_ptrace() {
 #[test]
 fn a_process_that_ends_meanwhile() {
     for python in python::all() {
-        let target = Target::start(python.program("wide"));
+        let target = awake(python, "wide");
         let pid = target.pid_text();
         let ending = std::thread::spawn(move || target.end());
         loop {
@@ -507,7 +548,7 @@ fn a_process_that_ends_meanwhile() {
 #[test]
 fn a_process_that_is_killed_while_it_stands() {
     for python in python::all() {
-        let mut target = Target::start(python.program("wide"));
+        let mut target = awake(python, "wide");
         let agentctl = Freezing::start(&target);
         target.kill_without_wait();
         let answer = agentctl.answer();

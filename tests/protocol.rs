@@ -6,8 +6,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use asyncio_agent::graph::{
-    GraphBuilder, NewFrame, NewTask, Problem, ProcessInfo, ReadStats, Snapshot, StackIdx, TaskName,
-    TaskState, Via,
+    Frame, GraphBuilder, NewFrame, NewTask, Problem, ProcessInfo, ReadStats, Snapshot, StackIdx,
+    TaskName, TaskState, Via,
 };
 use asyncio_agent::ids::{Pid, StartTime, TaskId, Tid};
 use asyncio_agent::protocol::{SCHEMA_VERSION, SNAPSHOT_SCHEMA, read_snapshot, write_snapshot};
@@ -77,7 +77,7 @@ fn samples_follow_the_schema_and_so_does_what_is_made_of_them() {
 fn the_written_form_has_every_field_and_a_line_per_task() {
     expect![[r#"
         {
-         "schema_version": 1,
+         "schema_version": 2,
          "process": {
           "pid": null,
           "start_time": null,
@@ -102,7 +102,7 @@ fn the_written_form_has_every_field_and_a_line_per_task() {
            "thread_id": 0,
            "tasks": [
             {"task_id": "0x1", "task_name": "boss", "state": "pending", "cancelling": false, "awaiting": null, "coroutine_stack": [{"funcname": "gather", "filename": "", "lineno": null}, {"funcname": "main", "filename": "", "lineno": null}], "awaited_by": []},
-            {"task_id": "0x2", "task_name": "worker", "state": "pending", "cancelling": true, "awaiting": null, "coroutine_stack": [], "awaited_by": [{"task_id": "0x1", "call_stack": []}]},
+            {"task_id": "0x2", "task_name": "worker", "state": "pending", "cancelling": true, "awaiting": null, "coroutine_stack": [], "awaited_by": [{"task_id": "0x1"}]},
             {"task_id": "0x3", "task_name": null, "state": "pending", "cancelling": false, "awaiting": null, "coroutine_stack": [{"funcname": "Aw.__await__", "filename": null, "lineno": null, "via": "generator"}], "awaited_by": [{"task_id": "0x1", "call_stack": [{"funcname": "main", "filename": null, "lineno": null}]}, {"task_id": "0x63", "call_stack": []}]}
            ]
           }
@@ -123,6 +123,95 @@ fn written_tasks_can_be_chosen() {
     let tasks = value["threads"][0]["tasks"].as_array().unwrap();
     assert_eq!(tasks.len(), 1);
     assert_eq!(tasks[0]["task_name"], "worker");
+}
+
+/// A stack is written once, with the task or else with the first who is awaited by it.
+#[test]
+fn stacks_of_awaiters_are_not_repeated() {
+    let mut builder = GraphBuilder::new();
+    let [deep, other] = ["deep", "other"].map(|function| {
+        let frame = builder.frame(NewFrame {
+            function,
+            file: None,
+            line: None,
+            via: Via::Await,
+        });
+        builder.stack(&[frame; 100])
+    });
+    builder.begin_thread(0, Tid(1));
+    for (id, stack) in [
+        (1, deep),
+        (2, deep),
+        (3, StackIdx::EMPTY),
+        (4, StackIdx::EMPTY),
+    ] {
+        let at = builder.add_task(NewTask {
+            id: TaskId(id),
+            name: TaskName::Unknown,
+            state: TaskState::Pending,
+            cancelling: false,
+            stack,
+            awaiting: None,
+        });
+        builder.add_edge(at, TaskId(1), deep);
+        builder.add_edge(at, TaskId(2), if id == 3 { other } else { deep });
+        builder.add_edge(at, TaskId(99), other);
+    }
+    let snapshot = Snapshot {
+        graph: builder.finish().into(),
+        ..read(r#"{"threads": []}"#)
+    };
+    let of_awaiters = |text: &str| {
+        let value: Value = serde_json::from_str(text).unwrap();
+        let tasks = value["threads"][0]["tasks"].as_array().unwrap().clone();
+        let given = |awaiter: &Value| {
+            awaiter["call_stack"][0]["funcname"]
+                .as_str()
+                .map(str::to_owned)
+        };
+        let of_task = |task: &Value| {
+            let awaiters = task["awaited_by"].as_array().unwrap();
+            awaiters
+                .iter()
+                .map(given)
+                .map(Option::unwrap_or_default)
+                .collect::<Vec<_>>()
+                .join(",")
+        };
+        tasks.iter().map(of_task).collect::<Vec<_>>()
+    };
+    // Once another one was given, a change back is given too.
+    assert_eq!(
+        of_awaiters(&written(&snapshot)),
+        [",,other", ",,", ",other,", ",deep,"]
+    );
+    // A task that is left out has no stack of its own in the file.
+    let mut out = Vec::new();
+    let keep = |at| snapshot.graph.task(at).id != TaskId(1);
+    write_snapshot(&snapshot, Some(&keep), &mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert_eq!(of_awaiters(&text), ["deep,,other", ",other,", ",deep,"]);
+    let again = read(&text);
+    assert_eq!(text, written(&again));
+    let depths = again
+        .graph
+        .edges()
+        .iter()
+        .map(|edge| again.graph.stack(edge.stack).len());
+    assert!(depths.eq([100; 9]));
+}
+
+#[test]
+fn fields_may_stand_in_any_order() {
+    let text = r#"{"threads": [{"tasks": [{"awaited_by": [{"task_id": 2}], "task_id": 1},
+        {"coroutine_stack": ["f"], "task_id": 2}], "thread_id": 7, "interpreter_id": 3}],
+        "complete": false}"#;
+    let snapshot = read(text);
+    let thread = &snapshot.graph.threads()[0];
+    assert_eq!((thread.interpreter_id, thread.tid), (3, Tid(7)));
+    assert!(!snapshot.complete);
+    let edge = snapshot.graph.edges()[0];
+    assert_eq!(snapshot.graph.stack(edge.stack).len(), 1);
 }
 
 #[test]
@@ -345,6 +434,15 @@ proptest! {
         for (edge, same) in snapshot.graph.edges().iter().zip(again.graph.edges()) {
             prop_assert_eq!(edge.awaited, same.awaited);
             prop_assert_eq!(edge.awaiter_task, same.awaiter_task);
+            let [stack, same] = [(&snapshot, edge), (&again, same)].map(|(snapshot, edge)| {
+                let graph = &snapshot.graph;
+                let place = |frame: &Frame| {
+                    let file = frame.file.map(|file| graph.text(file).to_owned());
+                    (graph.text(frame.function).to_owned(), file, frame.line, frame.via)
+                };
+                graph.stack(edge.stack).map(place).collect::<Vec<_>>()
+            });
+            prop_assert_eq!(stack, same);
         }
     }
 

@@ -132,12 +132,12 @@ fn not_the_form() {
     );
     check(
         "{\"threads\": {}}",
-        expect!["1:12: threads: invalid type: object, expected an array (snapshot_malformed)"],
+        expect!["1:13: threads: invalid type: object, expected an array (snapshot_malformed)"],
     );
     check(
         "{\"threads\": [[0, 1, []]]}",
         expect![[
-            r#"1:13: threads[0]: invalid type: array, expected a thread: an object with "tasks" (snapshot_malformed)"#
+            r#"1:14: threads[0]: invalid type: array, expected a thread: an object with "tasks" (snapshot_malformed)"#
         ]],
     );
     check(
@@ -165,7 +165,7 @@ fn not_the_form() {
     check(
         "{\"threads\": [], \"process\": [4242]}",
         expect![
-            "1:27: process: invalid type: array, expected an object that describes the process (snapshot_malformed)"
+            "1:28: process: invalid type: array, expected an object that describes the process (snapshot_malformed)"
         ],
     );
 }
@@ -174,15 +174,15 @@ fn not_the_form() {
 fn a_field_given_twice() {
     check(
         "{\"threads\": [], \"threads\": []}",
-        expect!["1:25: duplicate field `threads` (snapshot_malformed)"],
+        expect!["1:26: duplicate field `threads` (snapshot_malformed)"],
     );
     check(
         task("\"task_id\": 2"),
-        expect!["2:24: threads[0].tasks[0]: duplicate field `task_id` (snapshot_malformed)"],
+        expect!["2:25: threads[0].tasks[0]: duplicate field `task_id` (snapshot_malformed)"],
     );
     check(
         task("\"state\": \"running\", \"state\": \"running\""),
-        expect!["2:42: threads[0].tasks[0]: duplicate field `state` (snapshot_malformed)"],
+        expect!["2:43: threads[0].tasks[0]: duplicate field `state` (snapshot_malformed)"],
     );
     check(task("\"colour\": 1, \"colour\": 2"), expect!["no error"]);
 }
@@ -190,33 +190,33 @@ fn a_field_given_twice() {
 #[test]
 fn a_version_that_is_not_known() {
     check(
-        "{\"schema_version\": 2, \"threads\": []}",
+        "{\"schema_version\": 3, \"threads\": []}",
         expect![
-            "1:20: schema_version: this agentctl reads versions up to 1 and the file has 2; read it with a newer agentctl (snapshot_malformed)"
+            "1:21: schema_version: this agentctl reads versions up to 2 and the file has 3; read it with a newer agentctl (snapshot_malformed)"
         ],
     );
     check(
         "{\"schema_version\": 0, \"threads\": []}",
         expect![
-            "1:20: schema_version: invalid value: integer `0`, expected a version number, of which 1 is the newest (snapshot_malformed)"
+            "1:21: schema_version: invalid value: integer `0`, expected a version number, of which 2 is the newest (snapshot_malformed)"
         ],
     );
     check(
         "{\"schema_version\": -1, \"threads\": []}",
         expect![
-            "1:21: schema_version: invalid value: integer `-1`, expected a version number, of which 1 is the newest (snapshot_malformed)"
+            "1:22: schema_version: invalid value: integer `-1`, expected a version number, of which 2 is the newest (snapshot_malformed)"
         ],
     );
     check(
         "{\"schema_version\": \"1\", \"threads\": []}",
         expect![[
-            r#"1:22: schema_version: invalid type: string "1", expected a version number, of which 1 is the newest (snapshot_malformed)"#
+            r#"1:22: schema_version: invalid type: string "1", expected a version number, of which 2 is the newest (snapshot_malformed)"#
         ]],
     );
     check(
         "{\"schema_version\": 1.5, \"threads\": []}",
         expect![
-            "1:22: schema_version: invalid type: floating point `1.5`, expected a version number, of which 1 is the newest (snapshot_malformed)"
+            "1:23: schema_version: invalid type: floating point `1.5`, expected a version number, of which 2 is the newest (snapshot_malformed)"
         ],
     );
 }
@@ -226,7 +226,7 @@ fn wrong_values() {
     check(
         task("\"task_name\": 5"),
         expect![
-            "2:29: threads[0].tasks[0].task_name: invalid type: integer `5`, expected a string (snapshot_malformed)"
+            "2:30: threads[0].tasks[0].task_name: invalid type: integer `5`, expected a string (snapshot_malformed)"
         ],
     );
     check(
@@ -238,7 +238,7 @@ fn wrong_values() {
     check(
         task("\"cancelling\": 0"),
         expect![
-            "2:30: threads[0].tasks[0].cancelling: invalid type: integer `0`, expected a boolean (snapshot_malformed)"
+            "2:31: threads[0].tasks[0].cancelling: invalid type: integer `0`, expected a boolean (snapshot_malformed)"
         ],
     );
     check(
@@ -256,7 +256,7 @@ fn wrong_values() {
     check(
         task("\"coroutine_stack\": [\"a\", 7]"),
         expect![[
-            r#"2:41: threads[0].tasks[0].coroutine_stack[1]: invalid type: integer `7`, expected a frame: an object with "funcname", or a function name (snapshot_malformed)"#
+            r#"2:42: threads[0].tasks[0].coroutine_stack[1]: invalid type: integer `7`, expected a frame: an object with "funcname", or a function name (snapshot_malformed)"#
         ]],
     );
     check(
@@ -309,24 +309,24 @@ fn ids_out_of_range() {
     check(
         id("-1"),
         expect![[
-            r#"1:38: threads[0].tasks[0].task_id: invalid value: integer `-1`, expected an id: a string such as "0x7f12ab" or "123", or a whole number from 0 (snapshot_malformed)"#
+            r#"1:39: threads[0].tasks[0].task_id: invalid value: integer `-1`, expected an id: a string such as "0x7f12ab" or "123", or a whole number from 0 (snapshot_malformed)"#
         ]],
     );
     check(
         id("1.5"),
         expect![[
-            r#"1:39: threads[0].tasks[0].task_id: invalid type: floating point `1.5`, expected an id: a string such as "0x7f12ab" or "123", or a whole number from 0 (snapshot_malformed)"#
+            r#"1:40: threads[0].tasks[0].task_id: invalid type: floating point `1.5`, expected an id: a string such as "0x7f12ab" or "123", or a whole number from 0 (snapshot_malformed)"#
         ]],
     );
     check(
         id("18446744073709551616"),
         expect![[
-            r#"1:56: threads[0].tasks[0].task_id: invalid type: floating point `1.8446744073709552e+19`, expected an id: a string such as "0x7f12ab" or "123", or a whole number from 0 (snapshot_malformed)"#
+            r#"1:57: threads[0].tasks[0].task_id: invalid type: floating point `1.8446744073709552e+19`, expected an id: a string such as "0x7f12ab" or "123", or a whole number from 0 (snapshot_malformed)"#
         ]],
     );
     check(
         id("1e999"),
-        expect!["1:41: threads[0].tasks[0].task_id: number out of range (snapshot_malformed)"],
+        expect!["1:42: threads[0].tasks[0].task_id: number out of range (snapshot_malformed)"],
     );
     check(
         id("null"),
@@ -346,13 +346,13 @@ fn line_numbers_out_of_range() {
     check(
         line("4294967296"),
         expect![
-            "2:73: threads[0].tasks[0].coroutine_stack[0].lineno: invalid value: integer `4294967296`, expected a line number (0 to 4294967295) or null (snapshot_malformed)"
+            "2:74: threads[0].tasks[0].coroutine_stack[0].lineno: invalid value: integer `4294967296`, expected a line number (0 to 4294967295) or null (snapshot_malformed)"
         ],
     );
     check(
         line("-1"),
         expect![
-            "2:65: threads[0].tasks[0].coroutine_stack[0].lineno: invalid value: integer `-1`, expected a line number (0 to 4294967295) or null (snapshot_malformed)"
+            "2:66: threads[0].tasks[0].coroutine_stack[0].lineno: invalid value: integer `-1`, expected a line number (0 to 4294967295) or null (snapshot_malformed)"
         ],
     );
     check(
@@ -368,37 +368,37 @@ fn other_numbers_out_of_range() {
     check(
         "{\"threads\": [], \"process\": {\"pid\": 0}}",
         expect![
-            "1:36: process.pid: invalid value: integer `0`, expected a process id (1 to 2147483647) or null (snapshot_malformed)"
+            "1:37: process.pid: invalid value: integer `0`, expected a process id (1 to 2147483647) or null (snapshot_malformed)"
         ],
     );
     check(
         "{\"threads\": [], \"process\": {\"pid\": 2147483648}}",
         expect![
-            "1:45: process.pid: invalid value: integer `2147483648`, expected a process id (1 to 2147483647) or null (snapshot_malformed)"
+            "1:46: process.pid: invalid value: integer `2147483648`, expected a process id (1 to 2147483647) or null (snapshot_malformed)"
         ],
     );
     check(
         "{\"threads\": [], \"stats\": {\"syscalls\": -1}}",
         expect![
-            "1:40: stats.syscalls: invalid value: integer `-1`, expected a whole number from 0 to 18446744073709551615 (snapshot_malformed)"
+            "1:41: stats.syscalls: invalid value: integer `-1`, expected a whole number from 0 to 18446744073709551615 (snapshot_malformed)"
         ],
     );
     check(
         "{\"threads\": [], \"stats\": {\"duration_seconds\": -0.5}}",
         expect![
-            "1:50: stats.duration_seconds: invalid value: floating point `-0.5`, expected a number of seconds from 0, or null (snapshot_malformed)"
+            "1:51: stats.duration_seconds: invalid value: floating point `-0.5`, expected a number of seconds from 0, or null (snapshot_malformed)"
         ],
     );
     check(
         "{\"threads\": [], \"stats\": {\"duration_seconds\": 1e300}}",
         expect![
-            "1:51: stats.duration_seconds: invalid value: floating point `1e+300`, expected a number of seconds from 0, or null (snapshot_malformed)"
+            "1:52: stats.duration_seconds: invalid value: floating point `1e+300`, expected a number of seconds from 0, or null (snapshot_malformed)"
         ],
     );
     check(
         "{\"threads\": [{\"interpreter_id\": 9223372036854775808, \"tasks\": []}]}",
         expect![
-            "1:51: threads[0].interpreter_id: invalid value: integer `9223372036854775808`, expected an interpreter's number: a whole number of 64 bits (snapshot_malformed)"
+            "1:52: threads[0].interpreter_id: invalid value: integer `9223372036854775808`, expected an interpreter's number: a whole number of 64 bits (snapshot_malformed)"
         ],
     );
 }
@@ -415,7 +415,7 @@ fn deep_nesting_is_no_danger() {
     check(
         format!("{{\"threads\": {deep}"),
         expect![[
-            r#"1:13: threads[0]: invalid type: array, expected a thread: an object with "tasks" (snapshot_malformed)"#
+            r#"1:14: threads[0]: invalid type: array, expected a thread: an object with "tasks" (snapshot_malformed)"#
         ]],
     );
     check(

@@ -145,7 +145,7 @@ pub(super) struct FreezeArgs {
     /// is let go in any case
     ///
     /// All its threads stand still meanwhile: it answers nobody. How long they did is said on standard
-    /// error. When the limit is reached first (1ms to 10s), the rest is read while it runs, and the
+    /// error. A process that sleeps all the while is not stopped: its picture is exact as it is. When the limit is reached first (1ms to 10s), the rest is read while it runs, and the
     /// snapshot is partial. It is stopped as by a debugger, so it works for no process that has one,
     /// and a system call that a thread waits in may end early with EINTR; Python repeats such calls.
     #[arg(

@@ -117,7 +117,7 @@ fn hints(error: &ProcessError) -> Vec<String> {
                         host";
             return vec![hint.to_owned(), WITHOUT_FREEZE.to_owned()];
         }
-        ProcessError::NotPython { pid } => {
+        ProcessError::NotPython { pid, .. } => {
             return vec![format!(
                 "if it starts Python as a child (a shell script, uv run, a supervisor), give the \
                  id of that child: 'pgrep -a -P {pid}'"
@@ -149,6 +149,9 @@ fn hints(error: &ProcessError) -> Vec<String> {
 struct Surroundings {
     own_uid: Option<u32>,
     owner_uid: Option<u32>,
+    /// The process is not dumpable: then its files below `/proc` are not its user's, though its folder
+    /// is (task_dump_owner() of fs/proc/base.c).
+    is_undumpable: bool,
     ptrace_scope: Option<String>,
 }
 
@@ -156,9 +159,12 @@ impl Surroundings {
     fn look(pid: Pid) -> Self {
         let uid = |path: &str| std::fs::metadata(path).ok().map(|found| found.uid());
         let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope");
+        let owner_uid = uid(&format!("/proc/{pid}"));
+        let uid_of_file = uid(&format!("/proc/{pid}/maps"));
         Self {
             own_uid: uid("/proc/self"),
-            owner_uid: uid(&format!("/proc/{pid}")),
+            owner_uid,
+            is_undumpable: uid_of_file.is_some() && uid_of_file != owner_uid,
             ptrace_scope: scope.ok().map(|scope| scope.trim().to_owned()),
         }
     }
@@ -171,6 +177,11 @@ impl Surroundings {
                  (docker run --cap-add=SYS_PTRACE), or run agentctl on the host"
                     .to_owned(),
             ),
+            _ if self.is_undumpable => hints.push(format!(
+                "process {pid} is not dumpable (prctl(2), PR_SET_DUMPABLE; also after a change of \
+                 user): not even the same user may read it, only CAP_SYS_PTRACE helps; run agentctl \
+                 with sudo"
+            )),
             (Some(own), Some(owner)) if own != owner => hints.push(format!(
                 "process {pid} belongs to user {owner} and agentctl runs as user {own}: run it as \
                  the same user, or with sudo"
@@ -197,17 +208,49 @@ impl Surroundings {
     }
 }
 
-/// What to say about a process that was stopped for its snapshot.
-pub(super) fn pause(snapshot: &Snapshot, pid: Pid, paused: Duration) -> String {
+/// What to say about a process that was to be stopped for its snapshot, for no longer than `limit`.
+pub(super) fn pause(snapshot: &Snapshot, pid: Pid, paused: Duration, limit: Duration) -> String {
+    let milliseconds = |time: Duration| time.as_secs_f64() * 1_000.0;
+    if paused.is_zero() {
+        return format!("agentctl: process {pid} slept while it was read and was not stopped\n");
+    }
     let cut = snapshot
         .problems
         .iter()
         .find(|problem| problem.code == "pause_limit");
     let why = cut.map_or(String::new(), |problem| format!("; {}", problem.message));
-    format!(
-        "agentctl: process {pid} stood still for {:.1} ms{why}\n",
-        paused.as_secs_f64() * 1_000.0
-    )
+    // Letting go takes a moment too, and the system has to give us a processor for it.
+    let over = milliseconds(paused.saturating_sub(limit));
+    let over = if over >= 0.1 {
+        format!(", {over:.1} ms longer than asked")
+    } else {
+        String::new()
+    };
+    let paused = milliseconds(paused);
+    format!("agentctl: process {pid} stood still for {paused:.1} ms{over}{why}\n")
+}
+
+/// What to say about tasks that are not shown because they ended; a snapshot without them is not partial.
+/// `name` is what was asked for: a pid or a file.
+pub(super) fn ended(snapshot: &Snapshot, name: &str) -> Option<String> {
+    let tasks = match snapshot.stats.tasks_ended {
+        0 => return None,
+        1 => "1 task".to_owned(),
+        many => format!("{many} tasks"),
+    };
+    let of = subject(snapshot, name);
+    Some(format!(
+        "agentctl: {tasks} of {of} ended while it was read\n"
+    ))
+}
+
+/// What a snapshot is of: a pid, or a file that tells none.
+fn subject(snapshot: &Snapshot, name: &str) -> String {
+    let of = match snapshot.process.pid {
+        Some(pid) => pid.to_string(),
+        None => name.to_owned(),
+    };
+    shown(&of).into_owned()
 }
 
 /// What to say about a snapshot that is partial. `name` is what was asked for: a pid or a file.
@@ -247,11 +290,7 @@ pub(super) fn partial(snapshot: &Snapshot, name: &str) -> Option<String> {
     } else {
         format!(" ({})", codes.join(", "))
     };
-    let of = match snapshot.process.pid {
-        Some(pid) => pid.to_string(),
-        None => name.to_owned(),
-    };
-    let of = shown(&of);
+    let of = subject(snapshot, name);
     Some(format!(
         "agentctl: snapshot of {of} is partial: {what}{codes}\n"
     ))
@@ -259,17 +298,41 @@ pub(super) fn partial(snapshot: &Snapshot, name: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::Surroundings;
+    use super::{Surroundings, pause};
+    use crate::graph::{GraphBuilder, ProcessInfo, ReadStats, Snapshot};
     use crate::ids::Pid;
+    use std::time::Duration;
 
     fn hints(own_uid: u32, owner_uid: u32, scope: &str) -> String {
         Surroundings {
             own_uid: Some(own_uid),
             owner_uid: Some(owner_uid),
+            is_undumpable: false,
             ptrace_scope: Some(scope.to_owned()),
         }
         .permission_hints(Pid::new(7).unwrap())
         .join("\n")
+    }
+
+    #[test]
+    fn a_pause_that_was_too_long_is_said_to_be() {
+        let snapshot = Snapshot {
+            process: ProcessInfo::default(),
+            graph: GraphBuilder::new().finish().into(),
+            problems: Vec::new(),
+            stats: ReadStats::default(),
+            complete: true,
+        };
+        let said = |microseconds| {
+            let [paused, limit] = [microseconds, 1_000].map(Duration::from_micros);
+            pause(&snapshot, Pid::new(7).unwrap(), paused, limit)
+        };
+        assert_eq!(said(900), "agentctl: process 7 stood still for 0.9 ms\n");
+        assert_eq!(
+            said(4_300),
+            "agentctl: process 7 stood still for 4.3 ms, 3.3 ms longer than asked\n"
+        );
+        assert!(said(0).contains("was not stopped"));
     }
 
     #[test]
@@ -282,6 +345,15 @@ mod tests {
         let root = hints(0, 0, "1");
         assert!(root.contains("--cap-add=SYS_PTRACE") && !root.contains("sudo"));
         assert!(hints(0, 0, "3").contains("ptrace_scope is 3"));
+        let undumpable = Surroundings {
+            own_uid: Some(1000),
+            owner_uid: Some(1000),
+            is_undumpable: true,
+            ptrace_scope: None,
+        };
+        let undumpable = undumpable.permission_hints(Pid::new(7).unwrap());
+        assert_eq!(undumpable.len(), 1);
+        assert!(undumpable[0].contains("not dumpable") && undumpable[0].contains("CAP_SYS_PTRACE"));
         let unknown = Surroundings::default().permission_hints(Pid::new(7).unwrap());
         assert!(unknown[0].contains("same user") && unknown[0].contains("sudo"));
     }

@@ -10,7 +10,7 @@ use crate::process::Process;
 use crate::procfs::ProcRoot;
 use crate::protocol::{self, SNAPSHOT_BYTES_MAX, SnapshotFormatError};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,7 @@ pub(super) fn is_standard(path: &Path) -> bool {
     path == "-"
 }
 
-/// Reads the process once. If it was stopped for that, says for how long.
+/// Reads the process once. If it was to be stopped for that, says for how long it was.
 pub(super) fn of_process(pid: Pid, args: &FreezeArgs) -> Result<Snapshot, Stop> {
     let started = now();
     let mut snapshot = Process::attach(&ProcRoot::default(), pid, Limits::default())
@@ -45,40 +45,31 @@ pub(super) fn of_process(pid: Pid, args: &FreezeArgs) -> Result<Snapshot, Stop> 
         })
         .map_err(|error| explain::unreadable(&error))?;
     snapshot.stats.duration = Some(since(started));
-    if let Some(paused) = snapshot.stats.paused {
-        output::say(&explain::pause(&snapshot, pid, paused));
+    if let (Some(paused), Some(limit)) = (snapshot.stats.paused, args.freeze) {
+        output::say(&explain::pause(&snapshot, pid, paused, limit));
     }
     Ok(snapshot)
 }
 
 fn of_file(file: &Path, name: &str) -> Result<Snapshot, Stop> {
-    let bytes = if is_standard(file) {
-        read_bounded(io::stdin().lock(), SNAPSHOT_BYTES_MAX)
+    let read = if is_standard(file) {
+        protocol::read_snapshot_from(io::stdin().lock())
     } else {
         File::open(file).and_then(|file| {
-            // A file that is too large is not read to the end to find that out.
+            // A file that is too large is not read to find that out.
             if file.metadata()?.len() > SNAPSHOT_BYTES_MAX {
-                return Ok(None);
+                return Ok(Err(SnapshotFormatError::TooLarge));
             }
-            read_bounded(file, SNAPSHOT_BYTES_MAX)
+            protocol::read_snapshot_from(file)
         })
     };
-    match bytes {
-        Ok(Some(bytes)) => protocol::read_snapshot(&bytes),
-        Ok(None) => Err(SnapshotFormatError::TooLarge),
+    match read {
+        Ok(read) => read.map_err(|error| explain::bad_file(name, &error)),
         Err(error) => {
             let message = format!("cannot read {name}: {error}");
-            return Err(Stop::Failed(Failure::other(message)));
+            Err(Stop::Failed(Failure::other(message)))
         }
     }
-    .map_err(|error| explain::bad_file(name, &error))
-}
-
-/// All bytes, or `None` when there are more than `bytes_max`.
-fn read_bounded(from: impl Read, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
-    let mut bytes = Vec::new();
-    from.take(bytes_max + 1).read_to_end(&mut bytes)?;
-    Ok((bytes.len() as u64 <= bytes_max).then_some(bytes))
 }
 
 #[expect(
@@ -91,16 +82,4 @@ fn now() -> Instant {
 
 fn since(started: Instant) -> Duration {
     now().saturating_duration_since(started)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::read_bounded;
-
-    #[test]
-    fn reading_stops_at_the_bound() {
-        assert_eq!(read_bounded(&b"abc"[..], 3).unwrap().unwrap(), b"abc");
-        assert_eq!(read_bounded(&b"abcd"[..], 3).unwrap(), None);
-        assert_eq!(read_bounded(std::io::repeat(b' '), 1000).unwrap(), None);
-    }
 }

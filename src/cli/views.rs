@@ -159,8 +159,12 @@ fn report_cycles(graph: &TaskGraph) -> bool {
 
 /// Says what is missing, and ends with the status for what was found.
 fn finish(snapshot: &Snapshot, name: &str, has_cycle: bool) -> Exit {
-    if let Some(note) = explain::partial(snapshot, name) {
-        output::say(&note);
+    let notes = [
+        explain::ended(snapshot, name),
+        explain::partial(snapshot, name),
+    ];
+    for note in notes.iter().flatten() {
+        output::say(note);
     }
     if has_cycle {
         Exit::CycleFound

@@ -41,10 +41,10 @@ impl PyVersion {
         SUPPORTED.contains(&self.minor()) && self.level() == 0xf
     }
 
-    /// The supported versions, for messages: `3.14, 3.15`.
+    /// The supported versions, for messages: `3.14 or 3.15`.
     pub fn supported_text() -> String {
         let versions: Vec<String> = SUPPORTED.iter().map(|minor| format!("3.{minor}")).collect();
-        versions.join(", ")
+        versions.join(" or ")
     }
 }
 
@@ -147,6 +147,7 @@ mod tests {
         assert_eq!(text(0x1_030e_0af0), None);
         let supported = |hex| PyVersion::from_hex(hex).is_some_and(PyVersion::is_supported);
         assert!(supported(0x030e_00f0) && supported(0x030f_02f0));
+        assert_eq!(PyVersion::supported_text(), "3.14 or 3.15");
         assert!(!supported(0x030d_12f0) && !supported(0x030f_00c1) && !supported(0x0310_00f0));
     }
 }

@@ -85,6 +85,11 @@ impl GraphBuilder {
         self.edges.reserve(n_tasks);
     }
 
+    /// Makes room for so many edges.
+    pub fn reserve_edges(&mut self, n_edges: usize) {
+        self.edges.reserve(n_edges);
+    }
+
     /// How many tasks were added.
     pub fn n_tasks(&self) -> usize {
         self.tasks.len()
@@ -148,6 +153,14 @@ impl GraphBuilder {
             tid,
             tasks: start..start,
         });
+    }
+
+    /// Says whose tasks those of the thread begun last are, when that was not known then.
+    pub fn name_thread(&mut self, interpreter_id: i64, tid: Tid) {
+        if let Some(thread) = self.threads.last_mut() {
+            thread.interpreter_id = interpreter_id;
+            thread.tid = tid;
+        }
     }
 
     /// Adds a task to the thread begun last (to a thread 0 of interpreter 0 if there was none).

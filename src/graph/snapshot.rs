@@ -61,6 +61,7 @@ pub struct ReadStats {
     pub restarts: u64,
     /// Wall time of the read, if its caller measured it.
     pub duration: Option<Duration>,
-    /// How long the process stood still for the read; `None` when it was not stopped.
+    /// How long the process was held for the read; `None` when it was read while it ran, 0 when it
+    /// was to be held and was not, because it did not run anyway.
     pub paused: Option<Duration>,
 }

@@ -47,10 +47,12 @@ pub enum ProcessError {
         why: String,
     },
     /// No Python runtime was found in its memory.
-    #[error("process {pid} does not run CPython 3.13 or newer (no runtime table in its memory)")]
+    #[error("process {pid} does not run CPython {supported} (no runtime table in its memory)")]
     NotPython {
         /// The process.
         pid: Pid,
+        /// The versions that can be read.
+        supported: String,
     },
     /// It is a Python of a version that cannot be read.
     #[error("process {pid} runs Python {found}; supported: {supported}")]

@@ -2,6 +2,7 @@
 
 mod error;
 mod freeze;
+mod image;
 
 pub use crate::asyncio::Workspace;
 pub use error::ProcessError;
@@ -17,10 +18,14 @@ use crate::ids::{Pid, ProcessId};
 use crate::limits::Limits;
 use crate::memory::{ProcessVm, ReadErrorKind, ReadMemory, Reader, RemoteAddr};
 use crate::procfs::{Asleep, Maps, ProcRoot, ProcfsError};
+use image::{Image, Sign};
 use std::time::Duration;
 
 /// The sections of ELF files that are looked for.
 const SECTIONS: [&str; 2] = [cpython::RUNTIME_SECTION, asyncio::ASYNCIO_SECTION];
+
+/// Most looks at a process that executes another program just then.
+const LOOKS_MAX: u32 = 10;
 
 /// A process whose task graph can be read.
 #[derive(Debug)]
@@ -30,6 +35,8 @@ pub struct Process {
     /// The thread by which its memory is reached.
     thread: Pid,
     memory: ProcessVm,
+    /// By what it is told that it still executes the same program; `None` if the kernel does not say.
+    sign: Option<Sign>,
     limits: Limits,
     site: RuntimeSite,
     asyncio: AsyncioOffsets,
@@ -59,11 +66,49 @@ impl Process {
         };
         let start = stat.start_time;
         let id = ProcessId { pid, start };
-        Self::bind(root, id, thread, limits).map_err(|error| match root.stat(pid) {
+        let bound = Self::bind_settled(root, id, thread, limits);
+        bound.map_err(|error| match root.stat(pid) {
             // What could not be found may just have gone.
             Ok(now) if now == stat => error,
             _ => ProcessError::Gone { pid },
         })
+    }
+
+    /// Binds to the process by one of its threads. That it does not execute what can be read is
+    /// only said if it does not become something else at that moment.
+    fn bind_settled(
+        root: &ProcRoot,
+        id: ProcessId,
+        thread: Pid,
+        limits: Limits,
+    ) -> Result<Self, ProcessError> {
+        let pid = id.pid;
+        let mut n_looks = 0;
+        let mut signs = Vec::new();
+        loop {
+            let (image, maps) =
+                Image::look(root, thread).map_err(|error| explain_procfs(pid, error))?;
+            let bound = Self::bind(root, id, thread, limits, &maps, image.sign);
+            n_looks += 1;
+            let may_change = match &bound {
+                // By the next look there is a sign of the program.
+                Ok(_) => image.is_unfinished && n_looks < LOOKS_MAX,
+                Err(error) => is_verdict(error),
+            };
+            if !may_change || image.has_settled(root, pid, thread) {
+                return bound;
+            }
+            signs.push(image.sign);
+            if n_looks == LOOKS_MAX {
+                // One that maps other files all the time is still the same program.
+                let is_same = signs.iter().all(|sign| *sign == image.sign);
+                return if is_same && !image.is_unfinished {
+                    bound
+                } else {
+                    Err(ProcessError::NotStarted { pid })
+                };
+            }
+        }
     }
 
     /// Binds to the process by one of its threads; they all share its memory.
@@ -72,24 +117,20 @@ impl Process {
         id: ProcessId,
         thread: Pid,
         limits: Limits,
+        maps: &Maps,
+        sign: Option<Sign>,
     ) -> Result<Self, ProcessError> {
         let pid = id.pid;
-        let explain = |error| explain_procfs(pid, error);
-        let maps = root.maps(thread).map_err(explain)?;
         let memory = ProcessVm::new(thread);
-        probe(pid, &memory, &maps)?;
-        let mut modules = Modules::new(&maps, |mapping| {
+        probe(pid, &memory, maps)?;
+        let mut modules = Modules::new(maps, |mapping| {
             let file = root.open_mapped(thread, mapping)?;
             ElfImage::read(&mut |at, into| file.read_at(at, into), &SECTIONS).ok()
         });
-        let site = find_runtime(&memory, &maps, &mut modules)
-            .map_err(|error| explain_offsets(pid, &maps, error))?
-            .ok_or_else(|| match root.maps(thread) {
-                // It is just being made: in the middle of executing another program.
-                Ok(now) if now != maps => ProcessError::NotStarted { pid },
-                _ => no_runtime(pid, &maps),
-            })?;
-        let asyncio = find_asyncio(&memory, &maps, &mut modules, &site.offsets)
+        let site = find_runtime(&memory, maps, &mut modules)
+            .map_err(|error| explain_offsets(pid, maps, error))?
+            .ok_or_else(|| no_runtime(pid, maps))?;
+        let asyncio = find_asyncio(&memory, maps, &mut modules, &site.offsets)
             .map_err(|error| ProcessError::BadOffsets {
                 pid,
                 why: error.to_string(),
@@ -101,6 +142,7 @@ impl Process {
             id,
             thread,
             memory,
+            sign,
             limits,
             site,
             asyncio,
@@ -159,6 +201,15 @@ impl Process {
         self.read(workspace, None)
     }
 
+    /// Reads the task graph if the process sleeps; `None` if it does not, or ran before it was read.
+    fn read_asleep(&mut self, workspace: &mut Workspace) -> Result<Option<Snapshot>, ProcessError> {
+        if self.root.asleep(self.id.pid).is_none() {
+            return Ok(None);
+        }
+        let snapshot = self.read(workspace, None)?;
+        Ok(self.last.is_some().then_some(snapshot))
+    }
+
     /// Reads the task graph. `let_go` is of a process that is held; it is asked when nothing is left to
     /// be read whether it was held until then.
     fn read(
@@ -203,7 +254,11 @@ impl Process {
             .map_err(|error| self.explain_decode(error))?;
         if !has_asyncio(&read, &mut reader, &self.site.offsets) {
             self.check_same()?;
-            return Err(no_asyncio(pid, &self.site));
+            return Err(if self.must_attach_anew()? {
+                ProcessError::NotStarted { pid }
+            } else {
+                no_asyncio(pid, &self.site)
+            });
         }
         self.check_same()?;
         let stats = reader.stats();
@@ -233,8 +288,9 @@ impl Process {
         Ok(snapshot)
     }
 
-    /// Reads the task graph while the process stands still, for no longer than `pause_max` altogether.
-    /// A snapshot that was not read to its end by then has the problem `pause_limit`.
+    /// Reads the task graph while the process stands still: because it sleeps, or else because it is
+    /// stopped, for no longer than `pause_max` altogether. A snapshot that was not read to its end by then
+    /// has the problem `pause_limit`.
     ///
     /// # Errors
     ///
@@ -252,6 +308,10 @@ impl Process {
             return Ok(true);
         }
         self.check_same()?;
+        if let Some(sign) = &self.sign {
+            let is_gone = sign.is_gone(&self.memory);
+            return is_gone.map_err(|error| self.explain_decode(error.into()));
+        }
         let mut head = [0; 16];
         match self.memory.read_exact(self.site.runtime, &mut head) {
             Ok(()) => Ok(!self.site.offsets.is_head_of(&head)),
@@ -332,10 +392,23 @@ fn probe(pid: Pid, memory: &ProcessVm, maps: &Maps) -> Result<(), ProcessError> 
     Ok(())
 }
 
+/// Whether this says what the process executes.
+fn is_verdict(error: &ProcessError) -> bool {
+    matches!(
+        error,
+        ProcessError::NotPython { .. }
+            | ProcessError::Unsupported { .. }
+            | ProcessError::BadOffsets { .. }
+    )
+}
+
 fn no_runtime(pid: Pid, maps: &Maps) -> ProcessError {
     match guess_version(maps) {
         Some(version) if is_old(&version) => unsupported(pid, version),
-        _ => ProcessError::NotPython { pid },
+        _ => ProcessError::NotPython {
+            pid,
+            supported: PyVersion::supported_text(),
+        },
     }
 }
 

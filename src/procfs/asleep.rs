@@ -64,7 +64,8 @@ impl ProcRoot {
     /// Whether none of the threads has run since they were seen asleep.
     pub fn slept_on(&self, pid: Pid, asleep: &Asleep) -> bool {
         let has_not_run = |(id, runs): &(Pid, u64)| self.times_run(pid, *id) == Some(*runs);
-        asleep.threads.iter().all(has_not_run)
+        // A new thread has to be started by one of them, unless the kernel does it (io_uring).
+        asleep.threads.iter().all(has_not_run) && self.n_threads(pid) == Some(asleep.threads.len())
     }
 
     fn times_run(&self, pid: Pid, thread: Pid) -> Option<u64> {
@@ -89,5 +90,39 @@ impl ProcRoot {
         let path = self.path(pid, &format!("task/{thread}/{name}"));
         let n = File::open(path).ok()?.read(buffer).ok()?;
         buffer.get(..n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::path::Path;
+
+    fn write(folder: &Path, thread: u32, runs: u64, call: &str) {
+        let folder = folder.join(format!("7/task/{thread}"));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("schedstat"), format!("1 2 {runs}\n")).unwrap();
+        fs::write(folder.join("syscall"), call).unwrap();
+    }
+
+    #[test]
+    fn a_process_sleeps_on_until_a_thread_runs_or_is_new() {
+        // Folders of this file system count as links those that are in them, as those of procfs do.
+        let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+        let (root, pid) = (ProcRoot::at(folder.path()), Pid::new(7).unwrap());
+        let waits = "232 0x4 0x7f 0x2 0xffff 0x0 0x8 0x7ffd 0x7f\n";
+        write(folder.path(), 7, 3, waits);
+        write(folder.path(), 8, 5, "running\n");
+        assert_eq!(root.asleep(pid), None);
+        write(folder.path(), 8, 5, waits);
+        let asleep = root.asleep(pid).unwrap();
+        assert!(root.slept_on(pid, &asleep));
+        write(folder.path(), 8, 6, waits);
+        assert!(!root.slept_on(pid, &asleep));
+        write(folder.path(), 8, 5, waits);
+        assert!(root.slept_on(pid, &asleep));
+        write(folder.path(), 9, 1, waits);
+        assert!(!root.slept_on(pid, &asleep));
     }
 }

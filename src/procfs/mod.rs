@@ -2,12 +2,14 @@
 //! Parsing is apart from reading; nothing here interprets memory.
 
 mod asleep;
+mod auxv;
 mod listing;
 mod maps;
 mod stat;
 mod status;
 
 pub use asleep::Asleep;
+pub use auxv::Auxv;
 pub use maps::{Mapping, Maps, parse_maps};
 pub use stat::Stat;
 pub use status::Status;

@@ -2,12 +2,9 @@
 //! required; null stands for "left out"; fields it does not know are passed over, because a newer
 //! or foreign writer may have more to say.
 
-use super::scalar::{
-    Count, Id, Interpreter, Line, ProcessNumber, Seconds, State, Text, Version, ViaWord,
-};
+use super::scalar::{Count, Id, Line, ProcessNumber, Seconds, State, Text, ViaWord};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor, value::MapAccessDeserializer};
-use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -40,50 +37,28 @@ impl<'de, T: Shape + Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
     }
 }
 
-/// The whole file.
-#[derive(Debug, Deserialize)]
-pub(super) struct Root<'a> {
-    #[expect(dead_code, reason = "checked while it is read")]
-    pub(super) schema_version: Option<Version>,
-    #[serde(borrow)]
-    pub(super) process: Option<Object<Process<'a>>>,
-    pub(super) complete: Option<bool>,
-    #[serde(borrow)]
-    pub(super) problems: Option<Vec<Object<Problem<'a>>>>,
-    pub(super) stats: Option<Object<Stats>>,
-    #[serde(borrow)]
-    pub(super) threads: Vec<Object<Thread<'a>>>,
-}
-
-impl Shape for Root<'_> {
-    const EXPECTED: &'static str = "an object with \"threads\"";
-}
-
 /// What is known of the process.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Process<'a> {
+pub(super) struct Process {
     pub(super) pid: Option<ProcessNumber>,
     pub(super) start_time: Option<Count>,
-    #[serde(borrow)]
-    pub(super) python_version: Option<Text<'a>>,
+    pub(super) python_version: Option<Text>,
     pub(super) free_threaded: Option<bool>,
 }
 
-impl Shape for Process<'_> {
+impl Shape for Process {
     const EXPECTED: &'static str = "an object that describes the process";
 }
 
 /// A part that could not be read.
 #[derive(Debug, Deserialize)]
-pub(super) struct Problem<'a> {
-    #[serde(borrow)]
-    pub(super) code: Text<'a>,
-    #[serde(borrow)]
-    pub(super) message: Option<Text<'a>>,
+pub(super) struct Problem {
+    pub(super) code: Text,
+    pub(super) message: Option<Text>,
     pub(super) at: Option<Id>,
 }
 
-impl Shape for Problem<'_> {
+impl Shape for Problem {
     const EXPECTED: &'static str = "a problem: an object with \"code\"";
 }
 
@@ -104,71 +79,51 @@ impl Shape for Stats {
     const EXPECTED: &'static str = "an object of counters";
 }
 
-/// The tasks of one thread.
-#[derive(Debug, Deserialize)]
-pub(super) struct Thread<'a> {
-    pub(super) interpreter_id: Option<Interpreter>,
-    pub(super) thread_id: Option<Count>,
-    #[serde(borrow)]
-    pub(super) tasks: Vec<Object<Task<'a>>>,
-}
-
-impl Shape for Thread<'_> {
-    const EXPECTED: &'static str = "a thread: an object with \"tasks\"";
-}
-
 /// One task.
 #[derive(Debug, Deserialize)]
-pub(super) struct Task<'a> {
+pub(super) struct Task {
     pub(super) task_id: Id,
-    #[serde(borrow)]
-    pub(super) task_name: Option<Text<'a>>,
+    pub(super) task_name: Option<Text>,
     pub(super) state: Option<State>,
     pub(super) cancelling: Option<bool>,
-    #[serde(borrow)]
-    pub(super) awaiting: Option<Text<'a>>,
-    #[serde(borrow)]
-    pub(super) coroutine_stack: Option<Vec<Frame<'a>>>,
-    #[serde(borrow)]
-    pub(super) awaited_by: Option<Vec<Object<Awaiter<'a>>>>,
+    pub(super) awaiting: Option<Text>,
+    pub(super) coroutine_stack: Option<Vec<Frame>>,
+    pub(super) awaited_by: Option<Vec<Object<Awaiter>>>,
 }
 
-impl Shape for Task<'_> {
+impl Shape for Task {
     const EXPECTED: &'static str = "a task: an object with \"task_id\"";
 }
 
 /// One that waits for a task.
 #[derive(Debug, Deserialize)]
-pub(super) struct Awaiter<'a> {
+pub(super) struct Awaiter {
     pub(super) task_id: Id,
-    #[serde(borrow)]
-    pub(super) call_stack: Option<Vec<Frame<'a>>>,
+    pub(super) call_stack: Option<Vec<Frame>>,
 }
 
-impl Shape for Awaiter<'_> {
+impl Shape for Awaiter {
     const EXPECTED: &'static str = "an awaiter: an object with \"task_id\"";
 }
 
 /// A frame: an object, or only the function's name.
 #[derive(Debug)]
-pub(super) struct Frame<'a> {
-    pub(super) funcname: Text<'a>,
-    pub(super) filename: Option<Text<'a>>,
+pub(super) struct Frame {
+    pub(super) funcname: Text,
+    pub(super) filename: Option<Text>,
     pub(super) lineno: Option<Line>,
     pub(super) via: Option<ViaWord>,
 }
 
 #[derive(Deserialize)]
-struct FrameFields<'a> {
-    #[serde(borrow)]
-    funcname: Text<'a>,
-    #[serde(borrow)]
-    filename: Option<Text<'a>>,
+struct FrameFields {
+    funcname: Text,
+    filename: Option<Text>,
     lineno: Option<Line>,
     via: Option<ViaWord>,
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Frame<'a> {
+impl<'de> Deserialize<'de> for Frame {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(FrameVisitor)
     }
@@ -177,11 +132,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Frame<'a> {
 struct FrameVisitor;
 
 impl FrameVisitor {
-    fn named(name: Cow<'_, str>) -> Frame<'_> {
+    fn named(name: &str) -> Frame {
         Frame {
-            funcname: Text(name),
+            funcname: Text(name.to_owned()),
             // As Python's tools have it: a frame without a place, not one whose place is unknown.
-            filename: Some(Text(Cow::Borrowed(""))),
+            filename: Some(Text(String::new())),
             lineno: None,
             via: None,
         }
@@ -189,18 +144,14 @@ impl FrameVisitor {
 }
 
 impl<'de> Visitor<'de> for FrameVisitor {
-    type Value = Frame<'de>;
+    type Value = Frame;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a frame: an object with \"funcname\", or a function name")
     }
 
-    fn visit_borrowed_str<E: Error>(self, name: &'de str) -> Result<Self::Value, E> {
-        Ok(Self::named(Cow::Borrowed(name)))
-    }
-
     fn visit_str<E: Error>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(Self::named(Cow::Owned(name.to_owned())))
+        Ok(Self::named(name))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {

@@ -1,8 +1,8 @@
 //! The JSON form of a snapshot: one versioned schema, one writer, one reader.
 //!
 //! `snapshot.schema.json` beside this file says what the form is. The writer streams a
-//! [`Snapshot`](crate::graph::Snapshot) to any [`std::io::Write`]; the reader takes bytes, accepts
-//! what people and other tools write by hand, and says where and why a file is wrong. Reading what
+//! [`Snapshot`](crate::graph::Snapshot) to any [`std::io::Write`]; the reader takes any
+//! [`std::io::Read`], accepts what people and other tools write by hand, and says where and why a file is wrong. Reading what
 //! was written gives the same snapshot.
 //!
 //! This module opens no files and knows nothing of text tables or trees: those are `cli` and
@@ -10,17 +10,19 @@
 
 mod dto;
 mod error;
+mod fill;
 mod layout;
 mod read;
 mod scalar;
+mod text;
 mod write;
 
 pub use error::SnapshotFormatError;
-pub use read::read_snapshot;
+pub use read::{read_snapshot, read_snapshot_from};
 pub use write::write_snapshot;
 
 /// The version of the form that this build writes, and the newest that it reads.
-pub const SCHEMA_VERSION: u64 = 1;
+pub const SCHEMA_VERSION: u64 = 2;
 
 /// The JSON Schema (draft 2020-12) of the form.
 pub const SNAPSHOT_SCHEMA: &str = include_str!("snapshot.schema.json");

@@ -1,52 +1,57 @@
-//! The reader: JSON bytes to a snapshot, or what is wrong with them and where.
+//! The reader: JSON to a snapshot, or what is wrong with it and where. It reads from beginning to end
+//! and keeps nothing but the graph (`fill`).
 
-use super::dto::{Frame, Object, Problem, Process, Root, Stats, Task, Thread};
+use super::SNAPSHOT_BYTES_MAX;
+use super::dto::{Object, Problem, Process, Stats};
 use super::error::SnapshotFormatError;
-use super::scalar::{Count, Text};
-use crate::graph::{
-    self, FrameIdx, GraphBuilder, NewFrame, NewTask, ProcessInfo, ReadStats, Snapshot, StackIdx,
-    TaskName,
-};
-use crate::ids::{StartTime, Tid};
+use super::fill::{Around, Filler, Root};
+use super::scalar::Count;
+use super::text::{Cut, Utf8};
+use crate::graph::{self, ProcessInfo, ReadStats, Snapshot, TaskGraph};
+use crate::ids::StartTime;
+use serde::de::DeserializeSeed as _;
+use serde_path_to_error::Track;
+use std::io;
 
-/// Reads a snapshot.
+/// Reads a snapshot that is in memory.
 ///
 /// # Errors
 ///
 /// When the bytes are not JSON of the schema.
 pub fn read_snapshot(bytes: &[u8]) -> Result<Snapshot, SnapshotFormatError> {
-    let text = text_of(bytes)?;
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    let Object(root) = serde_path_to_error::deserialize(&mut deserializer)
-        .map_err(|error| json_error(error.inner(), &error.path().to_string()))?;
-    deserializer.end().map_err(|error| json_error(&error, ""))?;
-    Ok(snapshot_of(root))
+    read_snapshot_from(bytes).expect("memory can always be read")
 }
 
-/// The bytes as text, if they are UTF-8 that JSON can begin with.
-fn text_of(bytes: &[u8]) -> Result<&str, SnapshotFormatError> {
-    if bytes.trim_ascii().is_empty() {
-        return Err(SnapshotFormatError::Empty);
+/// Reads a snapshot of at most [`SNAPSHOT_BYTES_MAX`] bytes.
+///
+/// # Errors
+///
+/// The outer one when `from` cannot be read; the inner one when what was read is not JSON of the schema.
+pub fn read_snapshot_from(
+    from: impl io::Read,
+) -> io::Result<Result<Snapshot, SnapshotFormatError>> {
+    let mut text = Utf8::new(from, SNAPSHOT_BYTES_MAX);
+    let mut filler = Filler::default();
+    let read = read_all(&mut text, &mut filler);
+    let is_blank = text.is_blank();
+    match text.cut() {
+        Some(Cut::Unreadable(error)) => Err(error),
+        Some(Cut::NotText(error)) => Ok(Err(error)),
+        None if is_blank => Ok(Err(SnapshotFormatError::Empty)),
+        None => Ok(read.map(|around| snapshot_of(around, filler.finish()))),
     }
-    if bytes.starts_with(b"\xef\xbb\xbf") {
-        return Err(SnapshotFormatError::ByteOrderMark);
-    }
-    // JSON text never holds a NUL byte, and in the wide encodings one of its first two is NUL.
-    let is_marked = bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff");
-    if is_marked || bytes.iter().take(2).any(|byte| *byte == 0) {
-        return Err(SnapshotFormatError::WideText);
-    }
-    std::str::from_utf8(bytes).map_err(|error| {
-        let before = &bytes[..error.valid_up_to()];
-        let line_start = before
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map_or(0, |at| at + 1);
-        SnapshotFormatError::NotUtf8 {
-            line: 1 + before.iter().filter(|byte| **byte == b'\n').count(),
-            column: 1 + before.len() - line_start,
-        }
-    })
+}
+
+fn read_all(text: impl io::Read, filler: &mut Filler) -> Result<Around, SnapshotFormatError> {
+    let mut json = serde_json::Deserializer::from_reader(text);
+    let mut track = Track::new();
+    let around = Root(filler)
+        .deserialize(serde_path_to_error::Deserializer::new(
+            &mut json, &mut track,
+        ))
+        .map_err(|error| json_error(&error, &track.path().to_string()))?;
+    json.end().map_err(|error| json_error(&error, ""))?;
+    Ok(around)
 }
 
 /// The error in JSON's words: the JSON library speaks of maps and sequences. It also calls the whole
@@ -94,50 +99,40 @@ fn shortened(text: &str) -> String {
     }
 }
 
-fn snapshot_of(root: Root<'_>) -> Snapshot {
-    let Root {
-        schema_version: _,
+fn snapshot_of(around: Around, graph: TaskGraph) -> Snapshot {
+    let Around {
         process,
         complete,
         problems,
         stats,
-        threads,
-    } = root;
+    } = around;
     let problems: Vec<_> = problems
         .unwrap_or_default()
         .into_iter()
         .map(|Object(problem)| problem_of(problem))
         .collect();
-    let mut filler = Filler::default();
-    for Object(thread) in threads {
-        filler.add_thread(thread);
-    }
-    let stats = stats.map(|Object(stats)| stats).unwrap_or_default();
     Snapshot {
-        process: process_of(process.map(|Object(process)| process).unwrap_or_default()),
-        graph: filler.builder.finish().into(),
-        stats: stats_of(&stats, problems.len()),
+        process: process_of(process.unwrap_or_default()),
+        graph: graph.into(),
+        stats: stats_of(&stats.unwrap_or_default(), problems.len()),
         complete: complete.unwrap_or(problems.is_empty()),
         problems,
     }
 }
 
-fn process_of(process: Process<'_>) -> ProcessInfo {
+fn process_of(process: Process) -> ProcessInfo {
     ProcessInfo {
         pid: process.pid.map(|pid| pid.0),
         start_time: process.start_time.map(|start| StartTime(start.0)),
-        python_version: process.python_version.map(|text| text.0.into_owned()),
+        python_version: process.python_version.map(|text| text.0),
         free_threaded: process.free_threaded,
     }
 }
 
-fn problem_of(problem: Problem<'_>) -> graph::Problem {
+fn problem_of(problem: Problem) -> graph::Problem {
     graph::Problem {
-        code: problem.code.0.into_owned(),
-        message: problem
-            .message
-            .map(|text| text.0.into_owned())
-            .unwrap_or_default(),
+        code: problem.code.0,
+        message: problem.message.map(|text| text.0).unwrap_or_default(),
         at: problem.at.map(|at| at.0.0),
     }
 }
@@ -154,60 +149,5 @@ fn stats_of(stats: &Stats, n_problems: usize) -> ReadStats {
         restarts: count(stats.restarts),
         duration: stats.duration_seconds.map(|seconds| seconds.0),
         paused: stats.paused_seconds.map(|seconds| seconds.0),
-    }
-}
-
-/// Fills a graph with what a file lists.
-#[derive(Default)]
-struct Filler {
-    builder: GraphBuilder,
-    /// The stack being interned; kept for its memory.
-    frames: Vec<FrameIdx>,
-}
-
-impl Filler {
-    fn add_thread(&mut self, thread: Thread<'_>) {
-        let interpreter_id = thread.interpreter_id.map_or(0, |id| id.0);
-        let tid = Tid(thread.thread_id.map_or(0, |id| id.0));
-        self.builder.begin_thread(interpreter_id, tid);
-        for Object(task) in thread.tasks {
-            self.add_task(task);
-        }
-    }
-
-    fn add_task(&mut self, task: Task<'_>) {
-        let word = task.state.map(|state| state.0).unwrap_or_default();
-        let name = match &task.task_name {
-            None => TaskName::Unknown,
-            Some(Text(name)) => self.builder.name(name),
-        };
-        let awaiting = task.awaiting.map(|text| self.builder.text(&text.0));
-        let stack = self.stack(task.coroutine_stack);
-        let at = self.builder.add_task(NewTask {
-            id: task.task_id.0,
-            name,
-            state: word.state,
-            cancelling: word.cancelling || task.cancelling.unwrap_or(false),
-            stack,
-            awaiting,
-        });
-        for Object(awaiter) in task.awaited_by.unwrap_or_default() {
-            let stack = self.stack(awaiter.call_stack);
-            self.builder.add_edge(at, awaiter.task_id.0, stack);
-        }
-    }
-
-    fn stack(&mut self, frames: Option<Vec<Frame<'_>>>) -> StackIdx {
-        self.frames.clear();
-        for frame in frames.unwrap_or_default() {
-            let frame = self.builder.frame(NewFrame {
-                function: &frame.funcname.0,
-                file: frame.filename.as_ref().map(|file| &*file.0),
-                line: frame.lineno.map(|line| line.0),
-                via: frame.via.map(|via| via.0).unwrap_or_default(),
-            });
-            self.frames.push(frame);
-        }
-        self.builder.stack(&self.frames)
     }
 }

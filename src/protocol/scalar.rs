@@ -4,7 +4,6 @@
 use crate::graph::{TaskState, Via};
 use crate::ids::{Pid, TaskId};
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
-use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -12,9 +11,9 @@ use std::time::Duration;
 /// A string. Halves of surrogate pairs, which Python's `json` writes and UTF-8 cannot hold, are
 /// replaced.
 #[derive(Debug)]
-pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
+pub(super) struct Text(pub(super) String);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // As bytes, because for these the JSON reader lets halves of surrogate pairs pass.
         deserializer.deserialize_bytes(TextVisitor)
@@ -23,21 +22,15 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 
 struct TextVisitor;
 
-impl<'de> Visitor<'de> for TextVisitor {
-    type Value = Text<'de>;
+impl Visitor<'_> for TextVisitor {
+    type Value = Text;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a string")
     }
 
-    fn visit_borrowed_bytes<E: Error>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
-        Ok(Text(String::from_utf8_lossy(bytes)))
-    }
-
     fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
-        Ok(Text(Cow::Owned(
-            String::from_utf8_lossy(bytes).into_owned(),
-        )))
+        Ok(Text(String::from_utf8_lossy(bytes).into_owned()))
     }
 }
 

@@ -6,8 +6,9 @@ use crate::graph::{
     AwaitEdge, Frame, Problem, ProcessInfo, ReadStats, Snapshot, StackIdx, TaskGraph, TaskIdx,
     TaskState, Thread, Via,
 };
-use crate::ids::TaskId;
+use crate::ids::{AddressMap, TaskId};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
+use std::cell::RefCell;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::time::Duration;
@@ -24,16 +25,49 @@ pub fn write_snapshot(
     mut out: impl Write,
 ) -> io::Result<()> {
     let mut serializer = serde_json::Serializer::with_formatter(&mut out, LinePerTask::default());
-    Root { snapshot, keep }.serialize(&mut serializer)?;
+    let stacks = Stacks {
+        graph: &snapshot.graph,
+        keep,
+        given: RefCell::default(),
+    };
+    Root { snapshot, stacks }.serialize(&mut serializer)?;
     out.write_all(b"\n")
 }
 
 /// What is kept of the tasks.
 type Keep<'a> = Option<&'a dyn Fn(TaskIdx) -> bool>;
 
+/// Which stack a reader takes for an awaiter when none is given: the writer gives only others.
+struct Stacks<'a> {
+    graph: &'a TaskGraph,
+    keep: Keep<'a>,
+    /// Those that were given.
+    given: RefCell<AddressMap<TaskId, StackIdx>>,
+}
+
+impl Stacks<'_> {
+    fn is_kept(&self, at: TaskIdx) -> bool {
+        self.keep.is_none_or(|keep| keep(at))
+    }
+
+    /// Whether the stack of this edge has to be given, which it is then.
+    fn must_be_given(&self, edge: &AwaitEdge) -> bool {
+        let mut given = self.given.borrow_mut();
+        let known = given.get(&edge.awaiter).copied().or_else(|| {
+            let task = edge.awaiter_task.filter(|at| self.is_kept(*at))?;
+            Some(self.graph.task(task).stack)
+        });
+        let is_other = known != Some(edge.stack);
+        if is_other {
+            given.insert(edge.awaiter, edge.stack);
+        }
+        is_other
+    }
+}
+
 struct Root<'a> {
     snapshot: &'a Snapshot,
-    keep: Keep<'a>,
+    stacks: Stacks<'a>,
 }
 
 impl Serialize for Root<'_> {
@@ -49,7 +83,7 @@ impl Serialize for Root<'_> {
             graph.threads().iter().map(|thread| OneThread {
                 graph,
                 thread,
-                keep: self.keep,
+                stacks: &self.stacks,
             })
         });
         let mut root = serializer.serialize_struct("Snapshot", 6)?;
@@ -126,7 +160,7 @@ impl Serialize for Stats<'_> {
 struct OneThread<'a> {
     graph: &'a TaskGraph,
     thread: &'a Thread,
-    keep: Keep<'a>,
+    stacks: &'a Stacks<'a>,
 }
 
 impl Serialize for OneThread<'_> {
@@ -134,13 +168,13 @@ impl Serialize for OneThread<'_> {
         let Self {
             graph,
             thread,
-            keep,
+            stacks,
         } = self;
         let tasks = Each(|| {
             graph
                 .tasks_of(thread)
-                .filter(|at| keep.is_none_or(|keep| keep(*at)))
-                .map(|at| OneTask { graph, at })
+                .filter(|at| stacks.is_kept(*at))
+                .map(|at| OneTask { graph, at, stacks })
         });
         let mut out = serializer.serialize_struct("Thread", 3)?;
         out.serialize_field("interpreter_id", &thread.interpreter_id)?;
@@ -153,6 +187,7 @@ impl Serialize for OneThread<'_> {
 struct OneTask<'a> {
     graph: &'a TaskGraph,
     at: TaskIdx,
+    stacks: &'a Stacks<'a>,
 }
 
 impl Serialize for OneTask<'_> {
@@ -160,10 +195,11 @@ impl Serialize for OneTask<'_> {
         let graph = self.graph;
         let task = graph.task(self.at);
         let awaited_by = Each(|| {
-            graph
-                .awaiters(self.at)
-                .iter()
-                .map(|edge| OneAwaiter { graph, edge })
+            graph.awaiters(self.at).iter().map(|edge| OneAwaiter {
+                graph,
+                edge,
+                stacks: self.stacks,
+            })
         });
         let mut out = serializer.serialize_struct("Task", 7)?;
         out.serialize_field("task_id", &Text(task.id))?;
@@ -180,13 +216,16 @@ impl Serialize for OneTask<'_> {
 struct OneAwaiter<'a> {
     graph: &'a TaskGraph,
     edge: &'a AwaitEdge,
+    stacks: &'a Stacks<'a>,
 }
 
 impl Serialize for OneAwaiter<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut awaiter = serializer.serialize_struct("Awaiter", 2)?;
         awaiter.serialize_field("task_id", &Text(self.edge.awaiter))?;
-        awaiter.serialize_field("call_stack", &stack(self.graph, self.edge.stack))?;
+        if self.stacks.must_be_given(self.edge) {
+            awaiter.serialize_field("call_stack", &stack(self.graph, self.edge.stack))?;
+        }
         awaiter.end()
     }
 }

@@ -29,8 +29,11 @@ const TERMINAL_STOPS: [Signal; 3] = [Signal::SIGTSTP, Signal::SIGTTIN, Signal::S
 
 /// Reads a process that stands still meanwhile, for no longer than `limit` altogether.
 ///
-/// One that was not read yet is read before, while it runs: what is learned there shortens the pause,
-/// and a process that cannot be read is not stopped at all.
+/// One that sleeps is read as it is. If it did not run until that was done, the picture is exact, and
+/// nothing is stopped.
+///
+/// Another one that was not read yet is read before, while it runs: what is learned there shortens the
+/// pause, and a process that cannot be read is not stopped at all.
 ///
 /// A process is stopped anywhere, so once in some thousand times in the middle of a change to what is
 /// read. Then the picture has a hole, and another one is taken a moment later, if the limit leaves time
@@ -54,6 +57,10 @@ fn read_pauses(
     limit: Duration,
     workspace: &mut Workspace,
 ) -> Result<Snapshot, ProcessError> {
+    if let Some(mut snapshot) = process.read_asleep(workspace)? {
+        snapshot.stats.paused = Some(Duration::ZERO);
+        return Ok(snapshot);
+    }
     if process.knowledge.trail().is_empty() {
         process.read(workspace, Some(&mut || false))?;
     }
@@ -206,7 +213,7 @@ impl Pause {
         let message = match self.end {
             PauseEnd::Done => return None,
             PauseEnd::Limit => {
-                format!("it was let go after {limit} ms, and the rest was read while it ran")
+                format!("it was to be let go after {limit} ms, and the rest was read while it ran")
             }
             PauseEnd::NotStopped { running, of } => format!(
                 "{running} of {of} threads had not stopped after {limit} ms, so it was let go and \
@@ -224,6 +231,8 @@ impl Pause {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::sys::signal::kill;
+    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::process::{Child, Command};
 
@@ -243,9 +252,12 @@ mod tests {
             ProcessId { pid, start }
         }
 
+        fn status(&self) -> String {
+            std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap()
+        }
+
         fn is_held(&self) -> bool {
-            let status = format!("/proc/{}/status", self.0.id());
-            let status = std::fs::read_to_string(status).unwrap();
+            let status = self.status();
             let is_traced = !status.contains("TracerPid:\t0\n");
             assert_eq!(status.contains("(tracing stop)"), is_traced, "{status}");
             is_traced
@@ -307,6 +319,38 @@ mod tests {
         let problem = pause.problem(limit).unwrap();
         assert_eq!(problem.code, "pause_limit");
         assert!(problem.message.contains(" 20 ms,"), "{}", problem.message);
+    }
+
+    #[test]
+    fn one_that_was_stopped_before_stays_so() {
+        let process = Sleeper::start();
+        let pid = nix::unistd::Pid::from_raw(process.id().pid.as_raw());
+        let changed = |wait| waitpid(pid, Some(WaitPidFlag::WUNTRACED | wait)).unwrap();
+        kill(pid, Signal::SIGSTOP).unwrap();
+        let stopped = WaitStatus::Stopped(pid, Signal::SIGSTOP);
+        assert_eq!(changed(WaitPidFlag::empty()), stopped);
+        for _ in 0..20 {
+            let freeze = begin(process.id(), LONG, 1).unwrap();
+            assert!(process.is_held());
+            freeze.end().unwrap();
+            while !process.status().contains("T (stopped)") {
+                assert!(!process.is_held());
+                thread::yield_now();
+            }
+            // Its parent, whose job control may wait for it, hears nothing of that.
+            assert_eq!(changed(WaitPidFlag::WNOHANG), WaitStatus::StillAlive);
+        }
+    }
+
+    #[test]
+    fn without_time_it_is_let_go_before_it_is_read() {
+        let process = Sleeper::start();
+        for _ in 0..20 {
+            let freeze = begin(process.id(), Duration::ZERO, 1).unwrap();
+            assert!(!process.is_held());
+            let pause = freeze.end().unwrap();
+            assert_eq!(pause.end, PauseEnd::NotStopped { running: 1, of: 1 });
+        }
     }
 
     #[test]

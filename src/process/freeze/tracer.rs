@@ -62,6 +62,8 @@ pub(super) struct Tracer {
     threads_max: usize,
     /// The threads that were seized.
     tracees: BTreeMap<Pid, Tracee>,
+    /// How many were left alone because the limit was reached.
+    n_left: usize,
     /// When the first one was.
     began: Option<Instant>,
 }
@@ -74,6 +76,7 @@ impl Tracer {
             limit,
             threads_max: usize::try_from(threads_max).unwrap_or(usize::MAX),
             tracees: BTreeMap::new(),
+            n_left: 0,
             began: None,
         }
     }
@@ -91,6 +94,8 @@ impl Tracer {
                 let _ = ready.send(Err(error));
                 return pause;
             }
+            // There is no time left to read anything in.
+            Ok(true) if self.is_over() => PauseEnd::Limit,
             Ok(true) => {
                 let _ = ready.send(Ok(()));
                 let left = self.limit.saturating_sub(self.elapsed());
@@ -100,15 +105,14 @@ impl Tracer {
                 }
             }
             Ok(false) => PauseEnd::NotStopped {
-                running: self.count(|it| matches!(it, Tracee::Seized | Tracee::Interrupted)),
-                of: self.count(|it| !matches!(it, Tracee::Ended)),
+                running: self.n_left
+                    + self.count(|it| matches!(it, Tracee::Seized | Tracee::Interrupted)),
+                of: self.n_left + self.count(|it| !matches!(it, Tracee::Ended)),
             },
         };
-        let is_not_stopped = matches!(end, PauseEnd::NotStopped { .. });
         let pause = self.let_go(end);
-        if is_not_stopped {
-            let _ = ready.send(Ok(()));
-        }
+        // Whoever waits for that goes on when the process does. Nobody does who was told before.
+        let _ = ready.send(Ok(()));
         pause
     }
 
@@ -120,6 +124,9 @@ impl Tracer {
             let listed = self.list()?;
             let n_interrupted = self.interrupt(&listed);
             let n_seized = self.seize_new(&listed)?;
+            if self.n_left > 0 || n_seized > 0 && self.is_over() {
+                return Ok(false);
+            }
             if n_seized == 0 {
                 if !self.await_stops() {
                     return Ok(false);
@@ -128,8 +135,6 @@ impl Tracer {
                 if n_interrupted == 0 {
                     return Ok(true);
                 }
-            } else if self.elapsed() >= self.limit {
-                return Ok(false);
             }
         }
     }
@@ -168,7 +173,7 @@ impl Tracer {
         n_interrupted
     }
 
-    /// Seizes those that are not seized yet; returns how many.
+    /// Seizes those that are not seized yet, until the limit is reached; returns how many.
     fn seize_new(&mut self, listed: &[Pid]) -> Result<usize, ProcessError> {
         let lives = |thread: &&Pid| {
             let stat = self.root.stat(**thread);
@@ -184,9 +189,13 @@ impl Tracer {
         // Not only from the first interrupt on: a thread that gets a signal once it is seized stands.
         self.began.get_or_insert_with(now);
         let mut n_seized = 0;
-        for thread in new {
-            if self.seize(thread)? {
-                self.tracees.insert(thread, Tracee::Seized);
+        for (at, thread) in new.iter().enumerate() {
+            if self.is_over() {
+                self.n_left = new.len() - at;
+                break;
+            }
+            if self.seize(*thread)? {
+                self.tracees.insert(*thread, Tracee::Seized);
                 n_seized += 1;
             }
         }
@@ -254,7 +263,7 @@ impl Tracer {
     fn await_stops(&mut self) -> bool {
         let [mut sleep, sleep_max] = LOOK_AGAIN;
         while !self.look() {
-            if self.elapsed() >= self.limit {
+            if self.is_over() {
                 return false;
             }
             thread::sleep(sleep);
@@ -324,6 +333,11 @@ impl Tracer {
     fn count(&self, is_counted: impl Fn(&Tracee) -> bool) -> usize {
         let tracees = self.tracees.values();
         tracees.filter(|tracee| is_counted(tracee)).count()
+    }
+
+    /// Whether the limit has been reached.
+    fn is_over(&self) -> bool {
+        self.elapsed() >= self.limit
     }
 
     /// How long the process has been standing still.
