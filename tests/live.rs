@@ -118,10 +118,13 @@ fn churn() {
             let is_partial = snapshot["complete"] == false;
             assert_eq!(
                 is_partial,
-                !answer.stderr.is_empty(),
+                answer.stderr.contains(" is partial: "),
                 "{what}: {}",
                 answer.stderr
             );
+            let has_ended = snapshot["stats"]["tasks_ended"].as_u64() > Some(0);
+            let says_ended = answer.stderr.contains(" ended while it was read\n");
+            assert_eq!(has_ended, says_ended, "{what}: {}", answer.stderr);
             assert!(truth::tasks_by_id(&snapshot).len() > 240, "{what}");
         }
     }
