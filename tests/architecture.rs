@@ -94,12 +94,13 @@ const LAYERS: &[Layer] = &[
         &["ids", "limits", "sanitize", "time"],
         &["serde", "serde_yaml", "serde_path_to_error", "regex"],
     ),
+    layer("targets", &["config", "ids", "procfs", "sanitize"], &[]),
     layer(
         "agent",
         &[
             "ids", "limits", "time", "memory", "procfs", "elf", "graph", "cpython", "asyncio",
             "process", "analysis", "render", "metrics", "spans", "export", "protocol", "config",
-            "sanitize",
+            "sanitize", "targets",
         ],
         &[
             "tokio",
@@ -117,7 +118,7 @@ const LAYERS: &[Layer] = &[
         "cli",
         &[
             "protocol", "render", "analysis", "graph", "process", "procfs", "config", "ids",
-            "limits", "sanitize", "time",
+            "limits", "sanitize", "targets", "time",
         ],
         &["clap", "clap_complete", "clap_mangen", "regex", "tracing"],
     ),
@@ -154,7 +155,7 @@ const REACHES_OUT: &[(&[&str], &[&str])] = &[
     ),
     // ptrace(2) knows a tracer as a thread, and it has to keep the limit of a pause.
     (&["std::thread"], &["agent", "cli", "process/freeze"]),
-    (&["std::env"], &["agent", "cli", "bin"]),
+    (&["std::env"], &["config/load.rs", "agent", "cli", "bin"]),
     (
         &["std::time::Instant", "std::time::SystemTime"],
         &["agent/clock.rs", "cli", "process/freeze"],

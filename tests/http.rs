@@ -3,7 +3,7 @@
 #![cfg(feature = "agent")]
 #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
 
-use asyncio_agent::agent::{Agent, AttachedProcess, ListedProcess, ProcessSource};
+use asyncio_agent::agent::{Agent, AttachedProcess, ProcessSource};
 use asyncio_agent::config;
 use asyncio_agent::graph::{
     GraphBuilder, NewTask, ProcessInfo, ReadStats, Snapshot, StackIdx, TaskName, TaskState,
@@ -11,6 +11,7 @@ use asyncio_agent::graph::{
 use asyncio_agent::ids::{Pid, ProcessId, StartTime, TaskId};
 use asyncio_agent::process::ProcessError;
 use asyncio_agent::procfs::ProcfsError;
+use asyncio_agent::targets::ReadFacts;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -59,16 +60,17 @@ impl Zoo {
 }
 
 impl ProcessSource for Zoo {
-    fn processes(&self, _with_commands: bool) -> Result<Vec<ListedProcess>, ProcfsError> {
+    fn processes(&self) -> Result<Vec<ProcessId>, ProcfsError> {
         let zoo = self.0.lock().unwrap();
-        let listed = zoo.iter().map(|(pid, (command, _))| ListedProcess {
-            id: ProcessId {
-                pid: Pid::new(*pid).unwrap(),
-                start: StartTime(1),
-            },
-            command: command.as_bytes().to_vec(),
+        let listed = zoo.keys().map(|pid| ProcessId {
+            pid: Pid::new(*pid).unwrap(),
+            start: StartTime(1),
         });
         Ok(listed.collect())
+    }
+
+    fn facts(&self) -> &dyn ReadFacts {
+        self
     }
 
     fn attach(&self, id: ProcessId) -> Result<Box<dyn AttachedProcess>, ProcessError> {
@@ -76,6 +78,30 @@ impl ProcessSource for Zoo {
             zoo: self.clone(),
             pid: id.pid,
         }))
+    }
+}
+
+impl ReadFacts for Zoo {
+    fn executable(&self, _process: ProcessId) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn command_line(&self, process: ProcessId) -> Option<Vec<u8>> {
+        let zoo = self.0.lock().unwrap();
+        let (command, _) = zoo.get(&process.pid.as_raw())?;
+        Some(command.replace(' ', "\0").into_bytes())
+    }
+
+    fn user_and_parent(&self, _process: ProcessId) -> Option<(Option<u32>, Option<Pid>)> {
+        None
+    }
+
+    fn cgroups(&self, _process: ProcessId) -> Option<Vec<Vec<u8>>> {
+        None
+    }
+
+    fn user_id(&self, _name: &str) -> Option<u32> {
+        None
     }
 }
 

@@ -8,6 +8,7 @@ mod stat;
 mod status;
 
 pub use asleep::Asleep;
+pub use listing::user_id;
 pub use maps::{Mapping, Maps, parse_maps};
 pub use stat::Stat;
 pub use status::Status;
