@@ -94,7 +94,11 @@ const LAYERS: &[Layer] = &[
         &["ids", "limits", "sanitize", "time"],
         &["serde", "serde_yaml", "serde_path_to_error", "regex"],
     ),
-    layer("targets", &["config", "ids", "procfs", "sanitize"], &[]),
+    layer(
+        "targets",
+        &["config", "process", "procfs", "ids", "limits", "sanitize"],
+        &[],
+    ),
     layer(
         "agent",
         &[

@@ -73,6 +73,10 @@ impl ProcessSource for Zoo {
         self
     }
 
+    fn probe(&self, id: ProcessId) -> Result<(), ProcessError> {
+        self.attach(id)?.snapshot().map(drop)
+    }
+
     fn attach(&self, id: ProcessId) -> Result<Box<dyn AttachedProcess>, ProcessError> {
         Ok(Box::new(Cage {
             zoo: self.clone(),

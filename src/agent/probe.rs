@@ -1,4 +1,4 @@
-//! Whether a process uses asyncio, for `targets: auto`: found out by attaching to it, which is worth
+//! Whether a process uses asyncio, for `targets: auto`: found out by looking into its memory, which is worth
 //! remembering. A process that does not is asked again after one look at the list of processes, after two
 //! more, after four, and so on; at once when it executes another file.
 
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// Attaching takes milliseconds. It may hang on a file of another machine that is gone.
+/// A probe takes milliseconds. It may hang on a file of another machine that is gone.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 /// Attempts that hang, at once. No process is asked while there are so many.
 const HANGING_MAX: usize = 4;
@@ -90,7 +90,7 @@ impl Probes {
         uses_asyncio
     }
 
-    /// Attaches to the process, on a thread that may be left to itself. `None`: that hangs.
+    /// Probes the process, on a thread that may be left to itself. `None`: that hangs.
     fn ask(&self, process: ProcessId) -> Option<Result<(), ProcessError>> {
         if self.n_hanging.load(Ordering::Acquire) >= HANGING_MAX {
             return None;
@@ -102,10 +102,10 @@ impl Probes {
         n_hanging.fetch_add(1, Ordering::AcqRel);
         let thread = std::thread::Builder::new().name("probe".to_owned());
         let asking = thread.spawn(move || {
-            let attached = catch_unwind(AssertUnwindSafe(|| source.attach(process).map(drop)));
+            let found = catch_unwind(AssertUnwindSafe(|| source.probe(process)));
             n_hanging.fetch_sub(1, Ordering::AcqRel);
             // Nobody listens any more to an answer that comes late.
-            let _ = send.send(attached);
+            let _ = send.send(found);
         });
         if asking.is_err() {
             self.n_hanging.fetch_sub(1, Ordering::AcqRel);
@@ -119,7 +119,6 @@ impl Probes {
 mod tests {
     use super::super::source::AttachedProcess;
     use super::*;
-    use crate::graph::Snapshot;
     use crate::ids::{Pid, StartTime};
     use crate::procfs::ProcfsError;
     use crate::targets::ReadFacts;
@@ -132,15 +131,6 @@ mod tests {
         executable: Mutex<Vec<u8>>,
     }
 
-    #[derive(Debug)]
-    struct Empty;
-
-    impl AttachedProcess for Empty {
-        fn snapshot(&mut self) -> Result<Snapshot, ProcessError> {
-            panic!("not asked for")
-        }
-    }
-
     impl ProcessSource for Shy {
         fn processes(&self) -> Result<Vec<ProcessId>, ProcfsError> {
             Ok(Vec::new())
@@ -150,13 +140,17 @@ mod tests {
             self
         }
 
-        fn attach(&self, id: ProcessId) -> Result<Box<dyn AttachedProcess>, ProcessError> {
+        fn probe(&self, id: ProcessId) -> Result<(), ProcessError> {
             self.asked.fetch_add(1, Ordering::SeqCst);
             match id.pid.as_raw() {
                 1 => Err(ProcessError::NotPython { pid: id.pid }),
                 2 => panic!("this is part of the test"),
-                _ => Ok(Box::new(Empty)),
+                _ => Ok(()),
             }
+        }
+
+        fn attach(&self, id: ProcessId) -> Result<Box<dyn AttachedProcess>, ProcessError> {
+            Err(ProcessError::Gone { pid: id.pid })
         }
     }
 

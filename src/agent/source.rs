@@ -5,7 +5,7 @@ use crate::ids::ProcessId;
 use crate::limits::Limits;
 use crate::process::{Process, ProcessError, Workspace};
 use crate::procfs::{ProcRoot, ProcfsError};
-use crate::targets::ReadFacts;
+use crate::targets::{ReadFacts, probe};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Lists processes and attaches to them.
@@ -19,6 +19,13 @@ pub trait ProcessSource: Send + Sync + 'static {
 
     /// What is known of them without reading their memory.
     fn facts(&self) -> &dyn ReadFacts;
+
+    /// Finds out whether the process can be read and uses asyncio.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    fn probe(&self, id: ProcessId) -> Result<(), ProcessError>;
 
     /// Binds a reader to this process and no other.
     ///
@@ -73,6 +80,10 @@ impl ProcessSource for HostProcesses {
 
     fn facts(&self) -> &dyn ReadFacts {
         &self.root
+    }
+
+    fn probe(&self, id: ProcessId) -> Result<(), ProcessError> {
+        probe(&self.root, id)
     }
 
     fn attach(&self, id: ProcessId) -> Result<Box<dyn AttachedProcess>, ProcessError> {

@@ -7,11 +7,10 @@ use super::explain::{Failure, Stop};
 use super::output;
 use crate::config::{self, Matching, Settings, TargetSettings};
 use crate::ids::ProcessId;
-use crate::limits::Limits;
-use crate::process::{Process, ProcessError};
+use crate::process::ProcessError;
 use crate::procfs::ProcRoot;
 use crate::sanitize::escape_start;
-use crate::targets::{Assignment, ReadFacts, assign, settle_names};
+use crate::targets::{Assignment, ReadFacts, assign, probe, settle_names};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -21,7 +20,7 @@ const COMMAND_CHARS_MAX: usize = 100;
 /// Processes for which it is said why they cannot be read.
 const REASONS_MAX: usize = 20;
 
-/// What attaching to the processes gave, each asked once.
+/// What probing the processes gave, each asked once.
 type Answers = RefCell<BTreeMap<ProcessId, Result<(), ProcessError>>>;
 
 /// Lists the processes that belong to targets.
@@ -59,12 +58,7 @@ pub(super) fn targets(args: &TargetsArgs) -> Result<Exit, Stop> {
 fn is_readable(root: &ProcRoot, process: ProcessId, answers: &Answers) -> bool {
     let known = answers.borrow().get(&process).map(Result::is_ok);
     known.unwrap_or_else(|| {
-        let answer = Process::attach(root, process.pid, Limits::default());
-        let answer = answer.and_then(|attached| {
-            let pid = process.pid;
-            let is_same = attached.id() == process;
-            is_same.then_some(()).ok_or(ProcessError::Gone { pid })
-        });
+        let answer = probe(root, process);
         let is_readable = answer.is_ok();
         answers.borrow_mut().insert(process, answer);
         is_readable

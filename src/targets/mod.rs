@@ -1,5 +1,6 @@
-//! Which processes belong to which target, and how those targets are called. Pure: what is known of a
-//! process comes from [`ReadFacts`], and is asked for only when a rule needs it, once.
+//! Which processes belong to which target, and how those targets are called. Pure, [`probe`] and the facts
+//! of `/proc` apart: what is known of a process comes from [`ReadFacts`], and is asked for only when a rule
+//! needs it, once.
 //!
 //! Each process belongs to the first target that matches it. Command lines, names of executables and
 //! control groups are chosen by the processes, so nothing here trusts them: patterns take time linear in
@@ -8,11 +9,13 @@
 mod facts;
 mod matching;
 mod names;
+mod probe;
 mod program;
 
 pub use facts::ReadFacts;
 pub use matching::assign;
 pub use names::{OTHER, settle_names};
+pub use probe::probe;
 pub use program::program_name;
 
 use crate::ids::ProcessId;

@@ -21,10 +21,8 @@ pub fn program_name(arguments: &[u8]) -> Option<String> {
     }
     let mut interpreter = last_part(first);
     if interpreter.starts_with(b"ld-linux") || interpreter.starts_with(b"ld-musl") {
-        // Started by way of the dynamic loader (ld.so(8)): its arguments stand before Python's.
-        let at = rest
-            .iter()
-            .position(|argument| is_python(last_part(argument)))?;
+        // Started by way of the dynamic loader: its options stand before the program.
+        let at = program_of_loader(&rest)?;
         interpreter = last_part(rest[at]);
         rest.drain(..=at);
     }
@@ -33,6 +31,25 @@ pub fn program_name(arguments: &[u8]) -> Option<String> {
     } else {
         Some(title(first))
     }
+}
+
+/// The position of the program in the arguments of the dynamic loader (ld.so(8)).
+fn program_of_loader(arguments: &[&[u8]]) -> Option<usize> {
+    const WITH_VALUE: [&[u8]; 7] = [
+        b"--argv0",
+        b"--audit",
+        b"--glibc-hwcaps-mask",
+        b"--glibc-hwcaps-prepend",
+        b"--inhibit-rpath",
+        b"--library-path",
+        b"--preload",
+    ];
+    let mut is_value = false;
+    arguments.iter().position(|argument| {
+        let is_program = !is_value && !argument.starts_with(b"--");
+        is_value = !is_value && WITH_VALUE.contains(argument);
+        is_program
+    })
 }
 
 fn is_python(name: &[u8]) -> bool {
@@ -141,7 +158,7 @@ mod tests {
             ("python -- c.py", Some("c.py")),
             ("", Some("python")),
             (
-                "/lib64/ld-linux-x86-64.so.2 --argv0 p /usr/bin/python3.14 d.py",
+                "/lib64/ld-linux-x86-64.so.2 --inhibit-cache --argv0 /x/python /usr/bin/python3.14 d.py",
                 Some("d.py"),
             ),
             ("gunicorn: worker", Some("gunicorn")),
