@@ -159,9 +159,10 @@ fn remarks(
         .count();
     let n_denied = answers.values().filter(is_denied).count() - n_denied_listed;
     if n_denied > 0 {
+        let plural = if n_denied == 1 { "" } else { "es" };
         say(&format!(
-            "{n_denied} processes may not be read by this user; those of them that use asyncio are \
-             not listed"
+            "{n_denied} process{plural} may not be read by this user; what of that uses asyncio is not \
+             listed"
         ));
     }
     if n_left_out > 0 {
