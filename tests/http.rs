@@ -499,6 +499,62 @@ fn odd_clients() {
 }
 
 #[test]
+fn targets_named_by_captures_come_and_go() {
+    let zoo = Zoo::with(&[
+        (1, "celery -Q mail", Act::Chain(3)),
+        (2, "celery -Q mail", Act::Chain(4)),
+        (3, "celery -Q pay\u{1b}", Act::Chain(5)),
+        (4, "python3 x/shop.py", Act::Ring(2)),
+        (5, "python3 x/cart.py", Act::NotPython),
+    ]);
+    let agent = Running::start(
+        &zoo,
+        "- {name: 'q-${q}', match: {command: '-Q (?P<q>.+)'}, interval: 20ms}\n\
+         - {name: idle, match: {command: nothing}}\n- {match: auto, interval: 20ms}\n",
+    );
+    let pending = |agent: &Running| agent.metric("asyncio_pending_tasks");
+    let expected = [("q-mail", 7.0), ("q-pay\\\\x1b", 5.0), ("shop.py", 2.0)];
+    let expected: BTreeMap<_, _> = expected.map(|(name, n)| (name.to_owned(), n)).into();
+    agent.eventually("each name is a target", |agent| pending(agent) == expected);
+    let processes = agent.metric("asyncio_target_processes");
+    assert_eq!(processes["q-mail"], 2.0);
+    // A target of the configuration is there without processes, one of a process goes with it.
+    assert_eq!(processes["idle"], 0.0);
+    assert_eq!(processes.len(), 4);
+    zoo.remove(3);
+    zoo.remove(4);
+    zoo.set(6, "celery -Q new", Act::Chain(1));
+    agent.eventually("a place is used again", |agent| {
+        let names: Vec<_> = agent.metric("asyncio_target_up").into_keys().collect();
+        names == ["idle", "q-mail", "q-new"]
+    });
+    agent.eventually("and read", |agent| {
+        pending(agent).get("q-new") == Some(&1.0)
+    });
+}
+
+#[test]
+fn limits_of_processes_and_names_hold() {
+    let zoo = Zoo::with(&[
+        (1, "-Q a", Act::Chain(1)),
+        (2, "-Q b", Act::Chain(2)),
+        (3, "-Q c", Act::Chain(4)),
+        (4, "-Q d", Act::Chain(8)),
+        (5, "-Q e", Act::Chain(16)),
+    ]);
+    let agent = Running::start(
+        &zoo,
+        "- {name: '${q}', match: {command: '-Q (?P<q>.)'}, interval: 20ms}\n\
+         limits: {processes: 4, target_names: 2}\n",
+    );
+    let expected = [("a", 1.0), ("b", 2.0), ("other", 12.0)];
+    let expected: BTreeMap<_, _> = expected.map(|(name, n)| (name.to_owned(), n)).into();
+    agent.eventually("the oldest have names, the youngest is left out", |agent| {
+        agent.metric("asyncio_pending_tasks") == expected
+    });
+}
+
+#[test]
 fn one_address_that_is_taken_stops_the_start() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();

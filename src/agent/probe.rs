@@ -2,9 +2,11 @@
 //! remembering. A process that does not is asked again after one look at the list of processes, after two
 //! more, after four, and so on; at once when it executes another file.
 
+use super::clock::Clock;
 use super::source::ProcessSource;
 use crate::ids::ProcessId;
 use crate::process::ProcessError;
+use crate::time::Monotonic;
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,6 +17,9 @@ use std::time::Duration;
 
 /// A probe takes milliseconds. It may hang on a file of another machine that is gone.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
+/// Time for all probes of one look. Those that do not fit in wait for the next look; whoever starts
+/// processes that are slow to probe keeps others waiting no longer.
+const LOOK_MAX: Duration = Duration::from_secs(5);
 /// Attempts that hang, at once. No process is asked while there are so many.
 const HANGING_MAX: usize = 4;
 /// Looks until a process is asked again that cannot be read, or is no Python.
@@ -25,6 +30,9 @@ const PAUSE_OF_PYTHON_MAX: u32 = 4;
 /// What is known of the processes that were asked.
 pub(super) struct Probes {
     source: Arc<dyn ProcessSource>,
+    clock: Clock,
+    /// When the look began.
+    began: Monotonic,
     n_hanging: Arc<AtomicUsize>,
     known: RefCell<HashMap<ProcessId, Known>>,
 }
@@ -43,6 +51,8 @@ impl Probes {
     pub(super) fn new(source: Arc<dyn ProcessSource>) -> Self {
         Self {
             source,
+            clock: Clock::start(),
+            began: Monotonic::default(),
             n_hanging: Arc::default(),
             known: RefCell::default(),
         }
@@ -50,6 +60,7 @@ impl Probes {
 
     /// Says that a look begins, at these processes. What is known of others is dropped.
     pub(super) fn begin_look(&mut self, listed: &[ProcessId]) {
+        self.began = self.clock.now();
         let known = self.known.get_mut();
         if known.is_empty() {
             return;
@@ -70,6 +81,9 @@ impl Probes {
             && (known.uses_asyncio || known.wait > 0)
         {
             return known.uses_asyncio;
+        }
+        if self.clock.now().since(self.began) > LOOK_MAX {
+            return false;
         }
         let answer = self.ask(process);
         let pause_max = match &answer {
