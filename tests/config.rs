@@ -602,6 +602,9 @@ proptest! {
             prop_oneof![
                 Just("web:"), Just("targets:"), Just("- "), Just("name: "), Just("match: "),
                 Just("listen: "), Just("interval: "), Just("pid: "), Just("command: "),
+                Just("limits:"), Just("analysis: {stuck: {exclude: "), Just("exporters: {otlp: {"),
+                Just("match: auto"), Just("parent: {"), Just("exclude: "), Just("labels: {"),
+                Just("${"), Just("${A}"), Just("${q:-x}"), Just("headers: {"), Just("endpoint: "),
                 Just("{"), Just("}"), Just("["), Just("]"), Just(", "), Just("\n"), Just("\n  "),
                 Just("\n    "), Just("5s"), Just("x"), Just("'"), Just("\""), Just("&a "),
                 Just("*a"), Just("? "), Just("!t "), Just("~"), Just("| "), Just("# "), Just("%"),

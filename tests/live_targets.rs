@@ -3,7 +3,8 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use support::agentctl::{self, Answer};
@@ -126,6 +127,42 @@ fn children_join_their_parent() {
     assert_eq!(
         (parent[0].as_str(), parent[3].as_str()),
         ("pool", "not_python")
+    );
+}
+
+#[test]
+fn who_may_not_read_a_process_is_told() {
+    let python = &python::all()[0];
+    let folder = Folder::new();
+    let target = Target::start(folder.program(python, "music", "secret.py"));
+    let pid = target.pid();
+    let config = folder.config(&format!("targets: [{{name: a, match: {{pid: {pid}}}}}]\n"));
+    let run = |more: &[&str]| {
+        let mut command = if own_uid() == "0" {
+            // Anybody may run this copy; the original may lie in a folder of root's own.
+            let copy = folder.0.path().join("agentctl");
+            fs::copy(env!("CARGO_BIN_EXE_agentctl"), &copy).expect("a copy");
+            let anybody = PermissionsExt::from_mode(0o755);
+            fs::set_permissions(folder.0.path(), anybody).expect("our own folder");
+            let mut command = Command::new(copy);
+            command.uid(65534).gid(65534).current_dir("/");
+            command
+        } else {
+            // Without root there is one process that is somebody else's for sure.
+            fs::write(&config, "targets: [{name: a, match: {pid: 1}}]\n").expect("our own file");
+            Command::new(env!("CARGO_BIN_EXE_agentctl"))
+        };
+        command.arg("targets").args(more);
+        Answer::of(command)
+    };
+    let answer = run(&["--config", &config.to_string_lossy()]);
+    assert_eq!(answer.status, 0, "{answer:?}");
+    assert!(answer.stdout.contains("permission_denied"), "{answer:?}");
+    assert!(answer.stderr.contains("permission denied"), "{answer:?}");
+    let answer = run(&[]);
+    assert!(
+        answer.stderr.contains("may not be read by this user"),
+        "{answer:?}"
     );
 }
 

@@ -1,7 +1,6 @@
 //! `exporters`. What the section `otlp` leaves out is taken from the variables that OpenTelemetry defines
 //! (`OTEL_EXPORTER_OTLP_*`), then from the defaults.
 
-use super::super::problem::quote;
 use super::super::section::{Item, Located, Reader, Section, path_of};
 use super::super::settings::{
     Compression, ExporterSettings, OtlpMetricsSettings, OtlpProtocol, OtlpSettings,
@@ -114,7 +113,8 @@ fn timeout(section: &Section<'_>, reader: &mut Reader<'_>) -> Option<Duration> {
     text.duration(TIMEOUTS, reader)
 }
 
-/// An endpoint is scheme, host and port, and for HTTP perhaps a path.
+/// An endpoint is scheme, host and port, and for HTTP perhaps a path. It is not quoted: there may be a
+/// password or a token in it.
 fn check_endpoint(endpoint: &str, protocol: OtlpProtocol) -> Result<(), String> {
     let expected = match protocol {
         OtlpProtocol::Grpc => "expected one such as http://localhost:4317",
@@ -126,13 +126,12 @@ fn check_endpoint(endpoint: &str, protocol: OtlpProtocol) -> Result<(), String> 
     }
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     if authority.contains('@') {
-        // It is not quoted: there is a password in it.
         return Err(format!(
             "has a user in it, {expected} and `headers_file` for credentials"
         ));
     }
     if path.contains(['?', '#']) || path.contains(|c: char| c.is_control() || c == ' ') {
-        return Err(format!("{} is not an address, {expected}", quote(endpoint)));
+        return Err(format!("not an address, {expected}"));
     }
     if protocol == OtlpProtocol::Grpc && !["", "/"].contains(&path) {
         return Err(format!("grpc has no paths, {expected}"));
@@ -152,7 +151,7 @@ fn check_endpoint(endpoint: &str, protocol: OtlpProtocol) -> Result<(), String> 
     };
     let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port != 0);
     if !is_host || !port.is_none_or(is_port) {
-        return Err(format!("{} is not an address, {expected}", quote(endpoint)));
+        return Err(format!("not an address, {expected}"));
     }
     Ok(())
 }
