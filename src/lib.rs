@@ -9,6 +9,7 @@
 //!             |                                           |
 //! shell    agent  tokio sockets clock tracing          cli  clap stdout
 //!             |                                           |
+//!             +---- targets                               |     pure: which process is whose
 //!             +---- config ---- protocol ----+------------+     edges: serde lives here only
 //!             |                    |         |            |
 //!             +---- export         |       render --------+     bytes and text out, pure
@@ -56,4 +57,6 @@ pub mod procfs;
 pub mod protocol;
 pub mod render;
 pub mod sanitize;
+#[cfg(feature = "edges")]
+pub mod targets;
 pub mod time;

@@ -165,7 +165,7 @@ fn a_bad_configuration_is_refused() {
         agent.yaml:1:15: web.listen: "nowhere" is not an address to listen on, expected IP:PORT such as 127.0.0.1:9849 or '[::1]:9849'
             web: {listen: nowhere}
                           ^
-        agent.yaml:2:11: targets[0].match: missing, expected a map with `pid`, `command` or both, such as {command: 'myapp'}
+        agent.yaml:2:11: targets[0].match: missing, expected `auto`, or a map with one or more of these conditions, or a list of such maps: executable, command, user, systemd_unit, cgroup, container_id, parent, pid
             targets: [{name: a}]
                       ^
         asyncio-agent: agent.yaml cannot be used: 2 problems
@@ -200,6 +200,27 @@ fn a_good_configuration_is_checked() {
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(config.plain(&output.stdout), "agent.yaml: ok, 1 target\n");
     assert_eq!(output.stderr, b"");
+}
+
+#[test]
+fn the_web_file_is_checked_but_not_ignored() {
+    let config = Config::new("web: {listen: 127.0.0.1:0, config_file: web.yaml}\n");
+    let web_file = config.dir.path().join("web.yaml");
+    std::fs::write(&web_file, "basic_auth_users: {a: b}\n").unwrap();
+    let output = config.run(&["--check"]);
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = config.plain(&output.stderr);
+    assert!(
+        stderr.starts_with("web.yaml:1:23: basic_auth_users.a: not a bcrypt"),
+        "{stderr}"
+    );
+    std::fs::write(&web_file, "basic_auth_users: {}\n").unwrap();
+    assert_eq!(config.run(&["--check"]).status.code(), Some(0));
+    // To serve without what is asked for there would be worse than not to serve.
+    let output = config.run(&["--log-level", "error"]);
+    assert_eq!(output.status.code(), Some(7));
+    let stderr = config.plain(&output.stderr);
+    assert!(stderr.contains("web.config_file is set, but"), "{stderr}");
 }
 
 #[test]

@@ -95,11 +95,16 @@ const LAYERS: &[Layer] = &[
         &["serde", "serde_yaml", "serde_path_to_error", "regex"],
     ),
     layer(
+        "targets",
+        &["config", "process", "procfs", "ids", "limits", "sanitize"],
+        &[],
+    ),
+    layer(
         "agent",
         &[
             "ids", "limits", "time", "memory", "procfs", "elf", "graph", "cpython", "asyncio",
             "process", "analysis", "render", "metrics", "spans", "export", "protocol", "config",
-            "sanitize",
+            "sanitize", "targets",
         ],
         &[
             "tokio",
@@ -117,7 +122,7 @@ const LAYERS: &[Layer] = &[
         "cli",
         &[
             "protocol", "render", "analysis", "graph", "process", "procfs", "config", "ids",
-            "limits", "sanitize", "time",
+            "limits", "sanitize", "targets", "time",
         ],
         &["clap", "clap_complete", "clap_mangen", "regex", "tracing"],
     ),
@@ -158,7 +163,7 @@ const REACHES_OUT: &[(&[&str], &[&str])] = &[
         &["std::thread"],
         &["agent", "cli", "process/freeze", "process/image.rs"],
     ),
-    (&["std::env"], &["agent", "cli", "bin"]),
+    (&["std::env"], &["config/load.rs", "agent", "cli", "bin"]),
     (
         &["std::time::Instant", "std::time::SystemTime"],
         &["agent/clock.rs", "cli", "process/freeze"],

@@ -6,7 +6,9 @@
     reason = "most of them are the texts compared with"
 )]
 
-use asyncio_agent::config::{self, Settings, TargetSettings};
+use asyncio_agent::config::{
+    self, MatchSettings, Matching, OtlpSettings, Settings, TargetSettings,
+};
 use asyncio_agent::ids::Pid;
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
@@ -30,7 +32,8 @@ fn the_shipped_file_says_the_defaults() {
 
 #[test]
 fn the_example_in_the_shipped_file_is_good() {
-    let (_, example) = DEFAULTS.split_once("targets: []\n").unwrap();
+    let (_, example) = DEFAULTS.split_once("targets: auto\n").unwrap();
+    let (example, _) = example.split_once("\n\n").unwrap();
     let lines = example.lines().map(|line| {
         let line = line.strip_prefix("# ").unwrap();
         format!("{line}\n")
@@ -40,11 +43,37 @@ fn the_example_in_the_shipped_file_is_good() {
     let [target] = &settings.targets[..] else {
         panic!("{settings:?}")
     };
-    assert_eq!(target.name, "checkout-api");
+    assert_eq!(target.name.as_fixed(), Some("checkout-api"));
     assert_eq!(target.interval, TargetSettings::INTERVAL_DEFAULT);
-    assert_eq!(target.matches.pid, Pid::new(4242));
-    let command = target.matches.command.as_ref().unwrap();
+    let [matches] = alternatives(target) else {
+        panic!("{target:?}")
+    };
+    assert_eq!(matches.pid, Pid::new(4242));
+    let command = matches.command.as_ref().unwrap();
     assert!(command.is_match(b"/usr/bin/python3.14 -m checkout_api --port 80"));
+    assert!(matches.parent.is_some() && matches.container_id.is_some());
+}
+
+#[test]
+fn the_section_for_otlp_in_the_shipped_file_says_the_defaults() {
+    let (_, section) = DEFAULTS.split_once("# otlp:\n").unwrap();
+    let lines = section.lines().map(|line| {
+        let line = line.strip_prefix("  # ").unwrap();
+        format!("  {line}\n")
+    });
+    let section: String = lines.collect();
+    let settings = good(&format!("exporters:\n  otlp:\n{section}"));
+    assert_eq!(settings.exporters.otlp, Some(OtlpSettings::default()));
+    let switched_off = section.replacen("true", "false", 1);
+    let settings = good(&format!("exporters:\n  otlp:\n{switched_off}"));
+    assert_eq!(settings.exporters.otlp, None);
+}
+
+fn alternatives(target: &TargetSettings) -> &[MatchSettings] {
+    match &target.matches {
+        Matching::Any(alternatives) => alternatives,
+        Matching::Auto => panic!("{target:?}"),
+    }
 }
 
 #[test]
@@ -84,9 +113,9 @@ targets:
         panic!("{settings:?}")
     };
     assert_eq!(a.interval, Duration::from_millis(500));
-    assert_eq!(a.matches.command, None);
-    assert_eq!(b.name, "b \"c\" \n 中文");
-    assert_eq!(b.matches.pid, Pid::new(7));
+    assert_eq!(alternatives(a)[0].command, None);
+    assert_eq!(b.name.as_fixed(), Some("b \"c\" \n 中文"));
+    assert_eq!(alternatives(b)[0].pid, Pid::new(7));
     assert_eq!(b.matches, c.matches);
 }
 
@@ -116,7 +145,7 @@ extra: {a: b}
             agent.yaml:2:11: web.listen: "localhost:9849" is not an address to listen on, expected IP:PORT such as 127.0.0.1:9849 or '[::1]:9849'
                   listen: localhost:9849
                           ^
-            agent.yaml:3:3: web.listem: unknown key, expected one of: listen
+            agent.yaml:3:3: web.listem: unknown key, expected one of: listen, config_file, reload
                   listem: 1
                   ^
             agent.yaml:5:13: discovery.interval: "5" has no unit: write 5s for seconds, expected a duration such as 15s, 500ms or 1m30s
@@ -131,7 +160,7 @@ extra: {a: b}
             agent.yaml:9:5: targets[1].name: missing, expected the name of the target
                   - match: {}
                     ^
-            agent.yaml:9:12: targets[1].match: no condition is given, expected a map with `pid`, `command` or both, such as {command: 'myapp'}
+            agent.yaml:9:12: targets[1].match: no condition is given, expected one or more of: executable, command, user, systemd_unit, cgroup, container_id, parent, pid
                   - match: {}
                            ^
             agent.yaml:10:15: targets[1].interval: "15 s" is not a duration: the units are d, h, m, s and ms, expected a duration such as 15s, 500ms or 1m30s
@@ -145,19 +174,19 @@ extra: {a: b}
                                      ^
                   a(b
                    ^
-            agent.yaml:14:15: targets[2].interval: "1ms" is out of range, expected 10ms to 24h
+            agent.yaml:14:15: targets[2].interval: "1ms" is out of range, expected 10ms to 1d
                     interval: 1ms
                               ^
             agent.yaml:15:11: targets[3].name: another target is named "web" too, expected a name of its own
                   - name: web
                           ^
-            agent.yaml:16:13: targets[3].match.cmd: unknown key, expected one of: pid, command
+            agent.yaml:16:13: targets[3].match.cmd: unknown key, expected one of: executable, command, user, systemd_unit, cgroup, container_id, parent, pid
                     match: {cmd: x}
                             ^
-            agent.yaml:17:5: targets[4]: the number 7, expected a map with the keys name, match, interval
+            agent.yaml:17:5: targets[4]: the number 7, expected a map with the keys name, match, exclude, interval, labels, per_process
                   - 7
                     ^
-            agent.yaml:18:1: extra: unknown key, expected one of: web, discovery, targets
+            agent.yaml:18:1: extra: unknown key, expected one of: web, discovery, targets, analysis, limits, exporters
                 extra: {a: b}
                 ^
         "#]],
@@ -169,29 +198,29 @@ fn shapes_that_do_not_fit() {
     bad(
         "7",
         &expect![[r#"
-        agent.yaml:1:1: the number 7, expected a map with the keys web, discovery, targets
-            7
-            ^
-    "#]],
+            agent.yaml:1:1: the number 7, expected a map with the keys web, discovery, targets, analysis, limits, exporters
+                7
+                ^
+        "#]],
     );
     bad(
         "- web\n",
         &expect![[r#"
-        agent.yaml:1:1: a list, expected a map with the keys web, discovery, targets
-            - web
-            ^
-    "#]],
+            agent.yaml:1:1: a list, expected a map with the keys web, discovery, targets, analysis, limits, exporters
+                - web
+                ^
+        "#]],
     );
     bad(
         "web: yes\ndiscovery: []\ntargets: {a: b}\n",
         &expect![[r#"
-            agent.yaml:1:6: web: the text "yes", expected a map with the keys listen
+            agent.yaml:1:6: web: the text "yes", expected a map with the keys listen, config_file, reload
                 web: yes
                      ^
             agent.yaml:2:12: discovery: a list, expected a map with the keys interval
                 discovery: []
                            ^
-            agent.yaml:3:10: targets: a map, expected a list of targets
+            agent.yaml:3:10: targets: a map, expected `auto` or a list of targets
                 targets: {a: b}
                          ^
         "#]],
@@ -250,13 +279,13 @@ fn shapes_that_do_not_fit() {
             agent.yaml:4:9: targets[1].name: a list, expected a text
                 - name: [a]
                         ^
-            agent.yaml:5:10: targets[1].match: the text "x", expected a map with the keys pid, command
+            agent.yaml:5:10: targets[1].match: the text "x", expected `auto`, or a map with one or more of these conditions, or a list of such maps: executable, command, user, systemd_unit, cgroup, container_id, parent, pid
                   match: x
                          ^
-            agent.yaml:6:3: targets[2].name: missing, expected the name of the target
+            agent.yaml:6:3: targets[2].match: missing, expected `auto`, or a map with one or more of these conditions, or a list of such maps: executable, command, user, systemd_unit, cgroup, container_id, parent, pid
                 - {}
                   ^
-            agent.yaml:6:3: targets[2].match: missing, expected a map with `pid`, `command` or both, such as {command: 'myapp'}
+            agent.yaml:6:3: targets[2].name: missing, expected the name of the target
                 - {}
                   ^
         "#]],
@@ -301,7 +330,7 @@ fn duplicate_and_odd_keys() {
     bad(
         "base: &b {interval: 1s}\ndiscovery:\n  <<: *b\n",
         &expect![[r#"
-            agent.yaml:1:1: base: unknown key, expected one of: web, discovery, targets
+            agent.yaml:1:1: base: unknown key, expected one of: web, discovery, targets, analysis, limits, exporters
                 base: &b {interval: 1s}
                 ^
             agent.yaml:3:3: discovery.<<: unknown key, expected one of: interval
@@ -339,10 +368,10 @@ fn durations() {
             agent.yaml:5:40: targets[3].interval: "5 minutes" is not a duration: the units are d, h, m, s and ms, expected a duration such as 15s, 500ms or 1m30s
                 - {name: d, match: {pid: 1}, interval: 5 minutes}
                                                        ^
-            agent.yaml:6:40: targets[4].interval: "0s" is out of range, expected 10ms to 24h
+            agent.yaml:6:40: targets[4].interval: "0s" is out of range, expected 10ms to 1d
                 - {name: e, match: {pid: 1}, interval: 0s}
                                                        ^
-            agent.yaml:7:40: targets[5].interval: "25h" is out of range, expected 10ms to 24h
+            agent.yaml:7:40: targets[5].interval: "25h" is out of range, expected 10ms to 1d
                 - {name: f, match: {pid: 1}, interval: 25h}
                                                        ^
             agent.yaml:8:40: targets[6].interval: it is empty, expected a duration such as 15s, 500ms or 1m30s
@@ -573,6 +602,9 @@ proptest! {
             prop_oneof![
                 Just("web:"), Just("targets:"), Just("- "), Just("name: "), Just("match: "),
                 Just("listen: "), Just("interval: "), Just("pid: "), Just("command: "),
+                Just("limits:"), Just("analysis: {stuck: {exclude: "), Just("exporters: {otlp: {"),
+                Just("match: auto"), Just("parent: {"), Just("exclude: "), Just("labels: {"),
+                Just("${"), Just("${A}"), Just("${q:-x}"), Just("headers: {"), Just("endpoint: "),
                 Just("{"), Just("}"), Just("["), Just("]"), Just(", "), Just("\n"), Just("\n  "),
                 Just("\n    "), Just("5s"), Just("x"), Just("'"), Just("\""), Just("&a "),
                 Just("*a"), Just("? "), Just("!t "), Just("~"), Just("| "), Just("# "), Just("%"),

@@ -3,7 +3,7 @@
 #![cfg(feature = "agent")]
 #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
 
-use asyncio_agent::agent::{Agent, AttachedProcess, ListedProcess, ProcessSource};
+use asyncio_agent::agent::{Agent, AttachedProcess, ProcessSource};
 use asyncio_agent::config;
 use asyncio_agent::graph::{
     GraphBuilder, NewTask, ProcessInfo, ReadStats, Snapshot, StackIdx, TaskName, TaskState,
@@ -11,6 +11,7 @@ use asyncio_agent::graph::{
 use asyncio_agent::ids::{Pid, ProcessId, StartTime, TaskId};
 use asyncio_agent::process::ProcessError;
 use asyncio_agent::procfs::ProcfsError;
+use asyncio_agent::targets::ReadFacts;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -59,16 +60,21 @@ impl Zoo {
 }
 
 impl ProcessSource for Zoo {
-    fn processes(&self, _with_commands: bool) -> Result<Vec<ListedProcess>, ProcfsError> {
+    fn processes(&self) -> Result<Vec<ProcessId>, ProcfsError> {
         let zoo = self.0.lock().unwrap();
-        let listed = zoo.iter().map(|(pid, (command, _))| ListedProcess {
-            id: ProcessId {
-                pid: Pid::new(*pid).unwrap(),
-                start: StartTime(1),
-            },
-            command: command.as_bytes().to_vec(),
+        let listed = zoo.keys().map(|pid| ProcessId {
+            pid: Pid::new(*pid).unwrap(),
+            start: StartTime(1),
         });
         Ok(listed.collect())
+    }
+
+    fn facts(&self) -> &dyn ReadFacts {
+        self
+    }
+
+    fn probe(&self, id: ProcessId) -> Result<(), ProcessError> {
+        self.attach(id)?.snapshot().map(drop)
     }
 
     fn attach(&self, id: ProcessId) -> Result<Box<dyn AttachedProcess>, ProcessError> {
@@ -76,6 +82,30 @@ impl ProcessSource for Zoo {
             zoo: self.clone(),
             pid: id.pid,
         }))
+    }
+}
+
+impl ReadFacts for Zoo {
+    fn executable(&self, _process: ProcessId) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn command_line(&self, process: ProcessId) -> Option<Vec<u8>> {
+        let zoo = self.0.lock().unwrap();
+        let (command, _) = zoo.get(&process.pid.as_raw())?;
+        Some(command.replace(' ', "\0").into_bytes())
+    }
+
+    fn user_and_parent(&self, _process: ProcessId) -> Option<(Option<u32>, Option<Pid>)> {
+        None
+    }
+
+    fn cgroups(&self, _process: ProcessId) -> Option<Vec<Vec<u8>>> {
+        None
+    }
+
+    fn user_id(&self, _name: &str) -> Option<u32> {
+        None
     }
 }
 
@@ -469,6 +499,62 @@ fn odd_clients() {
         .collect();
     assert_eq!(status(&agent.get("/metrics")), 200);
     drop(silent);
+}
+
+#[test]
+fn targets_named_by_captures_come_and_go() {
+    let zoo = Zoo::with(&[
+        (1, "celery -Q mail", Act::Chain(3)),
+        (2, "celery -Q mail", Act::Chain(4)),
+        (3, "celery -Q pay\u{1b}", Act::Chain(5)),
+        (4, "python3 x/shop.py", Act::Ring(2)),
+        (5, "python3 x/cart.py", Act::NotPython),
+    ]);
+    let agent = Running::start(
+        &zoo,
+        "- {name: 'q-${q}', match: {command: '-Q (?P<q>.+)'}, interval: 20ms}\n\
+         - {name: idle, match: {command: nothing}}\n- {match: auto, interval: 20ms}\n",
+    );
+    let pending = |agent: &Running| agent.metric("asyncio_pending_tasks");
+    let expected = [("q-mail", 7.0), ("q-pay\\\\x1b", 5.0), ("shop.py", 2.0)];
+    let expected: BTreeMap<_, _> = expected.map(|(name, n)| (name.to_owned(), n)).into();
+    agent.eventually("each name is a target", |agent| pending(agent) == expected);
+    let processes = agent.metric("asyncio_target_processes");
+    assert_eq!(processes["q-mail"], 2.0);
+    // A target of the configuration is there without processes, one of a process goes with it.
+    assert_eq!(processes["idle"], 0.0);
+    assert_eq!(processes.len(), 4);
+    zoo.remove(3);
+    zoo.remove(4);
+    zoo.set(6, "celery -Q new", Act::Chain(1));
+    agent.eventually("a place is used again", |agent| {
+        let names: Vec<_> = agent.metric("asyncio_target_up").into_keys().collect();
+        names == ["idle", "q-mail", "q-new"]
+    });
+    agent.eventually("and read", |agent| {
+        pending(agent).get("q-new") == Some(&1.0)
+    });
+}
+
+#[test]
+fn limits_of_processes_and_names_hold() {
+    let zoo = Zoo::with(&[
+        (1, "-Q a", Act::Chain(1)),
+        (2, "-Q b", Act::Chain(2)),
+        (3, "-Q c", Act::Chain(4)),
+        (4, "-Q d", Act::Chain(8)),
+        (5, "-Q e", Act::Chain(16)),
+    ]);
+    let agent = Running::start(
+        &zoo,
+        "- {name: '${q}', match: {command: '-Q (?P<q>.)'}, interval: 20ms}\n\
+         limits: {processes: 4, target_names: 2}\n",
+    );
+    let expected = [("a", 1.0), ("b", 2.0), ("other", 12.0)];
+    let expected: BTreeMap<_, _> = expected.map(|(name, n)| (name.to_owned(), n)).into();
+    agent.eventually("the oldest have names, the youngest is left out", |agent| {
+        agent.metric("asyncio_pending_tasks") == expected
+    });
 }
 
 #[test]

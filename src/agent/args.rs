@@ -1,8 +1,7 @@
 //! The command line of the daemon, and how its end becomes an exit status.
 
 use super::{AgentError, run, telemetry};
-use crate::config::{self, ConfigError};
-use crate::sanitize::escape;
+use crate::config;
 use clap::{Parser, ValueEnum};
 use std::ffi::OsString;
 use std::fmt;
@@ -50,19 +49,15 @@ pub fn run_from_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
         }
     };
-    let settings = match config::load(&args.config) {
-        Ok(settings) => settings,
+    let settings = match config::load_with_web_file(&args.config) {
+        Ok((settings, _)) => settings,
         Err(error) => {
-            complain(&explain_config(&error));
+            complain(&error.explained("asyncio-agent"));
             return ExitCode::from(EXIT_USAGE);
         }
     };
     if args.check {
-        let file = args.config.to_string_lossy();
-        let file = escape(&file);
-        let n_targets = settings.targets.len();
-        let plural = if n_targets == 1 { "" } else { "s" };
-        let _ = writeln!(io::stdout(), "{file}: ok, {n_targets} target{plural}");
+        let _ = writeln!(io::stdout(), "{}", settings.checked(&args.config));
         return ExitCode::SUCCESS;
     }
     telemetry::start(args.log_level);
@@ -81,22 +76,6 @@ pub fn run_from_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn complain(text: &dyn fmt::Display) {
     // There is nobody to tell when stderr is closed.
     let _ = writeln!(io::stderr(), "{text}");
-}
-
-fn explain_config(error: &ConfigError) -> String {
-    match error {
-        ConfigError::Unreadable { .. } => format!("asyncio-agent: cannot read {error}"),
-        ConfigError::Invalid {
-            file,
-            problems,
-            n_more,
-        } => {
-            let n = problems.len() + n_more;
-            let plural = if n == 1 { "" } else { "s" };
-            let file = escape(file);
-            format!("{error}\nasyncio-agent: {file} cannot be used: {n} problem{plural}")
-        }
-    }
 }
 
 fn hint(error: &AgentError) -> Option<&'static str> {

@@ -1,39 +1,80 @@
-//! Which processes belong to which target: each to the first that matches it.
+//! One look at the list of processes: which are to be watched, and under which name of a target.
 
-use super::schedule::{Found, TargetIdx};
-use super::source::{ListedProcess, ProcessSource};
-use crate::config::{MatchSettings, TargetSettings};
+use super::probe::Probes;
+use super::source::ProcessSource;
+use crate::config::{Settings, TargetSettings};
 use crate::procfs::ProcfsError;
+use crate::targets::{Assignment, OTHER, assign, settle_names};
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
-/// Looks at the list of processes once. Blocks.
-pub(super) fn discover(
-    source: &dyn ProcessSource,
-    targets: &[TargetSettings],
-) -> Result<Vec<Found>, ProcfsError> {
-    let with_commands = targets
-        .iter()
-        .any(|target| target.matches.command.is_some());
-    let listed = source.processes(with_commands)?;
-    let found = listed.iter().filter_map(|process| {
-        let target = targets
-            .iter()
-            .position(|target| matches(&target.matches, process))?;
-        Some(Found {
-            process: process.id,
-            target: TargetIdx(target),
-        })
-    });
-    Ok(found.collect())
+/// What is kept from one look to the next.
+pub(super) struct Discovery {
+    source: Arc<dyn ProcessSource>,
+    targets: Arc<[TargetSettings]>,
+    processes_max: usize,
+    names_max: usize,
+    /// The names that targets have by now, each with the position of its target.
+    names: BTreeSet<(usize, String)>,
+    probes: Probes,
 }
 
-/// Whether all conditions that are given hold.
-fn matches(conditions: &MatchSettings, process: &ListedProcess) -> bool {
-    let pid = conditions.pid.is_none_or(|pid| pid == process.id.pid);
-    let command = || {
-        conditions.command.as_ref().is_none_or(|pattern| {
-            // A kernel thread has no command line, not one that the pattern `.*` matches.
-            !process.command.is_empty() && pattern.is_match(&process.command)
+/// What a look found.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    /// The processes to watch; what has run for longest comes first.
+    pub(super) found: Vec<Assignment>,
+    /// Processes that match but are one too many.
+    pub(super) n_left_out: usize,
+    /// Processes whose name of a target was one too many, and which belong to `other` now.
+    pub(super) n_others: usize,
+}
+
+/// Why a look failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DiscoveryError {
+    #[error("{0}")]
+    Procfs(ProcfsError),
+    #[error("a defect of the agent")]
+    Panicked,
+}
+
+impl Discovery {
+    pub(super) fn new(settings: &Settings, source: Arc<dyn ProcessSource>) -> Self {
+        let size = |limit| usize::try_from(limit).unwrap_or(usize::MAX);
+        Self {
+            probes: Probes::new(Arc::clone(&source)),
+            source,
+            targets: settings.targets.clone().into(),
+            processes_max: size(settings.limits.processes),
+            names_max: size(settings.limits.target_names),
+            names: BTreeSet::new(),
+        }
+    }
+
+    /// Looks at the list of processes once. Blocks. A panic costs this look.
+    pub(super) fn look(&mut self) -> Result<Look, DiscoveryError> {
+        let look = catch_unwind(AssertUnwindSafe(|| self.look_once()));
+        look.unwrap_or(Err(DiscoveryError::Panicked))
+    }
+
+    fn look_once(&mut self) -> Result<Look, DiscoveryError> {
+        let listed = self.source.processes().map_err(DiscoveryError::Procfs)?;
+        self.probes.begin_look(&listed);
+        let facts = self.source.facts();
+        let probes = &self.probes;
+        let uses_asyncio = |process| probes.uses_asyncio(process);
+        let mut found = assign(&self.targets, &listed, None, facts, &uses_asyncio);
+        let n_left_out = found.len().saturating_sub(self.processes_max);
+        found.truncate(self.processes_max);
+        let n_others = settle_names(&mut found, &self.targets, self.names_max, &self.names);
+        let names = found.iter().filter(|it| it.name != OTHER);
+        self.names = names.map(|it| (it.target, it.name.clone())).collect();
+        Ok(Look {
+            found,
+            n_left_out,
+            n_others,
         })
-    };
-    pid && command()
+    }
 }

@@ -10,6 +10,8 @@ mod args;
 mod clock;
 mod discovery;
 mod http;
+mod probe;
+mod roster;
 mod sampler;
 mod schedule;
 mod shutdown;
@@ -19,10 +21,12 @@ mod supervisor;
 mod telemetry;
 
 pub use args::run_from_args;
-pub use source::{AttachedProcess, HostProcesses, ListedProcess, ProcessSource};
+pub use source::{AttachedProcess, HostProcesses, ProcessSource};
 
 use crate::config::Settings;
 use crate::export::prometheus::PrometheusExporter;
+use crate::limits::Limits;
+use crate::procfs::ProcRoot;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -45,6 +49,14 @@ pub enum AgentError {
         address: SocketAddr,
         /// The system's reason.
         source: io::Error,
+    },
+    /// A setting asks for something that this version does not do, and that must not be left out.
+    #[error("{setting} is set, but this version has no {what}")]
+    Unsupported {
+        /// The path of the setting.
+        setting: &'static str,
+        /// What it asks for.
+        what: &'static str,
     },
     /// The operating system refused something that every run needs.
     #[error("cannot {what}: {source}")]
@@ -84,6 +96,12 @@ impl Agent {
         settings: Settings,
         source: Arc<dyn ProcessSource>,
     ) -> Result<Self, AgentError> {
+        if settings.web.config_file.is_some() {
+            return Err(AgentError::Unsupported {
+                setting: "web.config_file",
+                what: "TLS and passwords",
+            });
+        }
         let mut listeners = Vec::new();
         for address in &settings.web.listen {
             listeners.push(listen(*address).await?);
@@ -182,7 +200,16 @@ async fn run_until_signal(settings: Settings) -> Result<(), AgentError> {
     if settings.targets.is_empty() {
         tracing::warn!("no targets are configured: nothing will be watched");
     }
-    let mut agent = Agent::start(settings, Arc::new(HostProcesses::default())).await?;
+    if settings.exporters.otlp.is_some() {
+        tracing::warn!("exporters.otlp is set, but this version sends nothing over OTLP");
+    }
+    let limits = Limits {
+        tasks_max: settings.limits.tasks_per_process,
+        bytes_read_max: settings.limits.scan_bytes,
+        ..Limits::default()
+    };
+    let processes = HostProcesses::at(ProcRoot::default(), limits);
+    let mut agent = Agent::start(settings, Arc::new(processes)).await?;
     let result = tokio::select! {
         signal = signals.next() => {
             tracing::info!(signal, "stopping");

@@ -5,16 +5,27 @@ use crate::ids::ProcessId;
 use crate::limits::Limits;
 use crate::process::{Process, ProcessError, Workspace};
 use crate::procfs::{ProcRoot, ProcfsError};
+use crate::targets::{ReadFacts, probe};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Lists processes and attaches to them.
 pub trait ProcessSource: Send + Sync + 'static {
-    /// The processes that can be seen, this one left out. Command lines are read only if asked for.
+    /// The processes that can be seen, this one left out.
     ///
     /// # Errors
     ///
     /// When there is no list to be had.
-    fn processes(&self, with_commands: bool) -> Result<Vec<ListedProcess>, ProcfsError>;
+    fn processes(&self) -> Result<Vec<ProcessId>, ProcfsError>;
+
+    /// What is known of them without reading their memory.
+    fn facts(&self) -> &dyn ReadFacts;
+
+    /// Finds out whether the process can be read and uses asyncio.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    fn probe(&self, id: ProcessId) -> Result<(), ProcessError>;
 
     /// Binds a reader to this process and no other.
     ///
@@ -22,15 +33,6 @@ pub trait ProcessSource: Send + Sync + 'static {
     ///
     /// When it has ended, may not be read, or runs nothing that can be read.
     fn attach(&self, id: ProcessId) -> Result<Box<dyn AttachedProcess>, ProcessError>;
-}
-
-/// A process on the list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListedProcess {
-    /// Which process.
-    pub id: ProcessId,
-    /// Its arguments, joined by spaces. Empty if not asked for, and for kernel threads.
-    pub command: Vec<u8>,
 }
 
 /// A process whose task graph can be read again and again.
@@ -72,32 +74,16 @@ impl HostProcesses {
 }
 
 impl ProcessSource for HostProcesses {
-    fn processes(&self, with_commands: bool) -> Result<Vec<ListedProcess>, ProcfsError> {
-        let own = std::process::id();
-        let mut listed = Vec::new();
-        for pid in self.root.pids()? {
-            if u32::try_from(pid.as_raw()) == Ok(own) {
-                continue;
-            }
-            // A process that ends while it is listed is not there, which is no error.
-            let Ok(stat) = self.root.stat(pid) else {
-                continue;
-            };
-            let Ok(Some(thread)) = self.root.living_thread(pid) else {
-                continue;
-            };
-            let start = stat.start_time;
-            let command = if with_commands {
-                self.root.command_line(thread).unwrap_or_default()
-            } else {
-                Vec::new()
-            };
-            listed.push(ListedProcess {
-                id: ProcessId { pid, start },
-                command: joined_by_spaces(command),
-            });
-        }
-        Ok(listed)
+    fn processes(&self) -> Result<Vec<ProcessId>, ProcfsError> {
+        self.root.processes()
+    }
+
+    fn facts(&self) -> &dyn ReadFacts {
+        &self.root
+    }
+
+    fn probe(&self, id: ProcessId) -> Result<(), ProcessError> {
+        probe(&self.root, id)
     }
 
     fn attach(&self, id: ProcessId) -> Result<Box<dyn AttachedProcess>, ProcessError> {
@@ -125,36 +111,5 @@ impl AttachedProcess for HostProcess {
         let snapshot = self.process.snapshot_in(&mut workspace);
         lock().push(workspace);
         snapshot
-    }
-}
-
-/// The arguments of a command line, which end in NUL bytes, with spaces between them.
-fn joined_by_spaces(mut command: Vec<u8>) -> Vec<u8> {
-    while command.last() == Some(&0) {
-        command.pop();
-    }
-    for byte in &mut command {
-        if *byte == 0 {
-            *byte = b' ';
-        }
-    }
-    command
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn command_lines_are_joined_by_spaces() {
-        for (raw, joined) in [
-            (&b""[..], &b""[..]),
-            (b"\0", b""),
-            (b"python3\0-m\0app\0", b"python3 -m app"),
-            (b"a\0\0b", b"a  b"),
-            (b"title: worker 1", b"title: worker 1"),
-        ] {
-            assert_eq!(joined_by_spaces(raw.to_vec()), joined);
-        }
     }
 }

@@ -1,7 +1,8 @@
 //! The one loop: takes events, asks the scheduler, does what it says, publishes what became known.
 
 use super::clock::Clock;
-use super::discovery::discover;
+use super::discovery::{Discovery, DiscoveryError, Look};
+use super::roster::Roster;
 use super::sampler::{RoundReport, run_round};
 use super::schedule::{Effect, Event, Found, RoundEnd, Scheduler, SchedulerSettings};
 use super::source::{AttachedProcess, ProcessSource};
@@ -9,16 +10,13 @@ use super::store::Store;
 use crate::config::{Settings, TargetSettings};
 use crate::ids::ProcessId;
 use crate::metrics::{AgentView, BuildInfo, ProcessView, RoundOutcome, Scan, TargetView};
-use crate::procfs::ProcfsError;
 use crate::time::Monotonic;
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// Rounds at once: enough that a few slow processes do not fill them.
-const ROUNDS_MAX: usize = 8;
 /// Rounds at once, those included that hang in the kernel.
 const ROUNDS_HANGING_MAX: usize = 64;
 /// A round that takes longer hangs.
@@ -32,7 +30,7 @@ const PROBLEM_CODES_MAX: usize = 100;
 
 /// What ran on another thread and has ended.
 enum Done {
-    Discovery(Result<Vec<Found>, ProcfsError>),
+    Discovery(Result<Look, DiscoveryError>),
     Round(Box<RoundReport>),
 }
 
@@ -42,6 +40,9 @@ pub(super) struct Supervisor {
     store: Arc<Store>,
     scheduler: Scheduler,
     targets: Arc<[TargetSettings]>,
+    /// Used by one look at a time.
+    discovery: Arc<Mutex<Discovery>>,
+    roster: Roster,
     work: JoinSet<Done>,
     wake_at: Option<Monotonic>,
     /// The processes that are watched.
@@ -50,6 +51,8 @@ pub(super) struct Supervisor {
     totals: AgentView,
     discovery_fails: bool,
     discovered_once: bool,
+    /// Processes that the latest discovery left out, and those it put into `other`.
+    n_over_limits: (usize, usize),
     /// Rounds hang or are overdue since the last publication.
     has_news: bool,
 }
@@ -71,15 +74,15 @@ impl Supervisor {
         source: Arc<dyn ProcessSource>,
         store: Arc<Store>,
     ) -> Self {
-        let targets = settings.targets.iter();
+        let roster = Roster::new(&settings.targets);
         let mut supervisor = Self {
             clock: Clock::start(),
+            discovery: Arc::new(Mutex::new(Discovery::new(settings, Arc::clone(&source)))),
             source,
             store,
             scheduler: Scheduler::new(SchedulerSettings {
                 discovery_interval: settings.discovery.interval,
-                intervals: targets.clone().map(|target| target.interval).collect(),
-                rounds_max: ROUNDS_MAX,
+                rounds_max: usize::try_from(settings.limits.rounds).unwrap_or(1),
                 rounds_hanging_max: ROUNDS_HANGING_MAX,
                 hangs_after: HANGS_AFTER,
                 retry_max: RETRY_MAX,
@@ -90,18 +93,16 @@ impl Supervisor {
             watched: BTreeMap::new(),
             totals: AgentView {
                 build: BuildInfo::default(),
-                targets: targets
-                    .map(|target| TargetView {
-                        name: target.name.as_str().into(),
-                        ..TargetView::default()
-                    })
-                    .collect(),
+                targets: Vec::new(),
                 problems: BTreeMap::new(),
             },
+            roster,
             discovery_fails: false,
             discovered_once: false,
+            n_over_limits: (0, 0),
             has_news: false,
         };
+        supervisor.name_targets();
         supervisor.publish();
         supervisor
     }
@@ -155,15 +156,17 @@ impl Supervisor {
     }
 
     fn begin_discovery(&mut self) {
-        let source = Arc::clone(&self.source);
-        let targets = Arc::clone(&self.targets);
-        self.work
-            .spawn_blocking(move || Done::Discovery(discover(&*source, &targets)));
+        let discovery = Arc::clone(&self.discovery);
+        self.work.spawn_blocking(move || {
+            // Panics are caught within, and leave nothing behind that could be wrong.
+            let mut discovery = discovery.lock().unwrap_or_else(PoisonError::into_inner);
+            Done::Discovery(discovery.look())
+        });
     }
 
-    fn end_discovery(&mut self, result: Result<Vec<Found>, ProcfsError>) {
-        let found = match result {
-            Ok(found) => found,
+    fn end_discovery(&mut self, result: Result<Look, DiscoveryError>) {
+        let look = match result {
+            Ok(look) => look,
             Err(error) => {
                 if !self.discovery_fails {
                     tracing::error!(%error, "cannot list processes");
@@ -178,7 +181,26 @@ impl Supervisor {
         }
         self.discovery_fails = false;
         self.discovered_once = true;
-        for Found { process, target } in &found {
+        let n_over_limits = (look.n_left_out, look.n_others);
+        if n_over_limits != (0, 0) && self.n_over_limits == (0, 0) {
+            let (left_out, other) = n_over_limits;
+            tracing::warn!(left_out, other, "more processes or names than limits allow");
+        }
+        self.n_over_limits = n_over_limits;
+        let found: Vec<Found> = look
+            .found
+            .into_iter()
+            .map(|assignment| Found {
+                process: assignment.process,
+                target: self.roster.position_of(&assignment.name),
+                interval: self.targets[assignment.target].interval,
+            })
+            .collect();
+        self.name_targets();
+        for Found {
+            process, target, ..
+        } in &found
+        {
             let watched = self.watched.entry(*process).or_insert_with(|| {
                 let target = &*self.totals.targets[target.0].name;
                 tracing::info!(?target, pid = process.pid.as_raw(), "process found");
@@ -193,6 +215,23 @@ impl Supervisor {
             watched.target = target.0;
         }
         self.ask_scheduler(Event::Discovered(Some(found)));
+        let used: BTreeSet<usize> = self.watched.values().map(|it| it.target).collect();
+        for dropped in self.roster.drop_unused(|at| used.contains(&at)) {
+            self.totals.targets[dropped] = TargetView::default();
+        }
+    }
+
+    /// Makes a view for each target on the roster; those without a name are at no place there.
+    fn name_targets(&mut self) {
+        for (name, at) in self.roster.names() {
+            let targets = &mut self.totals.targets;
+            if targets.len() <= at {
+                targets.resize_with(at + 1, TargetView::default);
+            }
+            if targets[at].name.is_empty() {
+                targets[at].name = name.into();
+            }
+        }
     }
 
     fn begin_round(&mut self, process: ProcessId) {
@@ -289,6 +328,7 @@ impl Supervisor {
                 is_overdue: watched.is_overdue,
             });
         }
+        view.targets.retain(|target| !target.name.is_empty());
         self.store.publish(view);
         let is_seen = |it: &Watched| it.latest.is_some() || it.hangs || it.is_overdue;
         let all_seen = self.watched.values().all(is_seen);

@@ -21,10 +21,23 @@ const EXIT_FAILURES: &str = "  2  wrong arguments
   5  not a supported process: no Python, a version that cannot be read, no asyncio
   7  any other failure, such as a file that is damaged or cannot be written";
 
+const EXIT_CONFIG: &str = "\
+Exit status:
+  0  done
+  2  wrong arguments, or a configuration that cannot be used
+  7  any other failure";
+
 /// The help text with the exit statuses of a command that looks for cycles.
 fn with_exit_status(help: &str) -> String {
     format!("{help}\n\n{EXIT_DONE}\n{EXIT_CYCLE}\n{EXIT_FAILURES}")
 }
+
+const HELP_TARGETS: &str = "\
+Examples:
+  agentctl targets                          every Python with asyncio in use
+  agentctl targets --config agent.yaml      what the agent would watch with this configuration
+
+No agent needs to run. Which processes can be read depends on the user: run it as the agent's.";
 
 const HELP: &str = "\
 Examples:
@@ -108,6 +121,15 @@ pub(super) enum Command {
         after_long_help = format!("{HELP_SNAPSHOT}\n\n{EXIT_DONE}\n{EXIT_FAILURES}")
     )]
     Snapshot(SnapshotArgs),
+    /// List the processes that a configuration of asyncio-agent stands for now
+    ///
+    /// A line tells the target, the process, the rule by which it belongs to the target, and whether it
+    /// can be read; if not, standard error says why.
+    #[command(after_help = HELP_TARGETS, after_long_help = format!("{HELP_TARGETS}\n\n{EXIT_CONFIG}"))]
+    Targets(TargetsArgs),
+    /// Check or show a configuration of asyncio-agent
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Print the JSON Schema of snapshots
     Schema,
     /// Print a completion script for a shell
@@ -124,6 +146,39 @@ pub(super) enum Command {
         /// The command whose page to print
         command: Option<String>,
     },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TargetsArgs {
+    /// The configuration, a YAML file; without it every Python with asyncio in use is listed
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Check a configuration, and the file that its web.config_file names
+    ///
+    /// Everything that is wrong is told at once, with file, line and column.
+    #[command(after_long_help = EXIT_CONFIG)]
+    Check {
+        /// The configuration, a YAML file
+        file: PathBuf,
+    },
+    /// Show the settings that are in effect, secrets apart
+    ///
+    /// These are those of the file with its environment variables filled in, and the defaults for the
+    /// rest.
+    #[command(after_long_help = EXIT_CONFIG)]
+    Show {
+        /// The configuration, a YAML file; without it the defaults are shown
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Print the configuration with all options, commented, at their defaults
+    ///
+    /// For example: agentctl config defaults > agent.yaml
+    Defaults,
 }
 
 /// What to look at.

@@ -4,11 +4,13 @@
 //! help text, the messages and hints, the exit status, and the files and streams it was pointed at.
 
 mod args;
+mod config;
 mod exit;
 mod explain;
 mod output;
 mod pages;
 mod source;
+mod targets;
 mod views;
 
 pub use exit::Exit;
@@ -28,6 +30,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Ps(args) => views::ps(args),
         Command::Pstree(args) => views::pstree(args),
         Command::Snapshot(args) => views::snapshot(args),
+        Command::Targets(args) => targets::targets(args),
+        Command::Config(command) => config::config(command),
         Command::Schema => pages::schema(),
         Command::Completions { shell } => pages::completions(*shell),
         Command::Man { command } => pages::man(command.as_deref()),

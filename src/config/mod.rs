@@ -1,39 +1,120 @@
 //! The configuration: from the text of a YAML file to [`Settings`] that are known to be good.
 //!
-//! Four steps, each in its file: `document` (YAML to a tree that remembers where things stand), `raw`
-//! (which keys there are, and of which shape), `validate` (what the values mean), [`settings`]. All
-//! problems of a file are found in one go and shown with file, line, column and the line itself.
-//! Only `load` touches the file system.
+//! Steps, each in its file: `document` (YAML to a tree that remembers where things stand), `section`
+//! (maps with checked keys), `variables` (`${NAME}` in values), `value` (what a text means), `read`
+//! (which settings there are, a file for each section), [`settings`](Settings). All problems of a file
+//! are found in one go and shown with file, line, column and the line itself. `show` writes settings
+//! down again, `change` compares two of them. Only `load` touches the file system.
 
+mod change;
 mod document;
 mod load;
 mod problem;
-mod raw;
+mod read;
+mod section;
 mod settings;
+mod show;
 mod units;
-mod validate;
+mod value;
+mod variables;
 
-pub use load::load;
+pub use change::{Change, diff, successors};
+pub use load::{load, load_web_file, load_with_web_file};
 pub use problem::{ConfigError, ConfigProblem};
 pub use settings::{
-    CommandPattern, DiscoverySettings, MatchSettings, Settings, TargetSettings, WebSettings,
+    AnalysisSettings, ClientAuth, CommandPattern, Compression, CycleSettings, DiscoverySettings,
+    ExporterSettings, Glob, GlobError, LimitSettings, MatchSettings, Matching, NameTemplate,
+    OtlpMetricsSettings, OtlpProtocol, OtlpSettings, OtlpTlsSettings, PrometheusSettings, Secret,
+    Settings, SpanSettings, Star, StuckSettings, TargetName, TargetSettings, Temporality,
+    TlsSettings, TlsVersion, TopSettings, UserId, WebFile, WebSettings,
 };
+pub use show::show;
 pub use units::{DURATION_FORM, parse_duration};
 
-/// Reads settings from the text of a configuration. `file` is the name that problems are shown
-/// with; nothing is opened.
+use document::Node;
+use section::Reader;
+use std::path::Path;
+
+/// The commented file with every option at its default, as it is shipped.
+pub const DEFAULTS: &str = include_str!("../../config/agent.yaml");
+
+/// What the text of a configuration is read with.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'s> {
+    /// The environment variables.
+    pub variables: &'s dyn Fn(&str) -> Option<String>,
+    /// The folder that paths in the text are relative to; `None` leaves them as they are.
+    pub base: Option<&'s Path>,
+}
+
+impl std::fmt::Debug for Surroundings<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("Surroundings");
+        shown.field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
+impl Surroundings<'_> {
+    /// No variables, and paths that stay as they are.
+    pub const NONE: Surroundings<'static> = Surroundings {
+        variables: &|_| None,
+        base: None,
+    };
+}
+
+/// Reads settings from the text of a configuration, without environment variables. `file` is the name
+/// that problems are shown with; nothing is opened.
 ///
 /// # Errors
 ///
 /// The problems of the text, in the order in which they stand in it; of very many the first.
 pub fn parse(file: &str, text: &str) -> Result<Settings, ConfigError> {
+    parse_in(Surroundings::NONE, file, text)
+}
+
+/// Reads settings from the text of a configuration that stands in these surroundings.
+///
+/// # Errors
+///
+/// As [`parse`].
+pub fn parse_in(
+    surroundings: Surroundings<'_>,
+    file: &str,
+    text: &str,
+) -> Result<Settings, ConfigError> {
+    parse_by(read::read, surroundings, file, text)
+}
+
+/// Reads what the file named by `web.config_file` says.
+///
+/// # Errors
+///
+/// As [`parse`].
+pub fn parse_web_file(
+    surroundings: Surroundings<'_>,
+    file: &str,
+    text: &str,
+) -> Result<WebFile, ConfigError> {
+    parse_by(read::read_web_file, surroundings, file, text)
+}
+
+fn parse_by<T>(
+    read: impl FnOnce(&Node, &mut Reader<'_>) -> T,
+    surroundings: Surroundings<'_>,
+    file: &str,
+    text: &str,
+) -> Result<T, ConfigError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut problems = problem::Problems::default();
-    let settings = document::read(text, &mut problems)
-        .map(|document| raw::RawConfig::read(&document, &mut problems))
-        .map(|raw| validate::validate(raw, &mut problems));
+    let mut reader = Reader {
+        problems: problem::Problems::default(),
+        variables: surroundings.variables,
+        base: surroundings.base,
+        pattern_bytes: value::PATTERNS_BYTES_MAX,
+    };
+    let document = document::read(text, &mut reader.problems);
+    let settings = document.map(|document| read(&document, &mut reader));
     match settings {
-        Some(settings) if problems.is_empty() => Ok(settings),
-        _ => Err(problems.into_error(file, text)),
+        Some(settings) if reader.problems.is_empty() => Ok(settings),
+        _ => Err(reader.problems.into_error(file, text)),
     }
 }

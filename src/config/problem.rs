@@ -76,6 +76,35 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
+    /// The whole message of a program that needs the configuration.
+    pub fn explained(&self, program: &str) -> String {
+        match self {
+            Self::Unreadable { .. } => format!("{program}: cannot read {self}"),
+            Self::Invalid {
+                file,
+                problems,
+                n_more,
+            } => {
+                let n = problems.len() + n_more;
+                let plural = if n == 1 { "" } else { "s" };
+                let file = escape(file);
+                format!("{self}\n{program}: {file} cannot be used: {n} problem{plural}")
+            }
+        }
+    }
+
+    /// The same without the lines of the file, which may hold secrets: for answers and logs that others
+    /// read.
+    pub fn without_lines(mut self) -> Self {
+        if let Self::Invalid { problems, .. } = &mut self {
+            for problem in problems {
+                problem.source = None;
+                problem.detail.clear();
+            }
+        }
+        self
+    }
+
     /// The problems found in the text.
     pub fn problems(&self) -> &[ConfigProblem] {
         match self {
@@ -150,6 +179,10 @@ enum At {
 impl Problems {
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// Notes that the setting `path` at `spot` is wrong.

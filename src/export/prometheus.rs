@@ -1,7 +1,8 @@
 //! Families for Prometheus, through the `prometheus` crate: an own collector makes them new from the
 //! latest view at every scrape, so a series that has no source any more is gone at once.
 
-use crate::metrics::{AgentView, CATALOG, Family, Kind, collect};
+use crate::analysis::{DEPTH_BOUNDS, Depths};
+use crate::metrics::{AgentView, CATALOG, Family, Kind, Value, collect};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto;
 use prometheus::{Registry, TextEncoder};
@@ -78,24 +79,23 @@ impl<F: Fn() -> Arc<AgentView> + Send + Sync> Collector for ViewCollector<F> {
 fn convert(family: Family) -> proto::MetricFamily {
     let Family { def, points } = family;
     let metrics = points.into_iter().map(|point| {
-        let labels = def.labels.iter().zip(point.labels).map(|(name, value)| {
-            let mut label = proto::LabelPair::default();
-            label.set_name((*name).to_owned());
-            label.set_value(value);
-            label
-        });
-        let mut metric = proto::Metric::from_label(labels.collect());
-        match def.kind {
-            Kind::Counter => {
+        let own = def.labels.iter().zip(point.labels);
+        let own = own.map(|(name, value)| label((*name).to_owned(), value));
+        let more = point.more.iter();
+        let more = more.map(|(name, value)| label(name.clone(), value.clone()));
+        let mut metric = proto::Metric::from_label(own.chain(more).collect());
+        match (def.kind, point.value) {
+            (Kind::Counter, Value::Number(value)) => {
                 let mut counter = proto::Counter::default();
-                counter.set_value(point.value);
+                counter.set_value(value);
                 metric.set_counter(counter);
             }
-            Kind::Gauge => {
+            (_, Value::Number(value)) => {
                 let mut gauge = proto::Gauge::default();
-                gauge.set_value(point.value);
+                gauge.set_value(value);
                 metric.set_gauge(gauge);
             }
+            (_, Value::Depths(depths)) => metric.set_histogram(histogram(&depths)),
         }
         metric
     });
@@ -105,9 +105,34 @@ fn convert(family: Family) -> proto::MetricFamily {
     converted.set_field_type(match def.kind {
         Kind::Counter => proto::MetricType::COUNTER,
         Kind::Gauge => proto::MetricType::GAUGE,
+        Kind::Histogram => proto::MetricType::HISTOGRAM,
     });
     converted.set_metric(metrics.collect());
     converted
+}
+
+fn label(name: String, value: String) -> proto::LabelPair {
+    let mut label = proto::LabelPair::default();
+    label.set_name(name);
+    label.set_value(value);
+    label
+}
+
+fn histogram(depths: &Depths) -> proto::Histogram {
+    let mut total: u64 = 0;
+    let mut buckets = Vec::with_capacity(DEPTH_BOUNDS.len());
+    for (bound, count) in DEPTH_BOUNDS.iter().zip(depths.counts) {
+        total = total.saturating_add(count);
+        let mut bucket = proto::Bucket::default();
+        bucket.set_upper_bound(*bound as f64);
+        bucket.set_cumulative_count(total);
+        buckets.push(bucket);
+    }
+    let mut histogram = proto::Histogram::default();
+    histogram.set_bucket(buckets);
+    histogram.set_sample_count(depths.counts.iter().copied().fold(0, u64::saturating_add));
+    histogram.set_sample_sum(depths.sum as f64);
+    histogram
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ pub enum Kind {
     Counter,
     /// May go up and down.
     Gauge,
+    /// Numbers counted by size, as they are now: the counts go up and down too.
+    Histogram,
 }
 
 /// One metric.
@@ -35,6 +37,19 @@ const fn gauge(
     }
 }
 
+const fn histogram(
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> MetricDef {
+    MetricDef {
+        name,
+        kind: Kind::Histogram,
+        labels,
+        help,
+    }
+}
+
 const fn counter(
     name: &'static str,
     labels: &'static [&'static str],
@@ -52,6 +67,44 @@ pub(super) const BUILD_INFO: MetricDef = gauge(
     "asyncio_agent_build_info",
     &["version", "revision"],
     "The agent's version; always 1.",
+);
+
+pub(super) const BYTES_READ_TOTAL: MetricDef = counter(
+    "asyncio_agent_bytes_read_total",
+    &[],
+    "Bytes copied from the memory of processes.",
+);
+
+pub(super) const CONFIG_LAST_RELOAD_SUCCESSFUL: MetricDef = gauge(
+    "asyncio_agent_config_last_reload_successful",
+    &[],
+    "1 if the latest attempt to load the configuration succeeded, 0 if the agent goes on with the one \
+     before.",
+);
+
+pub(super) const CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP_SECONDS: MetricDef = gauge(
+    "asyncio_agent_config_last_reload_success_timestamp_seconds",
+    &[],
+    "When the configuration was loaded that the agent runs with, in seconds since 1970.",
+);
+
+pub(super) const FOLDED_COROUTINES: MetricDef = gauge(
+    "asyncio_agent_folded_coroutines",
+    &["target"],
+    "Coroutines of the target that have no series of their own in asyncio_tasks_by_coroutine but are \
+     counted as other.",
+);
+
+pub(super) const FOLDED_SERIES: MetricDef = gauge(
+    "asyncio_agent_folded_series",
+    &[],
+    "Series that are left out now because there would be more than limits.series.",
+);
+
+pub(super) const LIMIT_HITS_TOTAL: MetricDef = counter(
+    "asyncio_agent_limit_hits_total",
+    &["limit"],
+    "How often a limit was reached: something was left out, put off or added up.",
 );
 
 pub(super) const SCAN_DURATION_SECONDS: MetricDef = gauge(
@@ -80,11 +133,31 @@ pub(super) const SCANS_TOTAL: MetricDef = counter(
      panicked.",
 );
 
+pub(super) const AWAIT_CYCLE_DETECTIONS_TOTAL: MetricDef = counter(
+    "asyncio_await_cycle_detections_total",
+    &["target"],
+    "Await cycles that were confirmed: seen in as many snapshots in a row as the configuration wants.",
+);
+
+pub(super) const AWAIT_CYCLE_TASKS: MetricDef = gauge(
+    "asyncio_await_cycle_tasks",
+    &["target"],
+    "Tasks on confirmed await cycles, as the latest round over each process of the target saw them; \
+     absent while no process can be read.",
+);
+
 pub(super) const AWAIT_CYCLES: MetricDef = gauge(
     "asyncio_await_cycles",
     &["target"],
-    "Cycles of tasks that await each other, as the latest round over each process of the target \
-     saw them; absent while no process can be read.",
+    "Confirmed cycles of tasks that await each other and can never go on, as the latest round over \
+     each process of the target saw them; absent while no process can be read.",
+);
+
+pub(super) const AWAIT_DEPTH: MetricDef = histogram(
+    "asyncio_await_depth",
+    &["target"],
+    "Tasks by their depth now, as the latest round over each process saw them: the number of tasks on \
+     the longest chain of awaiters that ends with the task, itself included.",
 );
 
 pub(super) const AWAIT_DEPTH_MAX: MetricDef = gauge(
@@ -95,6 +168,20 @@ pub(super) const AWAIT_DEPTH_MAX: MetricDef = gauge(
      read.",
 );
 
+pub(super) const AWAIT_EDGES: MetricDef = gauge(
+    "asyncio_await_edges",
+    &["target"],
+    "Edges from a task to one that awaits it, as the latest round over each process saw them; absent \
+     while no process can be read.",
+);
+
+pub(super) const EVENT_LOOPS: MetricDef = gauge(
+    "asyncio_event_loops",
+    &["target"],
+    "Threads that run an event loop or have tasks, as the latest round over each process saw them; \
+     absent while no process can be read.",
+);
+
 pub(super) const PENDING_TASKS: MetricDef = gauge(
     "asyncio_pending_tasks",
     &["target"],
@@ -102,11 +189,87 @@ pub(super) const PENDING_TASKS: MetricDef = gauge(
      each saw them; absent while no process can be read.",
 );
 
+pub(super) const PROCESS_INFO: MetricDef = gauge(
+    "asyncio_process_info",
+    &["target", "pid", "python_version", "executable"],
+    "A process of the target that was read; always 1.",
+);
+
+pub(super) const ROOT_TASKS: MetricDef = gauge(
+    "asyncio_root_tasks",
+    &["target"],
+    "Tasks that no other task awaits, as the latest round over each process saw them; absent while no \
+     process can be read.",
+);
+
+pub(super) const RUNNING_TASKS: MetricDef = gauge(
+    "asyncio_running_tasks",
+    &["target"],
+    "Tasks that were being executed at the moment of the latest round over their process; absent while \
+     no process can be read.",
+);
+
+pub(super) const SNAPSHOT_COVERAGE_RATIO: MetricDef = gauge(
+    "asyncio_snapshot_coverage_ratio",
+    &["target"],
+    "Of the tasks that the latest rounds met, the share that could be read; 1 if all were. Tasks that \
+     ended meanwhile are not counted.",
+);
+
 pub(super) const SNAPSHOT_TIMESTAMP_SECONDS: MetricDef = gauge(
     "asyncio_snapshot_timestamp_seconds",
     &["target"],
     "When the oldest of the snapshots was taken that the numbers of the target rest on, in seconds \
      since 1970.",
+);
+
+pub(super) const STUCK_TASKS: MetricDef = gauge(
+    "asyncio_stuck_tasks",
+    &["target"],
+    "Tasks that have waited at the same place for longer than analysis.stuck.after, those left out that \
+     await other tasks, sleep, or are in a function of analysis.stuck.exclude; as of the latest rounds, \
+     absent while no process can be read.",
+);
+
+pub(super) const STUCK_TASKS_BY_COROUTINE: MetricDef = gauge(
+    "asyncio_stuck_tasks_by_coroutine",
+    &["target", "coroutine"],
+    "Stuck tasks by the qualified name of their coroutine function; other: those of all further ones.",
+);
+
+pub(super) const TASK_WAIT_SECONDS_MAX: MetricDef = gauge(
+    "asyncio_task_wait_seconds_max",
+    &["target"],
+    "The longest time for which a task has been seen waiting at the same place, those left out that \
+     await other tasks, sleep, or are in a function of analysis.stuck.exclude; as of the latest rounds, \
+     absent while no process can be read.",
+);
+
+pub(super) const TASK_WAIT_SECONDS_MAX_BY_COROUTINE: MetricDef = gauge(
+    "asyncio_task_wait_seconds_max_by_coroutine",
+    &["target", "coroutine"],
+    "The same for the tasks of each coroutine function; other: of all further ones.",
+);
+
+pub(super) const TASKS_BY_COROUTINE: MetricDef = gauge(
+    "asyncio_tasks_by_coroutine",
+    &["target", "coroutine"],
+    "Tasks that are not done by the qualified name of their coroutine function; other: those of all \
+     further ones.",
+);
+
+pub(super) const TASKS_FINISHED_TOTAL: MetricDef = counter(
+    "asyncio_tasks_finished_total",
+    &["target"],
+    "Tasks that were in one snapshot and not in the next. Those that began and ended between two \
+     rounds were never seen.",
+);
+
+pub(super) const TASKS_STARTED_TOTAL: MetricDef = counter(
+    "asyncio_tasks_started_total",
+    &["target"],
+    "Tasks that were not in the snapshot before. Those that began and ended between two rounds were \
+     never seen.",
 );
 
 pub(super) const TARGET_PROCESSES: MetricDef = gauge(
@@ -151,17 +314,56 @@ pub const PROBLEM_CODES: &[&str] = &[
     "unsupported_python",
 ];
 
+/// The values of `limit` that are known before one of them is met, by name: those of
+/// [`Limits`](crate::limits::Limits), and `cpu_share`, `processes`, `series` and `target_names` of the
+/// configuration.
+pub const LIMIT_NAMES: &[&str] = &[
+    "awaiters_per_task_max",
+    "bytes_read_max",
+    "copies_bytes_max",
+    "cpu_share",
+    "decoded_bytes_max",
+    "frames_per_task_max",
+    "processes",
+    "series",
+    "target_names",
+    "tasks_max",
+    "work_max",
+];
+
 /// All metrics, by name.
 pub const CATALOG: &[MetricDef] = &[
     BUILD_INFO,
+    BYTES_READ_TOTAL,
+    CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP_SECONDS,
+    CONFIG_LAST_RELOAD_SUCCESSFUL,
+    FOLDED_COROUTINES,
+    FOLDED_SERIES,
+    LIMIT_HITS_TOTAL,
     SCAN_DURATION_SECONDS,
     SCAN_PROBLEMS_TOTAL,
     SCANS_HANGING,
     SCANS_TOTAL,
+    AWAIT_CYCLE_DETECTIONS_TOTAL,
+    AWAIT_CYCLE_TASKS,
     AWAIT_CYCLES,
+    AWAIT_DEPTH,
     AWAIT_DEPTH_MAX,
+    AWAIT_EDGES,
+    EVENT_LOOPS,
     PENDING_TASKS,
+    PROCESS_INFO,
+    ROOT_TASKS,
+    RUNNING_TASKS,
+    SNAPSHOT_COVERAGE_RATIO,
     SNAPSHOT_TIMESTAMP_SECONDS,
+    STUCK_TASKS,
+    STUCK_TASKS_BY_COROUTINE,
     TARGET_PROCESSES,
     TARGET_UP,
+    TASK_WAIT_SECONDS_MAX,
+    TASK_WAIT_SECONDS_MAX_BY_COROUTINE,
+    TASKS_BY_COROUTINE,
+    TASKS_FINISHED_TOTAL,
+    TASKS_STARTED_TOTAL,
 ];

@@ -1,9 +1,13 @@
 //! From what the agent knows to families: one function per metric, all of them listed in [`collect`].
 
-use super::catalog::{self, MetricDef};
-use super::view::{AgentView, RoundOutcome, TargetView};
-use crate::analysis::Summary;
+use super::catalog::{self, CATALOG, MetricDef};
+use super::view::{AgentView, ProcessView, RoundOutcome, Scan, TargetView, Top, Totals};
+use crate::analysis::{CoroutineFigures, Depths, Observation, Summary};
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The value of the label `coroutine` for all that have no series of their own.
+pub const OTHER: &str = "other";
 
 /// A metric with its data points.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,88 +18,384 @@ pub struct Family {
     pub points: Vec<DataPoint>,
 }
 
-/// One number.
+/// One number, or what stands for one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DataPoint {
     /// The values of the labels, in the order of [`MetricDef::labels`].
     pub labels: Vec<String>,
-    /// The number.
-    pub value: f64,
+    /// Further labels: those of the configuration, and `pid`.
+    pub more: Arc<[(String, String)]>,
+    /// The value.
+    pub value: Value,
 }
 
-/// All families of `view`, in the order of the catalogue.
+/// The value of a data point.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Value {
+    /// A number.
+    Number(f64),
+    /// Numbers counted by size.
+    Depths(Depths),
+}
+
+/// Some processes of a target that have series together: all, or one.
+struct Group<'v> {
+    target: &'v TargetView,
+    processes: &'v [ProcessView],
+    more: Arc<[(String, String)]>,
+    totals: Totals,
+    /// Figures by coroutine, and how many coroutines were added up before.
+    coroutines: Vec<(&'v str, CoroutineFigures)>,
+    other: CoroutineFigures,
+}
+
+/// All families of `view`, in the order of the catalogue. If there were more series than the view allows,
+/// those by coroutine are left out first, then those of the last targets.
 pub fn collect(view: &AgentView) -> Vec<Family> {
-    vec![
-        family(&catalog::BUILD_INFO, build_info(view)),
-        per_target(&catalog::SCAN_DURATION_SECONDS, view, scan_duration),
-        family(&catalog::SCAN_PROBLEMS_TOTAL, problems(view)),
-        per_target(&catalog::SCANS_HANGING, view, |target| {
-            let n_hanging = target.processes.iter().filter(|it| it.hangs).count();
-            Some(as_f64(n_hanging as u64))
+    let mut families = collect_all(view);
+    let n_series = |families: &[Family]| families.iter().map(Family::n_series).sum::<usize>();
+    let all = n_series(&families);
+    if view.series_max > 0 && all > view.series_max {
+        families.retain_mut(|family| {
+            if family.def.labels.contains(&"coroutine") {
+                family.points.clear();
+            }
+            true
+        });
+        let without = n_series(&families);
+        if without > view.series_max {
+            let n_targets = view.targets.len().max(1);
+            // Each target has about as many series as any other.
+            let kept = n_targets.saturating_mul(view.series_max) / without.max(1);
+            let dropped: Vec<&str> = view.targets.iter().skip(kept).map(|it| &*it.name).collect();
+            for family in &mut families {
+                if family.def.labels.first() == Some(&"target") {
+                    let is_dropped = |point: &DataPoint| {
+                        let target = point.labels.first();
+                        target.is_some_and(|target| dropped.contains(&target.as_str()))
+                    };
+                    family.points.retain(|point| !is_dropped(point));
+                }
+            }
+        }
+    }
+    let folded = all.saturating_sub(n_series(&families));
+    for family in &mut families {
+        if family.def.name == catalog::FOLDED_SERIES.name {
+            family.points = vec![point(Vec::new(), count(folded))];
+        }
+    }
+    families
+}
+
+impl Family {
+    fn n_series(&self) -> usize {
+        let series_of = |point: &DataPoint| match point.value {
+            Value::Number(_) => 1,
+            Value::Depths(depths) => depths.counts.len().saturating_add(2),
+        };
+        self.points.iter().map(series_of).sum()
+    }
+}
+
+fn collect_all(view: &AgentView) -> Vec<Family> {
+    let groups: Vec<Group<'_>> = view.targets.iter().flat_map(groups_of).collect();
+    let points = CATALOG.iter().map(|def| Family {
+        def,
+        points: points_of(def, view, &groups),
+    });
+    points.collect()
+}
+
+/// The data points of one metric of the catalogue.
+fn points_of(def: &'static MetricDef, view: &AgentView, groups: &[Group<'_>]) -> Vec<DataPoint> {
+    let summed = |figure: fn(&Summary) -> u64| per_group(groups, move |it| it.sum(figure));
+    let observed = |figure: fn(&Observation) -> u64| {
+        per_group(groups, move |it| {
+            let figures = it.observations().map(figure);
+            figures.reduce(u64::saturating_add).map(as_f64)
+        })
+    };
+    let total = |figure: fn(&Totals) -> u64| per_group(groups, move |it| Some(as_f64(figure(&it.totals))));
+    let one = |value: f64| vec![point(Vec::new(), value)];
+    match def.name {
+        name if name == catalog::BUILD_INFO.name => build_info(view),
+        name if name == catalog::BYTES_READ_TOTAL.name => one(as_f64(view.bytes_read)),
+        name if name == catalog::CONFIG_LAST_RELOAD_SUCCESSFUL.name => {
+            one(if view.config.last_reload_failed { 0.0 } else { 1.0 })
+        }
+        name if name == catalog::CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP_SECONDS.name => {
+            one(view.config.loaded_at.as_secs_f64())
+        }
+        name if name == catalog::FOLDED_COROUTINES.name => per_group(groups, |it| {
+            Some(count(it.coroutines.len().saturating_sub(view.top.tasks)))
         }),
-        family(&catalog::SCANS_TOTAL, scans(view)),
-        per_target(&catalog::AWAIT_CYCLES, view, |target| {
-            sum(target, |summary| summary.n_await_cycles)
+        // Known when all others are.
+        name if name == catalog::FOLDED_SERIES.name => one(0.0),
+        name if name == catalog::LIMIT_HITS_TOTAL.name => limit_hits(view),
+        name if name == catalog::SCAN_DURATION_SECONDS.name => per_target(view, scan_duration),
+        name if name == catalog::SCAN_PROBLEMS_TOTAL.name => problems(view),
+        name if name == catalog::SCANS_HANGING.name => per_target(view, |target| {
+            Some(count(target.processes.iter().filter(|it| it.hangs).count()))
         }),
-        per_target(&catalog::AWAIT_DEPTH_MAX, view, |target| {
-            let depths = summaries(target).map(|summary| summary.await_depth_max);
-            depths.max().map(as_f64)
+        name if name == catalog::SCANS_TOTAL.name => scans(view),
+        name if name == catalog::AWAIT_CYCLE_DETECTIONS_TOTAL.name => total(|it| it.cycle_detections),
+        name if name == catalog::AWAIT_CYCLE_TASKS.name => observed(|it| it.n_cycle_tasks),
+        name if name == catalog::AWAIT_CYCLES.name => observed(|it| it.n_cycles),
+        name if name == catalog::AWAIT_DEPTH.name => depths(groups),
+        name if name == catalog::AWAIT_DEPTH_MAX.name => per_group(groups, |it| {
+            it.summaries().map(|summary| summary.await_depth_max).max().map(as_f64)
         }),
-        per_target(&catalog::PENDING_TASKS, view, |target| {
-            sum(target, |summary| summary.n_pending_tasks)
+        name if name == catalog::AWAIT_EDGES.name => summed(|it| it.n_await_edges),
+        name if name == catalog::EVENT_LOOPS.name => summed(|it| it.n_event_loops),
+        name if name == catalog::PENDING_TASKS.name => summed(|it| it.n_pending_tasks),
+        name if name == catalog::PROCESS_INFO.name => process_info(view),
+        name if name == catalog::ROOT_TASKS.name => summed(|it| it.n_root_tasks),
+        name if name == catalog::RUNNING_TASKS.name => summed(|it| it.n_running_tasks),
+        name if name == catalog::SNAPSHOT_COVERAGE_RATIO.name => per_group(groups, Group::coverage),
+        name if name == catalog::SNAPSHOT_TIMESTAMP_SECONDS.name => per_group(groups, |it| {
+            let read = it.scans().filter(|scan| scan.summary.is_some());
+            read.map(|scan| scan.at).min().map(|at| at.as_secs_f64())
         }),
-        per_target(&catalog::SNAPSHOT_TIMESTAMP_SECONDS, view, snapshot_time),
-        per_target(&catalog::TARGET_PROCESSES, view, |target| {
-            Some(as_f64(target.processes.len() as u64))
-        }),
-        per_target(&catalog::TARGET_UP, view, |target| {
+        name if name == catalog::STUCK_TASKS.name => observed(|it| it.n_stuck),
+        name if name == catalog::STUCK_TASKS_BY_COROUTINE.name => {
+            by_coroutine(groups, view.top, By::Stuck)
+        }
+        name if name == catalog::TARGET_PROCESSES.name => {
+            per_target(view, |target| Some(count(target.processes.len())))
+        }
+        name if name == catalog::TARGET_UP.name => per_target(view, |target| {
             Some(if target.is_up() { 1.0 } else { 0.0 })
         }),
-    ]
+        name if name == catalog::TASK_WAIT_SECONDS_MAX.name => per_group(groups, |it| {
+            it.observations().map(|it| it.wait_max).max().map(|wait| wait.as_secs_f64())
+        }),
+        name if name == catalog::TASK_WAIT_SECONDS_MAX_BY_COROUTINE.name => {
+            by_coroutine(groups, view.top, By::Wait)
+        }
+        name if name == catalog::TASKS_BY_COROUTINE.name => by_coroutine(groups, view.top, By::Tasks),
+        name if name == catalog::TASKS_FINISHED_TOTAL.name => total(|it| it.finished),
+        name if name == catalog::TASKS_STARTED_TOTAL.name => total(|it| it.started),
+        // A test makes sure that there is none.
+        _ => Vec::new(),
+    }
 }
 
-fn family(def: &'static MetricDef, points: Vec<DataPoint>) -> Family {
-    Family { def, points }
+fn groups_of(target: &TargetView) -> Vec<Group<'_>> {
+    // A place that no target has now.
+    if target.name.is_empty() {
+        return Vec::new();
+    }
+    if !target.per_process {
+        let more = Arc::clone(&target.labels);
+        return vec![Group::of(target, &target.processes, more, target.totals)];
+    }
+    let each = target.processes.iter().map(|process| {
+        let pid = ("pid".to_owned(), process.id.pid.to_string());
+        let more = target.labels.iter().cloned().chain([pid]).collect();
+        Group::of(target, std::slice::from_ref(process), more, process.totals)
+    });
+    each.collect()
+}
+
+impl<'v> Group<'v> {
+    fn of(
+        target: &'v TargetView,
+        processes: &'v [ProcessView],
+        more: Arc<[(String, String)]>,
+        totals: Totals,
+    ) -> Self {
+        let mut group = Self {
+            target,
+            processes,
+            more,
+            totals,
+            coroutines: Vec::new(),
+            other: CoroutineFigures::default(),
+        };
+        let mut by_name: BTreeMap<&str, CoroutineFigures> = BTreeMap::new();
+        let mut other = CoroutineFigures::default();
+        for observation in processes.iter().filter_map(observation_of) {
+            for (name, figures) in &observation.coroutines.by_name {
+                by_name.entry(name).or_default().add(figures);
+            }
+            other.add(&observation.coroutines.other);
+        }
+        group.coroutines = by_name.into_iter().collect();
+        group.other = other;
+        group
+    }
+
+    fn scans(&self) -> impl Iterator<Item = &'v Scan> + use<'v> {
+        self.processes.iter().filter_map(|it| it.latest.as_ref())
+    }
+
+    fn summaries(&self) -> impl Iterator<Item = &'v Summary> + use<'v> {
+        self.scans().filter_map(|scan| scan.summary.as_ref())
+    }
+
+    fn observations(&self) -> impl Iterator<Item = &'v Observation> + use<'v> {
+        self.processes.iter().filter_map(observation_of)
+    }
+
+    /// The sum over the processes that could be read; `None` if none could.
+    fn sum(&self, figure: fn(&Summary) -> u64) -> Option<f64> {
+        let figures = self.summaries().map(figure);
+        figures.reduce(u64::saturating_add).map(as_f64)
+    }
+
+    fn coverage(&self) -> Option<f64> {
+        let read = self.sum(|summary| summary.n_pending_tasks)?;
+        let unreadable = self.scans().filter(|scan| scan.summary.is_some());
+        let unreadable: u64 = unreadable.map(|scan| scan.tasks_unreadable).sum();
+        Some(if unreadable == 0 {
+            1.0
+        } else {
+            read / (read + as_f64(unreadable))
+        })
+    }
+}
+
+fn observation_of(process: &ProcessView) -> Option<&Observation> {
+    process.latest.as_ref()?.observation.as_deref()
+}
+
+fn point(labels: Vec<String>, value: f64) -> DataPoint {
+    DataPoint {
+        labels,
+        more: Arc::default(),
+        value: Value::Number(value),
+    }
+}
+
+/// One data point for each group that has a value.
+fn per_group(
+    groups: &[Group<'_>],
+    value: impl Fn(&Group<'_>) -> Option<f64>,
+) -> Vec<DataPoint> {
+    let points = groups.iter().filter_map(|group| {
+        Some(DataPoint {
+            labels: vec![group.target.name.as_ref().to_owned()],
+            more: Arc::clone(&group.more),
+            value: Value::Number(value(group)?),
+        })
+    });
+    points.collect()
 }
 
 /// One data point for each target that has a value.
-fn per_target(
-    def: &'static MetricDef,
-    view: &AgentView,
-    value: impl Fn(&TargetView) -> Option<f64>,
-) -> Family {
-    let points = view.targets.iter().filter_map(|target| {
-        value(target).map(|value| DataPoint {
+fn per_target(view: &AgentView, value: impl Fn(&TargetView) -> Option<f64>) -> Vec<DataPoint> {
+    let named = view.targets.iter().filter(|target| !target.name.is_empty());
+    let points = named.filter_map(|target| {
+        Some(DataPoint {
             labels: vec![target.name.as_ref().to_owned()],
-            value,
+            more: Arc::clone(&target.labels),
+            value: Value::Number(value(target)?),
         })
     });
-    family(def, points.collect())
+    points.collect()
 }
 
-/// What was found in the processes that could be read.
-fn summaries(target: &TargetView) -> impl Iterator<Item = &Summary> {
-    target
-        .scans_latest()
-        .filter_map(|scan| scan.summary.as_ref())
+fn depths(groups: &[Group<'_>]) -> Vec<DataPoint> {
+    let points = groups.iter().filter_map(|group| {
+        let mut depths = Depths::default();
+        let mut any = false;
+        for summary in group.summaries() {
+            depths.merge(&summary.await_depths);
+            any = true;
+        }
+        any.then(|| DataPoint {
+            labels: vec![group.target.name.as_ref().to_owned()],
+            more: Arc::clone(&group.more),
+            value: Value::Depths(depths),
+        })
+    });
+    points.collect()
 }
 
-/// The sum over the processes that could be read; `None` if none could.
-fn sum(target: &TargetView, figure: impl Fn(&Summary) -> u64) -> Option<f64> {
-    summaries(target)
-        .map(figure)
-        .reduce(u64::saturating_add)
-        .map(as_f64)
+/// By which figure coroutines are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    Tasks,
+    Wait,
+    Stuck,
+}
+
+impl By {
+    fn of(self, figures: &CoroutineFigures) -> f64 {
+        match self {
+            Self::Tasks => as_f64(figures.n_tasks),
+            Self::Wait => figures.wait_max.as_secs_f64(),
+            Self::Stuck => as_f64(figures.n_stuck),
+        }
+    }
+
+    fn top(self, top: Top) -> usize {
+        match self {
+            Self::Tasks => top.tasks,
+            Self::Wait => top.waits,
+            Self::Stuck => top.stuck,
+        }
+    }
+}
+
+/// The coroutines with the highest figures, and all others as one.
+fn by_coroutine(groups: &[Group<'_>], top: Top, by: By) -> Vec<DataPoint> {
+    let mut points = Vec::new();
+    for group in groups {
+        let mut coroutines: Vec<&(&str, CoroutineFigures)> = group.coroutines.iter().collect();
+        // Only tasks are told where there is nothing else.
+        coroutines.retain(|(_, figures)| by.of(figures) > 0.0);
+        coroutines.sort_by(|(name, one), (other_name, other)| {
+            by.of(other).total_cmp(&by.of(one)).then(name.cmp(other_name))
+        });
+        let mut others = group.other;
+        let mut add = |name: &str, figures: &CoroutineFigures| {
+            points.push(DataPoint {
+                labels: vec![group.target.name.as_ref().to_owned(), name.to_owned()],
+                more: Arc::clone(&group.more),
+                value: Value::Number(by.of(figures)),
+            });
+        };
+        for (position, (name, figures)) in coroutines.into_iter().enumerate() {
+            // What is called like this would be a series twice.
+            match position < by.top(top) && *name != OTHER {
+                true => add(if name.is_empty() { "unknown" } else { name }, figures),
+                false => others.add(figures),
+            }
+        }
+        if group.observations().next().is_some() {
+            add(OTHER, &others);
+        }
+    }
+    points
 }
 
 fn build_info(view: &AgentView) -> Vec<DataPoint> {
-    vec![DataPoint {
-        labels: vec![
-            view.build.version.to_owned(),
-            view.build.revision.to_owned(),
-        ],
-        value: 1.0,
-    }]
+    let build = view.build;
+    vec![point(vec![build.version.to_owned(), build.revision.to_owned()], 1.0)]
+}
+
+fn process_info(view: &AgentView) -> Vec<DataPoint> {
+    let mut points = Vec::new();
+    for target in view.targets.iter().filter(|target| !target.name.is_empty()) {
+        for process in &target.processes {
+            let Some(program) = &process.program else {
+                continue;
+            };
+            points.push(DataPoint {
+                labels: vec![
+                    target.name.as_ref().to_owned(),
+                    process.id.pid.to_string(),
+                    program.python_version.clone(),
+                    program.executable.clone(),
+                ],
+                more: Arc::clone(&target.labels),
+                value: Value::Number(1.0),
+            });
+        }
+    }
+    points
 }
 
 fn scan_duration(target: &TargetView) -> Option<f64> {
@@ -103,33 +403,40 @@ fn scan_duration(target: &TargetView) -> Option<f64> {
     slowest.map(|took| took.as_secs_f64())
 }
 
-fn snapshot_time(target: &TargetView) -> Option<f64> {
-    let read = target.scans_latest().filter(|scan| scan.summary.is_some());
-    read.map(|scan| scan.at).min().map(|at| at.as_secs_f64())
-}
-
 /// Every code known in advance, so that the first problem is seen as an increase from 0, and those
 /// met besides.
 fn problems(view: &AgentView) -> Vec<DataPoint> {
-    let known = catalog::PROBLEM_CODES.iter().map(|code| (*code, 0));
-    let mut by_code: BTreeMap<&str, u64> = known.collect();
-    by_code.extend(view.problems.iter().map(|(code, count)| (&**code, *count)));
-    let points = by_code.into_iter().map(|(code, count)| DataPoint {
-        labels: vec![code.to_owned()],
-        value: as_f64(count),
-    });
-    points.collect()
+    with_known(catalog::PROBLEM_CODES, &view.problems)
+}
+
+fn limit_hits(view: &AgentView) -> Vec<DataPoint> {
+    with_known(catalog::LIMIT_NAMES, &view.limit_hits)
+}
+
+fn with_known(known: &[&str], counts: &BTreeMap<String, u64>) -> Vec<DataPoint> {
+    let mut by_name: BTreeMap<&str, u64> = known.iter().map(|name| (*name, 0)).collect();
+    by_name.extend(counts.iter().map(|(name, count)| (&**name, *count)));
+    let points = by_name.into_iter();
+    points
+        .map(|(name, count)| point(vec![name.to_owned()], as_f64(count)))
+        .collect()
 }
 
 /// Every result of every target, so that the first failure is seen as an increase from 0.
 fn scans(view: &AgentView) -> Vec<DataPoint> {
-    let points = view.targets.iter().flat_map(|target| {
+    let named = view.targets.iter().filter(|target| !target.name.is_empty());
+    let points = named.flat_map(|target| {
         RoundOutcome::ALL.into_iter().map(|outcome| DataPoint {
             labels: vec![target.name.as_ref().to_owned(), outcome.as_str().to_owned()],
-            value: as_f64(target.scans.count(outcome)),
+            more: Arc::clone(&target.labels),
+            value: Value::Number(as_f64(target.scans.count(outcome))),
         })
     });
     points.collect()
+}
+
+fn count(n: usize) -> f64 {
+    as_f64(u64::try_from(n).unwrap_or(u64::MAX))
 }
 
 /// Prometheus knows only floating point numbers; counts beyond 2^53 lose their last digits.

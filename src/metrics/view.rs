@@ -1,7 +1,7 @@
 //! What the agent knows at one moment: the input of [`collect`](super::collect). Made by the agent's
 //! store, never changed afterwards.
 
-use crate::analysis::Summary;
+use crate::analysis::{FindingKind, Observation, Summary};
 use crate::ids::ProcessId;
 use crate::time::Timestamp;
 use std::collections::BTreeMap;
@@ -17,6 +17,36 @@ pub struct AgentView {
     pub targets: Vec<TargetView>,
     /// Problems met since the start, by their code.
     pub problems: BTreeMap<String, u64>,
+    /// Bytes copied from processes since the start.
+    pub bytes_read: u64,
+    /// How often each limit was reached since the start, by its name.
+    pub limit_hits: BTreeMap<String, u64>,
+    /// How many coroutines of a target have series of their own.
+    pub top: Top,
+    /// How many series there may be; 0: any number.
+    pub series_max: usize,
+    /// The latest attempt to load the configuration.
+    pub config: ConfigView,
+}
+
+/// How many coroutines of a target have series of their own, by metric; the others are `other`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Top {
+    /// Those with the most tasks.
+    pub tasks: usize,
+    /// Those with the longest waits.
+    pub waits: usize,
+    /// Those with the most stuck tasks.
+    pub stuck: usize,
+}
+
+/// What became of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ConfigView {
+    /// The latest attempt to load it failed: the agent runs with the one before.
+    pub last_reload_failed: bool,
+    /// When the one was loaded that the agent runs with.
+    pub loaded_at: Timestamp,
 }
 
 /// Which agent this is.
@@ -46,6 +76,43 @@ pub struct TargetView {
     pub processes: Vec<ProcessView>,
     /// Rounds since the start.
     pub scans: ScanCounts,
+    /// Labels that its series have besides.
+    pub labels: Arc<[(String, String)]>,
+    /// Its processes have series of their own.
+    pub per_process: bool,
+    /// What was observed since the start.
+    pub totals: Totals,
+}
+
+/// What was observed since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Tasks that began.
+    pub started: u64,
+    /// Tasks that ended.
+    pub finished: u64,
+    /// Cycles that were confirmed.
+    pub cycle_detections: u64,
+    /// Tasks that were found to be stuck.
+    pub stuck_detections: u64,
+}
+
+impl Totals {
+    /// Takes up what a round observed.
+    pub fn add(&mut self, observation: &Observation) {
+        let opened = |kind| {
+            let findings = observation.findings.iter();
+            let opened = findings.filter(|it| {
+                it.kind == kind && observation.opened.contains(&it.fingerprint)
+            });
+            u64::try_from(opened.count()).unwrap_or(u64::MAX)
+        };
+        let add = |total: &mut u64, more: u64| *total = total.saturating_add(more);
+        add(&mut self.started, observation.n_started);
+        add(&mut self.finished, observation.n_finished);
+        add(&mut self.cycle_detections, opened(FindingKind::AwaitCycle));
+        add(&mut self.stuck_detections, opened(FindingKind::StuckTask));
+    }
 }
 
 /// One process of a target.
@@ -59,6 +126,19 @@ pub struct ProcessView {
     pub hangs: bool,
     /// Whether its next round should have ended, or begun, long ago.
     pub is_overdue: bool,
+    /// What it runs; `None` before it could be read.
+    pub program: Option<Arc<ProgramView>>,
+    /// What was observed since it is watched.
+    pub totals: Totals,
+}
+
+/// What a process runs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ProgramView {
+    /// The version of Python.
+    pub python_version: String,
+    /// Its executable file. Data of a foreign process; may hold anything.
+    pub executable: String,
 }
 
 /// A round that has ended.
@@ -72,6 +152,30 @@ pub struct Scan {
     pub outcome: RoundOutcome,
     /// What it found; `None` unless it could read the process.
     pub summary: Option<Summary>,
+    /// What that means, given the rounds before.
+    pub observation: Option<Arc<Observation>>,
+    /// Tasks that it could not read, those that ended meanwhile left out.
+    pub tasks_unreadable: u64,
+    /// Bytes that it copied.
+    pub bytes_read: u64,
+    /// The limits that it reached.
+    pub limit_hits: Vec<String>,
+}
+
+impl Default for Scan {
+    /// A round that found nothing.
+    fn default() -> Self {
+        Self {
+            at: Timestamp::default(),
+            took: Duration::ZERO,
+            outcome: RoundOutcome::Failed,
+            summary: None,
+            observation: None,
+            tasks_unreadable: 0,
+            bytes_read: 0,
+            limit_hits: Vec::new(),
+        }
+    }
 }
 
 /// How a round over one process ended.

@@ -10,6 +10,7 @@ mod status;
 
 pub use asleep::Asleep;
 pub use auxv::Auxv;
+pub use listing::user_id;
 pub use maps::{Mapping, Maps, parse_maps};
 pub use stat::Stat;
 pub use status::Status;

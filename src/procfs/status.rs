@@ -12,6 +12,10 @@ pub struct Status {
     /// The thread that traces it by ptrace(2) (`TracerPid`). `None` also for a tracer that our pid
     /// namespace does not show.
     pub tracer: Option<Pid>,
+    /// The user that it runs as: its effective user id (`Uid`, second number).
+    pub user: Option<u32>,
+    /// Its parent (`PPid`). `None`: it has none, or one that our pid namespace does not show.
+    pub parent: Option<Pid>,
 }
 
 impl Status {
@@ -27,6 +31,8 @@ impl Status {
             name: field("Name")?.to_owned(),
             process: field("Tgid")?.parse().ok()?,
             tracer: Pid::new(field("TracerPid")?.parse().ok()?),
+            user: field("Uid").and_then(|ids| ids.split_ascii_whitespace().nth(1)?.parse().ok()),
+            parent: field("PPid").and_then(|parent| parent.parse().ok()),
         })
     }
 }
@@ -38,11 +44,12 @@ mod tests {
     #[test]
     fn a_traced_thread() {
         let text = b"Name:\tTracerPid:\\n5\nUmask:\t0022\nState:\tt (tracing stop)\nTgid:\t41\n\
-                     Ngid:\t0\nPid:\t42\nPPid:\t1\nTracerPid:\t7\n";
+                     Ngid:\t0\nPid:\t42\nPPid:\t1\nTracerPid:\t7\nUid:\t1000\t33\t0\t0\n";
         let status = Status::parse(text).unwrap();
         assert_eq!(status.name, "TracerPid:\\n5");
         assert_eq!(status.process.as_raw(), 41);
         assert_eq!(status.tracer, Pid::new(7));
+        assert_eq!((status.user, status.parent), (Some(33), Pid::new(1)));
         let text = b"Name:\ta\xffb\nTgid:\t41\nTracerPid:\t0\n";
         let status = Status::parse(text).unwrap();
         assert_eq!((status.name.as_str(), status.tracer), ("a\u{fffd}b", None));

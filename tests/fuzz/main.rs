@@ -141,6 +141,7 @@ smoke_tests!(
     elf,
     debug_offsets,
     config,
+    matching,
     codec,
     text,
     render,

@@ -2,6 +2,7 @@
 
 use crate::ids::ProcessId;
 use crate::time::Monotonic;
+use std::time::Duration;
 
 /// The position of a target in the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,6 +31,8 @@ pub(in crate::agent) struct Found {
     pub(in crate::agent) process: ProcessId,
     /// Its target.
     pub(in crate::agent) target: TargetIdx,
+    /// Time between two rounds over it.
+    pub(in crate::agent) interval: Duration,
 }
 
 /// How a round ended, as far as the next one depends on it.

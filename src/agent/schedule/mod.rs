@@ -41,6 +41,8 @@ pub(super) struct Scheduler {
 #[derive(Debug)]
 struct Entry {
     target: TargetIdx,
+    /// Time between two rounds.
+    interval: Duration,
     /// When the next round is due; during a round, when that one was.
     due: Monotonic,
     /// When it is overdue.
@@ -137,16 +139,22 @@ impl Scheduler {
         for entry in self.processes.values_mut() {
             entry.is_gone = true;
         }
-        for Found { process, target } in found {
+        for Found {
+            process,
+            target,
+            interval,
+        } in found
+        {
             let known = self.processes.remove(process);
             if let Some(known) = &known {
                 self.target(known.target).remove(*process, known);
             }
             let mut entry = known.unwrap_or_else(|| {
-                let deadline = now.after(self.settings.overdue_after(*target));
+                let deadline = now.after(self.settings.overdue_after(*interval));
                 self.deadlines.insert((deadline, *process));
                 Entry {
                     target: *target,
+                    interval: *interval,
                     due: now,
                     deadline,
                     state: State::Waiting,
@@ -155,6 +163,7 @@ impl Scheduler {
                 }
             });
             entry.target = *target;
+            entry.interval = *interval;
             entry.is_gone = false;
             self.target(*target).add(*process, &entry);
             self.processes.insert(*process, entry);
@@ -226,13 +235,13 @@ impl Scheduler {
             RoundEnd::Failed => entry.n_failures.saturating_add(1),
             _ => 0,
         };
-        let interval = self.settings.interval(entry.target);
+        let interval = entry.interval;
         entry.due = if entry.n_failures == 0 {
             next_due(entry.due, interval, now)
         } else {
             now.after(self.settings.back_off(interval, entry.n_failures))
         };
-        entry.deadline = entry.due.after(self.settings.overdue_after(entry.target));
+        entry.deadline = entry.due.after(self.settings.overdue_after(interval));
         self.deadlines.insert((entry.deadline, process));
         target.add(process, entry);
     }
@@ -337,7 +346,6 @@ mod tests {
     fn settings(rounds_max: usize) -> SchedulerSettings {
         SchedulerSettings {
             discovery_interval: Duration::from_secs(10),
-            intervals: vec![Duration::from_secs(1), Duration::from_secs(4)],
             rounds_max,
             rounds_hanging_max: rounds_max + 2,
             hangs_after: Duration::from_secs(5),
@@ -357,6 +365,7 @@ mod tests {
         let found = processes.into_iter().map(|n| Found {
             process: process(n),
             target: TargetIdx(0),
+            interval: Duration::from_secs(1),
         });
         Event::Discovered(Some(found.collect()))
     }
@@ -563,9 +572,13 @@ mod tests {
         fn step(&mut self, alive: &[ProcessId], end: RoundEnd, round_ms: u64) {
             if self.discovers {
                 self.discovers = false;
-                let found = alive.iter().map(|process| Found {
-                    process: *process,
-                    target: TargetIdx(usize::from(process.pid.as_raw() % 2 == 0)),
+                let found = alive.iter().map(|process| {
+                    let is_even = process.pid.as_raw() % 2 == 0;
+                    Found {
+                        process: *process,
+                        target: TargetIdx(usize::from(is_even)),
+                        interval: Duration::from_secs(if is_even { 4 } else { 1 }),
+                    }
                 });
                 self.known.extend(alive);
                 self.known.sort_unstable();

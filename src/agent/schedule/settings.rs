@@ -1,6 +1,5 @@
-//! What the scheduler goes by: intervals, caps, and the times that follow from them.
+//! What the scheduler goes by: an interval, caps, and the times that follow from them.
 
-use super::TargetIdx;
 use std::time::Duration;
 
 /// What the scheduler goes by.
@@ -8,8 +7,6 @@ use std::time::Duration;
 pub(in crate::agent) struct SchedulerSettings {
     /// Time between two discoveries.
     pub(in crate::agent) discovery_interval: Duration,
-    /// Time between two rounds, for each target.
-    pub(in crate::agent) intervals: Vec<Duration>,
     /// Rounds at once, those that hang left out.
     pub(in crate::agent) rounds_max: usize,
     /// Rounds at once, those that hang included.
@@ -30,15 +27,9 @@ impl SchedulerSettings {
             .min(self.retry_max.max(interval))
     }
 
-    pub(super) fn interval(&self, target: TargetIdx) -> Duration {
-        // Targets without an interval do not exist; a process of one would be read once a minute.
-        let interval = self.intervals.get(target.0).copied();
-        interval.unwrap_or(Duration::from_secs(60))
-    }
-
     /// The time from when a round is due until it is overdue.
-    pub(super) fn overdue_after(&self, target: TargetIdx) -> Duration {
-        let two_intervals = self.interval(target).saturating_mul(2);
+    pub(super) fn overdue_after(&self, interval: Duration) -> Duration {
+        let two_intervals = interval.saturating_mul(2);
         two_intervals.max(self.hangs_after)
     }
 }

@@ -22,6 +22,7 @@ mod image;
 mod input;
 mod line_table;
 mod maps;
+mod matching;
 mod pages;
 mod render;
 mod stat;
@@ -70,6 +71,7 @@ pub const TARGETS: &[Target] = &[
         4 * MIB,
     ),
     target("config", config::run, config::seeds, 128 * MIB),
+    target("matching", matching::run, matching::seeds, 4 * MIB),
     target("codec", codec::run, codec::seeds, 16 * MIB),
     target("text", text::run, text::seeds, MIB),
     target("render", render::run, render::seeds, 32 * MIB),

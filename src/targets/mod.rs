@@ -1,0 +1,34 @@
+//! Which processes belong to which target, and how those targets are called. Pure, [`probe`] and the facts
+//! of `/proc` apart: what is known of a process comes from [`ReadFacts`], and is asked for only when a rule
+//! needs it, once.
+//!
+//! Each process belongs to the first target that matches it. Command lines, names of executables and
+//! control groups are chosen by the processes, so nothing here trusts them: patterns take time linear in
+//! what they look at, that is cut by `procfs`, names are cut and escaped, and their number has a cap.
+
+mod facts;
+mod matching;
+mod names;
+mod probe;
+mod program;
+
+pub use facts::ReadFacts;
+pub use matching::assign;
+pub use names::{OTHER, settle_names};
+pub use probe::probe;
+pub use program::program_name;
+
+use crate::ids::ProcessId;
+
+/// A process and the target that it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assignment {
+    /// Which process.
+    pub process: ProcessId,
+    /// The position of the target in the configuration.
+    pub target: usize,
+    /// Which map of its `match` held; 0 for `match: auto`.
+    pub alternative: usize,
+    /// How the target is called, for this process.
+    pub name: String,
+}
