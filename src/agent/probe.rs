@@ -1,6 +1,6 @@
 //! Whether a process uses asyncio, for `targets: auto`: found out by looking into its memory, which is worth
-//! remembering. A process that does not is asked again after one look at the list of processes, after two
-//! more, after four, and so on; at once when it executes another file.
+//! remembering. A process that does not is asked again after some looks at the list of processes, then after
+//! twice as many, and so on; at once when it executes another file.
 
 use super::clock::Clock;
 use super::source::ProcessSource;
@@ -22,10 +22,11 @@ const ANSWER_MAX: Duration = Duration::from_secs(2);
 const LOOK_MAX: Duration = Duration::from_secs(5);
 /// Attempts that hang, at once. No process is asked while there are so many.
 const HANGING_MAX: usize = 4;
-/// Looks until a process is asked again that cannot be read, or is no Python.
-const PAUSE_MAX: u32 = 64;
-/// The same of a Python that has not imported asyncio yet.
-const PAUSE_OF_PYTHON_MAX: u32 = 4;
+/// Looks until a process is asked again that cannot be read, or is no Python: the first time, and at most.
+/// Few programs become one without executing another file.
+const PAUSES: (u32, u32) = (8, 64);
+/// The same of a Python that has not imported asyncio yet: it may have just started.
+const PAUSES_OF_PYTHON: (u32, u32) = (1, 4);
 
 /// What is known of the processes that were asked.
 pub(super) struct Probes {
@@ -86,13 +87,14 @@ impl Probes {
             return false;
         }
         let answer = self.ask(process);
-        let pause_max = match &answer {
+        let (pause_min, pause_max) = match &answer {
             Some(Err(ProcessError::NoAsyncio { .. } | ProcessError::NotStarted { .. })) => {
-                PAUSE_OF_PYTHON_MAX
+                PAUSES_OF_PYTHON
             }
-            _ => PAUSE_MAX,
+            _ => PAUSES,
         };
-        let pause = before.map_or(1, |known| (known.pause * 2).min(pause_max));
+        let twice = before.map_or(0, |known| known.pause * 2);
+        let pause = twice.clamp(pause_min, pause_max);
         let uses_asyncio = matches!(answer, Some(Ok(())));
         let known = Known {
             executable,
@@ -202,7 +204,7 @@ mod tests {
         let shy = Arc::new(Shy::default());
         let mut probes = Probes::new(Arc::clone(&shy) as Arc<dyn ProcessSource>);
         let mut at = Vec::new();
-        for look in 0..20 {
+        for look in 0..60 {
             let before = shy.asked.load(Ordering::SeqCst);
             probes.begin_look(&[process(1)]);
             assert!(!probes.uses_asyncio(process(1)));
@@ -210,11 +212,11 @@ mod tests {
                 at.push(look);
             }
         }
-        assert_eq!(at, [0, 1, 3, 7, 15]);
+        assert_eq!(at, [0, 8, 24, 56]);
         // Another program may be a Python.
         shy.executable.lock().unwrap().push(b'x');
         probes.uses_asyncio(process(1));
-        assert_eq!(shy.asked.load(Ordering::SeqCst), 6);
+        assert_eq!(shy.asked.load(Ordering::SeqCst), 5);
     }
 
     #[test]
