@@ -68,6 +68,38 @@ pub struct LimitHit {
     pub limit: u64,
 }
 
+/// The caps that a snapshot can reach, by name. The others cut a text without a word, or bound a search.
+pub const LIMITS: [&str; 9] = [
+    "awaiters_per_task_max",
+    "bytes_read_max",
+    "decoded_bytes_max",
+    "frames_per_task_max",
+    "interpreters_max",
+    "set_slots_max",
+    "tasks_max",
+    "threads_max",
+    "work_max",
+];
+
+/// Which caps were reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LimitsHit(u16);
+
+impl LimitsHit {
+    /// Notes one more.
+    pub fn add(&mut self, hit: LimitHit) {
+        if let Some(at) = LIMITS.iter().position(|name| *name == hit.what) {
+            self.0 |= 1 << at;
+        }
+    }
+
+    /// Their names.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let is_hit = move |at: &usize| self.0 & (1 << *at) != 0;
+        (0..LIMITS.len()).filter(is_hit).map(|at| LIMITS[at])
+    }
+}
+
 impl fmt::Display for LimitHit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "limit {} of {} reached", self.what, self.limit)

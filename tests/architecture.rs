@@ -81,7 +81,11 @@ const LAYERS: &[Layer] = &[
         &["graph", "analysis", "ids", "sanitize", "time"],
         &["unicode_width"],
     ),
-    layer("metrics", &["graph", "analysis", "ids", "time"], &[]),
+    layer(
+        "metrics",
+        &["graph", "analysis", "ids", "limits", "time"],
+        &[],
+    ),
     layer("spans", &["graph", "analysis", "ids", "time"], &[]),
     layer("export", &["metrics", "spans", "time"], &["prometheus"]),
     layer(

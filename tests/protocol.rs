@@ -10,6 +10,7 @@ use asyncio_agent::graph::{
     TaskName, TaskState, Via,
 };
 use asyncio_agent::ids::{Pid, StartTime, TaskId, Tid};
+use asyncio_agent::limits::LimitsHit;
 use asyncio_agent::protocol::{SCHEMA_VERSION, SNAPSHOT_SCHEMA, read_snapshot, write_snapshot};
 use expect_test::expect;
 use proptest::collection::vec;
@@ -388,6 +389,7 @@ prop_compose! {
                 tasks_ended: counters[3],
                 problems: counters[4],
                 restarts: counters[5],
+                limits_hit: LimitsHit::default(),
                 duration: nanoseconds.map(Duration::from_nanos),
                 paused: nanoseconds.map(|ns| Duration::from_nanos(ns / 3)),
             },

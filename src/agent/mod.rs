@@ -12,6 +12,7 @@ mod discovery;
 mod http;
 mod probe;
 mod roster;
+mod rules;
 mod sampler;
 mod schedule;
 mod shutdown;

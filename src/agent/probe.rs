@@ -159,7 +159,10 @@ mod tests {
         fn probe(&self, id: ProcessId) -> Result<(), ProcessError> {
             self.asked.fetch_add(1, Ordering::SeqCst);
             match id.pid.as_raw() {
-                1 => Err(ProcessError::NotPython { pid: id.pid }),
+                1 => Err(ProcessError::NotPython {
+                    pid: id.pid,
+                    supported: String::new(),
+                }),
                 2 => panic!("this is part of the test"),
                 _ => Ok(()),
             }

@@ -2,61 +2,85 @@
 
 use super::clock::Clock;
 use super::source::{AttachedProcess, ProcessSource};
-use crate::analysis::summarize;
+use crate::analysis::{CYCLES_MAX, History, Moment, Observation, Rules, Summary, summarize};
 use crate::graph::{Snapshot, find_cycles};
 use crate::ids::ProcessId;
-use crate::metrics::{RoundOutcome, Scan};
+use crate::metrics::{ProgramView, RoundOutcome, Scan};
 use crate::process::ProcessError;
+use crate::sanitize::escape;
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// What is kept of a process from round to round. During a round, the round has it.
+#[derive(Default)]
+pub(super) struct Kept {
+    /// The attached process; lost with a round that failed.
+    pub(super) attached: Option<Box<dyn AttachedProcess>>,
+    /// What is known of its tasks; lost with a round that panicked.
+    pub(super) history: Option<Box<History>>,
+}
 
 /// What a round leaves behind.
 pub(super) struct RoundReport {
     pub(super) process: ProcessId,
-    /// The attached process, for the next round; lost with a round that failed.
-    pub(super) attached: Option<Box<dyn AttachedProcess>>,
+    pub(super) kept: Kept,
     pub(super) scan: Scan,
+    /// What it runs, if that was found out anew.
+    pub(super) program: Option<ProgramView>,
     /// Why it could not be read, as a code and as a text.
     pub(super) failure: Option<(&'static str, String)>,
     /// Problems met, by their code.
     pub(super) problems: BTreeMap<String, u64>,
 }
 
-/// Reads `process` once. A panic on the way costs this round and what was attached.
+/// Reads `process` once. A panic on the way costs this round and what was kept.
 pub(super) fn run_round(
     source: &dyn ProcessSource,
     process: ProcessId,
-    attached: Option<Box<dyn AttachedProcess>>,
+    kept: Kept,
+    rules: &Arc<Rules>,
     clock: Clock,
 ) -> RoundReport {
     let began = clock.now();
+    let Kept { attached, history } = kept;
+    let is_known = attached.is_some();
     let read = catch_unwind(AssertUnwindSafe(|| read(source, process, attached)));
+    let now = Moment {
+        at: clock.now(),
+        wall: clock.timestamp(),
+    };
     let mut report = RoundReport {
         process,
-        attached: None,
-        scan: Scan {
-            at: clock.timestamp(),
-            took: clock.now().since(began),
-            outcome: RoundOutcome::Panicked,
-            summary: None,
+        kept: Kept {
+            attached: None,
+            history,
         },
+        scan: Scan {
+            at: now.wall,
+            took: now.at.since(began),
+            outcome: RoundOutcome::Panicked,
+            ..Scan::default()
+        },
+        program: None,
         failure: None,
         problems: BTreeMap::new(),
     };
     match read {
         Ok(Ok((attached, snapshot))) => {
-            report.attached = Some(attached);
-            report.problems = problems_of(&snapshot);
-            report.scan.outcome = if snapshot.complete {
-                RoundOutcome::Ok
-            } else {
-                RoundOutcome::Partial
-            };
-            let cycles = || find_cycles(&snapshot.graph, 0);
-            let summary = catch_unwind(|| summarize(&snapshot.graph, &cycles()));
-            report.scan.summary = summary.ok();
-            if report.scan.summary.is_none() {
-                report.panicked();
+            report.kept.attached = Some(attached);
+            report.take(&snapshot);
+            report.program = (!is_known).then(|| program(source, process, &snapshot));
+            let history = report.kept.history.take();
+            let understand = || understand(&snapshot, process, history, rules, now);
+            match catch_unwind(AssertUnwindSafe(understand)) {
+                Ok((summary, observation, history)) => {
+                    report.scan.summary = Some(summary);
+                    report.scan.observation = Some(Arc::new(observation));
+                    report.kept.history = Some(history);
+                }
+                Err(_) => report.panicked(),
             }
         }
         Ok(Err(error)) => {
@@ -71,7 +95,48 @@ pub(super) fn run_round(
     report
 }
 
+fn program(source: &dyn ProcessSource, process: ProcessId, snapshot: &Snapshot) -> ProgramView {
+    let executable = source.facts().executable(process).unwrap_or_default();
+    ProgramView {
+        python_version: snapshot.process.python_version.clone().unwrap_or_default(),
+        executable: escape(&String::from_utf8_lossy(&executable)).into_owned(),
+    }
+}
+
+/// Works out what a snapshot means.
+fn understand(
+    snapshot: &Snapshot,
+    process: ProcessId,
+    history: Option<Box<History>>,
+    rules: &Arc<Rules>,
+    now: Moment,
+) -> (Summary, Observation, Box<History>) {
+    let graph = &*snapshot.graph;
+    let cycles = find_cycles(graph, CYCLES_MAX);
+    let summary = summarize(graph, &cycles);
+    let mut hasher = DefaultHasher::new();
+    process.hash(&mut hasher);
+    let seed = hasher.finish();
+    let mut history = history.unwrap_or_else(|| Box::new(History::new(Arc::clone(rules), seed)));
+    history.set_rules(Arc::clone(rules));
+    let observation = history.observe(graph, &cycles, snapshot.complete, now);
+    (summary, observation, history)
+}
+
 impl RoundReport {
+    /// Takes what a snapshot says of itself.
+    fn take(&mut self, snapshot: &Snapshot) {
+        self.problems = problems_of(snapshot);
+        let scan = &mut self.scan;
+        scan.outcome = match snapshot.complete {
+            true => RoundOutcome::Ok,
+            false => RoundOutcome::Partial,
+        };
+        scan.tasks_unreadable = snapshot.stats.tasks_unreadable;
+        scan.bytes_read = snapshot.stats.bytes_read;
+        scan.limit_hits = snapshot.stats.limits_hit;
+    }
+
     fn panicked(&mut self) {
         self.scan.outcome = RoundOutcome::Panicked;
         self.failure = Some(("panicked", "a defect of the agent".to_owned()));

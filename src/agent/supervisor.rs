@@ -3,13 +3,18 @@
 use super::clock::Clock;
 use super::discovery::{Discovery, DiscoveryError, Look};
 use super::roster::Roster;
-use super::sampler::{RoundReport, run_round};
+use super::rules::rules;
+use super::sampler::{Kept, RoundReport, run_round};
 use super::schedule::{Effect, Event, Found, RoundEnd, Scheduler, SchedulerSettings};
-use super::source::{AttachedProcess, ProcessSource};
+use super::source::ProcessSource;
 use super::store::Store;
-use crate::config::{Settings, TargetSettings};
+use crate::analysis::{Observation, Rules};
+use crate::config::{Settings, TargetSettings, TopSettings};
 use crate::ids::ProcessId;
-use crate::metrics::{AgentView, BuildInfo, ProcessView, RoundOutcome, Scan, TargetView};
+use crate::metrics::{
+    AgentView, BuildInfo, ProcessView, ProgramView, RoundOutcome, Scan, TargetView, Top, Totals,
+};
+use crate::sanitize::escape;
 use crate::time::Monotonic;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,6 +45,7 @@ pub(super) struct Supervisor {
     store: Arc<Store>,
     scheduler: Scheduler,
     targets: Arc<[TargetSettings]>,
+    rules: Arc<Rules>,
     /// Used by one look at a time.
     discovery: Arc<Mutex<Discovery>>,
     roster: Roster,
@@ -63,9 +69,10 @@ struct Watched {
     hangs: bool,
     /// It should have been read long ago.
     is_overdue: bool,
-    /// Between rounds only: during one, the round has it.
-    attached: Option<Box<dyn AttachedProcess>>,
+    kept: Kept,
     latest: Option<Scan>,
+    program: Option<Arc<ProgramView>>,
+    totals: Totals,
 }
 
 impl Supervisor {
@@ -91,10 +98,12 @@ impl Supervisor {
             work: JoinSet::new(),
             wake_at: Some(Monotonic::default()),
             watched: BTreeMap::new(),
+            rules: rules(&settings.analysis),
             totals: AgentView {
                 build: BuildInfo::default(),
-                targets: Vec::new(),
-                problems: BTreeMap::new(),
+                top: top(&settings.analysis.top),
+                series_max: usize::try_from(settings.limits.series).unwrap_or(usize::MAX),
+                ..AgentView::default()
             },
             roster,
             discovery_fails: false,
@@ -103,6 +112,7 @@ impl Supervisor {
             has_news: false,
         };
         supervisor.name_targets();
+        supervisor.label_fixed_targets();
         supervisor.publish();
         supervisor
     }
@@ -187,16 +197,28 @@ impl Supervisor {
             tracing::warn!(left_out, other, "more processes or names than limits allow");
         }
         self.n_over_limits = n_over_limits;
+        let limit_hits = &mut self.totals.limit_hits;
+        let hits = |n| u64::try_from(n).unwrap_or(u64::MAX);
+        count_limit(limit_hits, "processes", hits(n_over_limits.0));
+        count_limit(limit_hits, "target_names", hits(n_over_limits.1));
+        let mut settings_of: BTreeMap<usize, usize> = BTreeMap::new();
         let found: Vec<Found> = look
             .found
             .into_iter()
-            .map(|assignment| Found {
-                process: assignment.process,
-                target: self.roster.position_of(&assignment.name),
-                interval: self.targets[assignment.target].interval,
+            .map(|assignment| {
+                let target = self.roster.position_of(&assignment.name);
+                settings_of.insert(target.0, assignment.target);
+                Found {
+                    process: assignment.process,
+                    target,
+                    interval: self.targets[assignment.target].interval,
+                }
             })
             .collect();
         self.name_targets();
+        for (at, target) in settings_of {
+            set_labels(&mut self.totals.targets[at], &self.targets[target]);
+        }
         for Found {
             process, target, ..
         } in &found
@@ -208,8 +230,10 @@ impl Supervisor {
                     target: 0,
                     hangs: false,
                     is_overdue: false,
-                    attached: None,
+                    kept: Kept::default(),
                     latest: None,
+                    program: None,
+                    totals: Totals::default(),
                 }
             });
             watched.target = target.0;
@@ -218,6 +242,20 @@ impl Supervisor {
         let used: BTreeSet<usize> = self.watched.values().map(|it| it.target).collect();
         for dropped in self.roster.drop_unused(|at| used.contains(&at)) {
             self.totals.targets[dropped] = TargetView::default();
+        }
+    }
+
+    /// Gives targets with a fixed name their labels before a process is found.
+    fn label_fixed_targets(&mut self) {
+        for settings in self.targets.iter() {
+            let name = settings.name.as_fixed();
+            let target = name.and_then(|name| {
+                let mut targets = self.totals.targets.iter_mut();
+                targets.find(|target| &*target.name == name)
+            });
+            if let Some(target) = target {
+                set_labels(target, settings);
+            }
         }
     }
 
@@ -235,14 +273,15 @@ impl Supervisor {
     }
 
     fn begin_round(&mut self, process: ProcessId) {
-        let attached = self
-            .watched
-            .get_mut(&process)
-            .and_then(|watched| watched.attached.take());
+        let watched = self.watched.get_mut(&process);
+        let kept = watched.map(|watched| std::mem::take(&mut watched.kept));
+        let kept = kept.unwrap_or_default();
         let source = Arc::clone(&self.source);
+        let rules = Arc::clone(&self.rules);
         let clock = self.clock;
         self.work.spawn_blocking(move || {
-            Done::Round(Box::new(run_round(&*source, process, attached, clock)))
+            let report = run_round(&*source, process, kept, &rules, clock);
+            Done::Round(Box::new(report))
         });
     }
 
@@ -267,8 +306,9 @@ impl Supervisor {
     fn end_round(&mut self, report: RoundReport) {
         let RoundReport {
             process,
-            attached,
+            kept,
             scan,
+            program,
             failure,
             problems,
         } = report;
@@ -284,7 +324,19 @@ impl Supervisor {
             }
             log_change(&target.name, process, before, outcome, failure);
             watched.is_overdue = false;
-            watched.attached = attached;
+            watched.kept = kept;
+            if let Some(observation) = &scan.observation {
+                target.totals.add(observation);
+                watched.totals.add(observation);
+                log_findings(&target.name, process, observation);
+            }
+            if let Some(program) = program {
+                watched.program = Some(Arc::new(program));
+            }
+            self.totals.bytes_read = self.totals.bytes_read.saturating_add(scan.bytes_read);
+            for limit in scan.limit_hits.names() {
+                count_limit(&mut self.totals.limit_hits, limit, 1);
+            }
             watched.latest = Some(scan);
         }
         self.count_problems(problems);
@@ -326,6 +378,8 @@ impl Supervisor {
                 latest: watched.latest.clone(),
                 hangs: watched.hangs,
                 is_overdue: watched.is_overdue,
+                program: watched.program.clone(),
+                totals: watched.totals,
             });
         }
         view.targets.retain(|target| !target.name.is_empty());
@@ -335,6 +389,45 @@ impl Supervisor {
         if self.discovered_once && all_seen && !self.store.is_ready() {
             self.store.set_ready();
         }
+    }
+}
+
+fn count_limit(limit_hits: &mut BTreeMap<String, u64>, limit: &str, more: u64) {
+    if more > 0 {
+        let hits = limit_hits.entry(limit.to_owned()).or_insert(0);
+        *hits = hits.saturating_add(more);
+    }
+}
+
+fn set_labels(target: &mut TargetView, settings: &TargetSettings) {
+    target.labels = settings.labels.clone().into_iter().collect();
+    target.per_process = settings.per_process;
+}
+
+fn top(settings: &TopSettings) -> Top {
+    let size = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
+    Top {
+        tasks: size(settings.coroutines),
+        waits: size(settings.waits),
+        stuck: size(settings.stuck),
+    }
+}
+
+/// One line for each finding that is new, and for each that has ended.
+fn log_findings(target: &str, process: ProcessId, observation: &Observation) {
+    let pid = process.pid.as_raw();
+    for finding in &observation.findings {
+        if observation.opened.contains(&finding.fingerprint) {
+            let (kind, fingerprint) = (finding.kind.as_str(), finding.fingerprint);
+            let (path, age_s) = (finding.to_string(), finding.age.as_secs());
+            let path = escape(&path);
+            tracing::warn!(?target, pid, kind, %fingerprint, age_s, %path, "found");
+        }
+    }
+    for finding in &observation.closed {
+        let (kind, fingerprint) = (finding.kind.as_str(), finding.fingerprint);
+        let age_s = finding.age.as_secs();
+        tracing::info!(?target, pid, kind, %fingerprint, age_s, "found no more");
     }
 }
 

@@ -138,9 +138,11 @@ fn histogram(depths: &Depths) -> proto::Histogram {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analysis::Summary;
+    use crate::analysis::{Observation, Summary};
     use crate::ids::{Pid, ProcessId, StartTime};
-    use crate::metrics::{BuildInfo, ProcessView, RoundOutcome, Scan, ScanCounts, TargetView};
+    use crate::metrics::{
+        BuildInfo, ProcessView, RoundOutcome, Scan, ScanCounts, TargetView, Top, Totals,
+    };
     use crate::time::Timestamp;
     use expect_test::expect;
     use std::time::Duration;
@@ -156,6 +158,12 @@ mod tests {
                 .iter()
                 .map(|(code, count)| ((*code).to_owned(), *count))
                 .collect(),
+            top: Top {
+                tasks: 2,
+                waits: 1,
+                stuck: 1,
+            },
+            ..AgentView::default()
         });
         let exporter = PrometheusExporter::new(move || Arc::clone(&view)).unwrap();
         exporter.scrape().unwrap()
@@ -170,6 +178,8 @@ mod tests {
             latest,
             hangs: false,
             is_overdue: false,
+            program: None,
+            totals: Totals::default(),
         }
     }
 
@@ -186,6 +196,13 @@ mod tests {
                     ..Summary::default()
                 },
             ),
+            observation: figures.map(|[_, _, n_cycles]| {
+                Arc::new(Observation {
+                    n_cycles,
+                    ..Observation::default()
+                })
+            }),
+            ..Scan::default()
         })
     }
 
@@ -198,6 +215,7 @@ mod tests {
             name: name.into(),
             processes,
             scans,
+            ..TargetView::default()
         }
     }
 
@@ -220,6 +238,33 @@ mod tests {
             # HELP asyncio_agent_build_info The agent's version; always 1.
             # TYPE asyncio_agent_build_info gauge
             asyncio_agent_build_info{version="1.2.3",revision="abc"} 1
+            # HELP asyncio_agent_bytes_read_total Bytes copied from the memory of processes.
+            # TYPE asyncio_agent_bytes_read_total counter
+            asyncio_agent_bytes_read_total 0
+            # HELP asyncio_agent_config_last_reload_success_timestamp_seconds When the configuration was loaded that the agent runs with, in seconds since 1970.
+            # TYPE asyncio_agent_config_last_reload_success_timestamp_seconds gauge
+            asyncio_agent_config_last_reload_success_timestamp_seconds 0
+            # HELP asyncio_agent_config_last_reload_successful 1 if the latest attempt to load the configuration succeeded, 0 if the agent goes on with the one before.
+            # TYPE asyncio_agent_config_last_reload_successful gauge
+            asyncio_agent_config_last_reload_successful 1
+            # HELP asyncio_agent_folded_series Series that are left out now because there would be more than limits.series.
+            # TYPE asyncio_agent_folded_series gauge
+            asyncio_agent_folded_series 0
+            # HELP asyncio_agent_limit_hits_total How often a limit was reached: something was left out, put off or added up.
+            # TYPE asyncio_agent_limit_hits_total counter
+            asyncio_agent_limit_hits_total{limit="awaiters_per_task_max"} 0
+            asyncio_agent_limit_hits_total{limit="bytes_read_max"} 0
+            asyncio_agent_limit_hits_total{limit="cpu_share"} 0
+            asyncio_agent_limit_hits_total{limit="decoded_bytes_max"} 0
+            asyncio_agent_limit_hits_total{limit="frames_per_task_max"} 0
+            asyncio_agent_limit_hits_total{limit="interpreters_max"} 0
+            asyncio_agent_limit_hits_total{limit="processes"} 0
+            asyncio_agent_limit_hits_total{limit="series"} 0
+            asyncio_agent_limit_hits_total{limit="set_slots_max"} 0
+            asyncio_agent_limit_hits_total{limit="target_names"} 0
+            asyncio_agent_limit_hits_total{limit="tasks_max"} 0
+            asyncio_agent_limit_hits_total{limit="threads_max"} 0
+            asyncio_agent_limit_hits_total{limit="work_max"} 0
             # HELP asyncio_agent_scan_problems_total Problems met in rounds: parts of a snapshot that could not be read, and rounds that failed.
             # TYPE asyncio_agent_scan_problems_total counter
             asyncio_agent_scan_problems_total{code="already_traced"} 0
@@ -253,6 +298,24 @@ mod tests {
         let text = text(vec![target("idle", vec![])], &[]);
         expect![[r#"
             asyncio_agent_build_info{version="1.2.3",revision="abc"} 1
+            asyncio_agent_bytes_read_total 0
+            asyncio_agent_config_last_reload_success_timestamp_seconds 0
+            asyncio_agent_config_last_reload_successful 1
+            asyncio_agent_folded_coroutines{target="idle"} 0
+            asyncio_agent_folded_series 0
+            asyncio_agent_limit_hits_total{limit="awaiters_per_task_max"} 0
+            asyncio_agent_limit_hits_total{limit="bytes_read_max"} 0
+            asyncio_agent_limit_hits_total{limit="cpu_share"} 0
+            asyncio_agent_limit_hits_total{limit="decoded_bytes_max"} 0
+            asyncio_agent_limit_hits_total{limit="frames_per_task_max"} 0
+            asyncio_agent_limit_hits_total{limit="interpreters_max"} 0
+            asyncio_agent_limit_hits_total{limit="processes"} 0
+            asyncio_agent_limit_hits_total{limit="series"} 0
+            asyncio_agent_limit_hits_total{limit="set_slots_max"} 0
+            asyncio_agent_limit_hits_total{limit="target_names"} 0
+            asyncio_agent_limit_hits_total{limit="tasks_max"} 0
+            asyncio_agent_limit_hits_total{limit="threads_max"} 0
+            asyncio_agent_limit_hits_total{limit="work_max"} 0
             asyncio_agent_scans_hanging{target="idle"} 0
             asyncio_agent_scans_total{target="idle",result="failed"} 0
             asyncio_agent_scans_total{target="idle",result="gone"} 0
@@ -260,8 +323,11 @@ mod tests {
             asyncio_agent_scans_total{target="idle",result="panicked"} 0
             asyncio_agent_scans_total{target="idle",result="partial"} 0
             asyncio_agent_scans_total{target="idle",result="unsuitable"} 0
+            asyncio_await_cycle_detections_total{target="idle"} 0
             asyncio_target_processes{target="idle"} 0
             asyncio_target_up{target="idle"} 0
+            asyncio_tasks_finished_total{target="idle"} 0
+            asyncio_tasks_started_total{target="idle"} 0
         "#]]
         .assert_eq(&without_comments(&text));
     }

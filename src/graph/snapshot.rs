@@ -2,6 +2,7 @@
 
 use super::TaskGraph;
 use crate::ids::{Pid, StartTime};
+use crate::limits::LimitsHit;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,6 +60,8 @@ pub struct ReadStats {
     pub problems: u64,
     /// Times the whole walk was begun again because the process changed under it.
     pub restarts: u64,
+    /// Which limits were reached. Not part of a written snapshot; its problems say so.
+    pub limits_hit: LimitsHit,
     /// Wall time of the read, if its caller measured it.
     pub duration: Option<Duration>,
     /// How long the process was held for the read; `None` when it was read while it ran, 0 when it

@@ -314,22 +314,8 @@ pub const PROBLEM_CODES: &[&str] = &[
     "unsupported_python",
 ];
 
-/// The values of `limit` that are known before one of them is met, by name: those of
-/// [`Limits`](crate::limits::Limits), and `cpu_share`, `processes`, `series` and `target_names` of the
-/// configuration.
-pub const LIMIT_NAMES: &[&str] = &[
-    "awaiters_per_task_max",
-    "bytes_read_max",
-    "copies_bytes_max",
-    "cpu_share",
-    "decoded_bytes_max",
-    "frames_per_task_max",
-    "processes",
-    "series",
-    "target_names",
-    "tasks_max",
-    "work_max",
-];
+/// The values of `limit` besides [`LIMITS`](crate::limits::LIMITS), by name: limits of the configuration.
+pub const AGENT_LIMITS: &[&str] = &["cpu_share", "processes", "series", "target_names"];
 
 /// All metrics, by name.
 pub const CATALOG: &[MetricDef] = &[

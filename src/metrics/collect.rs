@@ -1,8 +1,9 @@
 //! From what the agent knows to families: one function per metric, all of them listed in [`collect`].
 
-use super::catalog::{self, CATALOG, MetricDef};
+use super::catalog::{self, MetricDef};
 use super::view::{AgentView, ProcessView, RoundOutcome, Scan, TargetView, Top, Totals};
 use crate::analysis::{CoroutineFigures, Depths, Observation, Summary};
+use crate::limits::LIMITS;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -100,85 +101,152 @@ impl Family {
 
 fn collect_all(view: &AgentView) -> Vec<Family> {
     let groups: Vec<Group<'_>> = view.targets.iter().flat_map(groups_of).collect();
-    let points = CATALOG.iter().map(|def| Family {
-        def,
-        points: points_of(def, view, &groups),
-    });
-    points.collect()
+    let mut families = about_agent(view, &groups);
+    families.extend(about_awaits(&groups));
+    families.extend(about_tasks(view, &groups));
+    families
 }
 
-/// The data points of one metric of the catalogue.
-fn points_of(def: &'static MetricDef, view: &AgentView, groups: &[Group<'_>]) -> Vec<DataPoint> {
-    let summed = |figure: fn(&Summary) -> u64| per_group(groups, move |it| it.sum(figure));
-    let observed = |figure: fn(&Observation) -> u64| {
-        per_group(groups, move |it| {
-            let figures = it.observations().map(figure);
-            figures.reduce(u64::saturating_add).map(as_f64)
-        })
-    };
-    let total = |figure: fn(&Totals) -> u64| per_group(groups, move |it| Some(as_f64(figure(&it.totals))));
+fn about_agent(view: &AgentView, groups: &[Group<'_>]) -> Vec<Family> {
     let one = |value: f64| vec![point(Vec::new(), value)];
-    match def.name {
-        name if name == catalog::BUILD_INFO.name => build_info(view),
-        name if name == catalog::BYTES_READ_TOTAL.name => one(as_f64(view.bytes_read)),
-        name if name == catalog::CONFIG_LAST_RELOAD_SUCCESSFUL.name => {
-            one(if view.config.last_reload_failed { 0.0 } else { 1.0 })
-        }
-        name if name == catalog::CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP_SECONDS.name => {
+    vec![
+        family(&catalog::BUILD_INFO, build_info(view)),
+        family(&catalog::BYTES_READ_TOTAL, one(as_f64(view.bytes_read))),
+        family(&catalog::CONFIG_LAST_RELOAD_SUCCESSFUL, {
+            one(if view.config.last_reload_failed {
+                0.0
+            } else {
+                1.0
+            })
+        }),
+        family(&catalog::CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP_SECONDS, {
             one(view.config.loaded_at.as_secs_f64())
-        }
-        name if name == catalog::FOLDED_COROUTINES.name => per_group(groups, |it| {
-            Some(count(it.coroutines.len().saturating_sub(view.top.tasks)))
         }),
-        // Known when all others are.
-        name if name == catalog::FOLDED_SERIES.name => one(0.0),
-        name if name == catalog::LIMIT_HITS_TOTAL.name => limit_hits(view),
-        name if name == catalog::SCAN_DURATION_SECONDS.name => per_target(view, scan_duration),
-        name if name == catalog::SCAN_PROBLEMS_TOTAL.name => problems(view),
-        name if name == catalog::SCANS_HANGING.name => per_target(view, |target| {
-            Some(count(target.processes.iter().filter(|it| it.hangs).count()))
+        family(
+            &catalog::FOLDED_COROUTINES,
+            per_group(groups, |it| {
+                Some(count(it.coroutines.len().saturating_sub(view.top.tasks)))
+            }),
+        ),
+        family(&catalog::FOLDED_SERIES, one(0.0)),
+        family(&catalog::LIMIT_HITS_TOTAL, limit_hits(view)),
+        family(
+            &catalog::SCAN_DURATION_SECONDS,
+            per_target(view, scan_duration),
+        ),
+        family(&catalog::SCAN_PROBLEMS_TOTAL, problems(view)),
+        family(
+            &catalog::SCANS_HANGING,
+            per_target(view, |target| {
+                Some(count(target.processes.iter().filter(|it| it.hangs).count()))
+            }),
+        ),
+        family(&catalog::SCANS_TOTAL, scans(view)),
+    ]
+}
+
+fn about_awaits(groups: &[Group<'_>]) -> Vec<Family> {
+    vec![
+        family(&catalog::AWAIT_CYCLE_DETECTIONS_TOTAL, {
+            total(groups, |it| it.cycle_detections)
         }),
-        name if name == catalog::SCANS_TOTAL.name => scans(view),
-        name if name == catalog::AWAIT_CYCLE_DETECTIONS_TOTAL.name => total(|it| it.cycle_detections),
-        name if name == catalog::AWAIT_CYCLE_TASKS.name => observed(|it| it.n_cycle_tasks),
-        name if name == catalog::AWAIT_CYCLES.name => observed(|it| it.n_cycles),
-        name if name == catalog::AWAIT_DEPTH.name => depths(groups),
-        name if name == catalog::AWAIT_DEPTH_MAX.name => per_group(groups, |it| {
-            it.summaries().map(|summary| summary.await_depth_max).max().map(as_f64)
+        family(
+            &catalog::AWAIT_CYCLE_TASKS,
+            observed(groups, |it| it.n_cycle_tasks),
+        ),
+        family(&catalog::AWAIT_CYCLES, observed(groups, |it| it.n_cycles)),
+        family(&catalog::AWAIT_DEPTH, depths(groups)),
+        family(
+            &catalog::AWAIT_DEPTH_MAX,
+            per_group(groups, |it| {
+                it.summaries()
+                    .map(|summary| summary.await_depth_max)
+                    .max()
+                    .map(as_f64)
+            }),
+        ),
+        family(&catalog::AWAIT_EDGES, summed(groups, |it| it.n_await_edges)),
+        family(&catalog::EVENT_LOOPS, summed(groups, |it| it.n_event_loops)),
+    ]
+}
+
+fn about_tasks(view: &AgentView, groups: &[Group<'_>]) -> Vec<Family> {
+    vec![
+        family(
+            &catalog::PENDING_TASKS,
+            summed(groups, |it| it.n_pending_tasks),
+        ),
+        family(&catalog::PROCESS_INFO, process_info(view)),
+        family(&catalog::ROOT_TASKS, summed(groups, |it| it.n_root_tasks)),
+        family(
+            &catalog::RUNNING_TASKS,
+            summed(groups, |it| it.n_running_tasks),
+        ),
+        family(&catalog::SNAPSHOT_COVERAGE_RATIO, {
+            per_group(groups, |it| it.coverage())
         }),
-        name if name == catalog::AWAIT_EDGES.name => summed(|it| it.n_await_edges),
-        name if name == catalog::EVENT_LOOPS.name => summed(|it| it.n_event_loops),
-        name if name == catalog::PENDING_TASKS.name => summed(|it| it.n_pending_tasks),
-        name if name == catalog::PROCESS_INFO.name => process_info(view),
-        name if name == catalog::ROOT_TASKS.name => summed(|it| it.n_root_tasks),
-        name if name == catalog::RUNNING_TASKS.name => summed(|it| it.n_running_tasks),
-        name if name == catalog::SNAPSHOT_COVERAGE_RATIO.name => per_group(groups, Group::coverage),
-        name if name == catalog::SNAPSHOT_TIMESTAMP_SECONDS.name => per_group(groups, |it| {
-            let read = it.scans().filter(|scan| scan.summary.is_some());
-            read.map(|scan| scan.at).min().map(|at| at.as_secs_f64())
-        }),
-        name if name == catalog::STUCK_TASKS.name => observed(|it| it.n_stuck),
-        name if name == catalog::STUCK_TASKS_BY_COROUTINE.name => {
+        family(
+            &catalog::SNAPSHOT_TIMESTAMP_SECONDS,
+            per_group(groups, |it| {
+                let read = it.scans().filter(|scan| scan.summary.is_some());
+                read.map(|scan| scan.at).min().map(|at| at.as_secs_f64())
+            }),
+        ),
+        family(&catalog::STUCK_TASKS, observed(groups, |it| it.n_stuck)),
+        family(&catalog::STUCK_TASKS_BY_COROUTINE, {
             by_coroutine(groups, view.top, By::Stuck)
-        }
-        name if name == catalog::TARGET_PROCESSES.name => {
+        }),
+        family(&catalog::TARGET_PROCESSES, {
             per_target(view, |target| Some(count(target.processes.len())))
-        }
-        name if name == catalog::TARGET_UP.name => per_target(view, |target| {
-            Some(if target.is_up() { 1.0 } else { 0.0 })
         }),
-        name if name == catalog::TASK_WAIT_SECONDS_MAX.name => per_group(groups, |it| {
-            it.observations().map(|it| it.wait_max).max().map(|wait| wait.as_secs_f64())
+        family(&catalog::TARGET_UP, {
+            per_target(view, |target| Some(if target.is_up() { 1.0 } else { 0.0 }))
         }),
-        name if name == catalog::TASK_WAIT_SECONDS_MAX_BY_COROUTINE.name => {
+        family(
+            &catalog::TASK_WAIT_SECONDS_MAX,
+            per_group(groups, |it| {
+                it.observations()
+                    .map(|it| it.wait_max)
+                    .max()
+                    .map(|wait| wait.as_secs_f64())
+            }),
+        ),
+        family(&catalog::TASK_WAIT_SECONDS_MAX_BY_COROUTINE, {
             by_coroutine(groups, view.top, By::Wait)
-        }
-        name if name == catalog::TASKS_BY_COROUTINE.name => by_coroutine(groups, view.top, By::Tasks),
-        name if name == catalog::TASKS_FINISHED_TOTAL.name => total(|it| it.finished),
-        name if name == catalog::TASKS_STARTED_TOTAL.name => total(|it| it.started),
-        // A test makes sure that there is none.
-        _ => Vec::new(),
-    }
+        }),
+        family(&catalog::TASKS_BY_COROUTINE, {
+            by_coroutine(groups, view.top, By::Tasks)
+        }),
+        family(
+            &catalog::TASKS_FINISHED_TOTAL,
+            total(groups, |it| it.finished),
+        ),
+        family(
+            &catalog::TASKS_STARTED_TOTAL,
+            total(groups, |it| it.started),
+        ),
+    ]
+}
+
+fn family(def: &'static MetricDef, points: Vec<DataPoint>) -> Family {
+    Family { def, points }
+}
+
+/// The sum of a figure over the processes of each group.
+fn summed(groups: &[Group<'_>], figure: fn(&Summary) -> u64) -> Vec<DataPoint> {
+    per_group(groups, |it| it.sum(figure))
+}
+
+/// The same of what was observed from round to round.
+fn observed(groups: &[Group<'_>], figure: fn(&Observation) -> u64) -> Vec<DataPoint> {
+    per_group(groups, |it| {
+        let figures = it.observations().map(figure);
+        figures.reduce(u64::saturating_add).map(as_f64)
+    })
+}
+
+fn total(groups: &[Group<'_>], figure: fn(&Totals) -> u64) -> Vec<DataPoint> {
+    per_group(groups, |it| Some(as_f64(figure(&it.totals))))
 }
 
 fn groups_of(target: &TargetView) -> Vec<Group<'_>> {
@@ -269,10 +337,7 @@ fn point(labels: Vec<String>, value: f64) -> DataPoint {
 }
 
 /// One data point for each group that has a value.
-fn per_group(
-    groups: &[Group<'_>],
-    value: impl Fn(&Group<'_>) -> Option<f64>,
-) -> Vec<DataPoint> {
+fn per_group(groups: &[Group<'_>], value: impl Fn(&Group<'_>) -> Option<f64>) -> Vec<DataPoint> {
     let points = groups.iter().filter_map(|group| {
         Some(DataPoint {
             labels: vec![group.target.name.as_ref().to_owned()],
@@ -347,7 +412,9 @@ fn by_coroutine(groups: &[Group<'_>], top: Top, by: By) -> Vec<DataPoint> {
         // Only tasks are told where there is nothing else.
         coroutines.retain(|(_, figures)| by.of(figures) > 0.0);
         coroutines.sort_by(|(name, one), (other_name, other)| {
-            by.of(other).total_cmp(&by.of(one)).then(name.cmp(other_name))
+            by.of(other)
+                .total_cmp(&by.of(one))
+                .then(name.cmp(other_name))
         });
         let mut others = group.other;
         let mut add = |name: &str, figures: &CoroutineFigures| {
@@ -373,7 +440,10 @@ fn by_coroutine(groups: &[Group<'_>], top: Top, by: By) -> Vec<DataPoint> {
 
 fn build_info(view: &AgentView) -> Vec<DataPoint> {
     let build = view.build;
-    vec![point(vec![build.version.to_owned(), build.revision.to_owned()], 1.0)]
+    vec![point(
+        vec![build.version.to_owned(), build.revision.to_owned()],
+        1.0,
+    )]
 }
 
 fn process_info(view: &AgentView) -> Vec<DataPoint> {
@@ -410,7 +480,12 @@ fn problems(view: &AgentView) -> Vec<DataPoint> {
 }
 
 fn limit_hits(view: &AgentView) -> Vec<DataPoint> {
-    with_known(catalog::LIMIT_NAMES, &view.limit_hits)
+    let known: Vec<&str> = LIMITS
+        .iter()
+        .chain(catalog::AGENT_LIMITS)
+        .copied()
+        .collect();
+    with_known(&known, &view.limit_hits)
 }
 
 fn with_known(known: &[&str], counts: &BTreeMap<String, u64>) -> Vec<DataPoint> {

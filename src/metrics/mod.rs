@@ -7,6 +7,9 @@ mod catalog;
 mod collect;
 mod view;
 
-pub use catalog::{CATALOG, Kind, MetricDef, PROBLEM_CODES};
-pub use collect::{DataPoint, Family, collect};
-pub use view::{AgentView, BuildInfo, ProcessView, RoundOutcome, Scan, ScanCounts, TargetView};
+pub use catalog::{AGENT_LIMITS, CATALOG, Kind, MetricDef, PROBLEM_CODES};
+pub use collect::{DataPoint, Family, OTHER, Value, collect};
+pub use view::{
+    AgentView, BuildInfo, ConfigView, ProcessView, ProgramView, RoundOutcome, Scan, ScanCounts,
+    TargetView, Top, Totals,
+};

@@ -3,6 +3,7 @@
 
 use crate::analysis::{FindingKind, Observation, Summary};
 use crate::ids::ProcessId;
+use crate::limits::LimitsHit;
 use crate::time::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -102,9 +103,8 @@ impl Totals {
     pub fn add(&mut self, observation: &Observation) {
         let opened = |kind| {
             let findings = observation.findings.iter();
-            let opened = findings.filter(|it| {
-                it.kind == kind && observation.opened.contains(&it.fingerprint)
-            });
+            let opened = findings
+                .filter(|it| it.kind == kind && observation.opened.contains(&it.fingerprint));
             u64::try_from(opened.count()).unwrap_or(u64::MAX)
         };
         let add = |total: &mut u64, more: u64| *total = total.saturating_add(more);
@@ -159,7 +159,7 @@ pub struct Scan {
     /// Bytes that it copied.
     pub bytes_read: u64,
     /// The limits that it reached.
-    pub limit_hits: Vec<String>,
+    pub limit_hits: LimitsHit,
 }
 
 impl Default for Scan {
@@ -173,7 +173,7 @@ impl Default for Scan {
             observation: None,
             tasks_unreadable: 0,
             bytes_read: 0,
-            limit_hits: Vec::new(),
+            limit_hits: LimitsHit::default(),
         }
     }
 }

@@ -274,6 +274,7 @@ impl Process {
                 tasks_ended: read.tasks_ended,
                 problems: read.n_problems,
                 restarts: read.restarts,
+                limits_hit: read.limits_hit,
                 duration: None,
                 paused: None,
             },

@@ -9,6 +9,7 @@ use super::scalar::Count;
 use super::text::{Cut, Utf8};
 use crate::graph::{self, ProcessInfo, ReadStats, Snapshot, TaskGraph};
 use crate::ids::StartTime;
+use crate::limits::LimitsHit;
 use serde::de::DeserializeSeed as _;
 use serde_path_to_error::Track;
 use std::io;
@@ -147,6 +148,7 @@ fn stats_of(stats: &Stats, n_problems: usize) -> ReadStats {
         tasks_ended: count(stats.tasks_ended),
         problems: stats.problems.map_or(n_problems as u64, |count| count.0),
         restarts: count(stats.restarts),
+        limits_hit: LimitsHit::default(),
         duration: stats.duration_seconds.map(|seconds| seconds.0),
         paused: stats.paused_seconds.map(|seconds| seconds.0),
     }

@@ -140,6 +140,7 @@ impl Serialize for Stats<'_> {
             tasks_ended,
             problems,
             restarts,
+            limits_hit: _,
             duration,
             paused,
         } = self.0;

@@ -182,6 +182,7 @@ impl Walk<'_, '_> {
             graph: std::mem::take(&mut self.graph).finish(),
             problems: std::mem::take(&mut self.problems),
             n_problems: self.n_problems,
+            limits_hit: self.limits_hit,
             tasks_unreadable: self.tasks_unreadable,
             tasks_ended: self.tasks_ended,
             restarts: self.repairs,

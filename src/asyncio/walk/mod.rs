@@ -33,7 +33,7 @@ use crate::cpython::{ChainFrame, ChainReader, DecodeError, Interpreter, Offsets,
 use crate::graph::TaskName;
 use crate::graph::{FrameIdx, GraphBuilder, Problem, StackIdx, TaskGraph, TextIdx};
 use crate::ids::AddressMap;
-use crate::limits::LimitHit;
+use crate::limits::{LimitHit, LimitsHit};
 use crate::memory::{Buffers, ReadErrorKind, Reader, RemoteAddr, Trail};
 use alone::TasksAlone;
 use first::Depth;
@@ -123,6 +123,8 @@ pub struct Read {
     pub tasks_ended: u64,
     /// How often a list had to be found again because it changed.
     pub restarts: u64,
+    /// Which limits were reached, by their names.
+    pub limits_hit: LimitsHit,
     /// Whether any thread runs an event loop.
     pub has_running_loop: bool,
     /// The process did not run while it was read.
@@ -190,6 +192,7 @@ struct Walk<'w, 'm> {
     type_names: Vec<Option<TextIdx>>,
     problems: Vec<Problem>,
     n_problems: u64,
+    limits_hit: LimitsHit,
     tasks_unreadable: u64,
     tasks_ended: u64,
     repairs: u64,
@@ -277,6 +280,7 @@ pub fn read_graph(
         type_names: Vec::new(),
         problems: Vec::new(),
         n_problems: 0,
+        limits_hit: LimitsHit::default(),
         tasks_unreadable: 0,
         tasks_ended: 0,
         repairs: 0,
@@ -292,27 +296,7 @@ pub fn read_graph(
         cuts: Vec::new(),
         sightings: Vec::new(),
     };
-    let trails = &mut knowledge.trails;
-    match stillness {
-        // A process that ran the last time will run again.
-        Stillness::Slept(slept_on) if knowledge.runs => {
-            walk.look_while_it_runs(trails)?;
-            walk.is_exact = slept_on();
-        }
-        Stillness::Slept(stood_still) | Stillness::Held(stood_still) => {
-            walk.look_at_everything(trails)?;
-            walk.is_exact = stood_still();
-            if !walk.is_exact {
-                walk.depth = Depth::Names;
-                // What was read of a set that changed meanwhile is not all of it.
-                walk.look_at_scheduled()?;
-                walk.look_again(trails, trails.everything.in_order_of_copies())?;
-            }
-        }
-        Stillness::Runs => {
-            walk.look_while_it_runs(trails)?;
-        }
-    }
+    walk.look(&mut knowledge.trails, knowledge.runs, stillness)?;
     knowledge.runs = !walk.is_exact;
     walk.note_torn_lists()?;
     knowledge.n_tasks = walk.records.len();
@@ -325,6 +309,36 @@ pub fn read_graph(
 }
 
 impl Walk<'_, '_> {
+    /// Looks at the process, in the way that its stillness asks for.
+    fn look(
+        &mut self,
+        trails: &mut Trails,
+        ran_before: bool,
+        stillness: Stillness<'_>,
+    ) -> Result<(), DecodeError> {
+        match stillness {
+            // A process that ran the last time will run again.
+            Stillness::Slept(slept_on) if ran_before => {
+                self.look_while_it_runs(trails)?;
+                self.is_exact = slept_on();
+            }
+            Stillness::Slept(stood_still) | Stillness::Held(stood_still) => {
+                self.look_at_everything(trails)?;
+                self.is_exact = stood_still();
+                if !self.is_exact {
+                    self.depth = Depth::Names;
+                    // What was read of a set that changed meanwhile is not all of it.
+                    self.look_at_scheduled()?;
+                    self.look_again(trails, trails.everything.in_order_of_copies())?;
+                }
+            }
+            Stillness::Runs => {
+                self.look_while_it_runs(trails)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Looks at all tasks once, and at everything of them.
     fn look_at_everything(&mut self, trails: &mut Trails) -> Result<(), DecodeError> {
         self.reader
@@ -387,6 +401,9 @@ impl Walk<'_, '_> {
     fn note(&mut self, code: &str, what: &str, error: DecodeError) -> Result<(), DecodeError> {
         if error.is_fatal() {
             return Err(error);
+        }
+        if let DecodeError::Limit(hit) = error {
+            self.limits_hit.add(hit);
         }
         self.n_problems = self.n_problems.saturating_add(1);
         if self.n_problems <= u64::from(self.reader.limits().problems_max) {

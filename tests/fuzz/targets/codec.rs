@@ -4,6 +4,7 @@ use super::graphs::graph;
 use super::input::Input;
 use asyncio_agent::graph::{Problem, ProcessInfo, ReadStats, Snapshot};
 use asyncio_agent::ids::{Pid, StartTime};
+use asyncio_agent::limits::LimitsHit;
 use asyncio_agent::protocol::{read_snapshot, write_snapshot};
 use std::time::Duration;
 
@@ -76,6 +77,7 @@ fn made(mut input: Input<'_>) -> Snapshot {
             tasks_ended: 0,
             problems: u64::from(input.u8()),
             restarts: u64::from(input.u8()),
+            limits_hit: LimitsHit::default(),
             duration: has(4)
                 .then(|| Duration::new(u64::from(input.u32()), input.u32() % 1_000_000_000)),
             paused: has(6).then(|| Duration::from_micros(u64::from(input.u32()))),

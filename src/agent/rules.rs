@@ -1,0 +1,38 @@
+//! The rules of the configuration in the form that the analysis asks for.
+
+use crate::analysis::{FunctionRules, Rules};
+use crate::config::{AnalysisSettings, Glob};
+use std::sync::Arc;
+
+/// Patterns on qualified names of functions.
+#[derive(Debug)]
+struct GlobRules {
+    include: Vec<Glob>,
+    exclude: Vec<Glob>,
+}
+
+impl FunctionRules for GlobRules {
+    fn includes(&self, function: &str) -> bool {
+        self.include
+            .iter()
+            .any(|it| it.is_match(function.as_bytes()))
+    }
+
+    fn excludes(&self, function: &str) -> bool {
+        self.exclude
+            .iter()
+            .any(|it| it.is_match(function.as_bytes()))
+    }
+}
+
+/// What `settings` say, to be shared by all processes.
+pub(super) fn rules(settings: &AnalysisSettings) -> Arc<Rules> {
+    Arc::new(Rules {
+        cycle_confirmations: settings.cycles.confirmations,
+        stuck_after: settings.stuck.after,
+        functions: Arc::new(GlobRules {
+            include: settings.stuck.include.clone(),
+            exclude: settings.stuck.exclude.clone(),
+        }),
+    })
+}
