@@ -357,6 +357,37 @@ mod tests {
             # HELP asyncio_agent_build_info The agent's version; always 1.
             # TYPE asyncio_agent_build_info gauge
             asyncio_agent_build_info{version="1.2.3",revision="abc"} 1
+            # HELP asyncio_agent_bytes_read_total Bytes copied from the memory of processes.
+            # TYPE asyncio_agent_bytes_read_total counter
+            asyncio_agent_bytes_read_total 0
+            # HELP asyncio_agent_config_last_reload_success_timestamp_seconds When the configuration was loaded that the agent runs with, in seconds since 1970.
+            # TYPE asyncio_agent_config_last_reload_success_timestamp_seconds gauge
+            asyncio_agent_config_last_reload_success_timestamp_seconds 0
+            # HELP asyncio_agent_config_last_reload_successful 1 if the latest attempt to load the configuration succeeded, 0 if the agent goes on with the one before.
+            # TYPE asyncio_agent_config_last_reload_successful gauge
+            asyncio_agent_config_last_reload_successful 1
+            # HELP asyncio_agent_folded_coroutines Coroutines of the target that have no series of their own in asyncio_tasks_by_coroutine but are counted as other.
+            # TYPE asyncio_agent_folded_coroutines gauge
+            asyncio_agent_folded_coroutines{target="failing"} 0
+            asyncio_agent_folded_coroutines{target="web"} 0
+            # HELP asyncio_agent_folded_series Series that are left out now because there would be more than limits.series.
+            # TYPE asyncio_agent_folded_series gauge
+            asyncio_agent_folded_series 0
+            # HELP asyncio_agent_limit_hits_total How often a limit was reached: something was left out, put off or added up.
+            # TYPE asyncio_agent_limit_hits_total counter
+            asyncio_agent_limit_hits_total{limit="awaiters_per_task_max"} 0
+            asyncio_agent_limit_hits_total{limit="bytes_read_max"} 0
+            asyncio_agent_limit_hits_total{limit="cpu_share"} 0
+            asyncio_agent_limit_hits_total{limit="decoded_bytes_max"} 0
+            asyncio_agent_limit_hits_total{limit="frames_per_task_max"} 0
+            asyncio_agent_limit_hits_total{limit="interpreters_max"} 0
+            asyncio_agent_limit_hits_total{limit="processes"} 0
+            asyncio_agent_limit_hits_total{limit="series"} 0
+            asyncio_agent_limit_hits_total{limit="set_slots_max"} 0
+            asyncio_agent_limit_hits_total{limit="target_names"} 0
+            asyncio_agent_limit_hits_total{limit="tasks_max"} 0
+            asyncio_agent_limit_hits_total{limit="threads_max"} 0
+            asyncio_agent_limit_hits_total{limit="work_max"} 0
             # HELP asyncio_agent_scan_duration_seconds Time that the latest round took over the slowest process of the target.
             # TYPE asyncio_agent_scan_duration_seconds gauge
             asyncio_agent_scan_duration_seconds{target="failing"} 0.1
@@ -383,22 +414,90 @@ mod tests {
             asyncio_agent_scans_total{target="web",result="panicked"} 0
             asyncio_agent_scans_total{target="web",result="partial"} 1
             asyncio_agent_scans_total{target="web",result="unsuitable"} 1
-            # HELP asyncio_await_cycles Cycles of tasks that await each other, as the latest round over each process of the target saw them; absent while no process can be read.
+            # HELP asyncio_await_cycle_detections_total Await cycles that were confirmed: seen in as many snapshots in a row as the configuration wants.
+            # TYPE asyncio_await_cycle_detections_total counter
+            asyncio_await_cycle_detections_total{target="failing"} 0
+            asyncio_await_cycle_detections_total{target="web"} 0
+            # HELP asyncio_await_cycle_tasks Tasks on confirmed await cycles, as the latest round over each process of the target saw them; absent while no process can be read.
+            # TYPE asyncio_await_cycle_tasks gauge
+            asyncio_await_cycle_tasks{target="failing"} 0
+            asyncio_await_cycle_tasks{target="web"} 0
+            # HELP asyncio_await_cycles Confirmed cycles of tasks that await each other and can never go on, as the latest round over each process of the target saw them; absent while no process can be read.
             # TYPE asyncio_await_cycles gauge
             asyncio_await_cycles{target="failing"} 0
             asyncio_await_cycles{target="web"} 1
+            # HELP asyncio_await_depth Tasks by their depth now, as the latest round over each process saw them: the number of tasks on the longest chain of awaiters that ends with the task, itself included.
+            # TYPE asyncio_await_depth histogram
+            asyncio_await_depth_bucket{target="failing",le="1"} 0
+            asyncio_await_depth_bucket{target="failing",le="2"} 0
+            asyncio_await_depth_bucket{target="failing",le="3"} 0
+            asyncio_await_depth_bucket{target="failing",le="4"} 0
+            asyncio_await_depth_bucket{target="failing",le="5"} 0
+            asyncio_await_depth_bucket{target="failing",le="7"} 0
+            asyncio_await_depth_bucket{target="failing",le="10"} 0
+            asyncio_await_depth_bucket{target="failing",le="15"} 0
+            asyncio_await_depth_bucket{target="failing",le="25"} 0
+            asyncio_await_depth_bucket{target="failing",le="50"} 0
+            asyncio_await_depth_bucket{target="failing",le="100"} 0
+            asyncio_await_depth_bucket{target="failing",le="1000"} 0
+            asyncio_await_depth_bucket{target="failing",le="+Inf"} 0
+            asyncio_await_depth_sum{target="failing"} 0
+            asyncio_await_depth_count{target="failing"} 0
+            asyncio_await_depth_bucket{target="web",le="1"} 0
+            asyncio_await_depth_bucket{target="web",le="2"} 0
+            asyncio_await_depth_bucket{target="web",le="3"} 0
+            asyncio_await_depth_bucket{target="web",le="4"} 0
+            asyncio_await_depth_bucket{target="web",le="5"} 0
+            asyncio_await_depth_bucket{target="web",le="7"} 0
+            asyncio_await_depth_bucket{target="web",le="10"} 0
+            asyncio_await_depth_bucket{target="web",le="15"} 0
+            asyncio_await_depth_bucket{target="web",le="25"} 0
+            asyncio_await_depth_bucket{target="web",le="50"} 0
+            asyncio_await_depth_bucket{target="web",le="100"} 0
+            asyncio_await_depth_bucket{target="web",le="1000"} 0
+            asyncio_await_depth_bucket{target="web",le="+Inf"} 0
+            asyncio_await_depth_sum{target="web"} 0
+            asyncio_await_depth_count{target="web"} 0
             # HELP asyncio_await_depth_max Tasks on the longest chain of tasks that await each other (members of a cycle count as one), as the latest round over each process of the target saw them; absent while no process can be read.
             # TYPE asyncio_await_depth_max gauge
             asyncio_await_depth_max{target="failing"} 1
             asyncio_await_depth_max{target="web"} 3
+            # HELP asyncio_await_edges Edges from a task to one that awaits it, as the latest round over each process saw them; absent while no process can be read.
+            # TYPE asyncio_await_edges gauge
+            asyncio_await_edges{target="failing"} 0
+            asyncio_await_edges{target="web"} 0
+            # HELP asyncio_event_loops Threads that run an event loop or have tasks, as the latest round over each process saw them; absent while no process can be read.
+            # TYPE asyncio_event_loops gauge
+            asyncio_event_loops{target="failing"} 0
+            asyncio_event_loops{target="web"} 0
             # HELP asyncio_pending_tasks Tasks that are not done, in all processes of the target together, as the latest round over each saw them; absent while no process can be read.
             # TYPE asyncio_pending_tasks gauge
             asyncio_pending_tasks{target="failing"} 1
             asyncio_pending_tasks{target="web"} 12
+            # HELP asyncio_root_tasks Tasks that no other task awaits, as the latest round over each process saw them; absent while no process can be read.
+            # TYPE asyncio_root_tasks gauge
+            asyncio_root_tasks{target="failing"} 0
+            asyncio_root_tasks{target="web"} 0
+            # HELP asyncio_running_tasks Tasks that were being executed at the moment of the latest round over their process; absent while no process can be read.
+            # TYPE asyncio_running_tasks gauge
+            asyncio_running_tasks{target="failing"} 0
+            asyncio_running_tasks{target="web"} 0
+            # HELP asyncio_snapshot_coverage_ratio Of the tasks that the latest rounds met, the share that could be read; 1 if all were. Tasks that ended meanwhile are not counted.
+            # TYPE asyncio_snapshot_coverage_ratio gauge
+            asyncio_snapshot_coverage_ratio{target="failing"} 1
+            asyncio_snapshot_coverage_ratio{target="web"} 1
             # HELP asyncio_snapshot_timestamp_seconds When the oldest of the snapshots was taken that the numbers of the target rest on, in seconds since 1970.
             # TYPE asyncio_snapshot_timestamp_seconds gauge
             asyncio_snapshot_timestamp_seconds{target="failing"} 100
             asyncio_snapshot_timestamp_seconds{target="web"} 90
+            # HELP asyncio_stuck_tasks Tasks that have waited at the same place for longer than analysis.stuck.after, those left out that await other tasks, sleep, or are in a function of analysis.stuck.exclude; as of the latest rounds, absent while no process can be read.
+            # TYPE asyncio_stuck_tasks gauge
+            asyncio_stuck_tasks{target="failing"} 0
+            asyncio_stuck_tasks{target="web"} 0
+            # HELP asyncio_stuck_tasks_by_coroutine Stuck tasks by the qualified name of their coroutine function; other: those of all further ones.
+            # TYPE asyncio_stuck_tasks_by_coroutine gauge
+            asyncio_stuck_tasks_by_coroutine{target="failing",coroutine="other"} 0
+            asyncio_stuck_tasks_by_coroutine{target="web",coroutine="other"} 0
             # HELP asyncio_target_processes Processes that match the target, as of the latest look at the list of processes.
             # TYPE asyncio_target_processes gauge
             asyncio_target_processes{target="failing"} 2
@@ -407,6 +506,26 @@ mod tests {
             # TYPE asyncio_target_up gauge
             asyncio_target_up{target="failing"} 0
             asyncio_target_up{target="web"} 1
+            # HELP asyncio_task_wait_seconds_max The longest time for which a task has been seen waiting at the same place, those left out that await other tasks, sleep, or are in a function of analysis.stuck.exclude; as of the latest rounds, absent while no process can be read.
+            # TYPE asyncio_task_wait_seconds_max gauge
+            asyncio_task_wait_seconds_max{target="failing"} 0
+            asyncio_task_wait_seconds_max{target="web"} 0
+            # HELP asyncio_task_wait_seconds_max_by_coroutine The same for the tasks of each coroutine function; other: of all further ones.
+            # TYPE asyncio_task_wait_seconds_max_by_coroutine gauge
+            asyncio_task_wait_seconds_max_by_coroutine{target="failing",coroutine="other"} 0
+            asyncio_task_wait_seconds_max_by_coroutine{target="web",coroutine="other"} 0
+            # HELP asyncio_tasks_by_coroutine Tasks that are not done by the qualified name of their coroutine function; other: those of all further ones.
+            # TYPE asyncio_tasks_by_coroutine gauge
+            asyncio_tasks_by_coroutine{target="failing",coroutine="other"} 0
+            asyncio_tasks_by_coroutine{target="web",coroutine="other"} 0
+            # HELP asyncio_tasks_finished_total Tasks that were in one snapshot and not in the next. Those that began and ended between two rounds were never seen.
+            # TYPE asyncio_tasks_finished_total counter
+            asyncio_tasks_finished_total{target="failing"} 0
+            asyncio_tasks_finished_total{target="web"} 0
+            # HELP asyncio_tasks_started_total Tasks that were not in the snapshot before. Those that began and ended between two rounds were never seen.
+            # TYPE asyncio_tasks_started_total counter
+            asyncio_tasks_started_total{target="failing"} 0
+            asyncio_tasks_started_total{target="web"} 0
         "##]].assert_eq(&without_unmet(&text));
     }
 

@@ -112,15 +112,15 @@ fn about_agent(view: &AgentView, groups: &[Group<'_>]) -> Vec<Family> {
     vec![
         family(&catalog::BUILD_INFO, build_info(view)),
         family(&catalog::BYTES_READ_TOTAL, one(as_f64(view.bytes_read))),
+        family(&catalog::CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP_SECONDS, {
+            one(view.config.loaded_at.as_secs_f64())
+        }),
         family(&catalog::CONFIG_LAST_RELOAD_SUCCESSFUL, {
             one(if view.config.last_reload_failed {
                 0.0
             } else {
                 1.0
             })
-        }),
-        family(&catalog::CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP_SECONDS, {
-            one(view.config.loaded_at.as_secs_f64())
         }),
         family(
             &catalog::FOLDED_COROUTINES,
