@@ -124,9 +124,11 @@ impl FindingTask {
 impl fmt::Display for FindingTask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}", self.name_or_id(), self.coroutine)?;
-        // Where the program's own code stands, if that is not where the task waits.
-        match self.frames.first() {
-            Some(innermost) => write!(f, " at {innermost})"),
+        // Where the program waits, rather than where asyncio does that for it.
+        let is_own = |frame: &&FindingFrame| !frame.file.contains("/asyncio/");
+        let own = self.frames.iter().find(is_own);
+        match own.or_else(|| self.frames.first()) {
+            Some(frame) => write!(f, " at {frame})"),
             None => f.write_str(")"),
         }
     }

@@ -8,7 +8,8 @@
 //!
 //! Whose wait counts: tasks that await no other task (of the others, what they await is the reason), or
 //! that are in a cycle; not those that sleep, which wait for nothing but time, and whose place can look the
-//! same again and again; and not those that the rules leave out.
+//! same again and again; and not those that the rules leave out. Only those that await no other task can be
+//! stuck: a cycle is a finding of its own.
 
 use super::coroutines::{CoroutineFigures, Coroutines};
 use super::finding::{Finding, FindingKind, Fingerprint, coroutine_of, tasks_of};
@@ -180,7 +181,8 @@ impl History {
             let wait = now.at.since(since.at);
             figures.wait_max = figures.wait_max.max(wait);
             observation.wait_max = observation.wait_max.max(wait);
-            if wait >= self.rules.stuck_after {
+            // Those on a cycle are told of as such.
+            if wait >= self.rules.stuck_after && graph.awaited(at).len() == 0 {
                 figures.n_stuck += 1;
                 observation.n_stuck += 1;
                 stuck.push((since, key, at));
@@ -248,14 +250,14 @@ impl History {
     fn facts_of(&self, graph: &TaskGraph, stack: StackIdx) -> StackFacts {
         let mut hasher = FxHasher::default();
         let (mut is_included, mut is_excluded) = (false, false);
-        for (position, frame) in graph.stack(stack).enumerate() {
+        for frame in graph.stack(stack) {
             let function = graph.text(frame.function);
             let file = frame.file.map_or("", |file| graph.text(file));
             (function, file, frame.line).hash(&mut hasher);
             is_included |= self.rules.functions.includes(function);
-            is_excluded |= self.rules.functions.excludes(function)
-                // It waits for nothing but time.
-                || (position == 0 && function == "sleep" && file.ends_with("/asyncio/tasks.py"));
+            // In `asyncio.sleep` it waits for nothing but time, or for its next turn.
+            let sleeps = function == "sleep" && file.ends_with("/asyncio/tasks.py");
+            is_excluded |= sleeps || self.rules.functions.excludes(function);
         }
         StackFacts {
             hash: hasher.finish(),

@@ -115,8 +115,12 @@ pub struct StuckSettings {
 
 impl StuckSettings {
     /// Coroutines in which tasks wait for hours and nothing is wrong: what waits for the end of a
-    /// server, for its next connection, or for the next request on one.
-    pub const EXCLUDE_DEFAULT: [&str; 14] = [
+    /// program or a server, for its next connection, the next request on one, or the next piece of work.
+    pub const EXCLUDE_DEFAULT: [&str; 18] = [
+        "main",
+        "*.main",
+        "Queue.get",
+        "StreamReader.*",
         "*.serve_forever",
         "*.run_forever",
         "*.wait_closed",

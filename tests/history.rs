@@ -1,0 +1,304 @@
+//! What becomes known of tasks from round to round: cycles that last, tasks that are stuck, tasks that began
+//! and ended.
+
+use asyncio_agent::analysis::{
+    CYCLES_MAX, FindingKind, FunctionRules, History, Moment, Observation, Rules,
+};
+use asyncio_agent::graph::{
+    GraphBuilder, NewFrame, NewTask, TaskGraph, TaskName, TaskState, Via, find_cycles,
+};
+use asyncio_agent::ids::TaskId;
+use asyncio_agent::time::{Monotonic, Timestamp};
+use proptest::prelude::*;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// All functions but `serve_*`.
+#[derive(Debug)]
+struct NotServing;
+
+impl FunctionRules for NotServing {
+    fn includes(&self, _: &str) -> bool {
+        true
+    }
+
+    fn excludes(&self, function: &str) -> bool {
+        function.starts_with("serve_")
+    }
+}
+
+/// A task: its id, its functions from outermost to innermost, the line of the innermost one, its footing,
+/// and the ids of the tasks that await it.
+type Spec<'s> = (u64, &'s [&'s str], u32, u64, &'s [u64]);
+
+fn graph(tasks: &[Spec<'_>]) -> TaskGraph {
+    let mut builder = GraphBuilder::new();
+    let mut added = Vec::new();
+    for (id, functions, line, footing, _) in tasks {
+        let frames: Vec<_> = functions
+            .iter()
+            .rev()
+            .enumerate()
+            .map(|(position, function)| {
+                let file = match *function {
+                    "sleep" => "/lib/asyncio/tasks.py",
+                    _ => "/app.py",
+                };
+                builder.frame(NewFrame {
+                    function,
+                    file: Some(file),
+                    line: Some(if position == 0 { *line } else { 1 }),
+                    via: Via::Await,
+                })
+            })
+            .collect();
+        let stack = builder.stack(&frames);
+        let task = builder.add_task(NewTask {
+            id: TaskId(*id),
+            name: TaskName::Number(*id),
+            state: TaskState::Suspended,
+            cancelling: false,
+            stack,
+            awaiting: None,
+        });
+        builder.set_footing(task, *footing);
+        added.push((task, stack));
+    }
+    for ((task, _), (.., awaiters)) in added.iter().zip(tasks) {
+        for awaiter in *awaiters {
+            let position = tasks.iter().position(|(id, ..)| id == awaiter);
+            let stack = position.map_or(added[0].1, |position| added[position].1);
+            builder.add_edge(*task, TaskId(*awaiter), stack);
+        }
+    }
+    builder.finish()
+}
+
+/// A history, and the time of its next round.
+struct Rounds {
+    history: History,
+    seconds: u64,
+}
+
+impl Rounds {
+    fn new(cycle_confirmations: u32) -> Self {
+        let rules = Rules {
+            cycle_confirmations,
+            stuck_after: Duration::from_secs(60),
+            functions: Arc::new(NotServing),
+        };
+        Self {
+            history: History::new(Arc::new(rules), 7),
+            seconds: 1_000,
+        }
+    }
+
+    /// A round, 15 seconds after the one before.
+    fn observe(&mut self, tasks: &[Spec<'_>], is_complete: bool) -> Observation {
+        let graph = graph(tasks);
+        self.seconds += 15;
+        let at = Duration::from_secs(self.seconds);
+        let now = Moment {
+            at: Monotonic::new(at),
+            wall: Timestamp::new(at),
+        };
+        let cycles = find_cycles(&graph, CYCLES_MAX);
+        self.history.observe(&graph, &cycles, is_complete, now)
+    }
+}
+
+const RING: &[Spec<'static>] = &[
+    (1, &["a"], 3, 1, &[2]),
+    (2, &["b"], 4, 2, &[3]),
+    (3, &["c"], 5, 3, &[1]),
+];
+
+#[test]
+fn a_cycle_counts_when_it_lasts_and_is_told_once() {
+    let mut rounds = Rounds::new(3);
+    for _ in 0..2 {
+        let seen = rounds.observe(RING, true);
+        assert_eq!((seen.n_cycles, seen.findings.len()), (0, 0));
+    }
+    let seen = rounds.observe(RING, true);
+    assert_eq!((seen.n_cycles, seen.n_cycle_tasks), (1, 3));
+    let [finding] = &seen.findings[..] else {
+        panic!("{:?}", seen.findings);
+    };
+    assert_eq!(seen.opened, [finding.fingerprint]);
+    assert_eq!(finding.kind, FindingKind::AwaitCycle);
+    assert_eq!(finding.age, Duration::from_secs(30));
+    assert_eq!(
+        finding.first_seen,
+        Timestamp::new(Duration::from_secs(1_015))
+    );
+    let path = finding.to_string();
+    assert_eq!(
+        path,
+        "Task-1 (a at a /app.py:3) -> Task-3 (c at c /app.py:5) -> Task-2 (b at b /app.py:4) -> Task-1"
+    );
+    // In another order, elsewhere, it is the same.
+    let other: Vec<Spec<'_>> = vec![RING[2], RING[0], RING[1], (9, &["z"], 1, 1, &[])];
+    let seen = rounds.observe(&other, true);
+    assert_eq!((seen.n_cycles, seen.opened.len()), (1, 0));
+    assert_eq!(seen.findings[0].fingerprint, finding.fingerprint);
+    let seen = rounds.observe(&[], true);
+    assert_eq!((seen.n_cycles, seen.closed.len()), (0, 1));
+    assert_eq!(seen.closed[0].fingerprint, finding.fingerprint);
+    assert!(rounds.observe(&[], true).closed.is_empty());
+}
+
+#[test]
+fn a_cycle_that_comes_and_goes_never_counts() {
+    let mut rounds = Rounds::new(2);
+    let open: Vec<Spec<'_>> = vec![(1, &["a"], 3, 1, &[]), RING[1], RING[2]];
+    for _ in 0..10 {
+        assert_eq!(rounds.observe(RING, true).n_cycles, 0);
+        assert_eq!(rounds.observe(&open, true).n_cycles, 0);
+    }
+    // The same tasks by their addresses, but others by their coroutine.
+    let other: Vec<Spec<'_>> = vec![(1, &["x"], 3, 1, &[2]), RING[1], RING[2]];
+    for _ in 0..10 {
+        assert_eq!(rounds.observe(RING, true).n_cycles, 0);
+        assert_eq!(rounds.observe(&other, true).n_cycles, 0);
+    }
+}
+
+#[test]
+fn a_partial_snapshot_does_not_end_a_cycle() {
+    let mut rounds = Rounds::new(2);
+    rounds.observe(RING, false);
+    assert_eq!(rounds.observe(RING, false).n_cycles, 1);
+    let seen = rounds.observe(&RING[..2], false);
+    assert_eq!((seen.n_cycles, seen.closed.len()), (0, 0));
+    let seen = rounds.observe(RING, true);
+    assert_eq!((seen.n_cycles, seen.opened.len()), (1, 0));
+    assert_eq!(rounds.observe(&RING[..2], true).closed.len(), 1);
+}
+
+/// How many tasks of a process are stuck, in each of so many rounds.
+fn stuck(rounds: &mut Rounds, n: u64, tasks: impl Fn(u64) -> Vec<Spec<'static>>) -> Vec<u64> {
+    let each = (0..n).map(|round| rounds.observe(&tasks(round), true).n_stuck);
+    each.collect()
+}
+
+#[test]
+fn a_task_is_stuck_when_it_has_stood_for_long_enough() {
+    let waits = |_| vec![(1, &["handle", "get"][..], 7, 5, &[][..])];
+    assert_eq!(stuck(&mut Rounds::new(2), 6, waits), [0, 0, 0, 0, 1, 1]);
+    // It ran in between: on other objects, at another line.
+    let moves = |round| vec![(1, &["handle", "get"][..], 7, round / 3, &[][..])];
+    assert_eq!(stuck(&mut Rounds::new(2), 12, moves), [0; 12]);
+    let other_line = |round| {
+        vec![(
+            1,
+            &["handle", "get"][..],
+            7 + u32::from(round == 3),
+            5,
+            &[][..],
+        )]
+    };
+    assert_eq!(stuck(&mut Rounds::new(2), 8, other_line), [0; 8]);
+    // Another task at the same address.
+    let another = |round| match round {
+        0..3 => vec![(1, &["handle"][..], 7, 5, &[][..])],
+        _ => vec![(1, &["other"][..], 7, 5, &[][..])],
+    };
+    assert_eq!(stuck(&mut Rounds::new(2), 7, another), [0; 7]);
+}
+
+#[test]
+fn tasks_that_sleep_serve_or_await_others_are_not_stuck() {
+    for functions in [
+        &["beat", "sleep"][..],
+        &["beat", "sleep", "__sleep0"],
+        &["serve_all", "get"],
+    ] {
+        let waits = move |_| vec![(1, functions, 7, 5, &[][..])];
+        let mut rounds = Rounds::new(2);
+        assert_eq!(stuck(&mut rounds, 8, waits), [0; 8], "{functions:?}");
+        let seen = rounds.observe(&waits(0), true);
+        assert_eq!(seen.wait_max, Duration::ZERO);
+    }
+    let chain = |_| {
+        vec![
+            (1, &["main"][..], 1, 1, &[][..]),
+            (2, &["leaf"][..], 2, 2, &[1][..]),
+        ]
+    };
+    let mut rounds = Rounds::new(2);
+    assert_eq!(stuck(&mut rounds, 6, chain), [0, 0, 0, 0, 1, 1]);
+    let seen = rounds.observe(&chain(0), true);
+    assert_eq!(seen.findings[0].tasks[0].id, TaskId(2));
+    // It goes on.
+    let seen = rounds.observe(&[(2, &["leaf"], 3, 2, &[])], true);
+    assert_eq!((seen.n_stuck, seen.closed.len()), (0, 1));
+    // A cycle is a finding of its own.
+    let mut rounds = Rounds::new(2);
+    assert_eq!(stuck(&mut rounds, 8, |_| RING.to_vec()), [0; 8]);
+    assert_eq!(
+        rounds.observe(RING, true).wait_max,
+        Duration::from_secs(120)
+    );
+}
+
+#[test]
+fn tasks_that_begin_and_end_are_counted() {
+    let task = |id| (id, &["f"][..], 1, 1, &[][..]);
+    let mut rounds = Rounds::new(2);
+    let mut counts = |ids: &[u64], is_complete| {
+        let tasks: Vec<Spec<'_>> = ids.iter().map(|id| task(*id)).collect();
+        let seen = rounds.observe(&tasks, is_complete);
+        (seen.n_started, seen.n_finished)
+    };
+    assert_eq!(counts(&[1, 2, 3], true), (0, 0));
+    assert_eq!(counts(&[2, 3, 4], true), (1, 1));
+    // What is missing in a partial snapshot may be there all the same.
+    assert_eq!(counts(&[4], false), (0, 0));
+    assert_eq!(counts(&[2, 4], true), (0, 1));
+    assert_eq!(counts(&[], true), (0, 2));
+}
+
+proptest! {
+    /// Whatever the snapshots: figures fit together, and what is told to end had been told to begin.
+    #[test]
+    fn findings_open_and_close_in_turn(
+        rounds in proptest::collection::vec(
+            (
+                proptest::collection::vec((0_u64..6, 0_usize..3, 0_u64..2, proptest::collection::vec(0_u64..6, 0..3)), 0..8),
+                any::<bool>(),
+            ),
+            1..20,
+        )
+    ) {
+        const FUNCTIONS: [&[&str]; 3] = [&["a"], &["b", "sleep"], &["serve_x"]];
+        let mut history = Rounds::new(2);
+        let mut open = std::collections::BTreeSet::new();
+        for (tasks, is_complete) in &rounds {
+            let mut tasks: Vec<Spec<'_>> = tasks
+                .iter()
+                .map(|(id, functions, footing, awaiters)| {
+                    (*id, FUNCTIONS[*functions], 1, *footing, &awaiters[..])
+                })
+                .collect();
+            tasks.sort_by_key(|(id, ..)| *id);
+            tasks.dedup_by_key(|(id, ..)| *id);
+            let seen = history.observe(&tasks, *is_complete);
+            for fingerprint in &seen.opened {
+                prop_assert!(open.insert(*fingerprint));
+            }
+            for finding in &seen.closed {
+                prop_assert!(open.remove(&finding.fingerprint));
+            }
+            for finding in &seen.findings {
+                prop_assert!(open.contains(&finding.fingerprint));
+            }
+            let of = |kind| seen.findings.iter().filter(|it| it.kind == kind).count() as u64;
+            prop_assert_eq!(of(FindingKind::AwaitCycle), seen.n_cycles);
+            prop_assert_eq!(of(FindingKind::StuckTask), seen.n_stuck);
+            let figures = &seen.coroutines.by_name;
+            prop_assert_eq!(figures.iter().map(|(_, it)| it.n_tasks).sum::<u64>(), tasks.len() as u64);
+            prop_assert_eq!(figures.iter().map(|(_, it)| it.n_stuck).sum::<u64>(), seen.n_stuck);
+        }
+    }
+}
