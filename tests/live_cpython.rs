@@ -66,6 +66,13 @@ const NOT_COMPARED: &[(&str, Version, &str)] = &[
     ("churn", None, "it does not stand still"),
     ("churn_python", None, "it does not stand still"),
     ("churn_threads", None, "it does not stand still"),
+    (
+        "eager_running",
+        None,
+        "frames of a running task are not followed",
+    ),
+    ("renamed", None, "it does not stand still"),
+    ("shared_names", None, "it does not stand still"),
     ("signalled", None, "it does not stand still"),
     ("threads_at_work", None, "it does not stand still"),
     (

@@ -1,8 +1,7 @@
 //! Families for Prometheus, through the `prometheus` crate: an own collector makes them new from the
 //! latest view at every scrape, so a series that has no source any more is gone at once.
 
-use crate::analysis::{DEPTH_BOUNDS, Depths};
-use crate::metrics::{AgentView, CATALOG, Family, Kind, Value, collect};
+use crate::metrics::{AgentView, CATALOG, Family, Histogram, Kind, Value, collect};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto;
 use prometheus::{Registry, TextEncoder};
@@ -95,7 +94,7 @@ fn convert(family: Family) -> proto::MetricFamily {
                 gauge.set_value(value);
                 metric.set_gauge(gauge);
             }
-            (_, Value::Depths(depths)) => metric.set_histogram(histogram(&depths)),
+            (_, Value::Histogram(counted)) => metric.set_histogram(histogram(&counted)),
         }
         metric
     });
@@ -118,20 +117,17 @@ fn label(name: String, value: String) -> proto::LabelPair {
     label
 }
 
-fn histogram(depths: &Depths) -> proto::Histogram {
-    let mut total: u64 = 0;
-    let mut buckets = Vec::with_capacity(DEPTH_BOUNDS.len());
-    for (bound, count) in DEPTH_BOUNDS.iter().zip(depths.counts) {
-        total = total.saturating_add(count);
+fn histogram(counted: &Histogram) -> proto::Histogram {
+    let buckets = counted.buckets.iter().map(|(bound, count)| {
         let mut bucket = proto::Bucket::default();
-        bucket.set_upper_bound(*bound as f64);
-        bucket.set_cumulative_count(total);
-        buckets.push(bucket);
-    }
+        bucket.set_upper_bound(*bound);
+        bucket.set_cumulative_count(*count);
+        bucket
+    });
     let mut histogram = proto::Histogram::default();
-    histogram.set_bucket(buckets);
-    histogram.set_sample_count(depths.counts.iter().copied().fold(0, u64::saturating_add));
-    histogram.set_sample_sum(depths.sum as f64);
+    histogram.set_bucket(buckets.collect());
+    histogram.set_sample_count(counted.count);
+    histogram.set_sample_sum(counted.sum);
     histogram
 }
 

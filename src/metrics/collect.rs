@@ -2,7 +2,7 @@
 
 use super::catalog::{self, MetricDef};
 use super::view::{AgentView, ProcessView, RoundOutcome, Scan, TargetView, Top, Totals};
-use crate::analysis::{CoroutineFigures, Depths, Observation, Summary};
+use crate::analysis::{CoroutineFigures, DEPTH_BOUNDS, Depths, Observation, Summary};
 use crate::limits::LIMITS;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,12 +31,40 @@ pub struct DataPoint {
 }
 
 /// The value of a data point.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// A number.
     Number(f64),
     /// Numbers counted by size.
-    Depths(Depths),
+    Histogram(Histogram),
+}
+
+/// Numbers counted by size.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Histogram {
+    /// Upper bounds, in order, each with how many numbers are not greater.
+    pub buckets: Vec<(f64, u64)>,
+    /// How many numbers there are.
+    pub count: u64,
+    /// All of them added up.
+    pub sum: f64,
+}
+
+impl From<Depths> for Histogram {
+    fn from(depths: Depths) -> Self {
+        let mut count: u64 = 0;
+        let mut buckets = Vec::with_capacity(DEPTH_BOUNDS.len());
+        for (bound, more) in DEPTH_BOUNDS.iter().zip(depths.counts) {
+            count = count.saturating_add(more);
+            buckets.push((as_f64(*bound), count));
+        }
+        let deeper = depths.counts.last().copied().unwrap_or(0);
+        Self {
+            buckets,
+            count: count.saturating_add(deeper),
+            sum: as_f64(depths.sum),
+        }
+    }
 }
 
 /// Some processes of a target that have series together: all, or one.
@@ -91,9 +119,10 @@ pub fn collect(view: &AgentView) -> Vec<Family> {
 
 impl Family {
     fn n_series(&self) -> usize {
-        let series_of = |point: &DataPoint| match point.value {
+        let series_of = |point: &DataPoint| match &point.value {
             Value::Number(_) => 1,
-            Value::Depths(depths) => depths.counts.len().saturating_add(2),
+            // One for all numbers, their count and their sum.
+            Value::Histogram(histogram) => histogram.buckets.len().saturating_add(3),
         };
         self.points.iter().map(series_of).sum()
     }
@@ -372,7 +401,7 @@ fn depths(groups: &[Group<'_>]) -> Vec<DataPoint> {
         any.then(|| DataPoint {
             labels: vec![group.target.name.as_ref().to_owned()],
             more: Arc::clone(&group.more),
-            value: Value::Depths(depths),
+            value: Value::Histogram(depths.into()),
         })
     });
     points.collect()

@@ -8,7 +8,7 @@ mod collect;
 mod view;
 
 pub use catalog::{AGENT_LIMITS, CATALOG, Kind, MetricDef, PROBLEM_CODES};
-pub use collect::{DataPoint, Family, OTHER, Value, collect};
+pub use collect::{DataPoint, Family, Histogram, OTHER, Value, collect};
 pub use view::{
     AgentView, BuildInfo, ConfigView, ProcessView, ProgramView, RoundOutcome, Scan, ScanCounts,
     TargetView, Top, Totals,
