@@ -12,9 +12,10 @@ use crate::analysis::{Observation, Rules};
 use crate::config::{Settings, TargetSettings, TopSettings};
 use crate::ids::ProcessId;
 use crate::metrics::{
-    AgentView, BuildInfo, ProcessView, ProgramView, RoundOutcome, Scan, TargetView, Top, Totals,
+    AgentView, BuildInfo, ConfigView, ProcessView, ProgramView, RoundOutcome, Scan, TargetView,
+    Top, Totals,
 };
-use crate::sanitize::escape;
+use crate::sanitize::escape_start;
 use crate::time::Monotonic;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,6 +33,9 @@ const RETRY_MAX: Duration = Duration::from_secs(5 * 60);
 pub(super) const BLOCKING_THREADS_MAX: usize = ROUNDS_HANGING_MAX + 4;
 /// Kinds of problems that are counted one by one; further ones are counted together.
 const PROBLEM_CODES_MAX: usize = 100;
+
+/// Characters of the path of a finding in the log.
+const PATH_CHARS_MAX: usize = 4_096;
 
 /// What ran on another thread and has ended.
 enum Done {
@@ -82,8 +86,9 @@ impl Supervisor {
         store: Arc<Store>,
     ) -> Self {
         let roster = Roster::new(&settings.targets);
+        let clock = Clock::start();
         let mut supervisor = Self {
-            clock: Clock::start(),
+            clock,
             discovery: Arc::new(Mutex::new(Discovery::new(settings, Arc::clone(&source)))),
             source,
             store,
@@ -103,6 +108,10 @@ impl Supervisor {
                 build: BuildInfo::default(),
                 top: top(&settings.analysis.top),
                 series_max: usize::try_from(settings.limits.series).unwrap_or(usize::MAX),
+                config: ConfigView {
+                    last_reload_failed: false,
+                    loaded_at: clock.timestamp(),
+                },
                 ..AgentView::default()
             },
             roster,
@@ -420,7 +429,7 @@ fn log_findings(target: &str, process: ProcessId, observation: &Observation) {
         if observation.opened.contains(&finding.fingerprint) {
             let (kind, fingerprint) = (finding.kind.as_str(), finding.fingerprint);
             let (path, age_s) = (finding.to_string(), finding.age.as_secs());
-            let path = escape(&path);
+            let path = escape_start(&path, PATH_CHARS_MAX);
             tracing::warn!(?target, pid, kind, %fingerprint, age_s, %path, "found");
         }
     }

@@ -1,6 +1,6 @@
 //! Figures by coroutine: how many tasks each has, how many of them are stuck, how long they wait.
 
-use rustc_hash::FxHashMap;
+use super::finding::cut;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,8 +40,8 @@ pub struct Coroutines {
 
 impl Coroutines {
     /// Keeps the coroutines with stuck tasks, with many tasks, and with long waits, in this order.
-    pub(super) fn of(figures: FxHashMap<&str, CoroutineFigures>) -> Self {
-        let mut figures: Vec<(&str, CoroutineFigures)> = figures.into_iter().collect();
+    pub(super) fn of<'n>(figures: impl Iterator<Item = (&'n str, CoroutineFigures)>) -> Self {
+        let mut figures: Vec<(&str, CoroutineFigures)> = figures.collect();
         figures.sort_unstable_by(|(name, one), (other_name, other)| {
             let rank = |it: &CoroutineFigures| (it.n_stuck, it.n_tasks, it.wait_max);
             rank(other).cmp(&rank(one)).then(name.cmp(other_name))
@@ -49,19 +49,14 @@ impl Coroutines {
         let mut coroutines = Self::default();
         for (position, (name, figures)) in figures.into_iter().enumerate() {
             if position < COROUTINES_MAX {
-                coroutines.by_name.push((cut(name), figures));
+                coroutines
+                    .by_name
+                    .push((cut(name, NAME_CHARS_MAX).into(), figures));
             } else {
                 coroutines.other.add(&figures);
             }
         }
         coroutines
-    }
-}
-
-fn cut(name: &str) -> Arc<str> {
-    match name.char_indices().nth(NAME_CHARS_MAX) {
-        None => name.into(),
-        Some((end, _)) => format!("{}...", name.get(..end).unwrap_or_default()).into(),
     }
 }
 
@@ -78,7 +73,7 @@ mod tests {
             wait_max: Duration::from_secs(n_tasks),
         };
         let all = names.iter().zip(1_u64..);
-        let coroutines = Coroutines::of(all.map(|(name, n)| (name.as_str(), figures(n))).collect());
+        let coroutines = Coroutines::of(all.map(|(name, n)| (name.as_str(), figures(n))));
         assert_eq!(coroutines.by_name.len(), COROUTINES_MAX);
         assert_eq!(coroutines.other.n_tasks, (1..=10).sum::<u64>());
         assert_eq!(coroutines.other.wait_max, Duration::from_secs(10));
@@ -86,7 +81,10 @@ mod tests {
 
     #[test]
     fn long_names_are_cut() {
-        assert_eq!(&*cut(&"é".repeat(200)), "é".repeat(200));
-        assert_eq!(&*cut(&"é".repeat(201)), format!("{}...", "é".repeat(200)));
+        assert_eq!(cut(&"é".repeat(200), 200), "é".repeat(200));
+        assert_eq!(
+            cut(&"é".repeat(201), 200),
+            format!("{}...", "é".repeat(200))
+        );
     }
 }

@@ -7,9 +7,9 @@ use std::fmt;
 use std::time::Duration;
 
 /// Tasks of a finding that are kept.
-const TASKS_MAX: usize = 64;
+const TASKS_MAX: usize = 16;
 /// Frames of each that are kept, the innermost ones.
-const FRAMES_MAX: usize = 32;
+const FRAMES_MAX: usize = 8;
 /// Longer names are cut.
 const TEXT_CHARS_MAX: usize = 256;
 
@@ -146,16 +146,16 @@ fn task_of(graph: &TaskGraph, at: TaskIdx) -> FindingTask {
     let task = graph.task(at);
     let frames = graph.stack(task.stack).take(FRAMES_MAX);
     let frames = frames.map(|frame| FindingFrame {
-        function: cut(graph.text(frame.function)),
-        file: cut(frame.file.map_or("", |file| graph.text(file))),
+        function: short(graph.text(frame.function)),
+        file: short(frame.file.map_or("", |file| graph.text(file))),
         line: frame.line,
     });
     FindingTask {
         id: task.id,
         name: graph
             .name(at)
-            .map_or_else(String::new, |name| cut(&name.to_string())),
-        coroutine: cut(coroutine_of(graph, at)),
+            .map_or_else(String::new, |name| short(&name.to_string())),
+        coroutine: short(coroutine_of(graph, at)),
         frames: frames.collect(),
     }
 }
@@ -166,8 +166,13 @@ pub(super) fn coroutine_of(graph: &TaskGraph, at: TaskIdx) -> &str {
     outermost.map_or("", |frame| graph.text(frame.function))
 }
 
-fn cut(text: &str) -> String {
-    match text.char_indices().nth(TEXT_CHARS_MAX) {
+fn short(text: &str) -> String {
+    cut(text, TEXT_CHARS_MAX)
+}
+
+/// At most so many characters of a text, with `...` in place of what was cut.
+pub(super) fn cut(text: &str, chars_max: usize) -> String {
+    match text.char_indices().nth(chars_max) {
         None => text.to_owned(),
         Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
     }

@@ -12,8 +12,8 @@
 //! stuck: a cycle is a finding of its own.
 
 use super::coroutines::{CoroutineFigures, Coroutines};
-use super::finding::{Finding, FindingKind, Fingerprint, coroutine_of, tasks_of};
-use crate::graph::{Cycle, Cycles, StackIdx, TaskGraph, TaskIdx};
+use super::finding::{Finding, FindingKind, Fingerprint, tasks_of};
+use crate::graph::{Cycle, Cycles, StackIdx, TaskGraph, TaskIdx, TaskName, TextIdx};
 use crate::ids::TaskId;
 use crate::time::{Monotonic, Timestamp};
 use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
@@ -28,6 +28,8 @@ pub const CYCLES_MAX: usize = 64;
 const STUCK_FINDINGS_MAX: usize = 64;
 /// For so many partial snapshots in a row a task that is not in them may still be there.
 const MISSES_MAX: u32 = 8;
+/// So many tasks may be remembered at least.
+const MISSING_MAX: usize = 10_000;
 
 /// Which functions' waits count. They are asked for each function of a stack.
 pub trait FunctionRules: fmt::Debug + Send + Sync {
@@ -75,11 +77,11 @@ pub struct Observation {
     /// Figures by coroutine function.
     pub coroutines: Coroutines,
     /// What somebody should be told, as long as it lasts.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<Arc<Finding>>,
     /// Those of them that are new.
     pub opened: Vec<Fingerprint>,
     /// Findings of earlier rounds that ended.
-    pub closed: Vec<Finding>,
+    pub closed: Vec<Arc<Finding>>,
 }
 
 /// Which task it is.
@@ -109,7 +111,16 @@ struct SeenCycle {
     /// Partial snapshots in a row in which it is missing.
     n_missing: u32,
     /// As it was seen last, once it is confirmed.
-    finding: Option<Finding>,
+    finding: Option<Arc<Finding>>,
+}
+
+/// What is known of a text, for one snapshot. Texts can be long, and stand in many frames.
+#[derive(Debug, Clone, Copy)]
+struct TextFacts {
+    hash: u64,
+    /// What the rules say of it as the name of a function.
+    is_included: bool,
+    is_excluded: bool,
 }
 
 /// What is known of a stack, for one snapshot.
@@ -118,6 +129,97 @@ struct StackFacts {
     hash: u64,
     /// The waits of tasks that stand there count.
     counts: bool,
+    /// The name of its outermost function.
+    coroutine: Option<TextIdx>,
+}
+
+/// A snapshot, with what was found out of its texts and stacks.
+struct Facts<'g> {
+    graph: &'g TaskGraph,
+    rules: Arc<Rules>,
+    texts: FxHashMap<TextIdx, TextFacts>,
+    stacks: FxHashMap<StackIdx, StackFacts>,
+}
+
+impl<'g> Facts<'g> {
+    fn of(graph: &'g TaskGraph, rules: &Arc<Rules>) -> Self {
+        Self {
+            graph,
+            rules: Arc::clone(rules),
+            texts: FxHashMap::default(),
+            stacks: FxHashMap::default(),
+        }
+    }
+
+    fn text(&mut self, at: TextIdx) -> TextFacts {
+        let (graph, functions) = (self.graph, &self.rules.functions);
+        *self.texts.entry(at).or_insert_with(|| {
+            let text = graph.text(at);
+            TextFacts {
+                hash: hash_of(text),
+                is_included: functions.includes(text),
+                is_excluded: functions.excludes(text),
+            }
+        })
+    }
+
+    fn stack(&mut self, at: StackIdx) -> StackFacts {
+        if let Some(known) = self.stacks.get(&at) {
+            return *known;
+        }
+        let graph = self.graph;
+        let mut hasher = FxHasher::default();
+        let (mut is_included, mut is_excluded) = (false, false);
+        let mut coroutine = None;
+        for frame in graph.stack(at) {
+            let function = self.text(frame.function);
+            let file = frame.file.map_or(0, |file| self.text(file).hash);
+            (function.hash, file, frame.line).hash(&mut hasher);
+            // In `asyncio.sleep` it waits for nothing but time, or for its next turn.
+            let is_asyncio = |file| graph.text(file).ends_with("/asyncio/tasks.py");
+            let sleeps =
+                graph.text(frame.function) == "sleep" && frame.file.is_some_and(is_asyncio);
+            is_included |= function.is_included;
+            is_excluded |= sleeps || function.is_excluded;
+            coroutine = Some(frame.function);
+        }
+        let facts = StackFacts {
+            hash: hasher.finish(),
+            counts: is_included && !is_excluded,
+            coroutine,
+        };
+        self.stacks.insert(at, facts);
+        facts
+    }
+
+    fn key(&mut self, at: TaskIdx) -> TaskKey {
+        let task = self.graph.task(at);
+        let coroutine = self.stack(task.stack).coroutine;
+        let coroutine = coroutine.map(|coroutine| self.text(coroutine).hash);
+        let name = match task.name {
+            TaskName::Unknown => None,
+            TaskName::Number(number) => Some(number),
+            TaskName::Text(text) => Some(self.text(text).hash),
+        };
+        TaskKey {
+            id: task.id,
+            words: hash_of((coroutine, name)),
+        }
+    }
+
+    /// By its tasks, in whichever order.
+    fn keys_of(&mut self, cycle: &Cycle) -> Vec<TaskKey> {
+        let mut keys: Vec<TaskKey> = cycle.tasks.iter().map(|at| self.key(*at)).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+}
+
+fn hash_of(what: impl Hash) -> u64 {
+    let mut hasher = FxHasher::default();
+    what.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// What is known of one process from earlier snapshots.
@@ -128,7 +230,7 @@ pub struct History {
     seed: u64,
     tasks: FxHashMap<TaskKey, Seen>,
     cycles: FxHashMap<Fingerprint, SeenCycle>,
-    stuck: FxHashMap<Fingerprint, Finding>,
+    stuck: FxHashMap<Fingerprint, Arc<Finding>>,
     is_first: bool,
 }
 
@@ -159,23 +261,20 @@ impl History {
         now: Moment,
     ) -> Observation {
         let mut observation = Observation::default();
-        let mut stacks: FxHashMap<StackIdx, StackFacts> = FxHashMap::default();
-        let mut by_coroutine: FxHashMap<&str, CoroutineFigures> = FxHashMap::default();
+        let mut facts = Facts::of(graph, &self.rules);
+        let mut by_coroutine: FxHashMap<Option<TextIdx>, CoroutineFigures> = FxHashMap::default();
         let mut stuck: Vec<(Moment, TaskKey, TaskIdx)> = Vec::new();
         let mut present: FxHashSet<TaskKey> = FxHashSet::default();
         present.reserve(graph.tasks().len());
         for at in graph.indices().filter(|at| graph.entry(*at) == *at) {
-            let key = key_of(graph, at);
+            let key = facts.key(at);
             present.insert(key);
-            let stack = graph.task(at).stack;
-            let facts = *stacks
-                .entry(stack)
-                .or_insert_with(|| self.facts_of(graph, stack));
-            let (since, is_new) = self.see(graph, at, key, facts, now);
+            let stack = facts.stack(graph.task(at).stack);
+            let (since, is_new) = self.see(graph, at, key, stack, now);
             observation.n_started += u64::from(is_new);
-            let figures = by_coroutine.entry(coroutine_of(graph, at)).or_default();
+            let figures = by_coroutine.entry(stack.coroutine).or_default();
             figures.n_tasks += 1;
-            if !facts.counts || !waits_for_no_task(graph, cycles, at) {
+            if !stack.counts || !waits_for_no_task(graph, cycles, at) {
                 continue;
             }
             let wait = now.at.since(since.at);
@@ -191,9 +290,11 @@ impl History {
         if std::mem::take(&mut self.is_first) {
             observation.n_started = 0;
         }
-        observation.coroutines = Coroutines::of(by_coroutine);
+        let named = by_coroutine.into_iter();
+        let named = named.map(|(name, it)| (name.map_or("", |name| graph.text(name)), it));
+        observation.coroutines = Coroutines::of(named);
         observation.n_finished = self.drop_missing(&present, is_complete);
-        self.follow_cycles(graph, cycles, is_complete, now, &mut observation);
+        self.follow_cycles(&mut facts, cycles, is_complete, now, &mut observation);
         self.follow_stuck(graph, stuck, now, &mut observation);
         observation
     }
@@ -204,19 +305,12 @@ impl History {
         graph: &TaskGraph,
         at: TaskIdx,
         key: TaskKey,
-        facts: StackFacts,
+        stack: StackFacts,
         now: Moment,
     ) -> (Moment, bool) {
         let task = graph.task(at);
-        let mut hasher = FxHasher::default();
-        (
-            facts.hash,
-            task.footing,
-            task.state,
-            task.awaiting.is_some(),
-        )
-            .hash(&mut hasher);
-        let place = hasher.finish();
+        let is_awaiting = task.awaiting.is_some();
+        let place = hash_of((stack.hash, task.footing, task.state, is_awaiting));
         let mut is_new = false;
         let seen = self.tasks.entry(key).or_insert_with(|| {
             is_new = true;
@@ -237,47 +331,33 @@ impl History {
     /// Forgets tasks that are gone; says how many.
     fn drop_missing(&mut self, present: &FxHashSet<TaskKey>, is_complete: bool) -> u64 {
         let before = self.tasks.len();
+        // A process in which nothing ever is complete must not make this grow.
+        let may_stay = !is_complete && before <= present.len().saturating_mul(2).max(MISSING_MAX);
         self.tasks.retain(|key, seen| {
             if present.contains(key) {
                 return true;
             }
             seen.n_missing = seen.n_missing.saturating_add(1);
-            !is_complete && seen.n_missing <= MISSES_MAX
+            may_stay && seen.n_missing <= MISSES_MAX
         });
         u64::try_from(before.saturating_sub(self.tasks.len())).unwrap_or(u64::MAX)
     }
 
-    fn facts_of(&self, graph: &TaskGraph, stack: StackIdx) -> StackFacts {
-        let mut hasher = FxHasher::default();
-        let (mut is_included, mut is_excluded) = (false, false);
-        for frame in graph.stack(stack) {
-            let function = graph.text(frame.function);
-            let file = frame.file.map_or("", |file| graph.text(file));
-            (function, file, frame.line).hash(&mut hasher);
-            is_included |= self.rules.functions.includes(function);
-            // In `asyncio.sleep` it waits for nothing but time, or for its next turn.
-            let sleeps = function == "sleep" && file.ends_with("/asyncio/tasks.py");
-            is_excluded |= sleeps || self.rules.functions.excludes(function);
-        }
-        StackFacts {
-            hash: hasher.finish(),
-            counts: is_included && !is_excluded,
-        }
-    }
-
     fn follow_cycles(
         &mut self,
-        graph: &TaskGraph,
+        facts: &mut Facts<'_>,
         cycles: &Cycles,
         is_complete: bool,
         now: Moment,
         observation: &mut Observation,
     ) {
+        let graph = facts.graph;
         let confirmations = self.rules.cycle_confirmations.max(1);
         let mut tasks_on_cycles: FxHashSet<TaskIdx> = FxHashSet::default();
         let mut present: FxHashSet<Fingerprint> = FxHashSet::default();
         for cycle in &cycles.cycles {
-            let fingerprint = self.fingerprint_of(graph, cycle);
+            let keys = facts.keys_of(cycle);
+            let fingerprint = self.mixed((FindingKind::AwaitCycle, keys));
             // Two ways round the same tasks are one cycle.
             if !present.insert(fingerprint) {
                 continue;
@@ -299,15 +379,15 @@ impl History {
             observation.n_cycles += 1;
             tasks_on_cycles.extend(&cycle.tasks);
             let (tasks, tasks_omitted) = tasks_of(graph, &cycle.tasks);
-            let finding = Finding {
+            let finding = Arc::new(Finding {
                 kind: FindingKind::AwaitCycle,
                 fingerprint,
                 first_seen: seen.first_seen.wall,
                 age: now.at.since(seen.first_seen.at),
                 tasks,
                 tasks_omitted,
-            };
-            seen.finding = Some(finding.clone());
+            });
+            seen.finding = Some(Arc::clone(&finding));
             observation.findings.push(finding);
         }
         observation.n_cycle_tasks = u64::try_from(tasks_on_cycles.len()).unwrap_or(u64::MAX);
@@ -340,26 +420,18 @@ impl History {
                 observation.opened.push(fingerprint);
             }
             let (tasks, tasks_omitted) = tasks_of(graph, &[at]);
-            let finding = Finding {
+            let finding = Arc::new(Finding {
                 kind: FindingKind::StuckTask,
                 fingerprint,
                 first_seen: since.wall,
                 age: now.at.since(since.at),
                 tasks,
                 tasks_omitted,
-            };
-            self.stuck.insert(fingerprint, finding.clone());
+            });
+            self.stuck.insert(fingerprint, Arc::clone(&finding));
             observation.findings.push(finding);
         }
         observation.closed.extend(before.into_values());
-    }
-
-    /// By its tasks, in whichever order.
-    fn fingerprint_of(&self, graph: &TaskGraph, cycle: &Cycle) -> Fingerprint {
-        let mut keys: Vec<TaskKey> = cycle.tasks.iter().map(|at| key_of(graph, *at)).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        self.mixed((FindingKind::AwaitCycle, keys))
     }
 
     fn fingerprint_of_task(&self, key: TaskKey, since: Moment) -> Fingerprint {
@@ -370,20 +442,6 @@ impl History {
         let mut hasher = std::hash::DefaultHasher::new();
         (self.seed, what).hash(&mut hasher);
         Fingerprint(hasher.finish())
-    }
-}
-
-fn key_of(graph: &TaskGraph, at: TaskIdx) -> TaskKey {
-    let mut hasher = FxHasher::default();
-    coroutine_of(graph, at).hash(&mut hasher);
-    match graph.name(at) {
-        None => {}
-        Some(crate::graph::NameText::Number(number)) => number.hash(&mut hasher),
-        Some(crate::graph::NameText::Text(text)) => text.hash(&mut hasher),
-    }
-    TaskKey {
-        id: graph.task(at).id,
-        words: hasher.finish(),
     }
 }
 

@@ -250,12 +250,10 @@ mod tests {
             # TYPE asyncio_agent_limit_hits_total counter
             asyncio_agent_limit_hits_total{limit="awaiters_per_task_max"} 0
             asyncio_agent_limit_hits_total{limit="bytes_read_max"} 0
-            asyncio_agent_limit_hits_total{limit="cpu_share"} 0
             asyncio_agent_limit_hits_total{limit="decoded_bytes_max"} 0
             asyncio_agent_limit_hits_total{limit="frames_per_task_max"} 0
             asyncio_agent_limit_hits_total{limit="interpreters_max"} 0
             asyncio_agent_limit_hits_total{limit="processes"} 0
-            asyncio_agent_limit_hits_total{limit="series"} 0
             asyncio_agent_limit_hits_total{limit="set_slots_max"} 0
             asyncio_agent_limit_hits_total{limit="target_names"} 0
             asyncio_agent_limit_hits_total{limit="tasks_max"} 0
@@ -301,12 +299,10 @@ mod tests {
             asyncio_agent_folded_series 0
             asyncio_agent_limit_hits_total{limit="awaiters_per_task_max"} 0
             asyncio_agent_limit_hits_total{limit="bytes_read_max"} 0
-            asyncio_agent_limit_hits_total{limit="cpu_share"} 0
             asyncio_agent_limit_hits_total{limit="decoded_bytes_max"} 0
             asyncio_agent_limit_hits_total{limit="frames_per_task_max"} 0
             asyncio_agent_limit_hits_total{limit="interpreters_max"} 0
             asyncio_agent_limit_hits_total{limit="processes"} 0
-            asyncio_agent_limit_hits_total{limit="series"} 0
             asyncio_agent_limit_hits_total{limit="set_slots_max"} 0
             asyncio_agent_limit_hits_total{limit="target_names"} 0
             asyncio_agent_limit_hits_total{limit="tasks_max"} 0
@@ -373,12 +369,10 @@ mod tests {
             # TYPE asyncio_agent_limit_hits_total counter
             asyncio_agent_limit_hits_total{limit="awaiters_per_task_max"} 0
             asyncio_agent_limit_hits_total{limit="bytes_read_max"} 0
-            asyncio_agent_limit_hits_total{limit="cpu_share"} 0
             asyncio_agent_limit_hits_total{limit="decoded_bytes_max"} 0
             asyncio_agent_limit_hits_total{limit="frames_per_task_max"} 0
             asyncio_agent_limit_hits_total{limit="interpreters_max"} 0
             asyncio_agent_limit_hits_total{limit="processes"} 0
-            asyncio_agent_limit_hits_total{limit="series"} 0
             asyncio_agent_limit_hits_total{limit="set_slots_max"} 0
             asyncio_agent_limit_hits_total{limit="target_names"} 0
             asyncio_agent_limit_hits_total{limit="tasks_max"} 0
@@ -597,6 +591,45 @@ mod tests {
             asyncio_target_up{target="{x=\"y\"} 1\n# HELP"} 0
             asyncio_target_up{target="中文 🎵"} 0"#]]
         .assert_eq(&up.join("\n"));
+    }
+
+    #[test]
+    fn too_many_series_are_left_out_in_order() {
+        let mut pool = target(
+            "pool",
+            (1..=20)
+                .map(|pid| process(pid, scan(9, RoundOutcome::Ok, Some([3, 1, 0]))))
+                .collect(),
+        );
+        pool.per_process = true;
+        let targets = vec![pool, target("a", Vec::new()), target("b", Vec::new())];
+        let view = |series_max| AgentView {
+            targets: targets.clone(),
+            series_max,
+            ..AgentView::default()
+        };
+        let series = |max| {
+            let lines = without_comments_of(view(max));
+            (lines.len(), lines)
+        };
+        let (all, lines) = series(0);
+        let has = |lines: &[String], what: &str| lines.iter().any(|line| line.contains(what));
+        assert!(has(&lines, "pid=") && has(&lines, "coroutine="));
+        let (n, lines) = series(all - 1);
+        assert!(n < all && has(&lines, "pid=") && !has(&lines, "coroutine="));
+        let (together, lines) = series(n - 1);
+        assert!(together < n && !has(&lines, "pid=") && has(&lines, "target=\"b\""));
+        let (n, lines) = series(together - 1);
+        assert!(n < together && has(&lines, "target=\"pool\"") && !has(&lines, "target=\"b\""));
+        assert!(!has(&lines, "asyncio_agent_folded_series 0"));
+    }
+
+    fn without_comments_of(view: AgentView) -> Vec<String> {
+        let view = Arc::new(view);
+        let exporter = PrometheusExporter::new(move || Arc::clone(&view)).unwrap();
+        let text = exporter.scrape().unwrap();
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines.map(str::to_owned).collect()
     }
 
     #[test]

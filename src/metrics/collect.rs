@@ -4,7 +4,7 @@ use super::catalog::{self, MetricDef};
 use super::view::{AgentView, ProcessView, RoundOutcome, Scan, TargetView, Top, Totals};
 use crate::analysis::{CoroutineFigures, DEPTH_BOUNDS, Depths, Observation, Summary};
 use crate::limits::LIMITS;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The value of the label `coroutine` for all that have no series of their own.
@@ -79,34 +79,21 @@ struct Group<'v> {
 }
 
 /// All families of `view`, in the order of the catalogue. If there were more series than the view allows,
-/// those by coroutine are left out first, then those of the last targets.
+/// those by coroutine are left out, then those of single processes, then those of the last targets.
 pub fn collect(view: &AgentView) -> Vec<Family> {
-    let mut families = collect_all(view);
-    let n_series = |families: &[Family]| families.iter().map(Family::n_series).sum::<usize>();
+    let mut families = collect_all(view, true);
     let all = n_series(&families);
-    if view.series_max > 0 && all > view.series_max {
-        families.retain_mut(|family| {
-            if family.def.labels.contains(&"coroutine") {
-                family.points.clear();
-            }
-            true
-        });
-        let without = n_series(&families);
-        if without > view.series_max {
-            let n_targets = view.targets.len().max(1);
-            // Each target has about as many series as any other.
-            let kept = n_targets.saturating_mul(view.series_max) / without.max(1);
-            let dropped: Vec<&str> = view.targets.iter().skip(kept).map(|it| &*it.name).collect();
-            for family in &mut families {
-                if family.def.labels.first() == Some(&"target") {
-                    let is_dropped = |point: &DataPoint| {
-                        let target = point.labels.first();
-                        target.is_some_and(|target| dropped.contains(&target.as_str()))
-                    };
-                    family.points.retain(|point| !is_dropped(point));
-                }
-            }
-        }
+    let is_too_much =
+        |families: &[Family]| view.series_max > 0 && n_series(families) > view.series_max;
+    if is_too_much(&families) {
+        leave_out_coroutines(&mut families);
+    }
+    if is_too_much(&families) && view.targets.iter().any(|target| target.per_process) {
+        families = collect_all(view, false);
+        leave_out_coroutines(&mut families);
+    }
+    if is_too_much(&families) {
+        leave_out_targets(&mut families, view);
     }
     let folded = all.saturating_sub(n_series(&families));
     for family in &mut families {
@@ -117,19 +104,72 @@ pub fn collect(view: &AgentView) -> Vec<Family> {
     families
 }
 
-impl Family {
-    fn n_series(&self) -> usize {
-        let series_of = |point: &DataPoint| match &point.value {
-            Value::Number(_) => 1,
-            // One for all numbers, their count and their sum.
-            Value::Histogram(histogram) => histogram.buckets.len().saturating_add(3),
-        };
-        self.points.iter().map(series_of).sum()
+fn n_series(families: &[Family]) -> usize {
+    families.iter().map(Family::n_series).sum()
+}
+
+fn leave_out_coroutines(families: &mut [Family]) {
+    for family in families {
+        if family.def.labels.contains(&"coroutine") {
+            family.points.clear();
+        }
     }
 }
 
-fn collect_all(view: &AgentView) -> Vec<Family> {
-    let groups: Vec<Group<'_>> = view.targets.iter().flat_map(groups_of).collect();
+/// Leaves out so many of the last targets that the others have room.
+fn leave_out_targets(families: &mut [Family], view: &AgentView) {
+    let is_of_target = |family: &Family| family.def.labels.first() == Some(&"target");
+    let mut by_target: BTreeMap<&str, usize> = BTreeMap::new();
+    for family in families.iter().filter(|family| is_of_target(family)) {
+        for point in &family.points {
+            let target = point.labels.first().map_or("", |target| target);
+            *by_target.entry(target).or_default() += point.n_series();
+        }
+    }
+    let of_targets: usize = by_target.values().sum();
+    let mut room = view
+        .series_max
+        .saturating_sub(n_series(families).saturating_sub(of_targets));
+    let mut kept: BTreeSet<&str> = BTreeSet::new();
+    for target in &view.targets {
+        let needed = by_target.get(&*target.name).copied().unwrap_or(0);
+        if needed > room {
+            break;
+        }
+        room -= needed;
+        kept.insert(&target.name);
+    }
+    for family in families.iter_mut().filter(|family| is_of_target(family)) {
+        family.points.retain(|point| {
+            point
+                .labels
+                .first()
+                .is_some_and(|it| kept.contains(it.as_str()))
+        });
+    }
+}
+
+impl Family {
+    fn n_series(&self) -> usize {
+        self.points.iter().map(DataPoint::n_series).sum()
+    }
+}
+
+impl DataPoint {
+    fn n_series(&self) -> usize {
+        match &self.value {
+            Value::Number(_) => 1,
+            // One for all numbers, their count and their sum.
+            Value::Histogram(histogram) => histogram.buckets.len().saturating_add(3),
+        }
+    }
+}
+
+fn collect_all(view: &AgentView, per_process: bool) -> Vec<Family> {
+    let groups = view.targets.iter();
+    let groups: Vec<Group<'_>> = groups
+        .flat_map(|target| groups_of(target, per_process && target.per_process))
+        .collect();
     let mut families = about_agent(view, &groups);
     families.extend(about_awaits(&groups));
     families.extend(about_tasks(view, &groups));
@@ -278,12 +318,12 @@ fn total(groups: &[Group<'_>], figure: fn(&Totals) -> u64) -> Vec<DataPoint> {
     per_group(groups, |it| Some(as_f64(figure(&it.totals))))
 }
 
-fn groups_of(target: &TargetView) -> Vec<Group<'_>> {
+fn groups_of(target: &TargetView, per_process: bool) -> Vec<Group<'_>> {
     // A place that no target has now.
     if target.name.is_empty() {
         return Vec::new();
     }
-    if !target.per_process {
+    if !per_process {
         let more = Arc::clone(&target.labels);
         return vec![Group::of(target, &target.processes, more, target.totals)];
     }

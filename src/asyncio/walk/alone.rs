@@ -35,6 +35,7 @@ pub(super) struct TasksAlone {
     pub(super) unsettled_edges: FxHashSet<(u32, RemoteAddr)>,
     /// Those that are still to be looked at.
     queue: VecDeque<usize>,
+    is_queued: FxHashSet<usize>,
     /// How often each was put there.
     n_queued: FxHashMap<usize, u32>,
     /// What each of those that may have to be looked at awaits, by its address.
@@ -71,12 +72,11 @@ impl Walk<'_, '_> {
         let mut moved: Vec<usize> = known.iter().copied().collect();
         moved.sort_unstable();
         let shared: Vec<usize> = (0..self.records.len()).filter(is_shared).collect();
-        let may_move: FxHashSet<usize> = known.iter().chain(&shared).copied().collect();
         if !shared.is_empty() {
             self.reader.begin_whole_look(expected)?;
             self.check_generations();
             self.look_at_running();
-            for at in shared {
+            for at in shared.iter().copied() {
                 if !known.contains(&at) && !self.stands_as_before(at)? {
                     moved.push(at);
                 }
@@ -86,11 +86,13 @@ impl Walk<'_, '_> {
         if moved.is_empty() {
             return Ok(());
         }
+        let may_move = known.into_iter().chain(shared);
         self.alone.awaited = self.awaited_by(may_move);
         for at in moved {
             self.queue(at);
         }
         while let Some(at) = self.alone.queue.pop_front() {
+            self.alone.is_queued.remove(&at);
             let settled = self.settle_one(at);
             self.reader.look_back();
             settled?;
@@ -107,7 +109,7 @@ impl Walk<'_, '_> {
         let n_queued = self.alone.n_queued.entry(at).or_default();
         if *n_queued < QUEUED_MAX {
             *n_queued = n_queued.saturating_add(1);
-            if !self.alone.queue.contains(&at) {
+            if self.alone.is_queued.insert(at) {
                 self.alone.queue.push_back(at);
             }
         }
@@ -137,8 +139,8 @@ impl Walk<'_, '_> {
     }
 
     /// The tasks that each of these awaits, by its address.
-    fn awaited_by(&self, tasks: FxHashSet<usize>) -> AddressMap<RemoteAddr, Vec<u32>> {
-        let records = tasks.into_iter().filter_map(|at| self.records.get(at));
+    fn awaited_by(&self, tasks: impl Iterator<Item = usize>) -> AddressMap<RemoteAddr, Vec<u32>> {
+        let records = tasks.filter_map(|at| self.records.get(at));
         let mut awaited: AddressMap<RemoteAddr, Vec<u32>> =
             records.map(|record| (record.task.at, Vec::new())).collect();
         for (at, record) in (0_u32..).zip(&self.records) {
@@ -234,6 +236,9 @@ impl Walk<'_, '_> {
         if is_changed || self.look_at_name(&now)? != name {
             return Ok(Alone::Changed);
         }
+        let before = self.records.get(at).map(|record| record.awaiters);
+        let before = before.map(|before| self.addresses(&before).iter().copied().collect());
+        let before: FxHashSet<RemoteAddr> = before.unwrap_or_default();
         if let Some(record) = self.records.get_mut(at) {
             record.task = now;
             record.name = name;
@@ -248,7 +253,7 @@ impl Walk<'_, '_> {
         self.alone
             .settled
             .insert(u32::try_from(at).unwrap_or(u32::MAX));
-        self.keep_lasting_edges(at, awaited, &lasting, &futures)?;
+        self.keep_lasting_edges(at, &before, awaited, &lasting, &futures)?;
         Ok(Alone::Settled)
     }
 
@@ -300,6 +305,7 @@ impl Walk<'_, '_> {
     fn keep_lasting_edges(
         &mut self,
         at: usize,
+        awaiters_before: &FxHashSet<RemoteAddr>,
         awaited: &[u32],
         lasting: &FxHashSet<u32>,
         futures: &FxHashSet<RemoteAddr>,
@@ -312,8 +318,9 @@ impl Walk<'_, '_> {
         let me = u32::try_from(at).unwrap_or(u32::MAX);
         self.reader.look_aside();
         for awaiter in awaiters {
-            if let Some(awaited) = self.alone.awaited.get_mut(&awaiter)
-                && !awaited.contains(&me)
+            // What it awaits from now on as well.
+            if !awaiters_before.contains(&awaiter)
+                && let Some(awaited) = self.alone.awaited.get_mut(&awaiter)
             {
                 awaited.push(me);
             }
