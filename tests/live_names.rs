@@ -29,8 +29,21 @@ fn kind<'g>(functions: &[&'g str], sort: &str) -> Option<&'g str> {
 
 #[test]
 fn one_name_for_all() {
+    judge_kinds("one");
+}
+
+#[test]
+fn names_of_equal_text() {
+    judge_kinds("equal");
+    judge_kinds("both");
+}
+
+/// Reads a program whose tasks all have one name, in strings as `names` says.
+fn judge_kinds(names: &str) {
     for python in python::all() {
-        let target = Target::start(python.program("shared_names"));
+        let mut program = python.program("shared_names");
+        program.arg(names);
+        let target = Target::start(program);
         let mut process = attach(&target);
         let (mut n_edges, mut n_left_out, mut n_without_stack) = (0_u64, 0, 0);
         for _ in 0..SNAPSHOTS {

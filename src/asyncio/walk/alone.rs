@@ -1,8 +1,8 @@
-//! Tasks whose name does not tell them from others, because it is shared, or was another one when they were
+//! Tasks whose name does not tell them from others, because it is text, or was another one when they were
 //! found. Passes over all tasks may then have seen the place of one task, and the awaiters of the next one
 //! at the same address.
 //!
-//! If a task with a shared name stands, after everything else was read, where it stood before, in its
+//! If such a task stands, after everything else was read, where it stood before, in its
 //! code and in its list, what was read in between belongs to the same task: one that begins meanwhile
 //! comes last in its list. If not, or if it is the last one, it is looked at alone, all at once, again
 //! and again until nothing of it changes meanwhile; and so are those that were renamed.
@@ -53,10 +53,10 @@ impl Walk<'_, '_> {
     /// Looks again at the tasks that their names do not identify, and at those that may have stopped
     /// running meanwhile.
     pub(super) fn settle_alone(&mut self, expected: Trail) -> Result<(), DecodeError> {
-        let is_shared = |at: &usize| {
+        let is_doubtful = |at: &usize| {
             let record = self.records.get(*at);
-            let is_shared = |record: &Record| record.is_alive && !record.has_own_name;
-            record.is_some_and(is_shared) && !self.alone.renamed.contains(at)
+            let is_doubtful = |record: &Record| record.is_alive && !record.has_own_name();
+            record.is_some_and(is_doubtful) && !self.alone.renamed.contains(at)
         };
         // It was executed at some moment; or it is still, and executes another one that starts eagerly.
         let ran = |at: &usize| {
@@ -67,16 +67,16 @@ impl Walk<'_, '_> {
         };
         let mut known: FxHashSet<usize> = (0..self.records.len()).filter(ran).collect();
         known.extend(&self.alone.renamed);
-        let shifted = |at: &usize| is_shared(at) && self.has_shifted(*at);
+        let shifted = |at: &usize| is_doubtful(at) && self.has_shifted(*at);
         known.extend((0..self.records.len()).filter(shifted));
         let mut moved: Vec<usize> = known.iter().copied().collect();
         moved.sort_unstable();
-        let shared: Vec<usize> = (0..self.records.len()).filter(is_shared).collect();
-        if !shared.is_empty() {
+        let doubtful: Vec<usize> = (0..self.records.len()).filter(is_doubtful).collect();
+        if !doubtful.is_empty() {
             self.reader.begin_whole_look(expected)?;
             self.check_generations();
             self.look_at_running();
-            for at in shared.iter().copied() {
+            for at in doubtful.iter().copied() {
                 if !known.contains(&at) && !self.stands_as_before(at)? {
                     moved.push(at);
                 }
@@ -86,7 +86,7 @@ impl Walk<'_, '_> {
         if moved.is_empty() {
             return Ok(());
         }
-        let may_move = known.into_iter().chain(shared);
+        let may_move = known.into_iter().chain(doubtful);
         self.alone.awaited = self.awaited_by(may_move);
         for at in moved {
             self.queue(at);
@@ -242,8 +242,6 @@ impl Walk<'_, '_> {
         if let Some(record) = self.records.get_mut(at) {
             record.task = now;
             record.name = name;
-            // It may get yet another one.
-            record.has_own_name &= name == known_name;
             record.place = place.lasting_place(&first);
             record.awaiters = awaiters;
         }
@@ -365,7 +363,7 @@ impl Walk<'_, '_> {
         let Some(record) = self.records.get(at).filter(|record| record.is_alive) else {
             return Ok(false);
         };
-        let (task, name, has_own_name) = (record.task, record.name, record.has_own_name);
+        let (task, name, has_own_name) = (record.task, record.name, record.has_own_name());
         if has_own_name && self.is_still_same(&task, name)? {
             return Ok(true);
         }

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A name alone proves nothing, as it can still be read when its memory was freed. But no other task's
-//! object ever led to this name. So a task whose object leads to its name, which is there before and
+//! object ever led to this name (if others may have it too: [`super::alone`]). So a task whose object leads to its name, which is there before and
 //! after, was the same all the time until then, and so was its awaiter, if the same holds for that: at
 //! the moment in which the one was seen to be awaited, it was that task that awaited it. By the same
 //! argument what precedes it in its list did ([`super::owners`]).

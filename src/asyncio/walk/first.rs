@@ -335,7 +335,6 @@ impl Walk<'_, '_> {
             task,
             list,
             name,
-            has_own_name: self.is_own_name(&task, name),
             awaiters: Awaiters::default(),
             place: Place::UNKNOWN,
             is_alive: true,

@@ -129,20 +129,6 @@ impl Walk<'_, '_> {
         task.read_name(self.reader, self.offsets, types, &mut self.graph)
     }
 
-    /// Whether no other task can have the name of this one: it is a number, which CPython gives once, or a
-    /// string that nobody else holds a reference to (`ob_refcnt`, Include/refcount.h). Free-threaded
-    /// builds count references in more than one place.
-    pub(super) fn is_own_name(&mut self, task: &RawTask, name: TaskName) -> bool {
-        match name {
-            TaskName::Number(_) => true,
-            TaskName::Text(_) if !self.offsets.free_threaded => {
-                let count = self.reader.array(task.name).map(u32::from_le_bytes);
-                count == Ok(1)
-            }
-            TaskName::Text(_) | TaskName::Unknown => false,
-        }
-    }
-
     /// Who awaits a task.
     pub(super) fn look_at_awaiters(&mut self, task: &RawTask) -> Result<Awaiters, DecodeError> {
         let start = self.awaiters.len();

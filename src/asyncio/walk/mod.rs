@@ -140,8 +140,6 @@ struct Record {
     /// The list that holds it.
     list: u32,
     name: TaskName,
-    /// No other task can have this name.
-    has_own_name: bool,
     awaiters: Awaiters,
     place: Place,
     /// It is still believed to be there.
@@ -151,13 +149,18 @@ struct Record {
 }
 
 impl Record {
+    /// Whether no other task can have this name: CPython gives each number once. Text can be another
+    /// task's as well, in the same string or in one of its own.
+    fn has_own_name(&self) -> bool {
+        matches!(self.name, TaskName::Number(_))
+    }
+
     /// A task of which nothing could be read but its object.
     fn unreadable(list: u32, task: RawTask) -> Self {
         Self {
             task,
             list,
             name: TaskName::Unknown,
-            has_own_name: false,
             awaiters: Awaiters::default(),
             place: Place::UNKNOWN,
             is_alive: false,

@@ -12,8 +12,8 @@
 //!
 //! Where a task has ended meanwhile, the list is followed back from the next one once more.
 
-use super::Walk;
 use super::heads::TaskList;
+use super::{Record, Walk};
 use crate::asyncio::task::RawTask;
 use crate::cpython::DecodeError;
 
@@ -190,11 +190,7 @@ impl Walk<'_, '_> {
             return Ok(found);
         }
         // Another one may just stand somewhere else.
-        if self
-            .records
-            .get(at)
-            .is_some_and(|record| record.has_own_name)
-        {
+        if self.records.get(at).is_some_and(Record::has_own_name) {
             self.leave_out_ended(at);
         }
         Ok(None)
