@@ -29,27 +29,43 @@ fn kind<'g>(functions: &[&'g str], sort: &str) -> Option<&'g str> {
 
 #[test]
 fn one_name_for_all() {
-    judge_kinds("one");
+    judge_kinds("one", 1);
+    judge_kinds("one", 3);
 }
 
 #[test]
 fn names_of_equal_text() {
-    judge_kinds("equal");
-    judge_kinds("both");
+    judge_kinds("equal", 1);
+    judge_kinds("both", 3);
 }
 
 /// Reads a program whose tasks all have one name, in strings as `names` says.
-fn judge_kinds(names: &str) {
+fn judge_kinds(names: &str, n_threads: usize) {
     for python in python::all() {
         let mut program = python.program("shared_names");
-        program.arg(names);
+        program.args([names, &n_threads.to_string()]);
         let target = Target::start(program);
+        let threads: Vec<u64> =
+            serde_json::from_value(target.truth["threads"].clone()).expect("a list");
+        assert_eq!(threads.len(), n_threads);
         let mut process = attach(&target);
-        let (mut n_edges, mut n_left_out, mut n_without_stack) = (0_u64, 0, 0);
+        let (mut n_tasks, mut n_edges, mut n_left_out, mut n_without_stack) = (0_u64, 0_u64, 0, 0);
         for _ in 0..SNAPSHOTS {
             let snapshot = process.snapshot().expect("it runs");
             let graph = &snapshot.graph;
             n_left_out += snapshot.stats.problems;
+            for thread in graph.threads() {
+                for task in graph.tasks_of(thread) {
+                    let functions = functions(graph, graph.task(task).stack);
+                    let of_awaited = kind(&functions, "awaited_");
+                    let Some(kind) = of_awaited.or_else(|| kind(&functions, "awaiting_")) else {
+                        continue;
+                    };
+                    let kind: usize = kind.parse().expect("a number");
+                    assert_eq!(thread.tid.0, threads[kind % n_threads], "{functions:?}");
+                    n_tasks += 1;
+                }
+            }
             for edge in graph.edges() {
                 let awaited = functions(graph, graph.task(edge.awaited).stack);
                 let awaiter = functions(graph, edge.stack);
@@ -69,7 +85,7 @@ fn judge_kinds(names: &str) {
                 n_edges += 1;
             }
         }
-        assert!(n_edges > 5_000, "{n_edges}");
+        assert!(n_edges > 5_000 && n_tasks > n_edges, "{n_edges} {n_tasks}");
         assert!(n_without_stack * 100 < n_edges, "{n_without_stack}");
         assert!(n_left_out * 20 < n_edges, "{n_left_out} of {n_edges}");
         assert!(target.end().success());

@@ -1,11 +1,12 @@
 """Tasks that come and go and all have one name: one string, or each a new one of equal text, or both, as the
-argument says. What each of them is its functions say: `awaited_N` is only ever awaited by a task of
-`awaiting_N`."""
+first argument says. What each of them is its functions say: `awaited_N` is only ever awaited by a task of
+`awaiting_N`. They are in the thread number N modulo the number of threads, the second argument."""
 
 import asyncio
 import json
 import random
 import sys
+import threading
 
 from _truth import announce_line, end_with_stdin
 
@@ -19,6 +20,7 @@ NAMES = {
 name = NAMES[sys.argv[1]]
 KINDS = 40
 ALIVE = 60
+N_THREADS = int(sys.argv[2])
 
 kinds = []
 for kind in range(KINDS):
@@ -37,12 +39,8 @@ async def awaiting_{kind}(times, pause):
     kinds.append(functions[f"awaiting_{kind}"])
 
 
-async def main():
-    loop = asyncio.get_running_loop()
-    end_with_stdin(loop)
-    random.seed(7)
+async def work(kinds):
     alive = set()
-    loop.call_later(0.2, announce_line, json.dumps({"ready": True}))
     while True:
         while len(alive) < ALIVE:
             function = random.choice(kinds)
@@ -51,6 +49,19 @@ async def main():
             alive.add(task)
             task.add_done_callback(alive.discard)
         await asyncio.sleep(0)
+
+
+async def main():
+    loop = asyncio.get_running_loop()
+    end_with_stdin(loop)
+    random.seed(7)
+    threads = [threading.get_native_id()]
+    for thread in range(1, N_THREADS):
+        other = threading.Thread(target=asyncio.run, args=[work(kinds[thread::N_THREADS])], daemon=True)
+        other.start()
+        threads.append(other.native_id)
+    loop.call_later(0.2, announce_line, json.dumps({"ready": True, "threads": threads}))
+    await work(kinds[::N_THREADS])
 
 
 asyncio.run(main())

@@ -27,8 +27,8 @@ const AWAITED_MAX: usize = 256;
 /// Tasks that are looked at alone.
 #[derive(Debug, Default)]
 pub(super) struct TasksAlone {
-    /// Those that were.
-    pub(super) settled: FxHashSet<u32>,
+    /// The event loops of those that were; null if the task is implemented in Python.
+    pub(super) settled: FxHashMap<u32, RemoteAddr>,
     /// Those that have another name than at first.
     pub(super) renamed: FxHashSet<usize>,
     /// Edges of such tasks, as record and awaiter: the other task did not stay as it was that long.
@@ -228,6 +228,10 @@ impl Walk<'_, '_> {
         let Some((now, awaiters_now)) = self.look_at_object(&found)? else {
             return Ok(Alone::Ended);
         };
+        let event_loop = match now.is_python {
+            true => RemoteAddr::NULL,
+            false => self.event_loop_of(now.at)?,
+        };
         // Sets are read in several pieces, so they are read twice.
         let is_changed = !last.is_same_place(&place)
             || now.name != task.name
@@ -248,9 +252,8 @@ impl Walk<'_, '_> {
         if let Some(sighting) = self.sightings.get_mut(at) {
             *sighting = Some(place);
         }
-        self.alone
-            .settled
-            .insert(u32::try_from(at).unwrap_or(u32::MAX));
+        let me = u32::try_from(at).unwrap_or(u32::MAX);
+        self.alone.settled.insert(me, event_loop);
         self.keep_lasting_edges(at, &before, awaited, &lasting, &futures)?;
         Ok(Alone::Settled)
     }

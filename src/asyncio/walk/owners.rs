@@ -11,8 +11,12 @@
 //! ```
 //!
 //! Where a task has ended meanwhile, the list is followed back from the next one once more.
+//!
+//! Links of tasks that were looked at alone ([`super::alone`]) are of another moment. Such a task belongs to
+//! the thread that runs its event loop, if it was found in the list of any thread.
 
 use super::heads::TaskList;
+use super::scheduled::ThreadsByLoop;
 use super::{Record, Walk};
 use crate::asyncio::task::RawTask;
 use crate::cpython::DecodeError;
@@ -93,10 +97,16 @@ impl Walk<'_, '_> {
             return Ok(());
         }
         let (nodes, mut joined) = self.join_linked();
+        let threads = self.threads_by_loop();
         for at in 0..self.records.len() {
             let is_alive = self.records.get(at).is_some_and(|record| record.is_alive);
             if !is_alive || self.is_python(at) || nodes.list(joined.root(nodes.task(at))).is_some()
             {
+                continue;
+            }
+            let of_loop = self.list_of_loop(at, &threads);
+            if let Some(head) = of_loop.and_then(|list| nodes.head(list)) {
+                joined.join(nodes.task(at), head);
                 continue;
             }
             let before = self.find_before(at, &nodes);
@@ -144,8 +154,18 @@ impl Walk<'_, '_> {
         (nodes, joined)
     }
 
+    /// The list of the thread that runs the event loop of a task which was looked at alone.
+    fn list_of_loop(&self, at: usize, threads: &ThreadsByLoop) -> Option<usize> {
+        let event_loop = self.alone.settled.get(&u32::try_from(at).ok()?)?;
+        let list = usize::try_from(self.records.get(at)?.list).ok()?;
+        let list = self.lists.get(list)?;
+        // The thread of a task in the list of an interpreter has ended. Another one may run its loop.
+        list.thread?;
+        threads.get(&(list.interpreter_id, *event_loop)).copied()
+    }
+
     fn was_alone(&self, at: usize) -> bool {
-        u32::try_from(at).is_ok_and(|at| self.alone.settled.contains(&at))
+        u32::try_from(at).is_ok_and(|at| self.alone.settled.contains_key(&at))
     }
 
     /// Follows a task's list back from where the task is now, to the first task that is known, or to the

@@ -55,6 +55,9 @@ struct TaskSet {
 /// A member of a set that could not be read.
 type Unreadable = (RemoteAddr, DecodeError);
 
+/// The lists of threads by their interpreters and the event loops that they run.
+pub(super) type ThreadsByLoop = FxHashMap<(i64, RemoteAddr), usize>;
+
 impl Walk<'_, '_> {
     /// Finds the tasks that are in no list, and looks at each.
     pub(super) fn look_at_scheduled(&mut self) -> Result<(), DecodeError> {
@@ -245,13 +248,18 @@ impl Walk<'_, '_> {
         Ok(None)
     }
 
-    /// The lists of threads by the event loop that each runs.
-    fn threads_by_loop(&self) -> FxHashMap<(i64, RemoteAddr), usize> {
+    pub(super) fn threads_by_loop(&self) -> ThreadsByLoop {
         let lists = self.lists.iter().enumerate();
         lists
             .filter(|(_, list)| !list.running_loop.is_null())
             .map(|(at, list)| ((list.interpreter_id, list.running_loop), at))
             .collect()
+    }
+
+    /// The event loop of a native future or task: what is right behind the head of the object (`FutureObj`,
+    /// Modules/_asynciomodule.c).
+    pub(super) fn event_loop_of(&mut self, at: RemoteAddr) -> Result<RemoteAddr, DecodeError> {
+        Ok(self.reader.addr_at(at.plus(self.offsets.pyobject.size))?)
     }
 
     /// Looks at the tasks in a set. What makes no sense is looked at again, as long as the set has it: it
@@ -260,7 +268,7 @@ impl Walk<'_, '_> {
         &mut self,
         interpreter: Interpreter,
         set: TaskSet,
-        threads: &FxHashMap<(i64, RemoteAddr), usize>,
+        threads: &ThreadsByLoop,
     ) -> Result<(), DecodeError> {
         let tasks_max = LimitHit {
             what: "tasks_max",
@@ -375,7 +383,7 @@ impl Walk<'_, '_> {
         &mut self,
         interpreter: Interpreter,
         member: RemoteAddr,
-        threads: &FxHashMap<(i64, RemoteAddr), usize>,
+        threads: &ThreadsByLoop,
     ) -> Result<(), DecodeError> {
         let types = &mut self.chains.types;
         let at = weakly_referenced(self.reader, self.offsets, types, member)?;
@@ -388,10 +396,9 @@ impl Walk<'_, '_> {
             return Ok(());
         };
         self.check_room()?;
-        // A native future has its loop right behind the head of the object (`FutureObj`,
-        // Modules/_asynciomodule.c); anything else there is no loop that is known.
+        // Of a native one, anything else there is no loop that is known.
         let event_loop = match event_loop.is_null() {
-            true => self.reader.addr_at(at.plus(self.offsets.pyobject.size))?,
+            true => self.event_loop_of(at)?,
             false => event_loop,
         };
         let thread = threads.get(&(interpreter.id, event_loop)).copied();
