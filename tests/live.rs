@@ -48,6 +48,7 @@ const TESTED_ELSEWHERE: &[&str] = &[
     "churn_threads",
     "no_asyncio",
     "renamed",
+    "rounds",
     "shared_names",
     "signalled",
     "threads_at_work",

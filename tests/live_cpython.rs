@@ -72,6 +72,7 @@ const NOT_COMPARED: &[(&str, Version, &str)] = &[
         "frames of a running task are not followed",
     ),
     ("renamed", None, "it does not stand still"),
+    ("rounds", None, "it does not stand still"),
     ("shared_names", None, "it does not stand still"),
     ("signalled", None, "it does not stand still"),
     ("threads_at_work", None, "it does not stand still"),

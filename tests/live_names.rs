@@ -1,5 +1,5 @@
-//! Processes at work whose tasks are not told apart by their names: all have the same one, or each takes a
-//! new one all the time.
+//! Processes at work whose tasks are hard to tell from what they were a moment before: all have the same
+//! name, or each takes a new one all the time, or goes round a loop without a pause.
 
 mod support;
 
@@ -143,6 +143,34 @@ fn names_that_change_all_the_time() {
             "{n_complete} of {SNAPSHOTS} were complete"
         );
         assert_eq!(ended, BTreeMap::from([(0, n_complete)]));
+        assert!(target.end().success());
+    }
+}
+
+#[test]
+fn no_stack_is_of_two_rounds_of_a_loop() {
+    for python in python::all() {
+        let target = Target::start(python.program("rounds"));
+        let first_pairs: BTreeMap<String, u32> =
+            serde_json::from_value(target.truth["first_pairs"].clone()).expect("lines by function");
+        let mut process = attach(&target);
+        let mut n_stacks = 0;
+        for _ in 0..SNAPSHOTS {
+            let snapshot = process.snapshot().expect("it runs");
+            let graph = &snapshot.graph;
+            for task in graph.tasks() {
+                let ways = graph.stack(task.stack).filter_map(|frame| {
+                    let first = first_pairs.get(graph.text(frame.function))?;
+                    frame.line?.checked_sub(*first)
+                });
+                let ways: Vec<u32> = ways.collect();
+                if task.state == TaskState::Suspended && ways.len() == first_pairs.len() {
+                    assert!(ways.iter().all(|way| *way == ways[0]), "{ways:?}");
+                    n_stacks += 1;
+                }
+            }
+        }
+        assert!(n_stacks > SNAPSHOTS * 50, "{n_stacks}");
         assert!(target.end().success());
     }
 }

@@ -50,13 +50,20 @@ enum Alone {
 }
 
 impl Walk<'_, '_> {
-    /// Looks again at the tasks that their names do not identify, and at those that may have stopped
-    /// running meanwhile.
+    /// Looks again at the tasks that their names do not identify, at those that may have stopped running
+    /// meanwhile, and at those that may have begun to.
     pub(super) fn settle_alone(&mut self, expected: Trail) -> Result<(), DecodeError> {
-        let is_doubtful = |at: &usize| {
-            let record = self.records.get(*at);
-            let is_doubtful = |record: &Record| record.is_alive && !record.has_own_name();
-            record.is_some_and(is_doubtful) && !self.alone.renamed.contains(at)
+        let is = |at: &usize, what: fn(&Record) -> bool| {
+            let record = self.records.get(*at).filter(|record| record.is_alive);
+            record.is_some_and(what) && !self.alone.renamed.contains(at)
+        };
+        let may_be_other = |at: &usize| is(at, |record| !record.has_own_name());
+        // It is about to be executed: two looks that agree may have seen it in two rounds of a loop.
+        let is_ready = |at: &usize| {
+            is(at, |record| {
+                let is_suspended = record.place.state == TaskState::Suspended;
+                is_suspended && record.task.awaits.is_null() && !record.task.is_python
+            })
         };
         // It was executed at some moment; or it is still, and executes another one that starts eagerly.
         let ran = |at: &usize| {
@@ -67,11 +74,13 @@ impl Walk<'_, '_> {
         };
         let mut known: FxHashSet<usize> = (0..self.records.len()).filter(ran).collect();
         known.extend(&self.alone.renamed);
-        let shifted = |at: &usize| is_doubtful(at) && self.has_shifted(*at);
+        let shifted = |at: &usize| may_be_other(at) && self.has_shifted(*at);
         known.extend((0..self.records.len()).filter(shifted));
         let mut moved: Vec<usize> = known.iter().copied().collect();
         moved.sort_unstable();
-        let doubtful: Vec<usize> = (0..self.records.len()).filter(is_doubtful).collect();
+        let doubtful: Vec<usize> = (0..self.records.len())
+            .filter(|at| may_be_other(at) || is_ready(at))
+            .collect();
         if !doubtful.is_empty() {
             self.reader.begin_whole_look(expected)?;
             self.check_generations();
