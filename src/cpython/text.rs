@@ -15,7 +15,8 @@ const COMPACT_EXTRA: u64 = 16;
 /// The header with its pointer to the characters fits in this.
 const HEADER_BYTES_MAX: usize = 128;
 
-/// The string at `at`, cut after `Limits::string_chars_max` characters. Lone surrogates, which
+/// The string at `at`. Of one that is longer than `Limits::string_chars_max` characters, so many, and
+/// an ellipsis (`…`) for the others. Lone surrogates, which
 /// Python allows and UTF-8 does not, become U+FFFD.
 ///
 /// # Errors
@@ -70,7 +71,11 @@ pub fn read_text(
     if ascii && !bytes.is_ascii() {
         return Err(implausible("character in an ASCII string", 0x80));
     }
-    Ok(decode(&bytes, width))
+    let mut text = decode(&bytes, width);
+    if length > reader.limits().string_chars_max {
+        text.push('…');
+    }
+    Ok(text)
 }
 
 fn decode(bytes: &[u8], width: usize) -> String {

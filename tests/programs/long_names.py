@@ -1,4 +1,5 @@
-"""Task names of 255, 256, 1 024, 1 025 and 10 000 characters, narrow and wide."""
+"""Task names of 255, 256, 1 024, 1 025 and 10 000 characters, narrow and wide, and one that is too long to be
+shown in full."""
 
 import asyncio
 
@@ -20,6 +21,8 @@ async def main():
                 name = f"{length}".ljust(length, character)
                 task = group.create_task(leaf(), name=name)
                 truth.task(task, name, ["sleep", "park", "leaf"], [me])
+        task = group.create_task(leaf(), name="中" * 65_537)
+        truth.task(task, "中" * 65_536 + "…", ["sleep", "park", "leaf"], [me])
 
 
 asyncio.run(main())

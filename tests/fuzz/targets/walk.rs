@@ -201,7 +201,8 @@ fn check(read: &Read, limits: &Limits) {
     assert!(read.problems.len() <= limits.problems_max as usize);
     assert!(read.problems.len() as u64 <= read.n_problems);
     assert!(read.interpreters.len() <= limits.interpreters_max as usize);
-    let name_bytes_max = 4 * usize::try_from(limits.string_chars_max).expect("small");
+    // Four bytes a character, and an ellipsis.
+    let name_bytes_max = 4 * (1 + usize::try_from(limits.string_chars_max).expect("small"));
     for at in graph.indices() {
         let task = graph.task(at);
         let frames_max = 2 * limits.frames_per_task_max as usize;
