@@ -1,6 +1,8 @@
 //! The caps that keep a snapshot of a hostile or broken process within bounds, in one table.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What a system call that copies memory counts as work, compared with a read of a few words that were
 /// copied before.
@@ -68,13 +70,33 @@ pub struct LimitHit {
     pub limit: u64,
 }
 
-/// The caps that a snapshot can reach, by name. The others cut a text without a word, or bound a search.
-pub const LIMITS: [&str; 9] = [
+/// The cap on the time of one snapshot. Who has a clock keeps it, by a [`Stop`].
+pub const SCAN_TIME: &str = "scan_time";
+
+/// Ends the snapshots that know it: what they have not read then is left out of them.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Ends them.
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether they are to end.
+    pub fn is_stopped(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The caps that a snapshot can reach, by name. The others cut a text or bound a search.
+pub const LIMITS: [&str; 10] = [
     "awaiters_per_task_max",
     "bytes_read_max",
     "decoded_bytes_max",
     "frames_per_task_max",
     "interpreters_max",
+    SCAN_TIME,
     "set_slots_max",
     "tasks_max",
     "threads_max",
@@ -86,9 +108,9 @@ pub const LIMITS: [&str; 9] = [
 pub struct LimitsHit(u16);
 
 impl LimitsHit {
-    /// Notes one more.
-    pub fn add(&mut self, hit: LimitHit) {
-        if let Some(at) = LIMITS.iter().position(|name| *name == hit.what) {
+    /// Notes one more, by its name.
+    pub fn add(&mut self, limit: &str) {
+        if let Some(at) = LIMITS.iter().position(|name| *name == limit) {
             self.0 |= 1 << at;
         }
     }

@@ -3,251 +3,15 @@
 #![cfg(feature = "agent")]
 #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
 
-use asyncio_agent::agent::{Agent, AttachedProcess, ProcessSource};
-use asyncio_agent::config;
-use asyncio_agent::graph::{
-    GraphBuilder, NewTask, ProcessInfo, ReadStats, Snapshot, StackIdx, TaskName, TaskState,
-};
-use asyncio_agent::ids::{Pid, ProcessId, StartTime, TaskId};
-use asyncio_agent::process::ProcessError;
-use asyncio_agent::procfs::ProcfsError;
-use asyncio_agent::targets::ReadFacts;
+mod support;
+
+use asyncio_agent::config::WebFile;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use support::zoo::{self, Act, Running, Zoo, header, status};
 use tokio::runtime::Runtime;
-
-/// What a made-up process does when it is read.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Act {
-    /// It has this many tasks, each awaited by the next.
-    Chain(u64),
-    /// Its tasks await each other in a circle.
-    Ring(u64),
-    Denied,
-    NotPython,
-    Panics,
-    /// Reading it takes until it does something else.
-    Hangs,
-}
-
-/// Made-up processes: pid, command line and act. They can be changed while the agent runs.
-#[derive(Debug, Clone, Default)]
-struct Zoo(Arc<Mutex<BTreeMap<i32, (&'static str, Act)>>>);
-
-impl Zoo {
-    fn with(processes: &[(i32, &'static str, Act)]) -> Self {
-        let zoo = Self::default();
-        for (pid, command, act) in processes {
-            zoo.set(*pid, command, *act);
-        }
-        zoo
-    }
-
-    fn set(&self, pid: i32, command: &'static str, act: Act) {
-        self.0.lock().unwrap().insert(pid, (command, act));
-    }
-
-    fn act_of(&self, pid: Pid) -> Option<Act> {
-        self.0.lock().unwrap().get(&pid.as_raw()).map(|it| it.1)
-    }
-
-    fn remove(&self, pid: i32) {
-        self.0.lock().unwrap().remove(&pid);
-    }
-}
-
-impl ProcessSource for Zoo {
-    fn processes(&self) -> Result<Vec<ProcessId>, ProcfsError> {
-        let zoo = self.0.lock().unwrap();
-        let listed = zoo.keys().map(|pid| ProcessId {
-            pid: Pid::new(*pid).unwrap(),
-            start: StartTime(1),
-        });
-        Ok(listed.collect())
-    }
-
-    fn facts(&self) -> &dyn ReadFacts {
-        self
-    }
-
-    fn probe(&self, id: ProcessId) -> Result<(), ProcessError> {
-        self.attach(id)?.snapshot().map(drop)
-    }
-
-    fn attach(&self, id: ProcessId) -> Result<Box<dyn AttachedProcess>, ProcessError> {
-        Ok(Box::new(Cage {
-            zoo: self.clone(),
-            pid: id.pid,
-        }))
-    }
-}
-
-impl ReadFacts for Zoo {
-    fn executable(&self, _process: ProcessId) -> Option<Vec<u8>> {
-        None
-    }
-
-    fn command_line(&self, process: ProcessId) -> Option<Vec<u8>> {
-        let zoo = self.0.lock().unwrap();
-        let (command, _) = zoo.get(&process.pid.as_raw())?;
-        Some(command.replace(' ', "\0").into_bytes())
-    }
-
-    fn user_and_parent(&self, _process: ProcessId) -> Option<(Option<u32>, Option<Pid>)> {
-        None
-    }
-
-    fn cgroups(&self, _process: ProcessId) -> Option<Vec<Vec<u8>>> {
-        None
-    }
-
-    fn user_id(&self, _name: &str) -> Option<u32> {
-        None
-    }
-}
-
-struct Cage {
-    zoo: Zoo,
-    pid: Pid,
-}
-
-impl AttachedProcess for Cage {
-    fn snapshot(&mut self) -> Result<Snapshot, ProcessError> {
-        let pid = self.pid;
-        match self.zoo.act_of(pid) {
-            None => Err(ProcessError::Gone { pid }),
-            Some(Act::Chain(n)) => Ok(snapshot(n, (1..n).map(|at| (at - 1, at)))),
-            Some(Act::Ring(n)) => Ok(snapshot(n, (0..n).map(|at| (at, (at + 1) % n)))),
-            Some(Act::Denied) => Err(ProcessError::Denied {
-                pid,
-                what: "/proc/1/maps".to_owned(),
-            }),
-            Some(Act::NotPython) => Err(ProcessError::NotPython {
-                pid,
-                supported: String::new(),
-            }),
-            Some(Act::Panics) => panic!("this is part of the test"),
-            Some(Act::Hangs) => {
-                while self.zoo.act_of(pid) == Some(Act::Hangs) {
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                self.snapshot()
-            }
-        }
-    }
-}
-
-fn snapshot(n_tasks: u64, edges: impl Iterator<Item = (u64, u64)>) -> Snapshot {
-    let mut builder = GraphBuilder::new();
-    let tasks: Vec<_> = (0..n_tasks)
-        .map(|id| {
-            builder.add_task(NewTask {
-                id: TaskId(id),
-                name: TaskName::Number(id),
-                state: TaskState::Suspended,
-                cancelling: false,
-                stack: StackIdx::EMPTY,
-                awaiting: None,
-            })
-        })
-        .collect();
-    for (awaited, awaiter) in edges {
-        let awaited = tasks[usize::try_from(awaited).unwrap()];
-        builder.add_edge(awaited, TaskId(awaiter), StackIdx::EMPTY);
-    }
-    Snapshot {
-        process: ProcessInfo::default(),
-        graph: builder.finish().into(),
-        problems: Vec::new(),
-        stats: ReadStats::default(),
-        complete: true,
-    }
-}
-
-/// A running agent with a runtime of its own.
-struct Running {
-    runtime: Option<Runtime>,
-    agent: Option<Agent>,
-    address: SocketAddr,
-}
-
-impl Running {
-    fn start(zoo: &Zoo, targets: &str) -> Self {
-        let text = format!(
-            "web: {{listen: 127.0.0.1:0}}\ndiscovery: {{interval: 20ms}}\ntargets:\n{targets}"
-        );
-        let settings = config::parse("test", &text).unwrap_or_else(|error| panic!("{error}"));
-        let runtime = Runtime::new().unwrap();
-        let agent = runtime
-            .block_on(Agent::start(settings, Arc::new(zoo.clone())))
-            .unwrap();
-        Self {
-            address: agent.addresses()[0],
-            agent: Some(agent),
-            runtime: Some(runtime),
-        }
-    }
-
-    /// Sends bytes and returns all that comes back.
-    fn exchange(&self, request: &str) -> String {
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    }
-
-    fn get(&self, path: &str) -> String {
-        self.exchange(&format!(
-            "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
-        ))
-    }
-
-    /// The values of the metric, by the value of its label `target`.
-    fn metric(&self, name: &str) -> BTreeMap<String, f64> {
-        let text = self.get("/metrics");
-        let points = text.lines().filter_map(|line| {
-            let (target, value) = line
-                .strip_prefix(name)?
-                .strip_prefix("{target=\"")?
-                .split_once("\"} ")?;
-            Some((target.to_owned(), value.parse().unwrap()))
-        });
-        points.collect()
-    }
-
-    /// Asks again and again until the answer is right.
-    fn eventually(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
-        for _ in 0..1_000 {
-            if is_so(self) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        panic!("not so in time: {what}\n{}", self.get("/metrics"));
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let runtime = self.runtime.take().unwrap();
-        runtime.block_on(self.agent.take().unwrap().stop());
-        runtime.shutdown_background();
-    }
-}
-
-fn status(answer: &str) -> u16 {
-    answer.split(' ').nth(1).unwrap().parse().unwrap()
-}
-
-fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
-    let (head, _) = answer.split_once("\r\n\r\n")?;
-    let mut lines = head.lines().filter_map(|line| line.split_once(": "));
-    lines.find(|(key, _)| *key == name).map(|(_, value)| value)
-}
 
 fn of(points: &[(&str, f64)]) -> BTreeMap<String, f64> {
     let points = points.iter();
@@ -443,7 +207,7 @@ fn paths_and_methods() {
     );
     assert!(page.contains("href=\"/metrics\"") && page.contains(env!("CARGO_PKG_VERSION")));
     assert_eq!(status(&agent.get("/-/healthy")), 200);
-    for path in ["/metrics/", "/etc/passwd", "//", "/%2e%2e/", "/-/reload"] {
+    for path in ["/metrics/", "/etc/passwd", "//", "/%2e%2e/", "/-/nothing"] {
         assert_eq!(status(&agent.get(path)), 404, "{path}");
     }
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW"] {
@@ -562,9 +326,10 @@ fn one_address_that_is_taken_stops_the_start() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let text = format!("web: {{listen: [127.0.0.1:0, '{address}']}}\n");
-    let settings = config::parse("test", &text).unwrap();
     let runtime = Runtime::new().unwrap();
-    let started = runtime.block_on(Agent::start(settings, Arc::new(Zoo::default())));
+    let config = Arc::new(Mutex::new(text));
+    let (zoo, web_file) = (Zoo::default(), WebFile::default());
+    let started = runtime.block_on(zoo::start(&zoo, &config, &web_file));
     let message = started.map(|_| ()).unwrap_err().to_string();
     assert!(
         message.starts_with(&format!("cannot listen on {address}: ")),

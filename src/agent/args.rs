@@ -1,6 +1,6 @@
 //! The command line of the daemon, and how its end becomes an exit status.
 
-use super::{AgentError, run, telemetry};
+use super::{AgentConfig, AgentError, run, telemetry};
 use crate::config;
 use clap::{Parser, ValueEnum};
 use std::ffi::OsString;
@@ -8,6 +8,7 @@ use std::fmt;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Exit status: the command line or the configuration is wrong.
 const EXIT_USAGE: u8 = 2;
@@ -49,8 +50,10 @@ pub fn run_from_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
         }
     };
-    let settings = match config::load_with_web_file(&args.config) {
-        Ok((settings, _)) => settings,
+    let path = args.config.clone();
+    let load = move || config::load_with_web_file(&path);
+    let (settings, web_file) = match load() {
+        Ok(loaded) => loaded,
         Err(error) => {
             complain(&error.explained("asyncio-agent"));
             return ExitCode::from(EXIT_USAGE);
@@ -61,7 +64,12 @@ pub fn run_from_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     telemetry::start(args.log_level);
-    match run(settings) {
+    let config = AgentConfig {
+        settings,
+        web_file,
+        load: Arc::new(load),
+    };
+    match run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&format!("asyncio-agent: {error}"));

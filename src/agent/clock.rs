@@ -1,7 +1,8 @@
 //! The only place that reads a clock.
 
 use crate::time::{Monotonic, Timestamp};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use nix::time::ClockId;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The machine's clocks. Copies of one clock agree with each other.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +21,13 @@ impl Clock {
     /// Now, on the monotonic clock.
     pub(super) fn now(self) -> Monotonic {
         Monotonic::new(self.origin.elapsed())
+    }
+
+    /// The processor time that this thread has taken so far (`CLOCK_THREAD_CPUTIME_ID`,
+    /// clock_gettime(2)).
+    pub(super) fn taken_by_thread() -> Duration {
+        let taken = ClockId::CLOCK_THREAD_CPUTIME_ID.now();
+        taken.map_or(Duration::ZERO, Duration::from)
     }
 
     /// Now, in wall-clock time. A clock set before 1970 counts as 1970.

@@ -2,10 +2,10 @@
 
 use super::probe::Probes;
 use super::source::ProcessSource;
-use crate::config::{Settings, TargetSettings};
+use crate::config::{Settings, TargetSettings, successors};
 use crate::procfs::ProcfsError;
 use crate::targets::{Assignment, OTHER, assign, settle_names};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -51,6 +51,23 @@ impl Discovery {
             names_max: size(settings.limits.target_names),
             names: BTreeSet::new(),
         }
+    }
+
+    /// From now on these settings hold. Processes keep the names that their targets have by now.
+    pub(super) fn set_settings(&mut self, settings: &Settings) {
+        let size = |limit| usize::try_from(limit).unwrap_or(usize::MAX);
+        let successor_of: BTreeMap<usize, usize> = successors(&self.targets, &settings.targets)
+            .into_iter()
+            .enumerate()
+            .filter_map(|(new, old)| Some((old?, new)))
+            .collect();
+        let names = std::mem::take(&mut self.names).into_iter();
+        self.names = names
+            .filter_map(|(target, name)| Some((*successor_of.get(&target)?, name)))
+            .collect();
+        self.targets = settings.targets.clone().into();
+        self.processes_max = size(settings.limits.processes);
+        self.names_max = size(settings.limits.target_names);
     }
 
     /// Looks at the list of processes once. Blocks. A panic costs this look.

@@ -11,6 +11,7 @@ mod clock;
 mod discovery;
 mod http;
 mod probe;
+mod reload;
 mod roster;
 mod rules;
 mod sampler;
@@ -22,19 +23,24 @@ mod supervisor;
 mod telemetry;
 
 pub use args::run_from_args;
+pub use http::{TlsError, WebError};
+pub use reload::LoadConfig;
 pub use source::{AttachedProcess, HostProcesses, ProcessSource};
 
-use crate::config::Settings;
+use crate::config::{Settings, WebFile};
 use crate::export::prometheus::PrometheusExporter;
-use crate::limits::Limits;
 use crate::procfs::ProcRoot;
+use http::WebRules;
+use reload::{ReloadRequest, Reloader};
+use shutdown::Signal;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use store::Store;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 /// How long open connections may take to finish when the agent stops.
@@ -51,14 +57,9 @@ pub enum AgentError {
         /// The system's reason.
         source: io::Error,
     },
-    /// A setting asks for something that this version does not do, and that must not be left out.
-    #[error("{setting} is set, but this version has no {what}")]
-    Unsupported {
-        /// The path of the setting.
-        setting: &'static str,
-        /// What it asks for.
-        what: &'static str,
-    },
+    /// The file of `web.config_file` names others that are of no use.
+    #[error("web.config_file: {0}")]
+    Web(#[from] WebError),
     /// The operating system refused something that every run needs.
     #[error("cannot {what}: {source}")]
     System {
@@ -78,11 +79,31 @@ pub enum AgentError {
     Metrics(#[from] prometheus::Error),
 }
 
+/// What the agent starts with.
+pub struct AgentConfig {
+    /// The settings.
+    pub settings: Settings,
+    /// What the file of `web.config_file` says.
+    pub web_file: WebFile,
+    /// Reads both again.
+    pub load: Arc<LoadConfig>,
+}
+
+impl fmt::Debug for AgentConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AgentConfig")
+            .field("settings", &self.settings)
+            .field("web_file", &self.web_file)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A running agent.
 #[derive(Debug)]
 pub struct Agent {
     addresses: Vec<SocketAddr>,
     stop: watch::Sender<bool>,
+    reloads: mpsc::Sender<ReloadRequest>,
     supervisor: JoinHandle<()>,
     servers: Vec<JoinHandle<()>>,
 }
@@ -92,17 +113,18 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// When an address cannot be listened on; nothing runs then.
+    /// When an address cannot be listened on, or a file that `web.config_file` leads to is of no use;
+    /// nothing runs then.
     pub async fn start(
-        settings: Settings,
+        config: AgentConfig,
         source: Arc<dyn ProcessSource>,
     ) -> Result<Self, AgentError> {
-        if settings.web.config_file.is_some() {
-            return Err(AgentError::Unsupported {
-                setting: "web.config_file",
-                what: "TLS and passwords",
-            });
-        }
+        let AgentConfig {
+            settings,
+            web_file,
+            load,
+        } = config;
+        let rules = WebRules::new(&settings, &web_file)?;
         let mut listeners = Vec::new();
         for address in &settings.web.listen {
             listeners.push(listen(*address).await?);
@@ -110,16 +132,38 @@ impl Agent {
         let store = Arc::new(Store::default());
         let latest = Arc::clone(&store);
         let exporter = Arc::new(PrometheusExporter::new(move || latest.latest())?);
+        exporter.show_process()?;
 
         let (stop, stopped) = watch::channel(false);
-        let supervisor = supervisor::Supervisor::new(&settings, source, Arc::clone(&store));
-        let supervisor = tokio::spawn(supervisor.run(stopped.clone()));
+        let (commands, obeyed) = mpsc::channel(1);
+        let supervisor =
+            supervisor::Supervisor::new(&settings, Arc::clone(&source), Arc::clone(&store));
+        let supervisor = tokio::spawn(supervisor.run(obeyed, stopped.clone()));
+        let (web, rules) = watch::channel(Arc::new(rules));
+        // One that is carried out, and one that came since.
+        let (reloads, requests) = mpsc::channel(1);
+        let reloader = Reloader {
+            load,
+            current: Arc::new(settings),
+            supervisor: commands,
+            web,
+        };
+        tokio::spawn(reloader.run(requests));
+        let snapshots = Arc::new(Semaphore::new(http::SNAPSHOTS_MAX));
         let mut addresses = Vec::new();
         let mut servers = Vec::new();
         for (listener, address) in listeners {
             tracing::info!(%address, "listening");
             addresses.push(address);
-            let site = http::Site::new(Arc::clone(&store), Arc::clone(&exporter));
+            let site = http::Site {
+                store: Arc::clone(&store),
+                exporter: Arc::clone(&exporter),
+                source: Arc::clone(&source),
+                rules: rules.clone(),
+                reloads: reloads.clone(),
+                snapshots: Arc::clone(&snapshots),
+                is_local: address.ip().is_loopback(),
+            };
             let limits = http::HttpLimits::default();
             let server = http::serve(listener, site, limits, stopped.clone());
             servers.push(tokio::spawn(server));
@@ -127,6 +171,7 @@ impl Agent {
         Ok(Self {
             addresses,
             stop,
+            reloads,
             supervisor,
             servers,
         })
@@ -135,6 +180,12 @@ impl Agent {
     /// The addresses it listens on, with the ports that were chosen for port 0.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Has the configuration read again, without waiting for that.
+    pub fn reload(&self) {
+        // One that waits already will see what there is by then.
+        let _ = self.reloads.try_send(ReloadRequest::Signal);
     }
 
     /// Waits for a part to end, which none does on its own.
@@ -171,7 +222,7 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), AgentE
 /// # Errors
 ///
 /// When it cannot start, or a part of it fails for good.
-pub fn run(settings: Settings) -> Result<(), AgentError> {
+pub fn run(config: AgentConfig) -> Result<(), AgentError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(supervisor::BLOCKING_THREADS_MAX)
@@ -181,17 +232,18 @@ pub fn run(settings: Settings) -> Result<(), AgentError> {
             what: "start threads",
             source,
         })?;
-    let result = runtime.block_on(run_until_signal(settings));
+    let result = runtime.block_on(run_until_signal(config));
     // A read that hangs in the kernel must not keep the agent from ending.
     runtime.shutdown_background();
     result
 }
 
-async fn run_until_signal(settings: Settings) -> Result<(), AgentError> {
+async fn run_until_signal(config: AgentConfig) -> Result<(), AgentError> {
     let mut signals = shutdown::Signals::listen().map_err(|source| AgentError::System {
         what: "listen to signals",
         source,
     })?;
+    let settings = &config.settings;
     let build = crate::metrics::BuildInfo::default();
     tracing::info!(
         version = build.version,
@@ -204,19 +256,19 @@ async fn run_until_signal(settings: Settings) -> Result<(), AgentError> {
     if settings.exporters.otlp.is_some() {
         tracing::warn!("exporters.otlp is set, but this version sends nothing over OTLP");
     }
-    let limits = Limits {
-        tasks_max: settings.limits.tasks_per_process,
-        bytes_read_max: settings.limits.scan_bytes,
-        ..Limits::default()
-    };
-    let processes = HostProcesses::at(ProcRoot::default(), limits);
-    let mut agent = Agent::start(settings, Arc::new(processes)).await?;
-    let result = tokio::select! {
-        signal = signals.next() => {
-            tracing::info!(signal, "stopping");
-            Ok(())
+    let processes = HostProcesses::at(ProcRoot::default(), supervisor::scan_limits(settings));
+    let mut agent = Agent::start(config, Arc::new(processes)).await?;
+    let result = loop {
+        tokio::select! {
+            signal = signals.next() => match signal {
+                Signal::Reload => agent.reload(),
+                Signal::End(signal) => {
+                    tracing::info!(signal, "stopping");
+                    break Ok(());
+                }
+            },
+            error = agent.failed() => break Err(error),
         }
-        error = agent.failed() => Err(error),
     };
     if result.is_ok() {
         agent.stop().await;

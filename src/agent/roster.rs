@@ -16,14 +16,13 @@ pub(super) struct Roster {
 }
 
 impl Roster {
-    /// The targets whose names the configuration says.
-    pub(super) fn new(targets: &[TargetSettings]) -> Self {
-        let mut roster = Self::default();
+    /// Makes the targets whose names the configuration says those that are always there.
+    pub(super) fn fix(&mut self, targets: &[TargetSettings]) {
+        self.fixed.clear();
         for name in targets.iter().filter_map(|target| target.name.as_fixed()) {
-            roster.position_of(name);
-            roster.fixed.insert(name.to_owned());
+            self.position_of(name);
+            self.fixed.insert(name.to_owned());
         }
-        roster
     }
 
     /// The position of a name; a new name gets one.
@@ -65,7 +64,8 @@ mod tests {
     #[test]
     fn positions_are_given_back() {
         let settings = parse("a", "targets: [{name: a, match: {pid: 1}}, {match: auto}]").unwrap();
-        let mut roster = Roster::new(&settings.targets);
+        let mut roster = Roster::default();
+        roster.fix(&settings.targets);
         assert_eq!(roster.position_of("x"), TargetIdx(1));
         assert_eq!(roster.position_of("y"), TargetIdx(2));
         assert_eq!(roster.position_of("x"), TargetIdx(1));
@@ -74,5 +74,8 @@ mod tests {
         assert_eq!(roster.position_of("x"), TargetIdx(3));
         let names: Vec<_> = roster.names().collect();
         assert_eq!(names, [("a", 0), ("x", 3), ("y", 2), ("z", 1)]);
+        let settings = parse("a", "targets: [{name: x, match: {pid: 1}}]").unwrap();
+        roster.fix(&settings.targets);
+        assert_eq!(roster.drop_unused(|_| false), [0, 2, 1]);
     }
 }

@@ -5,6 +5,7 @@ use super::source::{AttachedProcess, ProcessSource};
 use crate::analysis::{CYCLES_MAX, History, Moment, Observation, Rules, Summary, summarize};
 use crate::graph::{Snapshot, find_cycles};
 use crate::ids::ProcessId;
+use crate::limits::Stop;
 use crate::metrics::{ProgramView, RoundOutcome, Scan};
 use crate::process::ProcessError;
 use crate::sanitize::escape;
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What is kept of a process from round to round. During a round, the round has it.
 #[derive(Default)]
@@ -27,6 +29,8 @@ pub(super) struct RoundReport {
     pub(super) process: ProcessId,
     pub(super) kept: Kept,
     pub(super) scan: Scan,
+    /// Processor time that the round took.
+    pub(super) used: Duration,
     /// What it runs, if that was found out anew.
     pub(super) program: Option<ProgramView>,
     /// Why it could not be read, as a code and as a text.
@@ -35,18 +39,20 @@ pub(super) struct RoundReport {
     pub(super) problems: BTreeMap<String, u64>,
 }
 
-/// Reads `process` once. A panic on the way costs this round and what was kept.
+/// Reads `process` once, and no further once `stop` says so. A panic on the way costs this round and what was kept.
 pub(super) fn run_round(
     source: &dyn ProcessSource,
     process: ProcessId,
     kept: Kept,
     rules: &Arc<Rules>,
+    stop: &Stop,
     clock: Clock,
 ) -> RoundReport {
     let began = clock.now();
+    let taken_before = Clock::taken_by_thread();
     let Kept { attached, history } = kept;
     let is_known = attached.is_some();
-    let read = catch_unwind(AssertUnwindSafe(|| read(source, process, attached)));
+    let read = catch_unwind(AssertUnwindSafe(|| read(source, process, attached, stop)));
     let now = Moment {
         at: clock.now(),
         wall: clock.timestamp(),
@@ -63,6 +69,7 @@ pub(super) fn run_round(
             outcome: RoundOutcome::Panicked,
             ..Scan::default()
         },
+        used: Duration::ZERO,
         program: None,
         failure: None,
         problems: BTreeMap::new(),
@@ -92,6 +99,7 @@ pub(super) fn run_round(
         }
         Err(_) => report.panicked(),
     }
+    report.used = Clock::taken_by_thread().saturating_sub(taken_before);
     report
 }
 
@@ -148,12 +156,13 @@ fn read(
     source: &dyn ProcessSource,
     process: ProcessId,
     attached: Option<Box<dyn AttachedProcess>>,
+    stop: &Stop,
 ) -> Result<(Box<dyn AttachedProcess>, Snapshot), ProcessError> {
     let mut attached = match attached {
         Some(attached) => attached,
         None => source.attach(process)?,
     };
-    let snapshot = attached.snapshot()?;
+    let snapshot = attached.snapshot(stop)?;
     Ok((attached, snapshot))
 }
 

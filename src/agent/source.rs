@@ -2,11 +2,11 @@
 
 use crate::graph::Snapshot;
 use crate::ids::ProcessId;
-use crate::limits::Limits;
+use crate::limits::{Limits, Stop};
 use crate::process::{Process, ProcessError, Workspace};
 use crate::procfs::{ProcRoot, ProcfsError};
 use crate::targets::{ReadFacts, probe};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Lists processes and attaches to them.
 pub trait ProcessSource: Send + Sync + 'static {
@@ -27,6 +27,11 @@ pub trait ProcessSource: Send + Sync + 'static {
     /// Why not.
     fn probe(&self, id: ProcessId) -> Result<(), ProcessError>;
 
+    /// From now on these caps hold for each snapshot. A source whose snapshots have none may ignore them.
+    fn set_limits(&self, limits: Limits) {
+        let _ = limits;
+    }
+
     /// Binds a reader to this process and no other.
     ///
     /// # Errors
@@ -37,19 +42,20 @@ pub trait ProcessSource: Send + Sync + 'static {
 
 /// A process whose task graph can be read again and again.
 pub trait AttachedProcess: Send {
-    /// Reads it once.
+    /// Reads it once, and no further once `stop` says so.
     ///
     /// # Errors
     ///
     /// When it cannot be read any more; then it must be attached to anew.
-    fn snapshot(&mut self) -> Result<Snapshot, ProcessError>;
+    fn snapshot(&mut self, stop: &Stop) -> Result<Snapshot, ProcessError>;
 }
 
 /// The processes of this machine.
 #[derive(Debug, Clone, Default)]
 pub struct HostProcesses {
     root: ProcRoot,
-    limits: Limits,
+    /// Shared with the processes that were attached to.
+    limits: Arc<Mutex<Limits>>,
     workspaces: Workspaces,
 }
 
@@ -59,6 +65,7 @@ type Workspaces = Arc<Mutex<Vec<Workspace>>>;
 /// A process of this machine.
 struct HostProcess {
     process: Process,
+    limits: Arc<Mutex<Limits>>,
     workspaces: Workspaces,
 }
 
@@ -67,7 +74,7 @@ impl HostProcesses {
     pub fn at(root: ProcRoot, limits: Limits) -> Self {
         Self {
             root,
-            limits,
+            limits: Arc::new(Mutex::new(limits)),
             workspaces: Workspaces::default(),
         }
     }
@@ -82,34 +89,39 @@ impl ProcessSource for HostProcesses {
         &self.root
     }
 
+    fn set_limits(&self, limits: Limits) {
+        *lock(&self.limits) = limits;
+    }
+
     fn probe(&self, id: ProcessId) -> Result<(), ProcessError> {
         probe(&self.root, id)
     }
 
     fn attach(&self, id: ProcessId) -> Result<Box<dyn AttachedProcess>, ProcessError> {
-        let process = Process::attach(&self.root, id.pid, self.limits)?;
+        let process = Process::attach(&self.root, id.pid, *lock(&self.limits))?;
         if process.id() != id {
             return Err(ProcessError::Gone { pid: id.pid });
         }
-        let workspaces = Arc::clone(&self.workspaces);
         Ok(Box::new(HostProcess {
             process,
-            workspaces,
+            limits: Arc::clone(&self.limits),
+            workspaces: Arc::clone(&self.workspaces),
         }))
     }
 }
 
 impl AttachedProcess for HostProcess {
-    fn snapshot(&mut self) -> Result<Snapshot, ProcessError> {
-        // A panic elsewhere leaves nothing behind that could be wrong.
-        let lock = || {
-            self.workspaces
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-        };
-        let mut workspace = lock().pop().unwrap_or_default();
+    fn snapshot(&mut self, stop: &Stop) -> Result<Snapshot, ProcessError> {
+        let mut workspace = lock(&self.workspaces).pop().unwrap_or_default();
+        self.process.set_limits(*lock(&self.limits));
+        self.process.stop_with(Some(stop.clone()));
         let snapshot = self.process.snapshot_in(&mut workspace);
-        lock().push(workspace);
+        lock(&self.workspaces).push(workspace);
         snapshot
     }
+}
+
+/// A panic elsewhere leaves nothing behind that could be wrong.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

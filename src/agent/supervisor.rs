@@ -2,6 +2,7 @@
 
 use super::clock::Clock;
 use super::discovery::{Discovery, DiscoveryError, Look};
+use super::http::SNAPSHOTS_MAX;
 use super::roster::Roster;
 use super::rules::rules;
 use super::sampler::{Kept, RoundReport, run_round};
@@ -11,6 +12,7 @@ use super::store::Store;
 use crate::analysis::{Observation, Rules};
 use crate::config::{Settings, TargetSettings, TopSettings};
 use crate::ids::ProcessId;
+use crate::limits::{Limits, Stop};
 use crate::metrics::{
     AgentView, BuildInfo, ConfigView, ProcessView, ProgramView, RoundOutcome, Scan, TargetView,
     Top, Totals,
@@ -20,7 +22,7 @@ use crate::time::Monotonic;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 /// Rounds at once, those included that hang in the kernel.
@@ -29,8 +31,8 @@ const ROUNDS_HANGING_MAX: usize = 64;
 const HANGS_AFTER: Duration = Duration::from_secs(5);
 /// The longest time between two rounds over a process that cannot be read.
 const RETRY_MAX: Duration = Duration::from_secs(5 * 60);
-/// Threads for rounds and discovery.
-pub(super) const BLOCKING_THREADS_MAX: usize = ROUNDS_HANGING_MAX + 4;
+/// Threads for rounds, discovery, snapshots that somebody asks for, reloads and passwords.
+pub(super) const BLOCKING_THREADS_MAX: usize = ROUNDS_HANGING_MAX + SNAPSHOTS_MAX + 6;
 /// Kinds of problems that are counted one by one; further ones are counted together.
 const PROBLEM_CODES_MAX: usize = 100;
 
@@ -39,8 +41,17 @@ const PATH_CHARS_MAX: usize = 4_096;
 
 /// What ran on another thread and has ended.
 enum Done {
-    Discovery(Result<Look, DiscoveryError>),
+    /// Of which generation of settings it was, and what was found.
+    Discovery(u64, Result<Look, DiscoveryError>),
     Round(Box<RoundReport>),
+}
+
+/// What the supervisor is told from outside.
+pub(super) enum Command {
+    /// From now on these settings hold.
+    Reconfigure(Arc<Settings>),
+    /// There were others, but they are not good.
+    RefuseConfig,
 }
 
 pub(super) struct Supervisor {
@@ -50,8 +61,14 @@ pub(super) struct Supervisor {
     scheduler: Scheduler,
     targets: Arc<[TargetSettings]>,
     rules: Arc<Rules>,
+    /// The longest time that a scan may take.
+    scan_time: Duration,
     /// Used by one look at a time.
     discovery: Arc<Mutex<Discovery>>,
+    /// What the next look at the processes is to go by.
+    new_settings: Option<Arc<Settings>>,
+    /// How often the settings were replaced.
+    generation: u64,
     roster: Roster,
     work: JoinSet<Done>,
     wake_at: Option<Monotonic>,
@@ -73,8 +90,12 @@ struct Watched {
     hangs: bool,
     /// It should have been read long ago.
     is_overdue: bool,
+    /// It is read less often than it should.
+    is_postponed: bool,
     kept: Kept,
     latest: Option<Scan>,
+    /// Why the latest round failed.
+    failure: Option<Arc<str>>,
     program: Option<Arc<ProgramView>>,
     totals: Totals,
 }
@@ -85,20 +106,18 @@ impl Supervisor {
         source: Arc<dyn ProcessSource>,
         store: Arc<Store>,
     ) -> Self {
-        let roster = Roster::new(&settings.targets);
+        let mut roster = Roster::default();
+        roster.fix(&settings.targets);
         let clock = Clock::start();
         let mut supervisor = Self {
             clock,
             discovery: Arc::new(Mutex::new(Discovery::new(settings, Arc::clone(&source)))),
             source,
             store,
-            scheduler: Scheduler::new(SchedulerSettings {
-                discovery_interval: settings.discovery.interval,
-                rounds_max: usize::try_from(settings.limits.rounds).unwrap_or(1),
-                rounds_hanging_max: ROUNDS_HANGING_MAX,
-                hangs_after: HANGS_AFTER,
-                retry_max: RETRY_MAX,
-            }),
+            scheduler: Scheduler::new(scheduler_settings(settings)),
+            scan_time: settings.limits.scan_time,
+            new_settings: None,
+            generation: 0,
             targets: settings.targets.clone().into(),
             work: JoinSet::new(),
             wake_at: Some(Monotonic::default()),
@@ -107,7 +126,7 @@ impl Supervisor {
             totals: AgentView {
                 build: BuildInfo::default(),
                 top: top(&settings.analysis.top),
-                series_max: usize::try_from(settings.limits.series).unwrap_or(usize::MAX),
+                series_max: series_max(settings),
                 config: ConfigView {
                     last_reload_failed: false,
                     loaded_at: clock.timestamp(),
@@ -127,13 +146,22 @@ impl Supervisor {
     }
 
     /// Runs until `stopped` becomes true. Rounds that run then are left to end by themselves.
-    pub(super) async fn run(mut self, mut stopped: watch::Receiver<bool>) {
+    pub(super) async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        mut stopped: watch::Receiver<bool>,
+    ) {
         loop {
             let wake_at = self.wake_at;
             let clock = self.clock;
             let first = tokio::select! {
                 // An error means that nobody is left who could say stop.
                 _ = stopped.wait_for(|stopped| *stopped) => break,
+                Some(command) = commands.recv() => {
+                    self.obey(command);
+                    self.publish();
+                    continue;
+                }
                 Some(done) = self.work.join_next() => Some(done),
                 () = async { clock.sleep_until(wake_at.unwrap_or_default()).await },
                     if wake_at.is_some() => None,
@@ -149,7 +177,9 @@ impl Supervisor {
             let mut next = Some(first);
             while let Some(done) = next {
                 match done {
-                    Ok(Done::Discovery(result)) => self.end_discovery(result),
+                    Ok(Done::Discovery(generation, result)) => {
+                        self.end_discovery(generation, result);
+                    }
                     Ok(Done::Round(report)) => self.end_round(*report),
                     // Panics are caught before they get here, and nobody aborts this work.
                     Err(error) => tracing::error!(%error, "work was lost"),
@@ -169,6 +199,7 @@ impl Supervisor {
                 Effect::BeginRound { process } => self.begin_round(process),
                 Effect::Hangs { process } => self.note_hanging(process),
                 Effect::Overdue { process } => self.note_overdue(process),
+                Effect::Postponed { process } => self.note_postponed(process),
                 Effect::Forget { process } => self.forget(process),
             }
         }
@@ -176,14 +207,23 @@ impl Supervisor {
 
     fn begin_discovery(&mut self) {
         let discovery = Arc::clone(&self.discovery);
+        let (generation, new_settings) = (self.generation, self.new_settings.take());
         self.work.spawn_blocking(move || {
             // Panics are caught within, and leave nothing behind that could be wrong.
             let mut discovery = discovery.lock().unwrap_or_else(PoisonError::into_inner);
-            Done::Discovery(discovery.look())
+            if let Some(settings) = new_settings {
+                discovery.set_settings(&settings);
+            }
+            Done::Discovery(generation, discovery.look())
         });
     }
 
-    fn end_discovery(&mut self, result: Result<Look, DiscoveryError>) {
+    fn end_discovery(&mut self, generation: u64, result: Result<Look, DiscoveryError>) {
+        if generation != self.generation {
+            // It went by settings that hold no more. The next one follows at once.
+            self.ask_scheduler(Event::Discovered(None));
+            return;
+        }
         let look = match result {
             Ok(look) => look,
             Err(error) => {
@@ -200,16 +240,7 @@ impl Supervisor {
         }
         self.discovery_fails = false;
         self.discovered_once = true;
-        let n_over_limits = (look.n_left_out, look.n_others);
-        if n_over_limits != (0, 0) && self.n_over_limits == (0, 0) {
-            let (left_out, other) = n_over_limits;
-            tracing::warn!(left_out, other, "more processes or names than limits allow");
-        }
-        self.n_over_limits = n_over_limits;
-        let limit_hits = &mut self.totals.limit_hits;
-        let hits = |n| u64::try_from(n).unwrap_or(u64::MAX);
-        count_limit(limit_hits, "processes", hits(n_over_limits.0));
-        count_limit(limit_hits, "target_names", hits(n_over_limits.1));
+        self.note_over_limits((look.n_left_out, look.n_others));
         let mut settings_of: BTreeMap<usize, usize> = BTreeMap::new();
         let found: Vec<Found> = look
             .found
@@ -241,7 +272,9 @@ impl Supervisor {
                     is_overdue: false,
                     kept: Kept::default(),
                     latest: None,
+                    failure: None,
                     program: None,
+                    is_postponed: false,
                     totals: Totals::default(),
                 }
             });
@@ -252,6 +285,19 @@ impl Supervisor {
         for dropped in self.roster.drop_unused(|at| used.contains(&at)) {
             self.totals.targets[dropped] = TargetView::default();
         }
+    }
+
+    /// So many processes were left out, and so many put into `other`.
+    fn note_over_limits(&mut self, n_over_limits: (usize, usize)) {
+        if n_over_limits != (0, 0) && self.n_over_limits == (0, 0) {
+            let (left_out, other) = n_over_limits;
+            tracing::warn!(left_out, other, "more processes or names than limits allow");
+        }
+        self.n_over_limits = n_over_limits;
+        let limit_hits = &mut self.totals.limit_hits;
+        let hits = |n| u64::try_from(n).unwrap_or(u64::MAX);
+        count_limit(limit_hits, "processes", hits(n_over_limits.0));
+        count_limit(limit_hits, "target_names", hits(n_over_limits.1));
     }
 
     /// Gives targets with a fixed name their labels before a process is found.
@@ -288,10 +334,59 @@ impl Supervisor {
         let source = Arc::clone(&self.source);
         let rules = Arc::clone(&self.rules);
         let clock = self.clock;
+        let (stop, scan_time) = (Stop::default(), self.scan_time);
+        let timer = stop.clone();
+        let timer = tokio::spawn(async move {
+            tokio::time::sleep(scan_time).await;
+            timer.stop();
+        });
         self.work.spawn_blocking(move || {
-            let report = run_round(&*source, process, kept, &rules, clock);
+            let report = run_round(&*source, process, kept, &rules, &stop, clock);
+            timer.abort();
             Done::Round(Box::new(report))
         });
+    }
+
+    fn obey(&mut self, command: Command) {
+        let settings = match command {
+            Command::Reconfigure(settings) => settings,
+            Command::RefuseConfig => {
+                self.totals.config.last_reload_failed = true;
+                return;
+            }
+        };
+        self.generation += 1;
+        self.targets = settings.targets.clone().into();
+        self.rules = rules(&settings.analysis);
+        self.scan_time = settings.limits.scan_time;
+        self.source.set_limits(scan_limits(&settings));
+        self.totals.top = top(&settings.analysis.top);
+        self.totals.series_max = series_max(&settings);
+        self.totals.config = ConfigView {
+            last_reload_failed: false,
+            loaded_at: self.clock.timestamp(),
+        };
+        self.roster.fix(&settings.targets);
+        self.name_targets();
+        self.label_fixed_targets();
+        let event = Event::Reconfigured(scheduler_settings(&settings));
+        self.new_settings = Some(settings);
+        self.ask_scheduler(event);
+    }
+
+    fn note_postponed(&mut self, process: ProcessId) {
+        count_limit(&mut self.totals.limit_hits, "cpu_share", 1);
+        if let Some(watched) = self.watched.get_mut(&process)
+            && !std::mem::replace(&mut watched.is_postponed, true)
+        {
+            let target = &*self.totals.targets[watched.target].name;
+            let pid = process.pid.as_raw();
+            tracing::warn!(
+                ?target,
+                pid,
+                "the process is read less often than configured: it takes more than its part of limits.cpu_share"
+            );
+        }
     }
 
     fn note_hanging(&mut self, process: ProcessId) {
@@ -320,6 +415,7 @@ impl Supervisor {
             program,
             failure,
             problems,
+            used,
         } = report;
         let outcome = scan.outcome;
         if let Some(watched) = self.watched.get_mut(&process) {
@@ -331,6 +427,7 @@ impl Supervisor {
                 let took_s = scan.took.as_secs();
                 tracing::info!(?target, pid, took_s, "reading the process hangs no more");
             }
+            watched.failure = failure.as_ref().map(|(_, error)| error.as_str().into());
             log_change(&target.name, process, before, outcome, failure);
             watched.is_overdue = false;
             watched.kept = kept;
@@ -351,6 +448,7 @@ impl Supervisor {
         self.count_problems(problems);
         self.ask_scheduler(Event::RoundEnded {
             process,
+            used,
             end: match outcome {
                 RoundOutcome::Ok | RoundOutcome::Partial => RoundEnd::Read,
                 RoundOutcome::Gone => RoundEnd::Gone,
@@ -385,6 +483,7 @@ impl Supervisor {
             view.targets[watched.target].processes.push(ProcessView {
                 id: *process,
                 latest: watched.latest.clone(),
+                failure: watched.failure.clone(),
                 hangs: watched.hangs,
                 is_overdue: watched.is_overdue,
                 program: watched.program.clone(),
@@ -411,6 +510,30 @@ fn count_limit(limit_hits: &mut BTreeMap<String, u64>, limit: &str, more: u64) {
 fn set_labels(target: &mut TargetView, settings: &TargetSettings) {
     target.labels = settings.labels.clone().into_iter().collect();
     target.per_process = settings.per_process;
+}
+
+fn scheduler_settings(settings: &Settings) -> SchedulerSettings {
+    SchedulerSettings {
+        discovery_interval: settings.discovery.interval,
+        rounds_max: usize::try_from(settings.limits.rounds).unwrap_or(1),
+        rounds_hanging_max: ROUNDS_HANGING_MAX,
+        hangs_after: HANGS_AFTER,
+        retry_max: RETRY_MAX,
+        cpu_share: settings.limits.cpu_share,
+    }
+}
+
+/// The caps of a scan.
+pub(super) fn scan_limits(settings: &Settings) -> Limits {
+    Limits {
+        tasks_max: settings.limits.tasks_per_process,
+        bytes_read_max: settings.limits.scan_bytes,
+        ..Limits::default()
+    }
+}
+
+fn series_max(settings: &Settings) -> usize {
+    usize::try_from(settings.limits.series).unwrap_or(usize::MAX)
 }
 
 fn top(settings: &TopSettings) -> Top {

@@ -48,10 +48,18 @@ impl DecodeError {
 
     /// Whether a cap ended it.
     pub fn is_limit(self) -> bool {
+        self.limit().is_some()
+    }
+
+    /// The cap that ended it, of [`crate::limits::LIMITS`].
+    pub fn limit(self) -> Option<&'static str> {
         match self {
-            Self::Read(error) => error.kind == ReadErrorKind::Limit,
-            Self::Limit(_) => true,
-            Self::OutOfBounds(_) | Self::Implausible { .. } => false,
+            Self::Read(error) => match error.kind {
+                ReadErrorKind::Limit(what) => Some(what),
+                _ => None,
+            },
+            Self::Limit(hit) => Some(hit.what),
+            Self::OutOfBounds(_) | Self::Implausible { .. } => None,
         }
     }
 
@@ -68,7 +76,9 @@ impl DecodeError {
     /// The remote address it happened at.
     pub fn at(self) -> Option<RemoteAddr> {
         match self {
-            Self::Read(ReadError { at, kind, .. }) => (kind != ReadErrorKind::Limit).then_some(at),
+            Self::Read(ReadError { at, kind, .. }) => {
+                (!matches!(kind, ReadErrorKind::Limit(_))).then_some(at)
+            }
             Self::Implausible { at, .. } => Some(at),
             Self::OutOfBounds(_) | Self::Limit(_) => None,
         }

@@ -1,3 +1,4 @@
 //! Metric families as other systems want them.
 
+pub mod openmetrics;
 pub mod prometheus;

@@ -1,8 +1,10 @@
 //! Families for Prometheus, through the `prometheus` crate: an own collector makes them new from the
 //! latest view at every scrape, so a series that has no source any more is gone at once.
 
+use super::openmetrics;
 use crate::metrics::{AgentView, CATALOG, Family, Histogram, Kind, Value, collect};
 use prometheus::core::{Collector, Desc};
+use prometheus::process_collector::ProcessCollector;
 use prometheus::proto;
 use prometheus::{Registry, TextEncoder};
 use std::collections::HashMap;
@@ -29,6 +31,21 @@ impl PrometheusExporter {
         let registry = Registry::new();
         registry.register(Box::new(ViewCollector::new(latest)?))?;
         Ok(Self { registry })
+    }
+
+    /// From now on it also shows the usual `process_*` of this process.
+    ///
+    /// # Errors
+    ///
+    /// When they are shown already.
+    pub fn show_process(&self) -> Result<(), prometheus::Error> {
+        self.registry
+            .register(Box::new(ProcessCollector::for_self()))
+    }
+
+    /// What a scrape gets that asks for OpenMetrics.
+    pub fn scrape_openmetrics(&self) -> String {
+        openmetrics::write(&self.registry.gather())
     }
 
     /// What a scrape gets.
@@ -174,6 +191,7 @@ mod tests {
             latest,
             hangs: false,
             is_overdue: false,
+            failure: None,
             program: None,
             totals: Totals::default(),
         }
@@ -250,10 +268,12 @@ mod tests {
             # TYPE asyncio_agent_limit_hits_total counter
             asyncio_agent_limit_hits_total{limit="awaiters_per_task_max"} 0
             asyncio_agent_limit_hits_total{limit="bytes_read_max"} 0
+            asyncio_agent_limit_hits_total{limit="cpu_share"} 0
             asyncio_agent_limit_hits_total{limit="decoded_bytes_max"} 0
             asyncio_agent_limit_hits_total{limit="frames_per_task_max"} 0
             asyncio_agent_limit_hits_total{limit="interpreters_max"} 0
             asyncio_agent_limit_hits_total{limit="processes"} 0
+            asyncio_agent_limit_hits_total{limit="scan_time"} 0
             asyncio_agent_limit_hits_total{limit="set_slots_max"} 0
             asyncio_agent_limit_hits_total{limit="target_names"} 0
             asyncio_agent_limit_hits_total{limit="tasks_max"} 0
@@ -299,10 +319,12 @@ mod tests {
             asyncio_agent_folded_series 0
             asyncio_agent_limit_hits_total{limit="awaiters_per_task_max"} 0
             asyncio_agent_limit_hits_total{limit="bytes_read_max"} 0
+            asyncio_agent_limit_hits_total{limit="cpu_share"} 0
             asyncio_agent_limit_hits_total{limit="decoded_bytes_max"} 0
             asyncio_agent_limit_hits_total{limit="frames_per_task_max"} 0
             asyncio_agent_limit_hits_total{limit="interpreters_max"} 0
             asyncio_agent_limit_hits_total{limit="processes"} 0
+            asyncio_agent_limit_hits_total{limit="scan_time"} 0
             asyncio_agent_limit_hits_total{limit="set_slots_max"} 0
             asyncio_agent_limit_hits_total{limit="target_names"} 0
             asyncio_agent_limit_hits_total{limit="tasks_max"} 0
@@ -369,10 +391,12 @@ mod tests {
             # TYPE asyncio_agent_limit_hits_total counter
             asyncio_agent_limit_hits_total{limit="awaiters_per_task_max"} 0
             asyncio_agent_limit_hits_total{limit="bytes_read_max"} 0
+            asyncio_agent_limit_hits_total{limit="cpu_share"} 0
             asyncio_agent_limit_hits_total{limit="decoded_bytes_max"} 0
             asyncio_agent_limit_hits_total{limit="frames_per_task_max"} 0
             asyncio_agent_limit_hits_total{limit="interpreters_max"} 0
             asyncio_agent_limit_hits_total{limit="processes"} 0
+            asyncio_agent_limit_hits_total{limit="scan_time"} 0
             asyncio_agent_limit_hits_total{limit="set_slots_max"} 0
             asyncio_agent_limit_hits_total{limit="target_names"} 0
             asyncio_agent_limit_hits_total{limit="tasks_max"} 0
@@ -528,6 +552,7 @@ mod tests {
         };
         let overdue = ProcessView {
             is_overdue: true,
+            failure: None,
             ..process(3, scan(90, RoundOutcome::Ok, Some([1, 1, 0])))
         };
         let targets = vec![

@@ -26,9 +26,9 @@ pub enum ReadErrorKind {
     /// A part of the range is not mapped.
     #[error("not mapped")]
     Unmapped,
-    /// The snapshot has copied, kept or done as much as it may.
-    #[error("a limit of the snapshot is reached")]
-    Limit,
+    /// The snapshot has copied, kept or done as much as it may: which cap, of [`crate::limits::LIMITS`].
+    #[error("the limit {0} of the snapshot is reached")]
+    Limit(&'static str),
     /// Another error number of the operating system.
     #[error("error {0} of the operating system")]
     Os(i32),
@@ -39,7 +39,7 @@ impl ReadErrorKind {
     pub fn is_fatal(self) -> bool {
         match self {
             Self::ProcessGone | Self::Denied => true,
-            Self::Unmapped | Self::Limit | Self::Os(_) => false,
+            Self::Unmapped | Self::Limit(_) | Self::Os(_) => false,
         }
     }
 
@@ -49,7 +49,7 @@ impl ReadErrorKind {
             Self::ProcessGone => "process_gone",
             Self::Denied => "permission_denied",
             Self::Unmapped => "memory_unmapped",
-            Self::Limit => "limit_hit",
+            Self::Limit(_) => "limit_hit",
             Self::Os(_) => "read_failed",
         }
     }

@@ -17,6 +17,7 @@ mod addr;
 mod bytes;
 mod chunks;
 mod error;
+mod meter;
 mod process_vm;
 mod reader;
 #[cfg(any(test, feature = "fixtures"))]
@@ -27,8 +28,9 @@ pub use addr::RemoteAddr;
 pub use bytes::{Bytes, OutOfBounds};
 pub use chunks::Buffers;
 pub use error::{ReadError, ReadErrorKind};
+pub use meter::ReaderStats;
 pub use process_vm::ProcessVm;
-pub use reader::{Moment, Reader, ReaderStats};
+pub use reader::{Moment, Reader};
 #[cfg(any(test, feature = "fixtures"))]
 pub use synth::SynthMemory;
 pub use trail::Trail;

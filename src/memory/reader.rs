@@ -17,26 +17,16 @@ use super::chunks::{
     ALL_PAGES, BATCH_CHUNKS, Buffers, CHUNK_BYTES, CHUNK_MASK, CHUNK_SHIFT, PAGE_MASK, PAGE_SHIFT,
     Run, Slot, WHOLE_BATCH_CHUNKS, pages_of, runs,
 };
+use super::meter::{Meter, ReaderStats};
 use super::{Piece, ReadError, ReadErrorKind, ReadMemory, RemoteAddr, Trail};
-use crate::limits::{Limits, SYSCALL_WORK};
+use crate::limits::{Limits, Stop};
 
 /// Pages that are copied one by one at the beginning.
 const SINGLE_PAGES: u64 = 64;
-/// Bytes that are read or looked at for one unit of work.
-const BYTES_PER_WORK: u64 = 64;
 /// A ring larger than this does not pay.
 const RING_BYTES_MAX: u64 = 64 << 20;
 /// When more than one in so many chunks had to be copied again in one look, the ring is too small.
 const COPIED_TWICE_MAX: usize = 8;
-
-/// What a reader has done so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ReaderStats {
-    /// System calls that copied memory, or tried to.
-    pub syscalls: u64,
-    /// Bytes copied.
-    pub bytes: u64,
-}
 
 /// When something was copied, in numbers of copies: system calls that each copied one run of pages, in
 /// microseconds.
@@ -83,16 +73,14 @@ pub struct Reader<'m> {
     copied: u64,
     copied_twice: usize,
     scratch: Vec<u8>,
-    stats: ReaderStats,
-    work: u64,
-    decoded_bytes: u64,
+    meter: Meter,
 }
 
 impl std::fmt::Debug for Reader<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reader")
             .field("buffers", &self.buffers)
-            .field("stats", &self.stats)
+            .field("stats", &self.meter.stats)
             .finish_non_exhaustive()
     }
 }
@@ -119,10 +107,13 @@ impl<'m> Reader<'m> {
             copied: 0,
             copied_twice: 0,
             scratch: Vec::new(),
-            stats: ReaderStats::default(),
-            work: 0,
-            decoded_bytes: 0,
+            meter: Meter::new(limits),
         }
+    }
+
+    /// Reads nothing more once `stop` says so.
+    pub fn stop_with(&mut self, stop: Option<Stop>) {
+        self.meter.stop = stop;
     }
 
     /// Gives back the buffers.
@@ -138,7 +129,7 @@ impl<'m> Reader<'m> {
 
     /// What was done so far.
     pub fn stats(&self) -> ReaderStats {
-        self.stats
+        self.meter.stats
     }
 
     /// Begins a look: what is read from now on comes from later copies, and is expected to be what is
@@ -250,9 +241,7 @@ impl<'m> Reader<'m> {
     /// When the snapshot may do no more work.
     #[inline]
     pub fn spend(&mut self, bytes: usize) -> Result<(), ReadError> {
-        let units = u64::try_from(bytes).unwrap_or(u64::MAX) / BYTES_PER_WORK;
-        self.work = self.work.saturating_add(units).saturating_add(1);
-        within(self.work <= self.limits.work_max)
+        self.meter.spend(bytes)
     }
 
     /// Counts `bytes` bytes of what was decoded and is kept.
@@ -261,9 +250,7 @@ impl<'m> Reader<'m> {
     ///
     /// When the snapshot may keep no more.
     pub fn keep(&mut self, bytes: usize) -> Result<(), ReadError> {
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        self.decoded_bytes = self.decoded_bytes.saturating_add(bytes);
-        within(self.decoded_bytes <= self.limits.decoded_bytes_max)
+        self.meter.keep(bytes)
     }
 
     /// The `len` bytes at `at`.
@@ -463,7 +450,7 @@ impl<'m> Reader<'m> {
         if let Some(position) = position.filter(|position| *position >= self.ahead) {
             return self.copy_ahead(number, wanted, position, BATCH_CHUNKS);
         }
-        let is_small = self.stats.bytes < SINGLE_PAGES << PAGE_SHIFT;
+        let is_small = self.meter.stats.bytes < SINGLE_PAGES << PAGE_SHIFT;
         let is_retry = self.trail.position(number).is_some();
         let pages = match is_small || is_retry {
             true => wanted,
@@ -566,7 +553,7 @@ impl<'m> Reader<'m> {
                 targets.push((position, run));
             }
         }
-        count(&mut self.stats, &mut self.work, &self.limits, total)?;
+        self.meter.copy(total)?;
         let filled = match self.memory.read_pieces(&mut pieces) {
             // The piece that is asked for may be another one than that which failed.
             Err(error) if !error.kind.is_fatal() => 0,
@@ -612,7 +599,7 @@ impl<'m> Reader<'m> {
 
     /// Copies a run of pages; `false` if not all of them can be read.
     fn copy_run(&mut self, number: u64, slot: u32, run: Run) -> Result<bool, ReadError> {
-        count(&mut self.stats, &mut self.work, &self.limits, run.bytes())?;
+        self.meter.copy(run.bytes())?;
         let data = self.buffers.data_mut(slot, 1);
         let into = data
             .get_mut(run.first << PAGE_SHIFT..run.end << PAGE_SHIFT)
@@ -635,29 +622,6 @@ fn ring_for(trail: &Trail, limits: &Limits) -> usize {
     let max = limits.copies_bytes_max.min(RING_BYTES_MAX) >> CHUNK_SHIFT;
     let some_more = trail.len().saturating_add(trail.len() / 4);
     some_more.min(usize::try_from(max).unwrap_or(usize::MAX))
-}
-
-/// Counts a system call that copies `len` bytes.
-fn count(
-    stats: &mut ReaderStats,
-    work: &mut u64,
-    limits: &Limits,
-    len: usize,
-) -> Result<(), ReadError> {
-    let bytes = u64::try_from(len).unwrap_or(u64::MAX);
-    stats.syscalls = stats.syscalls.saturating_add(1);
-    stats.bytes = stats.bytes.saturating_add(bytes);
-    *work = work.saturating_add(SYSCALL_WORK);
-    within(stats.bytes <= limits.bytes_read_max && *work <= limits.work_max)
-}
-
-fn within(is_within: bool) -> Result<(), ReadError> {
-    let (at, len, kind) = (RemoteAddr::NULL, 0, ReadErrorKind::Limit);
-    if is_within {
-        Ok(())
-    } else {
-        Err(ReadError { at, len, kind })
-    }
 }
 
 fn offset_in_chunk(at: RemoteAddr) -> usize {

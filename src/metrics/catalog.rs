@@ -315,7 +315,7 @@ pub const PROBLEM_CODES: &[&str] = &[
 ];
 
 /// The values of `limit` besides [`LIMITS`](crate::limits::LIMITS), by name: limits of the configuration.
-pub const AGENT_LIMITS: &[&str] = &["processes", "target_names"];
+pub const AGENT_LIMITS: &[&str] = &["cpu_share", "processes", "target_names"];
 
 /// All metrics, by name.
 pub const CATALOG: &[MetricDef] = &[

@@ -126,6 +126,8 @@ pub struct ProcessView {
     pub hangs: bool,
     /// Whether its next round should have ended, or begun, long ago.
     pub is_overdue: bool,
+    /// Why its latest round could not read it. May hold data of a foreign process: anything.
+    pub failure: Option<Arc<str>>,
     /// What it runs; `None` before it could be read.
     pub program: Option<Arc<ProgramView>>,
     /// What was observed since it is watched.

@@ -15,7 +15,7 @@ use crate::cpython::{
 use crate::elf::ElfImage;
 use crate::graph::{ProcessInfo, ReadStats, Snapshot};
 use crate::ids::{Pid, ProcessId};
-use crate::limits::Limits;
+use crate::limits::{Limits, SCAN_TIME, Stop};
 use crate::memory::{ProcessVm, ReadErrorKind, ReadMemory, Reader, RemoteAddr};
 use crate::procfs::{Asleep, Maps, ProcRoot, ProcfsError};
 use image::{Image, Sign};
@@ -38,6 +38,8 @@ pub struct Process {
     /// By what it is told that it still executes the same program; `None` if the kernel does not say.
     sign: Option<Sign>,
     limits: Limits,
+    /// Ends its snapshots.
+    stop: Option<Stop>,
     site: RuntimeSite,
     asyncio: AsyncioOffsets,
     knowledge: Knowledge,
@@ -144,6 +146,7 @@ impl Process {
             memory,
             sign,
             limits,
+            stop: None,
             site,
             asyncio,
             knowledge: Knowledge::default(),
@@ -178,6 +181,20 @@ impl Process {
         self.last = None;
     }
 
+    /// From now on these caps hold for each snapshot.
+    pub fn set_limits(&mut self, limits: Limits) {
+        if limits != self.limits {
+            self.limits = limits;
+            self.last = None;
+        }
+    }
+
+    /// Snapshots from now on read nothing more once `stop` says so; what is missing then is a problem of
+    /// theirs.
+    pub fn stop_with(&mut self, stop: Option<Stop>) {
+        self.stop = stop;
+    }
+
     /// Reads the task graph once. A process that has not run since it was read last is not read again: the
     /// same graph describes it.
     ///
@@ -210,6 +227,17 @@ impl Process {
         Ok(self.last.is_some().then_some(snapshot))
     }
 
+    fn attach_anew(&mut self) -> Result<(), ProcessError> {
+        let pid = self.id.pid;
+        let anew = Self::attach(&self.root, pid, self.limits)?;
+        if anew.id != self.id {
+            return Err(ProcessError::Gone { pid });
+        }
+        let stop = self.stop.take();
+        *self = Self { stop, ..anew };
+        Ok(())
+    }
+
     /// Reads the task graph. `let_go` is of a process that is held; it is asked when nothing is left to
     /// be read whether it was held until then.
     fn read(
@@ -219,11 +247,7 @@ impl Process {
     ) -> Result<Snapshot, ProcessError> {
         let pid = self.id.pid;
         if self.must_attach_anew()? {
-            let anew = Self::attach(&self.root, pid, self.limits)?;
-            if anew.id != self.id {
-                return Err(ProcessError::Gone { pid });
-            }
-            *self = anew;
+            self.attach_anew()?;
         }
         // Best asked first: what the process did before does not matter.
         let asleep = match let_go {
@@ -239,6 +263,7 @@ impl Process {
         self.last = None;
         let buffers = std::mem::take(&mut workspace.buffers);
         let mut reader = Reader::reuse(&self.memory, self.limits, buffers);
+        reader.stop_with(self.stop.clone());
         let root = &self.root;
         let mut slept_on = asleep
             .as_ref()
@@ -280,7 +305,9 @@ impl Process {
             },
             complete: read.n_problems == 0,
         };
-        self.last = asleep.filter(|_| read.is_exact).map(|asleep| {
+        let is_whole = read.limits_hit.names().all(|limit| limit != SCAN_TIME);
+        let is_lasting = read.is_exact && is_whole;
+        self.last = asleep.filter(|_| is_lasting).map(|asleep| {
             let mut snapshot = snapshot.clone();
             snapshot.stats.syscalls = 0;
             snapshot.stats.bytes_read = 0;

@@ -3,11 +3,12 @@
 //! `snapshot.schema.json` beside this file says what the form is. The writer streams a
 //! [`Snapshot`](crate::graph::Snapshot) to any [`std::io::Write`]; the reader takes any
 //! [`std::io::Read`], accepts what people and other tools write by hand, and says where and why a file is wrong. Reading what
-//! was written gives the same snapshot.
+//! was written gives the same snapshot. Beside it: the answers of the agent's HTTP interface.
 //!
 //! This module opens no files and knows nothing of text tables or trees: those are `cli` and
 //! `render`.
 
+mod api;
 mod dto;
 mod error;
 mod fill;
@@ -17,6 +18,10 @@ mod scalar;
 mod text;
 mod write;
 
+pub use api::{
+    FindingAnswer, FindingFrameAnswer, FindingTaskAnswer, FindingsAnswer, ProcessAnswer,
+    TargetAnswer, TargetsAnswer, answer_to_json,
+};
 pub use error::SnapshotFormatError;
 pub use read::{read_snapshot, read_snapshot_from};
 pub use write::write_snapshot;

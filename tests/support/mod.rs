@@ -8,3 +8,5 @@ pub mod plain;
 pub mod python;
 pub mod target;
 pub mod truth;
+#[cfg(feature = "agent")]
+pub mod zoo;

@@ -1,5 +1,6 @@
 //! What the scheduler is told, and what it answers.
 
+use super::SchedulerSettings;
 use crate::ids::ProcessId;
 use crate::time::Monotonic;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 pub(in crate::agent) struct TargetIdx(pub(in crate::agent) usize);
 
 /// What the scheduler is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(in crate::agent) enum Event {
     /// Time has passed. Also the first event.
     Wake,
@@ -21,7 +22,11 @@ pub(in crate::agent) enum Event {
         process: ProcessId,
         /// How.
         end: RoundEnd,
+        /// Processor time that it took.
+        used: Duration,
     },
+    /// From now on these settings hold. The next discovery is due.
+    Reconfigured(SchedulerSettings),
 }
 
 /// A process that belongs to a target.
@@ -63,6 +68,12 @@ pub(in crate::agent) enum Effect {
     },
     /// The process should have been read long ago. It is until its round ends.
     Overdue {
+        /// Which process.
+        process: ProcessId,
+    },
+    /// The next round over the process takes place later than its interval says, because its rounds take too
+    /// much of the processor.
+    Postponed {
         /// Which process.
         process: ProcessId,
     },

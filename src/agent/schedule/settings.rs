@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// What the scheduler goes by.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(in crate::agent) struct SchedulerSettings {
     /// Time between two discoveries.
     pub(in crate::agent) discovery_interval: Duration,
@@ -15,6 +15,8 @@ pub(in crate::agent) struct SchedulerSettings {
     pub(in crate::agent) hangs_after: Duration,
     /// The longest time between two rounds over a process that fails, if its interval is not longer.
     pub(in crate::agent) retry_max: Duration,
+    /// Share of one core that rounds may take on average.
+    pub(in crate::agent) cpu_share: f64,
 }
 
 impl SchedulerSettings {
@@ -25,6 +27,15 @@ impl SchedulerSettings {
         interval
             .saturating_mul(1 << doublings)
             .min(self.retry_max.max(interval))
+    }
+
+    /// The processor time that a round may take so that as many processes as there are, each with as much,
+    /// keep to the share.
+    pub(super) fn fair_part(&self, interval: Duration, n_processes: usize) -> Duration {
+        #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
+        let n_processes = n_processes.max(1) as f64;
+        let seconds = interval.as_secs_f64() * self.cpu_share / n_processes;
+        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
     }
 
     /// The time from when a round is due until it is overdue.

@@ -405,8 +405,8 @@ impl Walk<'_, '_> {
         if error.is_fatal() {
             return Err(error);
         }
-        if let DecodeError::Limit(hit) = error {
-            self.limits_hit.add(hit);
+        if let Some(limit) = error.limit() {
+            self.limits_hit.add(limit);
         }
         self.n_problems = self.n_problems.saturating_add(1);
         if self.n_problems <= u64::from(self.reader.limits().problems_max) {

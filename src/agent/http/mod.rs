@@ -1,24 +1,29 @@
-//! The HTTP server: `/metrics`, `/-/healthy`, `/-/ready`, and a page with links to them.
+//! The HTTP server: connections here, what is answered in [`site`].
 //!
 //! A client can hold up nobody but itself: a connection has a bounded life, there is a cap on how
 //! many are open, and above it the oldest one is closed. Requests have no use for a body; it is never
 //! read.
 
-use super::store::Store;
-use crate::export::prometheus::{CONTENT_TYPE, PrometheusExporter};
-use crate::metrics::BuildInfo;
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+mod api;
+mod auth;
+mod page;
+mod rules;
+mod site;
+mod tls;
+
+pub use rules::WebError;
+pub(super) use rules::WebRules;
+pub(super) use site::{SNAPSHOTS_MAX, Site};
+pub use tls::TlsError;
+
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
@@ -52,16 +57,6 @@ impl Default for HttpLimits {
 const HEADER_BYTES_MAX: usize = 16 << 10;
 /// Pause after a connection could not be accepted, which usually is a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-const TEXT: &str = "text/plain; charset=utf-8";
-const HTML: &str = "text/html; charset=utf-8";
-
-/// What is served.
-#[derive(Debug, Clone)]
-pub(super) struct Site {
-    store: Arc<Store>,
-    exporter: Arc<PrometheusExporter>,
-}
 
 /// Serves `site` on `listener` until `stopped` becomes true and the connections have ended.
 pub(super) async fn serve(
@@ -103,11 +98,27 @@ async fn serve_connection(
     stream: TcpStream,
     site: Site,
     limits: HttpLimits,
+    stopped: watch::Receiver<bool>,
+) {
+    let tls = site.tls();
+    let Some(tls) = tls else {
+        return serve_stream(stream, site, limits, stopped).await;
+    };
+    // Whoever does not shake hands in time, or speaks no TLS, is not answered.
+    if let Ok(Ok(stream)) = timeout(limits.header_read_max, tls.accept(stream)).await {
+        serve_stream(stream, site, limits, stopped).await;
+    }
+}
+
+async fn serve_stream(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    site: Site,
+    limits: HttpLimits,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let service = service_fn(move |request| {
-        let response = site.respond(&request);
-        async move { Ok::<_, Infallible>(response) }
+    let service = service_fn(|request| {
+        let site = site.clone();
+        async move { Ok::<_, Infallible>(site.respond(&request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -125,85 +136,6 @@ async fn serve_connection(
     let _ = timeout(limits.connection_end_max, connection).await;
 }
 
-impl Site {
-    pub(super) fn new(store: Arc<Store>, exporter: Arc<PrometheusExporter>) -> Self {
-        Self { store, exporter }
-    }
-
-    fn respond(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        let answer = match request.uri().path() {
-            "/metrics" => Self::metrics,
-            "/" => Self::landing,
-            "/-/healthy" => Self::healthy,
-            "/-/ready" => Self::ready,
-            _ => return response(StatusCode::NOT_FOUND, TEXT, "not found; see /\n".to_owned()),
-        };
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let text = "only GET and HEAD are answered here\n".to_owned();
-            let mut refused = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, text);
-            let allow = HeaderValue::from_static("GET, HEAD");
-            refused.headers_mut().insert(ALLOW, allow);
-            return refused;
-        }
-        answer(self)
-    }
-
-    fn metrics(&self) -> Response<Full<Bytes>> {
-        match self.exporter.scrape() {
-            Ok(text) => response(StatusCode::OK, CONTENT_TYPE, text),
-            Err(error) => {
-                tracing::error!(%error, "cannot write metrics");
-                let text = format!("cannot write metrics: {error}\n");
-                response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, text)
-            }
-        }
-    }
-
-    fn healthy(&self) -> Response<Full<Bytes>> {
-        response(StatusCode::OK, TEXT, "healthy\n".to_owned())
-    }
-
-    fn ready(&self) -> Response<Full<Bytes>> {
-        if self.store.is_ready() {
-            response(StatusCode::OK, TEXT, "ready\n".to_owned())
-        } else {
-            let text = "not ready: the first rounds are running\n".to_owned();
-            response(StatusCode::SERVICE_UNAVAILABLE, TEXT, text)
-        }
-    }
-
-    fn landing(&self) -> Response<Full<Bytes>> {
-        let BuildInfo { version, .. } = BuildInfo::default();
-        let text = format!(
-            "<!DOCTYPE html>\n\
-             <html lang=\"en\">\n\
-             <head><meta charset=\"utf-8\"><title>asyncio-agent</title></head>\n\
-             <body>\n\
-             <h1>asyncio-agent</h1>\n\
-             <p>Watches the asyncio tasks of running Python processes. Version {version}.</p>\n\
-             <ul>\n\
-             <li><a href=\"/metrics\">Metrics</a></li>\n\
-             <li><a href=\"/-/healthy\">Healthy</a>: the agent runs</li>\n\
-             <li><a href=\"/-/ready\">Ready</a>: every target has been looked at</li>\n\
-             </ul>\n\
-             </body>\n\
-             </html>\n"
-        );
-        response(StatusCode::OK, HTML, text)
-    }
-}
-
-fn response(status: StatusCode, content_type: &'static str, text: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(text)));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    let content_type = HeaderValue::from_static(content_type);
-    headers.insert(header::CONTENT_TYPE, content_type);
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,10 +145,7 @@ mod tests {
     async fn start(limits: HttpLimits) -> (SocketAddr, watch::Sender<bool>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let store = Arc::new(Store::default());
-        let latest = Arc::clone(&store);
-        let exporter = PrometheusExporter::new(move || latest.latest()).unwrap();
-        let site = Site::new(store, Arc::new(exporter));
+        let site = Site::for_tests();
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(serve(listener, site, limits, stopped));
         (address, stop)

@@ -1,0 +1,85 @@
+//! What of the configuration the server goes by. Replaced as a whole when the configuration changes.
+
+use super::auth::Users;
+use super::tls::{TlsError, acceptor};
+use crate::config::{ClientAuth, Secret, Settings, WebFile};
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio_rustls::TlsAcceptor;
+
+/// What the server goes by.
+pub(in crate::agent) struct WebRules {
+    /// Whether `POST /-/reload` is answered.
+    pub(super) reload: bool,
+    pub(super) users: Users,
+    /// Plain HTTP without.
+    pub(super) tls: Option<TlsAcceptor>,
+    /// Clients have to show a certificate.
+    needs_certificate: bool,
+    /// The longest time that a scan may take.
+    pub(super) scan_time: Duration,
+}
+
+impl fmt::Debug for WebRules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebRules")
+            .field("reload", &self.reload)
+            .field("users", &self.users)
+            .field("tls", &self.tls.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why the settings of the server cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum WebError {
+    /// TLS cannot be offered.
+    #[error("tls_server_config: {0}")]
+    Tls(#[from] TlsError),
+    /// A file with a hash cannot be read.
+    #[error("basic_auth_users: {}: {source}", file.display())]
+    Hash {
+        /// Which file.
+        file: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+impl WebRules {
+    /// Reads the files that the settings name.
+    ///
+    /// # Errors
+    ///
+    /// When one of them is of no use.
+    pub(in crate::agent) fn new(settings: &Settings, file: &WebFile) -> Result<Self, WebError> {
+        let hash_of = |secret: &Secret| match secret {
+            Secret::Inline(hash) => Ok(hash.clone()),
+            Secret::File(path) => match fs::read_to_string(path) {
+                Ok(hash) => Ok(hash.trim_end().to_owned()),
+                Err(source) => Err(WebError::Hash {
+                    file: path.clone(),
+                    source,
+                }),
+            },
+        };
+        let users = file.users.iter();
+        let users = users.map(|(user, secret)| Ok((user.clone(), hash_of(secret)?)));
+        let tls = file.tls.as_ref();
+        Ok(Self {
+            reload: settings.web.reload,
+            users: Users::new(users.collect::<Result<_, WebError>>()?),
+            needs_certificate: tls.is_some_and(|tls| tls.client_auth == ClientAuth::Require),
+            tls: tls.map(acceptor).transpose()?,
+            scan_time: settings.limits.scan_time,
+        })
+    }
+
+    /// Whether whoever asks has said who they are.
+    pub(super) fn knows_clients(&self) -> bool {
+        self.needs_certificate || !self.users.is_open()
+    }
+}

@@ -1,0 +1,197 @@
+//! What is answered to a request.
+
+use super::rules::WebRules;
+use super::{api, page};
+use crate::agent::reload::ReloadRequest;
+use crate::agent::source::ProcessSource;
+use crate::agent::store::Store;
+use crate::export::openmetrics::{OPENMETRICS_CONTENT_TYPE, prefers_openmetrics};
+use crate::export::prometheus::{CONTENT_TYPE, PrometheusExporter};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{self, ACCEPT, ALLOW, CACHE_CONTROL, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use hyper::{Method, Request, Response, StatusCode};
+use std::sync::Arc;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio_rustls::TlsAcceptor;
+
+/// Snapshots at once that are made because somebody asks for them.
+pub(in crate::agent) const SNAPSHOTS_MAX: usize = 2;
+
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
+pub(super) const HTML: &str = "text/html; charset=utf-8";
+pub(super) const JSON: &str = "application/json";
+
+pub(super) type Answer = Response<Full<Bytes>>;
+
+/// What is served.
+#[derive(Clone)]
+pub(in crate::agent) struct Site {
+    pub(in crate::agent) store: Arc<Store>,
+    pub(in crate::agent) exporter: Arc<PrometheusExporter>,
+    pub(in crate::agent) source: Arc<dyn ProcessSource>,
+    pub(in crate::agent) rules: watch::Receiver<Arc<WebRules>>,
+    pub(in crate::agent) reloads: mpsc::Sender<ReloadRequest>,
+    /// A permit for each snapshot that somebody asked for.
+    pub(in crate::agent) snapshots: Arc<Semaphore>,
+    /// Only programs of this machine can reach the address.
+    pub(in crate::agent) is_local: bool,
+}
+
+impl Site {
+    /// What accepts connections; `None` if they are not encrypted.
+    pub(super) fn tls(&self) -> Option<TlsAcceptor> {
+        self.rules.borrow().tls.clone()
+    }
+
+    pub(super) async fn respond(&self, request: &Request<Incoming>) -> Answer {
+        let rules = Arc::clone(&self.rules.borrow());
+        let path = request.uri().path();
+        let method = request.method();
+        if !rules.users.let_in(request.headers()).await {
+            return unauthorized();
+        }
+        let is_get = matches!(*method, Method::GET | Method::HEAD);
+        let is_post = matches!(*method, Method::POST | Method::PUT);
+        match path {
+            "/-/reload" if is_post => self.reload(&rules).await,
+            "/-/reload" => refuse_method("POST, PUT"),
+            "/metrics" | "/" | "/-/healthy" | "/-/ready" if !is_get => refuse_method("GET, HEAD"),
+            "/metrics" => self.metrics(request.headers()),
+            "/" => page::page(&self.store.latest(), self.may_show(&rules)),
+            "/-/healthy" => text(StatusCode::OK, "healthy\n"),
+            "/-/ready" => self.ready(),
+            _ => match path.strip_prefix("/api/v1/") {
+                Some(_) if !is_get => refuse_method("GET, HEAD"),
+                Some(_) if !self.may_show(&rules) => forbidden(
+                    "names and files of programs are shown on loopback addresses only, or to \
+                     users: set web.config_file\n",
+                ),
+                Some(what) => api::answer(self, &rules, what, request.uri().query()).await,
+                None => text(StatusCode::NOT_FOUND, "not found; see /\n"),
+            },
+        }
+    }
+
+    /// Whether names, files and stacks of programs may be shown.
+    fn may_show(&self, rules: &WebRules) -> bool {
+        self.is_local || rules.knows_clients()
+    }
+
+    fn metrics(&self, headers: &HeaderMap) -> Answer {
+        let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+        if accept.is_some_and(prefers_openmetrics) {
+            let text = self.exporter.scrape_openmetrics();
+            return response(StatusCode::OK, OPENMETRICS_CONTENT_TYPE, text);
+        }
+        match self.exporter.scrape() {
+            Ok(text) => response(StatusCode::OK, CONTENT_TYPE, text),
+            Err(error) => {
+                tracing::error!(%error, "cannot write metrics");
+                let message = format!("cannot write metrics: {error}\n");
+                text(StatusCode::INTERNAL_SERVER_ERROR, &message)
+            }
+        }
+    }
+
+    fn ready(&self) -> Answer {
+        match self.store.is_ready() {
+            true => text(StatusCode::OK, "ready\n"),
+            false => text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not ready: the first rounds are running\n",
+            ),
+        }
+    }
+
+    async fn reload(&self, rules: &WebRules) -> Answer {
+        if !rules.reload {
+            return forbidden("this is off; to have it, set web.reload: true\n");
+        }
+        let (tell, told) = oneshot::channel();
+        // What cannot be sent is dropped, and then nothing is told.
+        let _ = self.reloads.try_send(ReloadRequest::Tell(tell));
+        match told.await {
+            Ok(Ok(what)) => text(StatusCode::OK, &format!("{what}\n")),
+            Ok(Err(why)) => text(StatusCode::BAD_REQUEST, &format!("{why}\n")),
+            Err(_) => text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the configuration is being read already\n",
+            ),
+        }
+    }
+}
+
+fn unauthorized() -> Answer {
+    let mut refused = text(
+        StatusCode::UNAUTHORIZED,
+        "a user and a password are needed\n",
+    );
+    let challenge = HeaderValue::from_static("Basic realm=\"asyncio-agent\", charset=\"UTF-8\"");
+    refused.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    refused
+}
+
+fn forbidden(why: &str) -> Answer {
+    text(StatusCode::FORBIDDEN, why)
+}
+
+fn refuse_method(allowed: &'static str) -> Answer {
+    let message = format!("only {allowed} are answered here\n");
+    let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, &message);
+    let allowed = HeaderValue::from_static(allowed);
+    refused.headers_mut().insert(ALLOW, allowed);
+    refused
+}
+
+pub(super) fn text(status: StatusCode, text: &str) -> Answer {
+    response(status, TEXT, text.to_owned())
+}
+
+pub(super) fn response(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Answer {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    let fixed = [
+        (header::CONTENT_TYPE, content_type),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (CACHE_CONTROL, "no-store"),
+        (REFERRER_POLICY, "no-referrer"),
+        // The page has no scripts, and one style of its own.
+        (
+            CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; form-action 'none'",
+        ),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+#[cfg(test)]
+impl Site {
+    /// Of an agent without targets.
+    pub(super) fn for_tests() -> Self {
+        use crate::agent::HostProcesses;
+        use crate::config::{WebFile, parse};
+        let store = Arc::new(Store::default());
+        let latest = Arc::clone(&store);
+        let settings = parse("a", "").unwrap();
+        let rules = WebRules::new(&settings, &WebFile::default()).unwrap();
+        Self {
+            store,
+            exporter: Arc::new(PrometheusExporter::new(move || latest.latest()).unwrap()),
+            source: Arc::new(HostProcesses::default()),
+            rules: watch::channel(Arc::new(rules)).1,
+            reloads: mpsc::channel(1).0,
+            snapshots: Arc::new(Semaphore::new(1)),
+            is_local: true,
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Takes over a changed configuration while the agent runs: it is read whole, and only if all of it is good
+//! does anything change.
+
+use super::http::{WebError, WebRules};
+use super::supervisor::Command;
+use crate::config::{ConfigError, Settings, WebFile, diff};
+use crate::sanitize::escape;
+use std::fmt;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Reads the configuration anew. Blocks.
+pub type LoadConfig = dyn Fn() -> Result<(Settings, WebFile), ConfigError> + Send + Sync;
+
+/// A wish to have the configuration read again.
+pub(super) enum ReloadRequest {
+    /// From a signal.
+    Signal,
+    /// From somebody who is to be told what came of it: what changed, or all that is wrong.
+    Tell(oneshot::Sender<Result<String, String>>),
+}
+
+/// Reads the configuration when asked to.
+pub(super) struct Reloader {
+    pub(super) load: Arc<LoadConfig>,
+    /// The settings in effect.
+    pub(super) current: Arc<Settings>,
+    pub(super) supervisor: mpsc::Sender<Command>,
+    pub(super) web: watch::Sender<Arc<WebRules>>,
+}
+
+/// Why a configuration was refused.
+enum Refused {
+    Config(ConfigError),
+    Web(WebError),
+    Panicked,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => f.write_str(&error.explained("asyncio-agent")),
+            Self::Web(error) => write!(f, "web.config_file: {}", escape(&error.to_string())),
+            Self::Panicked => f.write_str("a defect of the agent"),
+        }
+    }
+}
+
+impl Reloader {
+    /// Answers requests until nobody is left who could make any.
+    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<ReloadRequest>) {
+        while let Some(request) = requests.recv().await {
+            let result = self.reload().await;
+            if let ReloadRequest::Tell(tell) = request {
+                // Whoever asked may be gone.
+                let _ = tell.send(result);
+            }
+        }
+    }
+
+    async fn reload(&mut self) -> Result<String, String> {
+        let load = Arc::clone(&self.load);
+        let loaded = tokio::task::spawn_blocking(move || {
+            let (settings, web_file) = load().map_err(Refused::Config)?;
+            let rules = WebRules::new(&settings, &web_file).map_err(Refused::Web)?;
+            Ok((settings, rules))
+        });
+        match loaded.await.unwrap_or(Err(Refused::Panicked)) {
+            Ok((settings, rules)) => Ok(self.take_over(settings, rules).await),
+            Err(why) => {
+                let why = why.to_string();
+                tracing::error!("the configuration is not good; the old one stays in effect");
+                for line in why.lines() {
+                    tracing::error!("{line}");
+                }
+                let _ = self.supervisor.send(Command::RefuseConfig).await;
+                Err(why)
+            }
+        }
+    }
+
+    async fn take_over(&mut self, mut settings: Settings, rules: WebRules) -> String {
+        let change = diff(&self.current, &settings);
+        let mut told = match change.live[..] {
+            [] => "the configuration was read again; nothing changed".to_owned(),
+            _ => format!(
+                "the configuration was read again; changed: {}",
+                change.live.join(", ")
+            ),
+        };
+        if !change.needs_restart.is_empty() {
+            let needs_restart = change.needs_restart.join(", ");
+            tracing::warn!(%needs_restart, "changes that take a restart of the agent");
+            told.push_str(&format!("; takes a restart: {needs_restart}"));
+        }
+        tracing::info!(
+            changed = change.live.join(", "),
+            "the configuration was read again"
+        );
+        // What it listens on stays.
+        settings.web.listen.clone_from(&self.current.web.listen);
+        self.current = Arc::new(settings);
+        self.web.send_replace(Arc::new(rules));
+        let command = Command::Reconfigure(Arc::clone(&self.current));
+        let _ = self.supervisor.send(command).await;
+        told
+    }
+}

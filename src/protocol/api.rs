@@ -1,0 +1,112 @@
+//! The answers of the agent's HTTP interface, as JSON.
+
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// The answer of `/api/v1/targets`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TargetsAnswer {
+    /// The targets, in the order of the configuration.
+    pub targets: Vec<TargetAnswer>,
+}
+
+/// A target.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TargetAnswer {
+    /// Its name: the label `target`.
+    pub name: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Whether it is up, as `asyncio_target_up` says.
+    pub up: bool,
+    /// Its processes.
+    pub processes: Vec<ProcessAnswer>,
+}
+
+/// A process of a target.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ProcessAnswer {
+    /// Its id.
+    pub pid: i32,
+    /// How its latest round ended, as the label `result` says; `new` before the first, `hangs` while a round
+    /// takes much too long, `late` when one should have ended long ago.
+    pub state: &'static str,
+    /// Why it could not be read; empty if it could.
+    pub error: String,
+    /// When its latest round ended, in seconds since the Unix epoch.
+    pub scanned_at: Option<f64>,
+    /// How long that took, in seconds.
+    pub scan_seconds: Option<f64>,
+    /// The version of Python that it runs.
+    pub python_version: Option<String>,
+    /// Its executable file.
+    pub executable: Option<String>,
+    /// Tasks that are not done.
+    pub pending_tasks: Option<u64>,
+    /// Cycles that are confirmed and present.
+    pub await_cycles: u64,
+    /// Tasks that are stuck.
+    pub stuck_tasks: u64,
+}
+
+/// The answer of `/api/v1/findings`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FindingsAnswer {
+    /// Those that are open, by target and process; of one process cycles come first.
+    pub findings: Vec<FindingAnswer>,
+}
+
+/// A finding.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FindingAnswer {
+    /// The target of its process.
+    pub target: String,
+    /// Its process.
+    pub pid: i32,
+    /// `await_cycle` or `stuck_task`.
+    pub kind: &'static str,
+    /// Stays the same from round to round.
+    pub fingerprint: String,
+    /// When it was first seen, in seconds since the Unix epoch.
+    pub first_seen: f64,
+    /// For how long it has been seen, in seconds.
+    pub age_seconds: f64,
+    /// All of it in one line.
+    pub path: String,
+    /// Its tasks. Of a cycle each awaits the next, the last awaits the first.
+    pub tasks: Vec<FindingTaskAnswer>,
+    /// How many more there are.
+    pub tasks_omitted: u64,
+}
+
+/// A task of a finding.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FindingTaskAnswer {
+    /// Its address, in hexadecimal digits.
+    pub task_id: String,
+    /// Its name.
+    pub task_name: String,
+    /// The qualified name of its coroutine function.
+    pub coroutine: String,
+    /// Its stack, innermost frame first.
+    pub coroutine_stack: Vec<FindingFrameAnswer>,
+}
+
+/// Where a frame stands.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FindingFrameAnswer {
+    /// Qualified name of the function.
+    pub funcname: String,
+    /// Its file.
+    pub filename: String,
+    /// The line, from 1.
+    pub lineno: Option<u32>,
+}
+
+/// An answer as JSON and a final line feed.
+pub fn answer_to_json(answer: &impl Serialize) -> Vec<u8> {
+    // None of the answers has a part that could fail: no map with other keys than text.
+    let mut json = serde_json::to_vec(answer).unwrap_or_default();
+    json.push(b'\n');
+    json
+}
