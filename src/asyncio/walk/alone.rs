@@ -370,15 +370,12 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    /// Whether a task is the one that was seen: by its name, or by where it stands.
+    /// Whether a task is the one that was seen: by its name, and if others may have that, by where it stands.
     pub(super) fn is_still_like(&mut self, at: usize) -> Result<bool, DecodeError> {
         let Some(record) = self.records.get(at).filter(|record| record.is_alive) else {
             return Ok(false);
         };
         let (task, name, has_own_name) = (record.task, record.name, record.has_own_name());
-        if has_own_name && self.is_still_same(&task, name)? {
-            return Ok(true);
-        }
-        Ok(self.still_there(&task)?.is_some() && self.stands_as_before(at)?)
+        Ok(self.is_still_same(&task, name)? && (has_own_name || self.stands_as_before(at)?))
     }
 }
