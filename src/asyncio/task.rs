@@ -1,7 +1,9 @@
 //! One task object: its fields, and what they point to.
 
 use super::offsets::AsyncioOffsets;
-use crate::cpython::{DecodeError, Kind, Offsets, TypeCache, read_int, read_set, read_text};
+use crate::cpython::{
+    DecodeError, Kind, Offsets, TypeCache, read_changing_set, read_int, read_text,
+};
 use crate::graph::{GraphBuilder, TaskName};
 use crate::limits::LimitHit;
 use crate::memory::{Bytes, Reader, RemoteAddr};
@@ -140,7 +142,7 @@ impl RawTask {
             what: "awaiters_per_task_max",
             limit: u64::from(reader.limits().awaiters_per_task_max),
         };
-        let set = read_set(reader, offsets, self.awaited_by, awaiters_max)?;
+        let set = read_changing_set(reader, offsets, self.awaited_by, awaiters_max)?;
         awaiters.extend(set.members);
         Ok(set.cut)
     }

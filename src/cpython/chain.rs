@@ -71,10 +71,16 @@ pub struct Chain {
     pub awaiting: Option<TypeInfo>,
     /// A cap that ended the chain.
     pub cut: Option<LimitHit>,
-    /// Made of the addresses of its objects: different ones nearly always give different numbers.
+    /// Made of the addresses of its objects and of their code: different ones nearly always give different numbers.
     pub hash: u64,
     /// In which order its objects were copied.
     pub order: CopyOrder,
+}
+
+impl Chain {
+    fn mix(&mut self, word: u64) {
+        self.hash = (self.hash.rotate_left(5) ^ word).wrapping_mul(HASH_FACTOR);
+    }
 }
 
 /// In which order the objects of a chain were copied, link by link: whether who holds a reference was
@@ -179,7 +185,7 @@ impl ChainReader {
                 next_anchor = next_anchor.saturating_mul(2);
             }
             object.read(reader, at, offsets.pyobject.size)?;
-            chain.hash = (chain.hash.rotate_left(5) ^ at.as_u64()).wrapping_mul(HASH_FACTOR);
+            chain.mix(at.as_u64());
             if with_order {
                 let moment = reader.moment(at, object.len);
                 if let Some(holder) = holder.replace(moment) {
@@ -205,6 +211,7 @@ impl ChainReader {
             chain.state.get_or_insert(step.state);
             if let Some((code, unit)) = step.frame {
                 reader.keep(BYTES_PER_FRAME)?;
+                chain.mix(u64::from(code.number()));
                 self.frames.push(ChainFrame { code, unit, via });
             }
             match step.awaited {
@@ -220,11 +227,8 @@ impl ChainReader {
                 break;
             }
         }
-        let limit = u64::from(frames_max);
-        chain.cut = Some(LimitHit {
-            what: "frames_per_task_max",
-            limit,
-        });
+        let (what, limit) = ("frames_per_task_max", u64::from(frames_max));
+        chain.cut = Some(LimitHit { what, limit });
         Ok(chain)
     }
 

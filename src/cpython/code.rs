@@ -128,6 +128,13 @@ impl CodeInfo {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CodeIdx(u32);
 
+impl CodeIdx {
+    /// Its number, the same as long as it is remembered.
+    pub fn number(self) -> u32 {
+        self.0
+    }
+}
+
 /// What a code object and the first of its lines cost, texts and line table left out.
 const BYTES_PER_CODE: usize = 512;
 

@@ -1,5 +1,5 @@
-//! Tasks whose name does not tell them from others, because it is text, or was another one when they were
-//! found. Passes over all tasks may then have seen the place of one task, and the awaiters of the next one
+//! Tasks that changed while they were looked at, or that their name does not tell from others, because it is
+//! text, or was another one when they were found. Passes over all tasks may then have seen the place of one task, and the awaiters of the next one
 //! at the same address.
 //!
 //! If such a task stands, after everything else was read, where it stood before, in its
@@ -7,11 +7,9 @@
 //! comes last in its list. If not, or if it is the last one, it is looked at alone, all at once, again
 //! and again until nothing of it changes meanwhile; and so are those that were renamed.
 
-use super::look::Awaiters;
-use super::{Record, Walk};
-use crate::asyncio::task::is_task;
+use super::Walk;
 use crate::cpython::DecodeError;
-use crate::graph::{StackIdx, TaskState};
+use crate::graph::TaskState;
 use crate::ids::AddressMap;
 use crate::memory::{RemoteAddr, Trail};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -27,8 +25,8 @@ const AWAITED_MAX: usize = 256;
 /// Tasks that are looked at alone.
 #[derive(Debug, Default)]
 pub(super) struct TasksAlone {
-    /// The event loops of those that were; null if the task is implemented in Python.
-    pub(super) settled: FxHashMap<u32, RemoteAddr>,
+    /// Those that were, and the lists of the threads that ran their event loops then.
+    pub(super) settled: FxHashMap<u32, Option<usize>>,
     /// Those that have another name than at first.
     pub(super) renamed: FxHashSet<usize>,
     /// Edges of such tasks, as record and awaiter: the other task did not stay as it was that long.
@@ -53,17 +51,9 @@ impl Walk<'_, '_> {
     /// Looks again at the tasks that their names do not identify, at those that may have stopped running
     /// meanwhile, and at those that may have begun to.
     pub(super) fn settle_alone(&mut self, expected: Trail) -> Result<(), DecodeError> {
-        let is = |at: &usize, what: fn(&Record) -> bool| {
-            let record = self.records.get(*at).filter(|record| record.is_alive);
-            record.is_some_and(what) && !self.alone.renamed.contains(at)
-        };
-        let may_be_other = |at: &usize| is(at, |record| !record.has_own_name());
-        // It is about to be executed: two looks that agree may have seen it in two rounds of a loop.
-        let is_ready = |at: &usize| {
-            is(at, |record| {
-                let is_suspended = record.place.state == TaskState::Suspended;
-                is_suspended && record.task.awaits.is_null() && !record.task.is_python
-            })
+        let is_doubtful = |at: &usize| self.is_alive(*at) && !self.alone.renamed.contains(at);
+        let may_be_other = |at: &usize| {
+            is_doubtful(at) && self.records.get(*at).is_some_and(|it| !it.has_own_name())
         };
         // It was executed at some moment; or it is still, and executes another one that starts eagerly.
         let ran = |at: &usize| {
@@ -78,9 +68,7 @@ impl Walk<'_, '_> {
         known.extend((0..self.records.len()).filter(shifted));
         let mut moved: Vec<usize> = known.iter().copied().collect();
         moved.sort_unstable();
-        let doubtful: Vec<usize> = (0..self.records.len())
-            .filter(|at| may_be_other(at) || is_ready(at))
-            .collect();
+        let doubtful: Vec<usize> = (0..self.records.len()).filter(is_doubtful).collect();
         if !doubtful.is_empty() {
             self.reader.begin_whole_look(expected)?;
             self.check_generations();
@@ -231,16 +219,12 @@ impl Walk<'_, '_> {
             return Ok(Alone::Ended);
         };
         let lasting = self.still_awaited(task.at, awaited)?;
-        let futures = self.awaiting_futures(&awaiters, task.is_python)?;
         self.reader.look_aside();
         let last = self.look_at_place(Some(list), &task)?;
         let Some((now, awaiters_now)) = self.look_at_object(&found)? else {
             return Ok(Alone::Ended);
         };
-        let event_loop = match now.is_python {
-            true => RemoteAddr::NULL,
-            false => self.event_loop_of(now.at)?,
-        };
+        let of_loop = self.list_of_loop(&now, list)?;
         // Sets are read in several pieces, so they are read twice.
         let is_changed = !last.is_same_place(&place)
             || now.name != task.name
@@ -262,8 +246,8 @@ impl Walk<'_, '_> {
             *sighting = Some(place);
         }
         let me = u32::try_from(at).unwrap_or(u32::MAX);
-        self.alone.settled.insert(me, event_loop);
-        self.keep_lasting_edges(at, &before, awaited, &lasting, &futures)?;
+        self.alone.settled.insert(me, of_loop);
+        self.keep_lasting_edges(at, &before, awaited, &lasting)?;
         Ok(Alone::Settled)
     }
 
@@ -287,29 +271,6 @@ impl Walk<'_, '_> {
         Ok(lasting)
     }
 
-    /// Which of the awaiters are in no list because they are futures that are no tasks.
-    fn awaiting_futures(
-        &mut self,
-        awaiters: &Awaiters,
-        are_python: bool,
-    ) -> Result<FxHashSet<RemoteAddr>, DecodeError> {
-        let mut futures = FxHashSet::default();
-        for position in awaiters.positions() {
-            let awaiter = self.awaiters.get(position).copied();
-            let Some(at) = awaiter.filter(|at| !self.by_address.contains_key(at)) else {
-                continue;
-            };
-            let is_task = match are_python {
-                false => is_task(self.reader, self.layout, at)?,
-                true => self.is_python_task(at)?,
-            };
-            if !is_task {
-                futures.insert(at);
-            }
-        }
-        Ok(futures)
-    }
-
     /// Leaves out the edges of a task that was looked at alone, unless the other task is, after that, still
     /// the one that it was.
     fn keep_lasting_edges(
@@ -318,7 +279,6 @@ impl Walk<'_, '_> {
         awaiters_before: &FxHashSet<RemoteAddr>,
         awaited: &[u32],
         lasting: &FxHashSet<u32>,
-        futures: &FxHashSet<RemoteAddr>,
     ) -> Result<(), DecodeError> {
         let Some(record) = self.records.get(at) else {
             return Ok(());
@@ -340,13 +300,10 @@ impl Walk<'_, '_> {
                     self.ended_edges.remove(&(me, awaiter));
                     self.alone.unsettled_edges.remove(&(me, awaiter));
                 }
-                // It has no stack.
-                None if futures.contains(&awaiter) => {
-                    self.unlisted.insert(awaiter, Ok(StackIdx::EMPTY));
-                }
-                // It began meanwhile, and is in no list that is known.
+                // That is settled last of all.
                 None => {
-                    self.ended_edges.insert((me, awaiter));
+                    self.ended_edges.remove(&(me, awaiter));
+                    self.alone.unsettled_edges.remove(&(me, awaiter));
                 }
                 Some(other) => {
                     self.alone.unsettled_edges.insert((me, awaiter));

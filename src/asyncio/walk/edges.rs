@@ -1,49 +1,50 @@
-//! Awaiters that no list holds, and the graph of what was confirmed.
+//! Sets of awaiters, and the graph of what was confirmed.
 
+use super::first::LOOKS_MAX;
 use super::{Read, Record, Walk};
-use crate::asyncio::task::{RawTask, is_task};
 use crate::cpython::DecodeError;
-use crate::graph::{NewTask, StackIdx, TaskIdx};
+use crate::graph::{NewTask, TaskIdx};
 use crate::ids::TaskId;
 use crate::memory::RemoteAddr;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 
 impl Walk<'_, '_> {
-    /// Looks again at who awaits a task, where the objects of both tasks do not prove it: at sets, which
-    /// are read in two pieces, and at awaiters that no list holds. Those are read before. Who awaits a
-    /// task keeps what it awaits from being freed and the other way round, so an awaiter that is one
-    /// before and after it was read is the same.
+    /// Looks again at the sets of those who await a task: they are read in two pieces, and the objects of both
+    /// tasks do not prove that the pieces belong together.
     pub(super) fn confirm_awaiters(&mut self) -> Result<(), DecodeError> {
-        let mut unproven: Vec<u32> = Vec::new();
-        for at in 0..self.records.len() {
-            let at = u32::try_from(at).unwrap_or(u32::MAX);
-            let unlisted = self.unlisted_of(at);
-            let is_python = self.alive(at).is_some_and(|record| record.task.is_python);
-            let is_set = self
-                .alive(at)
-                .is_some_and(|record| record.task.awaited_by_is_set);
-            if is_set || !unlisted.is_empty() {
-                unproven.push(at);
-            }
-            for address in unlisted {
-                if !self.unlisted.contains_key(&address) {
-                    self.read_unlisted(address, is_python)?;
-                }
-            }
-        }
-        if unproven.is_empty() {
+        let is_set = |at: &u32| self.alive(*at).is_some_and(|it| it.task.awaited_by_is_set);
+        let n_records = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
+        let sets: Vec<u32> = (0..n_records).filter(is_set).collect();
+        if sets.is_empty() {
             return Ok(());
         }
         self.reader.look_anew();
-        for at in unproven {
+        for at in sets {
             let Some(task) = self.alive(at).map(|record| record.task) else {
                 continue;
             };
-            let now: FxHashSet<RemoteAddr> = match self.look_at_object(&task) {
+            let mut looked = self.look_at_object(&task);
+            for _ in 1..LOOKS_MAX {
+                match &looked {
+                    Err(error) if !error.is_fatal() && !error.is_limit() => {}
+                    _ => break,
+                }
+                // It may just be changing.
+                self.reader.look_aside();
+                looked = self.look_at_object(&task);
+            }
+            self.reader.look_back();
+            let now: FxHashSet<RemoteAddr> = match looked {
                 Ok(Some((_, awaiters))) => self.addresses(&awaiters).iter().copied().collect(),
                 Ok(None) => FxHashSet::default(),
-                Err(error) if error.is_fatal() => return Err(error),
-                Err(_) => FxHashSet::default(),
+                Err(error) => {
+                    self.note(
+                        "awaiter_unreadable",
+                        &format!("awaiters of task {}", task.at),
+                        error,
+                    )?;
+                    FxHashSet::default()
+                }
             };
             let before = self.alive(at).map(|record| record.awaiters.positions());
             for address in before
@@ -61,64 +62,6 @@ impl Walk<'_, '_> {
     pub(super) fn alive(&self, at: u32) -> Option<&Record> {
         let record = self.records.get(usize::try_from(at).ok()?)?;
         record.is_alive.then_some(record)
-    }
-
-    /// Reads all awaiters that no list holds.
-    pub(super) fn read_all_unlisted(&mut self) -> Result<(), DecodeError> {
-        let mut found: FxHashMap<RemoteAddr, bool> = FxHashMap::default();
-        for record in self.records.iter().filter(|record| record.is_alive) {
-            let unlisted = |address: &&RemoteAddr| !self.by_address.contains_key(*address);
-            let addresses = self.addresses(&record.awaiters).iter();
-            let unlisted = addresses.filter(unlisted);
-            found.extend(unlisted.map(|at| (*at, record.task.is_python)));
-        }
-        for (address, is_python) in found {
-            self.read_unlisted(address, is_python)?;
-        }
-        Ok(())
-    }
-
-    fn unlisted_of(&self, at: u32) -> Vec<RemoteAddr> {
-        let awaiters = self
-            .alive(at)
-            .map(|record| self.addresses(&record.awaiters));
-        let unlisted = |address: &&RemoteAddr| !self.by_address.contains_key(*address);
-        awaiters
-            .unwrap_or_default()
-            .iter()
-            .filter(unlisted)
-            .copied()
-            .collect()
-    }
-
-    /// The stack of an awaiter that no list holds: a future has none. Futures that await one that is
-    /// implemented in Python are so too.
-    fn read_unlisted(&mut self, at: RemoteAddr, is_python: bool) -> Result<(), DecodeError> {
-        let read = match is_task(self.reader, self.layout, at) {
-            _ if is_python => self.read_python_awaiter(at),
-            Ok(false) => Ok(StackIdx::EMPTY),
-            Ok(true) => RawTask::read(self.reader, self.layout, at)
-                .and_then(|task| Ok(self.look_at_place(None, &task)?.place.stack)),
-            Err(error) => Err(error),
-        };
-        match read {
-            Err(error) if error.is_fatal() => Err(error),
-            read => {
-                self.unlisted.insert(at, read);
-                Ok(())
-            }
-        }
-    }
-
-    fn note_unreadable_awaiters(&mut self) -> Result<(), DecodeError> {
-        let unreadable = self.unlisted.iter();
-        let unreadable: Vec<(RemoteAddr, DecodeError)> = unreadable
-            .filter_map(|(at, read)| Some((*at, read.err()?)))
-            .collect();
-        for (at, error) in unreadable {
-            self.note("awaiter_unreadable", &format!("awaiter {at}"), error)?;
-        }
-        Ok(())
     }
 
     /// The graph of what counts.
@@ -177,7 +120,6 @@ impl Walk<'_, '_> {
                 }
             }
         }
-        self.note_unreadable_awaiters()?;
         Ok(Read {
             graph: std::mem::take(&mut self.graph).finish(),
             problems: std::mem::take(&mut self.problems),
@@ -225,7 +167,7 @@ impl Walk<'_, '_> {
             let stack = match self.by_address.get(&address) {
                 // Whoever is there now is not the one that was seen to wait.
                 Some(awaiter) => self.alive(*awaiter).map(|awaiter| awaiter.place.stack),
-                None => self.unlisted.get(&address).and_then(|read| read.ok()),
+                None => self.unlisted.get(&(record, address)).copied(),
             };
             if let Some(stack) = stack {
                 self.graph

@@ -255,15 +255,23 @@ impl Walk<'_, '_> {
         Ok(running)
     }
 
-    /// Sees which tasks are executed now, by what their threads say.
+    /// Sees which tasks are executed now, and in which event loops, by what their threads say.
     pub(super) fn look_at_running(&mut self) {
         self.running.clear();
         let offset = self.layout.thread_running_task;
+        let loop_offset = self.layout.thread_running_loop;
         for at in 0..self.lists.len() {
             let thread = self.lists.get(at).and_then(|list| list.thread);
-            let running = thread.map(|thread| self.reader.addr_at(thread.at.plus(offset)));
-            if let (Some(list), Some(Ok(task))) = (self.lists.get_mut(at), running) {
+            let Some(thread) = thread else {
+                continue;
+            };
+            let running = self.reader.addr_at(thread.at.plus(offset));
+            let event_loop = self.reader.addr_at(thread.at.plus(loop_offset));
+            if let (Some(list), Ok(task), Ok(event_loop)) =
+                (self.lists.get_mut(at), running, event_loop)
+            {
                 list.running_task = task;
+                list.running_loop = event_loop;
                 if !task.is_null() {
                     self.running.insert(task, at);
                 }

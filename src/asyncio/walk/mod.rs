@@ -25,6 +25,7 @@ mod look;
 mod owners;
 mod places;
 mod scheduled;
+mod unlisted;
 
 use super::offsets::AsyncioOffsets;
 use super::python_task::{self, TaskAttributes};
@@ -41,7 +42,6 @@ use heads::TaskList;
 use look::{Awaiters, Place, Sighting};
 use rustc_hash::{FxHashMap, FxHashSet};
 use scheduled::Scheduled;
-use std::collections::BTreeMap;
 
 /// What is known of a process from earlier walks, and is true of it as long as it runs the same
 /// program: decoded types and code objects, and which memory a walk touches.
@@ -201,8 +201,8 @@ struct Walk<'w, 'm> {
     repairs: u64,
     /// Tasks that were found again in the list that is being followed.
     n_again: u32,
-    /// Awaiters that no list holds: their stacks, or why they could not be read.
-    unlisted: BTreeMap<RemoteAddr, Result<StackIdx, DecodeError>>,
+    /// The stacks of awaiters that no list holds, by the record of who is awaited and their address.
+    unlisted: FxHashMap<(u32, RemoteAddr), StackIdx>,
     /// Edges that did not last, as record and awaiter.
     ended_edges: FxHashSet<(u32, RemoteAddr)>,
     /// For each interpreter how often a code object was deleted.
@@ -288,7 +288,7 @@ pub fn read_graph(
         tasks_ended: 0,
         repairs: 0,
         n_again: 0,
-        unlisted: BTreeMap::new(),
+        unlisted: FxHashMap::default(),
         ended_edges: FxHashSet::default(),
         generations: &mut knowledge.generations,
         is_exact: false,
@@ -367,7 +367,6 @@ impl Walk<'_, '_> {
     /// Looks again at the tasks of a process that runs, until what is kept of them is certain. `places`
     /// is what a look at where they stand is expected to touch.
     fn look_again(&mut self, trails: &mut Trails, places: Trail) -> Result<(), DecodeError> {
-        // They are read again, between two looks at what they await.
         self.unlisted.clear();
         self.depth = Depth::Names;
         self.follow_new_heads()?;
@@ -377,6 +376,7 @@ impl Walk<'_, '_> {
         trails.objects = self.confirm_objects(std::mem::take(&mut trails.objects))?;
         trails.names = self.confirm_names(std::mem::take(&mut trails.names))?;
         self.settle_alone(trails.places.clone())?;
+        self.settle_unlisted()?;
         self.find_owners()?;
         self.leave_out_lists_of_others();
         Ok(())

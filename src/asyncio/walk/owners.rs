@@ -16,10 +16,10 @@
 //! the thread that runs its event loop, if it was found in the list of any thread.
 
 use super::heads::TaskList;
-use super::scheduled::ThreadsByLoop;
 use super::{Record, Walk};
 use crate::asyncio::task::RawTask;
 use crate::cpython::DecodeError;
+use crate::memory::RemoteAddr;
 
 /// The numbers of heads and tasks: first the heads of interpreters, then those of threads, then tasks.
 struct Nodes {
@@ -92,19 +92,23 @@ impl Walk<'_, '_> {
     /// Puts each task into the list that links prove it to be in. A task for which there is no proof
     /// stays where it was found.
     pub(super) fn find_owners(&mut self) -> Result<(), DecodeError> {
-        let is_used = |list: &&TaskList| list.first != list.head;
-        if self.lists.iter().filter(is_used).count() <= 1 {
+        let has_tasks = |list: &&TaskList| list.thread.is_some() || list.first != list.head;
+        if self.lists.iter().filter(has_tasks).count() <= 1 {
             return Ok(());
         }
+        self.find_owners_of_python_tasks()?;
         let (nodes, mut joined) = self.join_linked();
-        let threads = self.threads_by_loop();
         for at in 0..self.records.len() {
             let is_alive = self.records.get(at).is_some_and(|record| record.is_alive);
             if !is_alive || self.is_python(at) || nodes.list(joined.root(nodes.task(at))).is_some()
             {
                 continue;
             }
-            let of_loop = self.list_of_loop(at, &threads);
+            let alone = self
+                .alone
+                .settled
+                .get(&u32::try_from(at).unwrap_or(u32::MAX));
+            let of_loop = alone.copied().flatten();
             if let Some(head) = of_loop.and_then(|list| nodes.head(list)) {
                 joined.join(nodes.task(at), head);
                 continue;
@@ -154,14 +158,71 @@ impl Walk<'_, '_> {
         (nodes, joined)
     }
 
-    /// The list of the thread that runs the event loop of a task which was looked at alone.
-    fn list_of_loop(&self, at: usize, threads: &ThreadsByLoop) -> Option<usize> {
-        let event_loop = self.alone.settled.get(&u32::try_from(at).ok()?)?;
-        let list = usize::try_from(self.records.get(at)?.list).ok()?;
-        let list = self.lists.get(list)?;
+    /// The list of the thread that runs the event loop of this task now. `list` is the one that it was found
+    /// in.
+    pub(super) fn list_of_loop(
+        &mut self,
+        task: &RawTask,
+        list: u32,
+    ) -> Result<Option<usize>, DecodeError> {
+        let list = usize::try_from(list).ok().and_then(|at| self.lists.get(at));
+        let Some((id, thread)) = list.map(|list| (list.interpreter_id, list.thread)) else {
+            return Ok(None);
+        };
+        if task.is_python {
+            let event_loop = self.event_loop_of_python(task.at)?;
+            let of_loop = self.list_that_runs(id, event_loop);
+            return Ok(of_loop.or_else(|| self.list_of_interpreter(id)));
+        }
         // The thread of a task in the list of an interpreter has ended. Another one may run its loop.
-        list.thread?;
-        threads.get(&(list.interpreter_id, *event_loop)).copied()
+        if thread.is_none() {
+            return Ok(None);
+        }
+        let event_loop = self.event_loop_of(task.at)?;
+        Ok(self.list_that_runs(id, event_loop))
+    }
+
+    fn list_that_runs(&self, interpreter_id: i64, event_loop: RemoteAddr) -> Option<usize> {
+        let runs_it = |list: &TaskList| {
+            list.interpreter_id == interpreter_id
+                && list.running_loop == event_loop
+                && !event_loop.is_null()
+        };
+        self.lists.iter().position(runs_it)
+    }
+
+    /// Which thread runs a task that no list holds is known by its event loop alone.
+    fn find_owners_of_python_tasks(&mut self) -> Result<(), DecodeError> {
+        if !self.has_python_tasks() {
+            return Ok(());
+        }
+        self.reader.look_aside();
+        self.look_at_running();
+        for at in 0..self.records.len() {
+            if !self.is_alive(at) || !self.is_python(at) {
+                continue;
+            }
+            let Some((task, list)) = self.records.get(at).map(|it| (it.task, it.list)) else {
+                continue;
+            };
+            let position = u32::try_from(at).unwrap_or(u32::MAX);
+            let alone = self.alone.settled.get(&position).copied();
+            let of_loop = match alone {
+                Some(of_loop) => Ok(of_loop),
+                None => self.list_of_loop(&task, list),
+            };
+            match of_loop {
+                // By now it may be another one's.
+                Ok(Some(list)) if alone.is_some() || self.is_still_like(at)? => {
+                    self.move_to_list(at, list);
+                }
+                Err(error) if error.is_fatal() => return Err(error),
+                // It has ended by now, and its thread is the one that it had.
+                _ => {}
+            }
+        }
+        self.reader.look_back();
+        Ok(())
     }
 
     fn was_alone(&self, at: usize) -> bool {

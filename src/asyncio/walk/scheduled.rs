@@ -19,7 +19,6 @@ use crate::cpython::{
     Attribute, Attributes, DecodeError, Interpreter, Set, find_in_dict, find_modules, imports,
     module_dict, module_state, read_changing_set, read_set, weakly_referenced,
 };
-use crate::graph::StackIdx;
 use crate::limits::LimitHit;
 use crate::memory::RemoteAddr;
 use rustc_hash::FxHashMap;
@@ -256,6 +255,32 @@ impl Walk<'_, '_> {
             .collect()
     }
 
+    /// The event loop of a task that no list holds.
+    pub(super) fn event_loop_of_python(
+        &mut self,
+        at: RemoteAddr,
+    ) -> Result<RemoteAddr, DecodeError> {
+        match self.read_python(at)? {
+            PythonFuture::Task(_, event_loop) => self.event_loop_or_own(at, event_loop),
+            PythonFuture::Other | PythonFuture::Unknown => {
+                let (what, value) = ("task that has ended", at.as_u64());
+                Err(DecodeError::Implausible { what, value, at })
+            }
+        }
+    }
+
+    fn event_loop_or_own(
+        &mut self,
+        at: RemoteAddr,
+        known: RemoteAddr,
+    ) -> Result<RemoteAddr, DecodeError> {
+        match known.is_null() {
+            // Of a native one. Anything else there is no loop that is known.
+            true => self.event_loop_of(at),
+            false => Ok(known),
+        }
+    }
+
     /// The event loop of a native future or task: what is right behind the head of the object (`FutureObj`,
     /// Modules/_asynciomodule.c).
     pub(super) fn event_loop_of(&mut self, at: RemoteAddr) -> Result<RemoteAddr, DecodeError> {
@@ -396,11 +421,7 @@ impl Walk<'_, '_> {
             return Ok(());
         };
         self.check_room()?;
-        // Of a native one, anything else there is no loop that is known.
-        let event_loop = match event_loop.is_null() {
-            true => self.event_loop_of(at)?,
-            false => event_loop,
-        };
+        let event_loop = self.event_loop_or_own(at, event_loop)?;
         let thread = threads.get(&(interpreter.id, event_loop)).copied();
         let list = thread.or_else(|| self.list_of_interpreter(interpreter.id));
         match list {
@@ -415,15 +436,9 @@ impl Walk<'_, '_> {
         self.lists.iter().position(is_it)
     }
 
-    fn read_python(&mut self, at: RemoteAddr) -> Result<PythonFuture, DecodeError> {
+    pub(super) fn read_python(&mut self, at: RemoteAddr) -> Result<PythonFuture, DecodeError> {
         let types = &mut self.chains.types;
         python_task::read(self.reader, self.offsets, types, &mut self.attributes, at)
-    }
-
-    /// Whether there is a task, implemented in Python, that is not done.
-    #[cold]
-    pub(super) fn is_python_task(&mut self, at: RemoteAddr) -> Result<bool, DecodeError> {
-        Ok(!matches!(self.read_python(at)?, PythonFuture::Other))
     }
 
     /// Reads again the object of a task that is implemented in Python, if it has not ended.
@@ -437,44 +452,6 @@ impl Walk<'_, '_> {
                 at,
             }),
         }
-    }
-
-    /// The stack of a future that awaits a task implemented in Python, and is in no set: only a task has
-    /// one.
-    pub(super) fn read_python_awaiter(&mut self, at: RemoteAddr) -> Result<StackIdx, DecodeError> {
-        match self.read_python(at)? {
-            PythonFuture::Task(task, _) if self.depth == Depth::Names => {
-                let settled = self.settle_awaiter(&task);
-                self.reader.look_back();
-                settled
-            }
-            PythonFuture::Task(task, _) => Ok(self.look_at_place(None, &task)?.place.stack),
-            PythonFuture::Other => Ok(StackIdx::EMPTY),
-            PythonFuture::Unknown => Err(DecodeError::Implausible {
-                what: "awaiter",
-                value: at.as_u64(),
-                at,
-            }),
-        }
-    }
-
-    /// The stack of such an awaiter in a process that runs: two looks must agree on it.
-    fn settle_awaiter(&mut self, task: &RawTask) -> Result<StackIdx, DecodeError> {
-        let mut before = None;
-        for _ in 0..CHANGES_MAX {
-            self.reader.look_aside();
-            let now = self.look_at_place(None, task)?;
-            if before.is_some_and(|before| now.confirms(&before)) {
-                return Ok(now.place.stack);
-            }
-            before = Some(now);
-        }
-        let (what, value) = ("changing stack of an awaiter", task.coro.as_u64());
-        Err(DecodeError::Implausible {
-            what,
-            value,
-            at: task.at,
-        })
     }
 
     /// Who directly awaits which task, where that is in no set of awaiters: CPython notes it there only
@@ -505,7 +482,7 @@ impl Walk<'_, '_> {
         awaits
     }
 
-    fn has_python_tasks(&self) -> bool {
+    pub(super) fn has_python_tasks(&self) -> bool {
         // They come after all others.
         self.records.iter().any(|record| record.task.is_python)
     }
