@@ -21,8 +21,9 @@ const INPUT_TIME_MAX: Duration = Duration::from_secs(5);
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 
-/// How many inputs were begun.
-static N_INPUTS: AtomicU64 = AtomicU64::new(0);
+/// How many inputs were begun, and how many ended: between two inputs libFuzzer works for itself.
+static N_BEGUN: AtomicU64 = AtomicU64::new(0);
+static N_ENDED: AtomicU64 = AtomicU64::new(0);
 
 /// Makes what a target makes only once, and a message about a panic possible in spite of the limit of
 /// the input that caused it; begins to look at the time.
@@ -40,11 +41,12 @@ pub fn prepare(name: &str) {
 /// libFuzzer takes for what it is: a finding.
 pub fn run(name: &str, data: &[u8]) {
     let target = target(name);
-    N_INPUTS.fetch_add(1, Ordering::Relaxed);
+    N_BEGUN.fetch_add(1, Ordering::Relaxed);
     let limit = ALLOCATOR.allocated().saturating_add(target.memory_max);
     let _ = ALLOCATOR.set_limit(limit);
     (target.run)(data);
     let _ = ALLOCATOR.set_limit(usize::MAX);
+    N_ENDED.fetch_add(1, Ordering::Relaxed);
 }
 
 /// Ends the process when an input takes too long. Also that is a finding for libFuzzer, which then
@@ -53,8 +55,8 @@ fn watch() {
     let (mut watched, mut begun) = (0, Duration::ZERO);
     loop {
         thread::sleep(Duration::from_secs(1));
-        let (input, now) = (N_INPUTS.load(Ordering::Relaxed), processor_time());
-        if input != watched {
+        let (input, now) = (N_BEGUN.load(Ordering::Relaxed), processor_time());
+        if input != watched || N_ENDED.load(Ordering::Relaxed) == input {
             (watched, begun) = (input, now);
         } else if now.saturating_sub(begun) > INPUT_TIME_MAX {
             eprintln!("ERROR: an input takes more than {INPUT_TIME_MAX:?} of processor time");

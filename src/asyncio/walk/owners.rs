@@ -212,6 +212,7 @@ impl Walk<'_, '_> {
                 None => self.list_of_loop(&task, list),
             };
             match of_loop {
+                Ok(Some(of_loop)) if u32::try_from(of_loop) == Ok(list) => {}
                 // By now it may be another one's.
                 Ok(Some(list)) if alone.is_some() || self.is_still_like(at)? => {
                     self.move_to_list(at, list);
