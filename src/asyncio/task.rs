@@ -2,7 +2,7 @@
 
 use super::offsets::AsyncioOffsets;
 use crate::cpython::{
-    DecodeError, Kind, Offsets, TypeCache, read_changing_set, read_int, read_text,
+    DecodeError, Kind, Offsets, TypeCache, read_changing_set, read_int, read_set, read_text,
 };
 use crate::graph::{GraphBuilder, TaskName};
 use crate::limits::LimitHit;
@@ -120,7 +120,8 @@ impl RawTask {
         }
     }
 
-    /// Adds who awaits it to `awaiters`; the result is the cap that left some of them out.
+    /// Adds who awaits it to `awaiters`; the result is the cap that left some of them out. A set that may be
+    /// changing is looked at whole, as its count may be older.
     ///
     /// # Errors
     ///
@@ -129,6 +130,7 @@ impl RawTask {
         &self,
         reader: &mut Reader<'_>,
         offsets: &Offsets,
+        is_changing: bool,
         awaiters: &mut Vec<RemoteAddr>,
     ) -> Result<Option<LimitHit>, DecodeError> {
         if self.awaited_by.is_null() {
@@ -142,7 +144,18 @@ impl RawTask {
             what: "awaiters_per_task_max",
             limit: u64::from(reader.limits().awaiters_per_task_max),
         };
-        let set = read_changing_set(reader, offsets, self.awaited_by, awaiters_max)?;
+        let set = match is_changing {
+            true => read_changing_set(reader, offsets, self.awaited_by, awaiters_max)?,
+            false => read_set(reader, offsets, self.awaited_by, awaiters_max)?,
+        };
+        let n_members = u64::try_from(set.members.len()).unwrap_or(u64::MAX);
+        if set.cut.is_none() && n_members < set.count {
+            return Err(DecodeError::Implausible {
+                what: "member count of a set",
+                value: set.count,
+                at: self.awaited_by,
+            });
+        }
         awaiters.extend(set.members);
         Ok(set.cut)
     }

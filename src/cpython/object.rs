@@ -57,6 +57,8 @@ pub struct Set {
     /// Addresses of the members, in the order of the hash table, which is the order in which Python
     /// iterates over it.
     pub members: Vec<RemoteAddr>,
+    /// How many there are, by the set's own count.
+    pub count: u64,
     /// A cap was reached before the end.
     pub cut: Option<LimitHit>,
 }
@@ -95,6 +97,7 @@ impl Table {
     fn members(&self, reader: &mut Reader<'_>, wanted: u64) -> Result<Set, DecodeError> {
         let mut set = Set {
             members: Vec::new(),
+            count: self.used,
             cut: None,
         };
         let slots_max = reader.limits().set_slots_max;

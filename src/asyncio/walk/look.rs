@@ -132,7 +132,9 @@ impl Walk<'_, '_> {
     /// Who awaits a task.
     pub(super) fn look_at_awaiters(&mut self, task: &RawTask) -> Result<Awaiters, DecodeError> {
         let start = self.awaiters.len();
-        let read = task.read_awaiters(self.reader, self.offsets, &mut self.awaiters);
+        let is_changing = self.depth == Depth::Names;
+        let (reader, awaiters) = (&mut *self.reader, &mut self.awaiters);
+        let read = task.read_awaiters(reader, self.offsets, is_changing, awaiters);
         if read.is_err() {
             self.awaiters.truncate(start);
         }

@@ -27,6 +27,15 @@ enum Unlisted {
     Task(RawTask, TaskName, Box<Sighting>),
 }
 
+/// What a look at a task and one of its awaiters came to.
+enum Both {
+    /// The stack of the awaiter.
+    Seen(StackIdx),
+    /// It awaits the task no more.
+    Ended,
+    Changed,
+}
+
 impl Unlisted {
     fn stack(&self) -> StackIdx {
         match self {
@@ -102,34 +111,49 @@ impl Walk<'_, '_> {
         let Some(task) = self.alive(at).map(|record| record.task) else {
             return Ok(None);
         };
-        let mut last_error = None;
+        let (what, value) = ("changing awaiter", awaiter.as_u64());
+        let mut last_error = DecodeError::Implausible {
+            what,
+            value,
+            at: task.at,
+        };
         for _ in 0..LOOKS_MAX {
-            self.reader.look_aside();
-            if !self.is_awaited_by(&task, awaiter)? {
-                return Ok(None);
-            }
-            // Both looks copy in the same order.
-            self.reader.look_aside();
-            let first = self.look_at_unlisted(awaiter, task.is_python);
-            self.reader.look_aside();
-            let second = self.look_at_unlisted(awaiter, task.is_python);
-            match (first, second) {
-                (Ok(first), Ok(second)) if second.confirms(&first) => {
-                    self.reader.look_aside();
-                    if self.is_awaited_by(&task, awaiter)? && self.is_still_like(position)? {
-                        return Ok(Some(second.stack()));
-                    }
-                }
+            match self.look_at_both(position, &task, awaiter) {
+                Ok(Both::Seen(stack)) => return Ok(Some(stack)),
+                Ok(Both::Ended) => return Ok(None),
+                Ok(Both::Changed) => {}
+                Err(error) if error.is_fatal() || error.is_limit() => return Err(error),
                 // It may just be changing.
-                (Err(error), _) | (_, Err(error)) if !error.is_fatal() && !error.is_limit() => {
-                    last_error = Some(error);
-                }
-                (Err(error), _) | (_, Err(error)) => return Err(error),
-                _ => {}
+                Err(error) => last_error = error,
             }
         }
-        let (what, value, at) = ("changing awaiter", awaiter.as_u64(), task.at);
-        Err(last_error.unwrap_or(DecodeError::Implausible { what, value, at }))
+        Err(last_error)
+    }
+
+    /// Looks at a task and at an awaiter of it between two looks that find that it is one.
+    fn look_at_both(
+        &mut self,
+        at: usize,
+        task: &RawTask,
+        awaiter: RemoteAddr,
+    ) -> Result<Both, DecodeError> {
+        self.reader.look_aside();
+        if !self.is_awaited_by(task, awaiter)? {
+            return Ok(Both::Ended);
+        }
+        // Both looks copy in the same order.
+        self.reader.look_aside();
+        let first = self.look_at_unlisted(awaiter, task.is_python)?;
+        self.reader.look_aside();
+        let second = self.look_at_unlisted(awaiter, task.is_python)?;
+        self.reader.look_aside();
+        let is_certain = second.confirms(&first)
+            && self.is_awaited_by(task, awaiter)?
+            && self.is_still_like(at)?;
+        Ok(match is_certain {
+            true => Both::Seen(second.stack()),
+            false => Both::Changed,
+        })
     }
 
     fn is_awaited_by(&mut self, task: &RawTask, awaiter: RemoteAddr) -> Result<bool, DecodeError> {
