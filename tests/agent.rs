@@ -217,10 +217,15 @@ fn the_web_file_is_checked_but_not_ignored() {
     std::fs::write(&web_file, "basic_auth_users: {}\n").unwrap();
     assert_eq!(config.run(&["--check"]).status.code(), Some(0));
     // To serve without what is asked for there would be worse than not to serve.
+    let tls = "tls_server_config: {cert_file: none.pem, key_file: none.key}\n";
+    std::fs::write(&web_file, tls).unwrap();
     let output = config.run(&["--log-level", "error"]);
     assert_eq!(output.status.code(), Some(7));
     let stderr = config.plain(&output.stderr);
-    assert!(stderr.contains("web.config_file is set, but"), "{stderr}");
+    assert!(
+        stderr.contains("web.config_file: tls_server_config: "),
+        "{stderr}"
+    );
 }
 
 #[test]

@@ -376,8 +376,8 @@ impl Walk<'_, '_> {
         trails.objects = self.confirm_objects(std::mem::take(&mut trails.objects))?;
         trails.names = self.confirm_names(std::mem::take(&mut trails.names))?;
         self.settle_alone(trails.places.clone())?;
-        self.settle_unlisted()?;
         self.find_owners()?;
+        self.settle_unlisted()?;
         self.leave_out_lists_of_others();
         Ok(())
     }

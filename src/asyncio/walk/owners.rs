@@ -85,6 +85,8 @@ impl Joined {
     }
 }
 
+/// How often tasks are looked at alone because links do not prove where they are.
+const ROUNDS_MAX: u32 = 4;
 /// How far back a task's predecessors are followed that are not known.
 const STEPS_MAX: u32 = 64;
 
@@ -97,7 +99,22 @@ impl Walk<'_, '_> {
             return Ok(());
         }
         self.find_owners_of_python_tasks()?;
-        let (nodes, mut joined) = self.join_linked();
+        let (mut nodes, mut joined) = self.join_linked();
+        for _ in 0..ROUNDS_MAX {
+            let is_unproven = |at: &usize| {
+                let is_native = self.is_alive(*at) && !self.is_python(*at);
+                let root = joined.root(nodes.task(*at));
+                is_native && nodes.list(root).is_none() && !self.was_alone(*at)
+            };
+            let unproven: Vec<usize> = (0..self.records.len()).filter(is_unproven).collect();
+            if unproven.is_empty() {
+                break;
+            }
+            // What links do not prove, the event loop may. Others are looked at with these, and links with
+            // them do not count any more.
+            self.settle_more(&unproven)?;
+            (nodes, joined) = self.join_linked();
+        }
         for at in 0..self.records.len() {
             let is_alive = self.records.get(at).is_some_and(|record| record.is_alive);
             if !is_alive || self.is_python(at) || nodes.list(joined.root(nodes.task(at))).is_some()
