@@ -11,7 +11,7 @@ SOAK_PROGRAMS ?=
 # Which parts of `make bench` run, such as "speed churn" (all without).
 SECTIONS ?=
 
-.PHONY: help demo test lint soak bench fuzz interpreters
+.PHONY: help demo test lint soak bench fuzz interpreters servers
 
 help:
 	@echo "make demo          see it work: builds the tools and shows a running Python program's tasks"
@@ -21,11 +21,12 @@ help:
 	@echo "make bench         measures beside CPython's own reader and prints Markdown (SECTIONS=\"speed churn\")"
 	@echo "make fuzz          libFuzzer on the fuzz targets: FUZZ_SECONDS each (60), FUZZ_TARGETS or all"
 	@echo "make interpreters  bring CPython 3.14 and 3.15 into target/interpreters (make test does)"
+	@echo "make servers       bring Prometheus and Alertmanager into target/servers (make test does)"
 
 demo:
 	@tests/demo.sh
 
-test: lint interpreters
+test: lint interpreters servers
 	cargo test --doc
 	@if cargo nextest --version >/dev/null 2>&1; then \
 		set -x; cargo nextest run --no-fail-fast; \
@@ -51,6 +52,9 @@ bench: interpreters
 
 interpreters:
 	@tests/interpreters.sh
+
+servers:
+	@tests/servers.sh
 
 # Not part of the gate, which runs the same targets as an ordinary test. See tests/fuzz/run.sh.
 export FUZZ_SECONDS FUZZ_TARGETS FUZZ_ASAN

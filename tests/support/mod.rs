@@ -1,6 +1,7 @@
 //! What several of the integration tests use. Each takes a part of it, so the rest is unused there.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
+pub mod agent;
 pub mod agentctl;
 pub mod churn;
 pub mod judge;

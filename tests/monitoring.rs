@@ -1,0 +1,318 @@
+//! What stands between a program that hangs and the person who is called: Prometheus and Alertmanager as they
+//! are, the rules of `dashboards/`, and the agent that watches real programs.
+
+mod support;
+
+use asyncio_agent::metrics::CATALOG;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use support::agent::Agent;
+use support::python;
+use support::target::{Target, wait_until};
+use tempfile::TempDir;
+
+fn dashboards() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards")
+}
+
+/// A program of the servers that `tests/servers.sh` brings.
+fn server(name: &str) -> Command {
+    let servers = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/servers/bin");
+    let path = servers.join(name);
+    assert!(
+        path.exists(),
+        "{} is missing: run `make servers`, which brings it (`make test` does)",
+        path.display()
+    );
+    Command::new(path)
+}
+
+fn promtool(arguments: &[&str], input: &str) -> Output {
+    let mut child = server("promtool")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool starts");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    stdin.write_all(input.as_bytes()).expect("it reads");
+    drop(stdin);
+    child.wait_with_output().expect("promtool ends")
+}
+
+fn assert_good(output: &Output) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{out}\n{err}");
+}
+
+#[test]
+fn the_rules_are_good_and_fire_when_they_should() {
+    let path = |name: &str| dashboards().join(name).display().to_string();
+    let check = [
+        "check",
+        "rules",
+        "--lint=all",
+        "--lint-fatal",
+        &path("rules.yaml"),
+    ];
+    assert_good(&promtool(&check, ""));
+    let test = ["test", "rules", &path("rules_test.yaml")];
+    assert_good(&promtool(&test, ""));
+}
+
+#[test]
+fn every_alert_has_a_page_and_a_test_and_knows_its_metrics() {
+    let rules = fs::read_to_string(dashboards().join("rules.yaml")).expect("our own file");
+    let tests = fs::read_to_string(dashboards().join("rules_test.yaml")).expect("our own file");
+    let after = |key: &str| -> BTreeSet<String> {
+        let lines = rules.lines();
+        let names = lines.filter_map(|line| line.trim_start_matches([' ', '-']).strip_prefix(key));
+        names.map(|name| name.trim().to_owned()).collect()
+    };
+    let alerts = after("alert:");
+    assert!(alerts.len() >= 10);
+    let pages = fs::read_dir(dashboards().join("runbooks")).expect("our own folder");
+    let pages: BTreeSet<String> = pages
+        .map(|page| page.expect("an entry").path())
+        .map(|page| {
+            page.file_stem()
+                .expect("a name")
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect();
+    assert_eq!(alerts, pages, "alerts, and pages in runbooks/");
+    let runbooks = after("runbook:");
+    for alert in &alerts {
+        assert!(
+            runbooks.contains(&format!("runbooks/{alert}.md")),
+            "{alert}"
+        );
+        let is_tested = |expected: &str| {
+            let mut lines = tests.lines();
+            lines.any(|line| line.contains(expected))
+        };
+        assert!(
+            is_tested(&format!("alertname: {alert}")),
+            "{alert} has no test"
+        );
+    }
+    let records = after("record:");
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':');
+    for word in rules.split(|c| !is_name(c)) {
+        let is_metric = word.starts_with("asyncio_") || word.starts_with("target:");
+        let is_known = CATALOG.iter().any(|metric| metric.name == word) || records.contains(word);
+        assert!(!is_metric || is_known, "{word} is no metric");
+    }
+}
+
+/// A program of the tests that is watched under the name of it.
+fn agent_config(target: &Target, program: &str) -> String {
+    format!(
+        "web: {{listen: 127.0.0.1:0}}\ndiscovery: {{interval: 100ms}}\n\
+         targets: [{{name: {program}, match: {{pid: {}}}, interval: 200ms}}]\n",
+        target.pid()
+    )
+}
+
+#[test]
+fn what_the_agent_serves_is_to_promtools_liking() {
+    let target = Target::start(python::all()[0].program("cycle_of_two"));
+    let agent = Agent::start(&agent_config(&target, "cycle"));
+    agent.wait_for_value("asyncio_await_cycles{target=\"cycle\"}", 1.0);
+    let (_, metrics) = agent.get("/metrics");
+    let checked = promtool(&["check", "metrics"], &metrics);
+    assert_good(&checked);
+}
+
+/// A server that is ended with the test.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A port that is free at the moment.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+/// Takes the alerts that are posted to it.
+struct Webhook {
+    port: u16,
+    received: Arc<Mutex<Vec<Value>>>,
+}
+
+impl Webhook {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let taken = Arc::clone(&received);
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                if let Some(alerts) = take_post(stream) {
+                    taken.lock().expect("nobody panicked").extend(alerts);
+                }
+            }
+        });
+        Self { port, received }
+    }
+
+    /// The first alert of this name and status.
+    fn alert(&self, name: &str, status: &str) -> Option<Value> {
+        let received = self.received.lock().expect("nobody panicked");
+        let mut alerts = received.iter();
+        alerts
+            .find(|alert| alert["labels"]["alertname"] == name && alert["status"] == status)
+            .cloned()
+    }
+}
+
+/// Reads one request, answers it, and gives the alerts in its body.
+fn take_post(stream: TcpStream) -> Option<Vec<Value>> {
+    let mut reader = BufReader::new(stream);
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        let line = line.trim().to_ascii_lowercase();
+        if let Some(value) = line.strip_prefix("content-length:") {
+            length = value.trim().parse().ok()?;
+        }
+        if line.is_empty() {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    reader.get_mut().write_all(answer).ok()?;
+    let body: Value = serde_json::from_slice(&body).ok()?;
+    body["alerts"].as_array().cloned()
+}
+
+/// Prometheus with our rules, which alert after seconds in place of minutes, and Alertmanager.
+fn start_servers(folder: &TempDir, agent: &Agent, webhook: &Webhook) -> (Vec<Server>, u16) {
+    let (prometheus_port, alertmanager_port) = (free_port(), free_port());
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).expect("our own folder");
+        path.display().to_string()
+    };
+    let rules = fs::read_to_string(dashboards().join("rules.yaml")).expect("our own file");
+    let sooner = rules.replace("        for: 1m\n", "        for: 1s\n");
+    assert_ne!(rules, sooner);
+    write("rules.yaml", &sooner);
+    let prometheus = write(
+        "prometheus.yaml",
+        &format!(
+            "global: {{scrape_interval: 500ms, evaluation_interval: 500ms}}\n\
+             rule_files: [rules.yaml]\n\
+             alerting: {{alertmanagers: [{{static_configs: [{{targets: ['127.0.0.1:{alertmanager_port}']}}]}}]}}\n\
+             scrape_configs: [{{job_name: asyncio-agent, static_configs: [{{targets: ['{}']}}]}}]\n",
+            agent.address()
+        ),
+    );
+    let alertmanager = write(
+        "alertmanager.yaml",
+        &format!(
+            "global: {{resolve_timeout: 5s}}\n\
+             route: {{receiver: hook, group_wait: 0s, group_interval: 1s, repeat_interval: 1h}}\n\
+             receivers: [{{name: hook, webhook_configs: [{{url: 'http://127.0.0.1:{}/', send_resolved: true}}]}}]\n",
+            webhook.port
+        ),
+    );
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let start = |program: &str, arguments: &[String]| {
+        let log =
+            fs::File::create(folder.path().join(format!("{program}.log"))).expect("our own folder");
+        let child = server(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log)
+            .spawn();
+        Server(child.unwrap_or_else(|error| panic!("{program} does not start: {error}")))
+    };
+    let servers = vec![
+        start(
+            "prometheus",
+            &[
+                format!("--config.file={prometheus}"),
+                format!("--storage.tsdb.path={}", path("prometheus")),
+                format!("--web.listen-address=127.0.0.1:{prometheus_port}"),
+            ],
+        ),
+        start(
+            "prometheus-alertmanager",
+            &[
+                format!("--config.file={alertmanager}"),
+                format!("--storage.path={}", path("alertmanager")),
+                format!("--web.listen-address=127.0.0.1:{alertmanager_port}"),
+                "--cluster.listen-address=".to_owned(),
+            ],
+        ),
+    ];
+    (servers, prometheus_port)
+}
+
+#[test]
+fn a_cycle_calls_somebody_and_its_end_calls_off() {
+    let target = Target::start(python::all()[0].program("cycle_of_two"));
+    let agent = Agent::start(&agent_config(&target, "shop"));
+    let webhook = Webhook::start();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (servers, _) = start_servers(&folder, &agent, &webhook);
+    let logs = || {
+        let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap_or_default();
+        read("prometheus.log") + &read("prometheus-alertmanager.log")
+    };
+    let called = |status: &str| webhook.alert("AsyncioAwaitCycle", status);
+    let wait = |status: &str| {
+        let wait = std::panic::AssertUnwindSafe(|| {
+            wait_until(status, || called(status).is_some());
+        });
+        assert!(
+            std::panic::catch_unwind(wait).is_ok(),
+            "not {status}:\n{}",
+            logs()
+        );
+    };
+    wait("firing");
+    let alert = called("firing").expect("it was waited for");
+    assert_eq!(alert["labels"]["severity"], "critical");
+    assert_eq!(alert["labels"]["target"], "shop");
+    assert!(alert["annotations"]["runbook"].as_str().is_some());
+
+    // The annotation leads to the path.
+    let description = alert["annotations"]["description"]
+        .as_str()
+        .expect("a text");
+    let findings = format!("http://{}/api/v1/findings", agent.address());
+    assert!(description.contains(&findings), "{description}");
+    let (_, findings) = agent.get("/api/v1/findings");
+    let findings: Value = serde_json::from_str(&findings).expect("JSON");
+    let path = findings["findings"][0]["path"].as_str().expect("a path");
+    assert!(
+        path.contains("cycle_of_two.py:") && path.contains(" -> "),
+        "{path}"
+    );
+
+    assert!(target.end().success());
+    wait("resolved");
+    drop(servers);
+}
