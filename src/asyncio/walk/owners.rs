@@ -94,8 +94,12 @@ impl Walk<'_, '_> {
     /// Puts each task into the list that links prove it to be in. A task for which there is no proof
     /// stays where it was found.
     pub(super) fn find_owners(&mut self) -> Result<(), DecodeError> {
-        let has_tasks = |list: &&TaskList| list.thread.is_some() || list.first != list.head;
-        if self.lists.iter().filter(has_tasks).count() <= 1 {
+        // A list that was empty may have been used since.
+        self.reader.look_aside();
+        self.look_at_running();
+        self.reader.look_back();
+        let is_used = |list: &&TaskList| list.first != list.head || !list.running_loop.is_null();
+        if self.lists.iter().filter(is_used).count() <= 1 {
             return Ok(());
         }
         self.find_owners_of_python_tasks()?;
