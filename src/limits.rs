@@ -50,7 +50,7 @@ impl Default for Limits {
             frames_per_task_max: 65_536,
             awaiters_per_task_max: 1_048_576,
             set_slots_max: 1 << 22,
-            string_chars_max: 65_536,
+            string_chars_max: 16_384,
             line_table_bytes_max: 1 << 20,
             bytes_read_max: 8 << 30,
             copies_bytes_max: 256 << 20,

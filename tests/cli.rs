@@ -244,12 +244,18 @@ fn a_partial_snapshot_is_said_and_done() {
         run.err
     );
     // What ended is told, and is no gap.
-    for (n, tasks) in [(0, ""), (1, "1 task"), (3, "3 tasks")] {
-        let ended = format!(r#"{{"threads": [], "stats": {{"tasks_ended": {n}}}}}"#);
+    for (tasks, edges, told) in [
+        (0, 0, ""),
+        (1, 0, "1 task"),
+        (0, 2, "2 awaits"),
+        (3, 1, "3 tasks and 1 await"),
+    ] {
+        let stats = format!(r#"{{"tasks_ended": {tasks}, "edges_ended": {edges}}}"#);
+        let ended = format!(r#"{{"threads": [], "stats": {stats}}}"#);
         let run = agentctl_reading(&["ps", "--from", "-"], ended.as_bytes());
-        let said = match n {
-            0 => String::new(),
-            _ => format!("agentctl: {tasks} of <stdin> ended while it was read\n"),
+        let said = match told {
+            "" => String::new(),
+            told => format!("agentctl: {told} of <stdin> ended while it was read\n"),
         };
         assert_eq!((run.status, run.err), (0, said));
     }

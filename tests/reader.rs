@@ -104,7 +104,7 @@ fn a_whole_look_is_of_the_moment_in_which_it_begins() {
 
 #[test]
 fn a_page_that_fails_costs_that_page_alone() {
-    const N: u64 = 40;
+    const N: u64 = 80;
     for failing in [0, 1, 17, N - 1] {
         let (memory, start) = Changing::chunks(N);
         let mut reader = Reader::new(&memory, Limits::default());
@@ -112,13 +112,11 @@ fn a_page_that_fails_costs_that_page_alone() {
         let bad = start.plus(failing * CHUNK);
         memory.failing.set(bad.as_u64());
         for is_whole in [true, false] {
-            if is_whole {
-                reader
-                    .begin_whole_look(trail.clone())
-                    .expect("what can be read is");
-            } else {
-                reader.begin_look(trail.clone());
-            }
+            let begun = match is_whole {
+                true => reader.begin_whole_look(trail.clone()),
+                false => reader.begin_look(trail.clone()),
+            };
+            begun.expect("what can be read is");
             for number in 0..N {
                 let at = start.plus(number * CHUNK);
                 let read = reader.u64_at(at);
@@ -163,7 +161,9 @@ fn copies_outlive_the_growth_of_the_ring() {
     let mut reader = Reader::new(&memory, Limits::default());
     let trail = touch_all(&mut reader, start, N);
     assert_eq!(reader.u64_at(start), Ok(0));
-    reader.begin_look(Trail::default());
+    reader
+        .begin_look(Trail::default())
+        .expect("nothing is read");
     assert_eq!(reader.u64_at(start), Ok(0));
     memory.put(start, 1_000);
     // The same look, in a larger ring.

@@ -230,17 +230,25 @@ pub(super) fn pause(snapshot: &Snapshot, pid: Pid, paused: Duration, limit: Dura
     format!("agentctl: process {pid} stood still for {paused:.1} ms{over}{why}\n")
 }
 
-/// What to say about tasks that are not shown because they ended; a snapshot without them is not partial.
+/// What to say about tasks and awaits that are not shown because they ended; a snapshot without them is
+/// not partial.
 /// `name` is what was asked for: a pid or a file.
 pub(super) fn ended(snapshot: &Snapshot, name: &str) -> Option<String> {
-    let tasks = match snapshot.stats.tasks_ended {
-        0 => return None,
-        1 => "1 task".to_owned(),
-        many => format!("{many} tasks"),
+    let counted = |n: u64, one: &str| match n {
+        0 => None,
+        1 => Some(format!("1 {one}")),
+        many => Some(format!("{many} {one}s")),
     };
-    let of = subject(snapshot, name);
+    let stats = &snapshot.stats;
+    let tasks = counted(stats.tasks_ended, "task");
+    let awaits = counted(stats.edges_ended, "await");
+    let ended: Vec<String> = tasks.into_iter().chain(awaits).collect();
+    if ended.is_empty() {
+        return None;
+    }
+    let (ended, of) = (ended.join(" and "), subject(snapshot, name));
     Some(format!(
-        "agentctl: {tasks} of {of} ended while it was read\n"
+        "agentctl: {ended} of {of} ended while it was read\n"
     ))
 }
 

@@ -56,6 +56,9 @@ pub struct ReadStats {
     pub tasks_unreadable: u64,
     /// Tasks left out because they ended while they were read.
     pub tasks_ended: u64,
+    /// Edges left out because they ended while they were read: the awaiter did, or awaits something else by
+    /// now. Only those of tasks that are in the snapshot.
+    pub edges_ended: u64,
     /// Problems met, the ones beyond `Limits::problems_max` included.
     pub problems: u64,
     /// Times the whole walk was begun again because the process changed under it.

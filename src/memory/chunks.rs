@@ -20,8 +20,8 @@ pub(super) const ALL_PAGES: u8 = 0b1111;
 pub(super) const BATCH_CHUNKS: usize = 8;
 /// Chunks copied at once when all of a look is.
 pub(super) const WHOLE_BATCH_CHUNKS: usize = 64;
-/// Chunks of a new ring: 384 KiB stay in the second cache of a core. A larger one is slower.
-const RING_CHUNKS_MIN: usize = 24;
+/// Chunks of a new ring: 1 MiB stays in the second cache of a core. A larger one is slower.
+pub(super) const RING_CHUNKS_MIN: usize = 64;
 /// Chunks remembered by the low bits of their number, before the hash table is asked.
 const RECENT: usize = 128;
 /// The number of no chunk: chunk numbers have 50 bits.
@@ -133,8 +133,17 @@ const NOT_RECENT: Recent = Recent {
     good: 0,
 };
 
-/// The ring. Made once and used for many snapshots, as fresh memory costs a page fault for each page.
+/// Memory for copies, made once and used for many snapshots, as fresh memory costs a page fault for each page.
+#[derive(Debug, Default)]
 pub struct Buffers {
+    /// For looks at the whole process.
+    pub(super) whole: Ring,
+    /// For looks aside.
+    pub(super) aside: Ring,
+}
+
+/// The ring.
+pub(super) struct Ring {
     data: Vec<u8>,
     slots: Vec<Slot>,
     index: FxHashMap<u64, u32>,
@@ -149,7 +158,7 @@ pub struct Buffers {
     skipped: usize,
 }
 
-impl Default for Buffers {
+impl Default for Ring {
     /// Without any memory.
     fn default() -> Self {
         Self {
@@ -165,15 +174,15 @@ impl Default for Buffers {
     }
 }
 
-impl std::fmt::Debug for Buffers {
+impl std::fmt::Debug for Ring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Buffers")
+        f.debug_struct("Ring")
             .field("chunks", &self.slots.len())
             .finish_non_exhaustive()
     }
 }
 
-impl Buffers {
+impl Ring {
     /// Forgets what was copied. The ring is small again.
     pub(super) fn reset(&mut self) {
         self.index.clear();
@@ -191,26 +200,28 @@ impl Buffers {
 
     /// Lets the ring have at least `len` chunks.
     pub(super) fn reserve(&mut self, len: usize) {
-        if len > self.len {
-            self.next = self.slots.len();
-            self.len = len;
-            let bytes = len.saturating_mul(CHUNK_BYTES).saturating_add(PAGE_MASK);
-            if self.data.len() < bytes {
-                // The kernel gives zeroed memory; pages that are never used cost nothing.
-                let mut data = vec![0; bytes];
-                let skipped = data.as_ptr().align_offset(PAGE_MASK.saturating_add(1));
-                let skipped = skipped.min(PAGE_MASK);
-                let old = self.data.get(self.skipped..).unwrap_or_default();
-                let old = old.chunks(CHUNK_BYTES).take(self.slots.len());
-                let new = data.get_mut(skipped..).unwrap_or_default();
-                for (into, from) in new.chunks_mut(CHUNK_BYTES).zip(old) {
-                    if let Some(into) = into.get_mut(..from.len()) {
-                        into.copy_from_slice(from);
-                    }
-                }
-                (self.data, self.skipped) = (data, skipped);
+        if len <= self.len {
+            return;
+        }
+        self.next = self.slots.len();
+        self.len = len;
+        let bytes = len.saturating_mul(CHUNK_BYTES).saturating_add(PAGE_MASK);
+        if self.data.len() >= bytes {
+            return;
+        }
+        // The kernel gives zeroed memory; pages that are never used cost nothing.
+        let mut data = vec![0; bytes];
+        let skipped = data.as_ptr().align_offset(PAGE_MASK.saturating_add(1));
+        let skipped = skipped.min(PAGE_MASK);
+        let old = self.data.get(self.skipped..).unwrap_or_default();
+        let old = old.chunks(CHUNK_BYTES).take(self.slots.len());
+        let new = data.get_mut(skipped..).unwrap_or_default();
+        for (into, from) in new.chunks_mut(CHUNK_BYTES).zip(old) {
+            if let Some(into) = into.get_mut(..from.len()) {
+                into.copy_from_slice(from);
             }
         }
+        (self.data, self.skipped) = (data, skipped);
     }
 
     /// Lets the ring have twice as many chunks, at most `max`.
@@ -358,7 +369,7 @@ mod tests {
 
     #[test]
     fn the_oldest_chunk_makes_room() {
-        let mut buffers = Buffers::default();
+        let mut buffers = Ring::default();
         buffers.reset();
         let len = u64::try_from(buffers.len()).unwrap();
         for number in 0..len + 3 {

@@ -15,7 +15,7 @@
 
 use super::chunks::{
     ALL_PAGES, BATCH_CHUNKS, Buffers, CHUNK_BYTES, CHUNK_MASK, CHUNK_SHIFT, PAGE_MASK, PAGE_SHIFT,
-    Run, Slot, WHOLE_BATCH_CHUNKS, pages_of, runs,
+    RING_CHUNKS_MIN, Ring, Run, Slot, WHOLE_BATCH_CHUNKS, pages_of, runs,
 };
 use super::meter::{Meter, ReaderStats};
 use super::{Piece, ReadError, ReadErrorKind, ReadMemory, RemoteAddr, Trail};
@@ -58,9 +58,9 @@ impl Moment {
 pub struct Reader<'m> {
     memory: &'m dyn ReadMemory,
     limits: Limits,
-    buffers: Buffers,
+    buffers: Ring,
     /// The ring that is not in use: the one for looks aside, or meanwhile the other one.
-    other: Buffers,
+    other: Ring,
     is_aside: bool,
     /// What this look is expected to touch.
     expected: Trail,
@@ -92,13 +92,14 @@ impl<'m> Reader<'m> {
     }
 
     /// A reader without any copies that uses these buffers.
-    pub fn reuse(memory: &'m dyn ReadMemory, limits: Limits, mut buffers: Buffers) -> Self {
-        buffers.reset();
+    pub fn reuse(memory: &'m dyn ReadMemory, limits: Limits, buffers: Buffers) -> Self {
+        let Buffers { mut whole, aside } = buffers;
+        whole.reset();
         Self {
             memory,
             limits,
-            buffers,
-            other: Buffers::default(),
+            buffers: whole,
+            other: aside,
             is_aside: false,
             expected: Trail::default(),
             ahead: 0,
@@ -119,7 +120,8 @@ impl<'m> Reader<'m> {
     /// Gives back the buffers.
     pub fn into_buffers(mut self) -> Buffers {
         self.look_back();
-        self.buffers
+        let (whole, aside) = (self.buffers, self.other);
+        Buffers { whole, aside }
     }
 
     /// The caps of this snapshot.
@@ -133,22 +135,29 @@ impl<'m> Reader<'m> {
     }
 
     /// Begins a look: what is read from now on comes from later copies, and is expected to be what is
-    /// on this trail.
-    pub fn begin_look(&mut self, expected: Trail) {
-        self.end_look();
-        self.expected = expected;
-        self.look_anew();
+    /// on this trail. A short trail is copied at once. Of a long one, copying a little ahead of what is
+    /// looked at is faster.
+    ///
+    /// # Errors
+    ///
+    /// When the process is gone or may not be read.
+    pub fn begin_look(&mut self, expected: Trail) -> Result<(), ReadError> {
+        if expected.len() <= RING_CHUNKS_MIN {
+            return self.begin_whole_look(expected);
+        }
+        self.begin(expected);
+        Ok(())
     }
 
     /// Like [`Self::begin_look`], and copies all that is on the trail at once, as far as there is room
     /// for it. Two looks with the same trail copy in the same order, which makes the order of copies tell
-    /// something (see [`Moment`]). Copying a little ahead of what is looked at is faster.
+    /// something (see [`Moment`]).
     ///
     /// # Errors
     ///
     /// When the process is gone or may not be read.
     pub fn begin_whole_look(&mut self, expected: Trail) -> Result<(), ReadError> {
-        self.begin_look(expected);
+        self.begin(expected);
         let room = ring_for(&self.expected, &self.limits);
         self.buffers.reserve(room);
         let mut position = 0;
@@ -163,6 +172,12 @@ impl<'m> Reader<'m> {
             position = self.ahead;
         }
         Ok(())
+    }
+
+    fn begin(&mut self, expected: Trail) {
+        self.end_look();
+        self.expected = expected;
+        self.look_anew();
     }
 
     /// Ends this look and gives its trail.

@@ -297,6 +297,7 @@ impl Process {
                 bytes_read: stats.bytes,
                 tasks_unreadable: read.tasks_unreadable,
                 tasks_ended: read.tasks_ended,
+                edges_ended: read.edges_ended,
                 problems: read.n_problems,
                 restarts: read.restarts,
                 limits_hit: read.limits_hit,

@@ -69,6 +69,7 @@ pub(super) struct Stats {
     pub(super) bytes_read: Option<Count>,
     pub(super) tasks_unreadable: Option<Count>,
     pub(super) tasks_ended: Option<Count>,
+    pub(super) edges_ended: Option<Count>,
     pub(super) problems: Option<Count>,
     pub(super) restarts: Option<Count>,
     pub(super) duration_seconds: Option<Seconds>,

@@ -146,6 +146,7 @@ fn stats_of(stats: &Stats, n_problems: usize) -> ReadStats {
         bytes_read: count(stats.bytes_read),
         tasks_unreadable: count(stats.tasks_unreadable),
         tasks_ended: count(stats.tasks_ended),
+        edges_ended: count(stats.edges_ended),
         problems: stats.problems.map_or(n_problems as u64, |count| count.0),
         restarts: count(stats.restarts),
         limits_hit: LimitsHit::default(),

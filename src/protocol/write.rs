@@ -138,17 +138,19 @@ impl Serialize for Stats<'_> {
             bytes_read,
             tasks_unreadable,
             tasks_ended,
+            edges_ended,
             problems,
             restarts,
             limits_hit: _,
             duration,
             paused,
         } = self.0;
-        let mut stats = serializer.serialize_struct("Stats", 8)?;
+        let mut stats = serializer.serialize_struct("Stats", 9)?;
         stats.serialize_field("syscalls", syscalls)?;
         stats.serialize_field("bytes_read", bytes_read)?;
         stats.serialize_field("tasks_unreadable", tasks_unreadable)?;
         stats.serialize_field("tasks_ended", tasks_ended)?;
+        stats.serialize_field("edges_ended", edges_ended)?;
         stats.serialize_field("problems", problems)?;
         stats.serialize_field("restarts", restarts)?;
         let seconds = |span: &Option<Duration>| span.map(|span| span.as_secs_f64());

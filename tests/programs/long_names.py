@@ -21,8 +21,8 @@ async def main():
                 name = f"{length}".ljust(length, character)
                 task = group.create_task(leaf(), name=name)
                 truth.task(task, name, ["sleep", "park", "leaf"], [me])
-        task = group.create_task(leaf(), name="中" * 65_537)
-        truth.task(task, "中" * 65_536 + "…", ["sleep", "park", "leaf"], [me])
+        task = group.create_task(leaf(), name="中" * 16_385)
+        truth.task(task, "中" * 16_384 + "…", ["sleep", "park", "leaf"], [me])
 
 
 asyncio.run(main())

@@ -3,7 +3,7 @@
 use super::first::LOOKS_MAX;
 use super::{Read, Record, Walk};
 use crate::cpython::DecodeError;
-use crate::graph::{NewTask, TaskIdx};
+use crate::graph::{NewTask, TaskIdx, TaskName};
 use crate::ids::TaskId;
 use crate::memory::RemoteAddr;
 use rustc_hash::FxHashSet;
@@ -62,6 +62,12 @@ impl Walk<'_, '_> {
     pub(super) fn alive(&self, at: u32) -> Option<&Record> {
         let record = self.records.get(usize::try_from(at).ok()?)?;
         record.is_alive.then_some(record)
+    }
+
+    /// Whether a task that could be read is not there any more.
+    fn has_ended(&self, at: u32) -> bool {
+        let record = usize::try_from(at).ok().and_then(|at| self.records.get(at));
+        record.is_some_and(|record| !record.is_alive && record.name != TaskName::Unknown)
     }
 
     /// The graph of what counts.
@@ -127,6 +133,7 @@ impl Walk<'_, '_> {
             limits_hit: self.limits_hit,
             tasks_unreadable: self.tasks_unreadable,
             tasks_ended: self.tasks_ended,
+            edges_ended: self.edges_ended,
             restarts: self.repairs,
             is_exact: self.is_exact,
             has_running_loop: self.lists.iter().any(|list| list.has_loop),
@@ -158,20 +165,29 @@ impl Walk<'_, '_> {
                 continue;
             };
             if self.ended_edges.contains(&(record, address)) {
+                self.edges_ended = self.edges_ended.saturating_add(1);
                 continue;
             }
             if self.alone.unsettled_edges.contains(&(record, address)) {
                 self.note_unsettled_edge(record, address)?;
                 continue;
             }
-            let stack = match self.by_address.get(&address) {
+            let listed = self.by_address.get(&address).copied();
+            let stack = match listed {
                 // Whoever is there now is not the one that was seen to wait.
-                Some(awaiter) => self.alive(*awaiter).map(|awaiter| awaiter.place.stack),
+                Some(awaiter) => self.alive(awaiter).map(|awaiter| awaiter.place.stack),
                 None => self.unlisted.get(&(record, address)).copied(),
             };
-            if let Some(stack) = stack {
-                self.graph
-                    .add_edge(awaited, TaskId(address.as_u64()), stack);
+            match stack {
+                Some(stack) => {
+                    let awaiter = TaskId(address.as_u64());
+                    self.graph.add_edge(awaited, awaiter, stack);
+                }
+                // What could not be read is a problem of its own.
+                None if listed.is_some_and(|awaiter| self.has_ended(awaiter)) => {
+                    self.edges_ended = self.edges_ended.saturating_add(1);
+                }
+                None => {}
             }
         }
         Ok(())

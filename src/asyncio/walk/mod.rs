@@ -121,6 +121,8 @@ pub struct Read {
     pub tasks_unreadable: u64,
     /// Tasks that ended while they were read.
     pub tasks_ended: u64,
+    /// Edges to tasks of the graph that ended while they were read.
+    pub edges_ended: u64,
     /// How often a list had to be found again because it changed.
     pub restarts: u64,
     /// Which limits were reached, by their names.
@@ -198,6 +200,7 @@ struct Walk<'w, 'm> {
     limits_hit: LimitsHit,
     tasks_unreadable: u64,
     tasks_ended: u64,
+    edges_ended: u64,
     repairs: u64,
     /// Tasks that were found again in the list that is being followed.
     n_again: u32,
@@ -286,6 +289,7 @@ pub fn read_graph(
         limits_hit: LimitsHit::default(),
         tasks_unreadable: 0,
         tasks_ended: 0,
+        edges_ended: 0,
         repairs: 0,
         n_again: 0,
         unlisted: FxHashMap::default(),
@@ -345,7 +349,7 @@ impl Walk<'_, '_> {
     /// Looks at all tasks once, and at everything of them.
     fn look_at_everything(&mut self, trails: &mut Trails) -> Result<(), DecodeError> {
         self.reader
-            .begin_look(std::mem::take(&mut trails.everything));
+            .begin_look(std::mem::take(&mut trails.everything))?;
         self.find_heads()?;
         self.check_generations();
         self.first_look(Depth::Everything)?;

@@ -94,7 +94,9 @@ impl Walk<'_, '_> {
                 Ok(Some(stack)) => {
                     self.unlisted.insert(edge, stack);
                 }
-                Ok(None) => {}
+                Ok(None) => {
+                    self.ended_edges.insert(edge);
+                }
                 Err(error) => self.note_unreadable(awaiter, error)?,
             }
         }

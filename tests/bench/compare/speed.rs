@@ -4,6 +4,7 @@ use super::peer::{Peer, attach, nanoseconds};
 use super::samples::{Samples, ratio, shown, timed};
 use super::support::python::{self, Python};
 use super::support::target::{Target, wait_until};
+use asyncio_agent::process::Workspace;
 use std::fs;
 use std::io::{self, Write};
 
@@ -74,8 +75,8 @@ pub(crate) fn run(out: &mut impl Write) -> io::Result<()> {
          thread, so that what is read may change at any time. Median (minimum) in milliseconds. Every round \
          measures all columns, one after the other, on the same process. *First*: the first snapshot after \
          attaching; *repeated*: the next one of the same `Process` or `RemoteUnwinder`; *unchanged*: the next \
-         one without [`Process::forget_last`], which need not read a process that did not run. Ratios are \
-         CPython's time by ours.\n\n\
+         one without [`Process::forget_last`], which need not read a process that did not run. Our working \
+         memory is used again for each process, as the agent does. Ratios are CPython's time by ours.\n\n\
          | Python | tasks | process | rounds | attach | first | repeated | unchanged | `RemoteUnwinder()` | its first | its repeated | ratio, first | ratio, repeated | our repeated by first |\n\
          |---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
     )?;
@@ -123,6 +124,7 @@ pub(crate) fn run(out: &mut impl Write) -> io::Result<()> {
 fn measure(python: &Python, target: &Target, tasks: u32, rounds: usize) -> Times {
     let mut times = Times::default();
     let mut unwinder = Peer::unwinder(python, target);
+    let mut workspace = Workspace::default();
     for _ in 0..rounds {
         let (attaching, process) = timed(|| attach(target.pid()));
         let mut process = process.unwrap_or_else(|error| panic!("attach: {error}"));
@@ -135,7 +137,7 @@ fn measure(python: &Python, target: &Target, tasks: u32, rounds: usize) -> Times
             if reads {
                 process.forget_last();
             }
-            let (time, snapshot) = timed(|| process.snapshot());
+            let (time, snapshot) = timed(|| process.snapshot_in(&mut workspace));
             let snapshot = snapshot.unwrap_or_else(|error| panic!("snapshot: {error}"));
             assert_eq!(snapshot.graph.tasks().len(), tasks as usize);
             samples.push_time(time);
@@ -151,7 +153,10 @@ fn measure(python: &Python, target: &Target, tasks: u32, rounds: usize) -> Times
                 Err(error) => times.their_error = Some(error),
             }
         }
-        let (time, snapshot) = timed(|| attach(target.pid()).map(|mut process| process.snapshot()));
+        let (time, snapshot) = timed(|| {
+            let attached = attach(target.pid());
+            attached.map(|mut process| process.snapshot_in(&mut workspace))
+        });
         assert!(snapshot.is_ok_and(|snapshot| snapshot.is_ok()));
         times.with_attach.push_time(time);
     }

@@ -75,6 +75,7 @@ fn made(mut input: Input<'_>) -> Snapshot {
             bytes_read: input.u64(),
             tasks_unreadable: u64::from(input.u8()),
             tasks_ended: 0,
+            edges_ended: input.u64(),
             problems: u64::from(input.u8()),
             restarts: u64::from(input.u8()),
             limits_hit: LimitsHit::default(),
