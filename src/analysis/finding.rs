@@ -113,21 +113,26 @@ impl fmt::Display for Finding {
 }
 
 impl FindingTask {
-    fn name_or_id(&self) -> String {
+    /// Its name, or its address when that is not known.
+    pub fn name_or_id(&self) -> String {
         match self.name.is_empty() {
             true => self.id.to_string(),
             false => self.name.clone(),
         }
+    }
+
+    /// Where the program waits, rather than where asyncio does that for it.
+    pub fn place(&self) -> Option<&FindingFrame> {
+        let is_own = |frame: &&FindingFrame| !frame.file.contains("/asyncio/");
+        let own = self.frames.iter().find(is_own);
+        own.or_else(|| self.frames.first())
     }
 }
 
 impl fmt::Display for FindingTask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}", self.name_or_id(), self.coroutine)?;
-        // Where the program waits, rather than where asyncio does that for it.
-        let is_own = |frame: &&FindingFrame| !frame.file.contains("/asyncio/");
-        let own = self.frames.iter().find(is_own);
-        match own.or_else(|| self.frames.first()) {
+        match self.place() {
             Some(frame) => write!(f, " at {frame})"),
             None => f.write_str(")"),
         }
