@@ -11,7 +11,7 @@ SOAK_PROGRAMS ?=
 # Which parts of `make bench` run, such as "speed churn" (all without).
 SECTIONS ?=
 
-.PHONY: help demo test lint soak bench fuzz interpreters servers
+.PHONY: help demo test lint soak bench fuzz interpreters servers node_packages browser
 
 help:
 	@echo "make demo          see it work: builds the tools and shows a running Python program's tasks"
@@ -22,11 +22,13 @@ help:
 	@echo "make fuzz          libFuzzer on the fuzz targets: FUZZ_SECONDS each (60), FUZZ_TARGETS or all"
 	@echo "make interpreters  bring CPython 3.14 and 3.15 into target/interpreters (make test does)"
 	@echo "make servers       bring Prometheus and Alertmanager into target/servers (make test does)"
+	@echo "make node_packages bring TypeScript and Grafana's types into target/node_packages (make test does)"
+	@echo "make browser       bring Chromium into target/browser (make test does)"
 
 demo:
 	@tests/demo.sh
 
-test: lint interpreters servers
+test: lint interpreters servers node_packages browser
 	cargo test --doc
 	@if cargo nextest --version >/dev/null 2>&1; then \
 		set -x; cargo nextest run --no-fail-fast; \
@@ -55,6 +57,12 @@ interpreters:
 
 servers:
 	@tests/servers.sh
+
+node_packages:
+	@tests/node_packages.sh
+
+browser:
+	@tests/browser.sh
 
 # Not part of the gate, which runs the same targets as an ordinary test. See tests/fuzz/run.sh.
 export FUZZ_SECONDS FUZZ_TARGETS FUZZ_ASAN

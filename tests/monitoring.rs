@@ -10,11 +10,12 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use support::agent::Agent;
 use support::python;
+use support::servers::{Prometheus, Server, free_port, program};
 use support::target::{Target, wait_until};
 use tempfile::TempDir;
 
@@ -22,20 +23,8 @@ fn dashboards() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards")
 }
 
-/// A program of the servers that `tests/servers.sh` brings.
-fn server(name: &str) -> Command {
-    let servers = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/servers/bin");
-    let path = servers.join(name);
-    assert!(
-        path.exists(),
-        "{} is missing: run `make servers`, which brings it (`make test` does)",
-        path.display()
-    );
-    Command::new(path)
-}
-
 fn promtool(arguments: &[&str], input: &str) -> Output {
-    let mut child = server("promtool")
+    let mut child = program("promtool")
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -134,22 +123,6 @@ fn what_the_agent_serves_is_to_promtools_liking() {
     assert_good(&checked);
 }
 
-/// A server that is ended with the test.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A port that is free at the moment.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
-}
-
 /// Takes the alerts that are posted to it.
 struct Webhook {
     port: u16,
@@ -205,69 +178,38 @@ fn take_post(stream: TcpStream) -> Option<Vec<Value>> {
     body["alerts"].as_array().cloned()
 }
 
-/// Prometheus with our rules, which alert after seconds in place of minutes, and Alertmanager.
-fn start_servers(folder: &TempDir, agent: &Agent, webhook: &Webhook) -> (Vec<Server>, u16) {
-    let (prometheus_port, alertmanager_port) = (free_port(), free_port());
-    let write = |name: &str, text: &str| {
-        let path = folder.path().join(name);
-        fs::write(&path, text).expect("our own folder");
-        path.display().to_string()
-    };
+/// Prometheus with our rules, which alert after seconds in place of minutes.
+fn start_prometheus(agent: &Agent, alertmanager_port: u16) -> Prometheus {
     let rules = fs::read_to_string(dashboards().join("rules.yaml")).expect("our own file");
     let sooner = rules.replace("        for: 1m\n", "        for: 1s\n");
     assert_ne!(rules, sooner);
-    write("rules.yaml", &sooner);
-    let prometheus = write(
-        "prometheus.yaml",
-        &format!(
-            "global: {{scrape_interval: 500ms, evaluation_interval: 500ms}}\n\
-             rule_files: [rules.yaml]\n\
-             alerting: {{alertmanagers: [{{static_configs: [{{targets: ['127.0.0.1:{alertmanager_port}']}}]}}]}}\n\
-             scrape_configs: [{{job_name: asyncio-agent, static_configs: [{{targets: ['{}']}}]}}]\n",
-            agent.address()
-        ),
+    let config = format!(
+        "global: {{scrape_interval: 500ms, evaluation_interval: 500ms}}\n\
+         rule_files: [rules.yaml]\n\
+         alerting: {{alertmanagers: [{{static_configs: [{{targets: ['127.0.0.1:{alertmanager_port}']}}]}}]}}\n\
+         scrape_configs: [{{job_name: asyncio-agent, static_configs: [{{targets: ['{}']}}]}}]\n",
+        agent.address()
     );
-    let alertmanager = write(
-        "alertmanager.yaml",
-        &format!(
-            "global: {{resolve_timeout: 5s}}\n\
-             route: {{receiver: hook, group_wait: 0s, group_interval: 1s, repeat_interval: 1h}}\n\
-             receivers: [{{name: hook, webhook_configs: [{{url: 'http://127.0.0.1:{}/', send_resolved: true}}]}}]\n",
-            webhook.port
-        ),
-    );
+    Prometheus::start(&config, &[("rules.yaml", &sooner)])
+}
+
+/// Alertmanager, which tells the webhook.
+fn start_alertmanager(folder: &TempDir, webhook: &Webhook, port: u16) -> Server {
     let path = |name: &str| folder.path().join(name).display().to_string();
-    let start = |program: &str, arguments: &[String]| {
-        let log =
-            fs::File::create(folder.path().join(format!("{program}.log"))).expect("our own folder");
-        let child = server(program)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a second handle"))
-            .stderr(log)
-            .spawn();
-        Server(child.unwrap_or_else(|error| panic!("{program} does not start: {error}")))
-    };
-    let servers = vec![
-        start(
-            "prometheus",
-            &[
-                format!("--config.file={prometheus}"),
-                format!("--storage.tsdb.path={}", path("prometheus")),
-                format!("--web.listen-address=127.0.0.1:{prometheus_port}"),
-            ],
-        ),
-        start(
-            "prometheus-alertmanager",
-            &[
-                format!("--config.file={alertmanager}"),
-                format!("--storage.path={}", path("alertmanager")),
-                format!("--web.listen-address=127.0.0.1:{alertmanager_port}"),
-                "--cluster.listen-address=".to_owned(),
-            ],
-        ),
+    let config = format!(
+        "global: {{resolve_timeout: 5s}}\n\
+         route: {{receiver: hook, group_wait: 0s, group_interval: 1s, repeat_interval: 1h}}\n\
+         receivers: [{{name: hook, webhook_configs: [{{url: 'http://127.0.0.1:{}/', send_resolved: true}}]}}]\n",
+        webhook.port
+    );
+    fs::write(path("alertmanager.yaml"), config).expect("our own folder");
+    let arguments = [
+        format!("--config.file={}", path("alertmanager.yaml")),
+        format!("--storage.path={}", path("alertmanager")),
+        format!("--web.listen-address=127.0.0.1:{port}"),
+        "--cluster.listen-address=".to_owned(),
     ];
-    (servers, prometheus_port)
+    Server::start("prometheus-alertmanager", &arguments, folder.path())
 }
 
 #[test]
@@ -276,10 +218,12 @@ fn a_cycle_calls_somebody_and_its_end_calls_off() {
     let agent = Agent::start(&agent_config(&target, "shop"));
     let webhook = Webhook::start();
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let (servers, _) = start_servers(&folder, &agent, &webhook);
+    let port = free_port();
+    let alertmanager = start_alertmanager(&folder, &webhook, port);
+    let prometheus = start_prometheus(&agent, port);
     let logs = || {
-        let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap_or_default();
-        read("prometheus.log") + &read("prometheus-alertmanager.log")
+        let log = folder.path().join("prometheus-alertmanager.log");
+        prometheus.log() + &fs::read_to_string(log).unwrap_or_default()
     };
     let called = |status: &str| webhook.alert("AsyncioAwaitCycle", status);
     let wait = |status: &str| {
@@ -314,5 +258,5 @@ fn a_cycle_calls_somebody_and_its_end_calls_off() {
 
     assert!(target.end().success());
     wait("resolved");
-    drop(servers);
+    drop((prometheus, alertmanager));
 }

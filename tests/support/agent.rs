@@ -50,23 +50,7 @@ impl Agent {
 
     /// What is served at a path: the status line and the body.
     pub fn get(&self, path: &str) -> (String, String) {
-        let mut stream = TcpStream::connect(&self.address).expect("the agent listens");
-        let host = &self.address;
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
-        )
-        .expect("the agent reads");
-        let mut answer = String::new();
-        stream
-            .read_to_string(&mut answer)
-            .expect("the agent answers");
-        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
-        let status = head.lines().next().unwrap_or_default().to_owned();
-        if head.to_lowercase().contains("transfer-encoding: chunked") {
-            return (status, dechunked(body));
-        }
-        (status, body.to_owned())
+        get(&self.address, path)
     }
 
     /// The value of a metric with these labels, if it is served.
@@ -107,6 +91,26 @@ impl Drop for Agent {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What a server has at a path: the status line and the body.
+pub fn get(address: &str, path: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).expect("the server listens");
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+    )
+    .expect("the server reads");
+    let mut answer = String::new();
+    stream
+        .read_to_string(&mut answer)
+        .expect("the server answers");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let status = head.lines().next().unwrap_or_default().to_owned();
+    if head.to_lowercase().contains("transfer-encoding: chunked") {
+        return (status, dechunked(body));
+    }
+    (status, body.to_owned())
 }
 
 pub fn agent(config: &Path) -> Command {

@@ -7,6 +7,7 @@ pub mod churn;
 pub mod judge;
 pub mod plain;
 pub mod python;
+pub mod servers;
 pub mod target;
 pub mod truth;
 #[cfg(feature = "agent")]
