@@ -18,7 +18,7 @@
 use super::heads::TaskList;
 use super::{Record, Walk};
 use crate::asyncio::task::RawTask;
-use crate::cpython::DecodeError;
+use crate::cpython::{DecodeError, ThreadState, threads};
 use crate::memory::RemoteAddr;
 
 /// The numbers of heads and tasks: first the heads of interpreters, then those of threads, then tasks.
@@ -186,7 +186,8 @@ impl Walk<'_, '_> {
         task: &RawTask,
         list: u32,
     ) -> Result<Option<usize>, DecodeError> {
-        let list = usize::try_from(list).ok().and_then(|at| self.lists.get(at));
+        let found_in = usize::try_from(list).unwrap_or(usize::MAX);
+        let list = self.lists.get(found_in);
         let Some((id, thread)) = list.map(|list| (list.interpreter_id, list.thread)) else {
             return Ok(None);
         };
@@ -196,11 +197,26 @@ impl Walk<'_, '_> {
             return Ok(of_loop.or_else(|| self.list_of_interpreter(id)));
         }
         // The thread of a task in the list of an interpreter has ended. Another one may run its loop.
-        if thread.is_none() {
+        let Some(thread) = thread else {
             return Ok(None);
-        }
+        };
         let event_loop = self.event_loop_of(task.at)?;
-        Ok(self.list_that_runs(id, event_loop))
+        let of_loop = self.list_that_runs(id, event_loop);
+        // So has that of one which was found in the list of a thread that has ended by now.
+        if of_loop.is_some_and(|of_loop| of_loop != found_in) && !self.is_there(id, thread) {
+            return Ok(self.list_of_interpreter(id));
+        }
+        Ok(of_loop)
+    }
+
+    /// Whether a thread is still one of its interpreter.
+    fn is_there(&mut self, interpreter_id: i64, thread: ThreadState) -> bool {
+        let mut interpreters = self.interpreters.iter();
+        let interpreter = interpreters.find(|it| it.id == interpreter_id).copied();
+        interpreter.is_some_and(|interpreter| {
+            let (threads, _) = threads(self.reader, self.offsets, interpreter);
+            threads.contains(&thread)
+        })
     }
 
     fn list_that_runs(&self, interpreter_id: i64, event_loop: RemoteAddr) -> Option<usize> {
