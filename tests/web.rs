@@ -189,6 +189,42 @@ fn other_machines_are_shown_no_names() {
     assert_eq!(status(&open.get("/metrics")), 200);
 }
 
+#[test]
+fn names_of_others_that_lead_here_are_shown_no_programs() {
+    let zoo = Zoo::with(&[(10, "web", Act::Ring(3))]);
+    let text =
+        "web: {listen: 127.0.0.1:0, reload: true}\ntargets: [{name: web, match: {pid: 10}}]\n";
+    let agent = Running::start_with(&zoo, text, &WebFile::default());
+    agent.eventually("ready", |agent| status(&agent.get("/-/ready")) == 200);
+    let internals = [
+        "/",
+        "/api/v1/targets",
+        "/api/v1/findings",
+        "/api/v1/targets/10/ps",
+    ];
+    let port = agent.address.port();
+    for path in internals {
+        let answer = agent.get_from("evil.example", path);
+        assert_eq!(status(&answer), 403, "{path}");
+        assert!(
+            body(&answer).contains("Host") && !answer.contains("Task-"),
+            "{answer}"
+        );
+        for host in [format!("127.0.0.1:{port}"), "[::1]".to_owned()] {
+            assert_eq!(status(&agent.get_from(&host, path)), 200, "{host} {path}");
+        }
+    }
+    let reload = "POST /-/reload HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
+    assert_eq!(status(&agent.exchange(reload)), 403);
+    // Numbers are for everybody.
+    assert_eq!(status(&agent.get_from("evil.example", "/metrics")), 200);
+    // Whoever has to say who they are may call the agent what they like.
+    let closed = Running::start_with(&zoo, text, &users());
+    let get = "GET /api/v1/targets HTTP/1.1\r\nHost: agent.example\r\n\
+               Authorization: Basic YW5uOnNlY3JldA==\r\nConnection: close\r\n\r\n";
+    assert_eq!(status(&closed.exchange(get)), 200);
+}
+
 fn users() -> WebFile {
     // The lowest cost there is.
     let hash = bcrypt::hash("secret", 4).unwrap();

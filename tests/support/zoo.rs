@@ -216,7 +216,7 @@ impl Running {
 
     pub fn post(&self, path: &str) -> String {
         self.exchange(&format!(
-            "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         ))
     }
 
@@ -230,8 +230,13 @@ impl Running {
     }
 
     pub fn get(&self, path: &str) -> String {
+        self.get_from("localhost", path)
+    }
+
+    /// What somebody gets who calls the agent by this name.
+    pub fn get_from(&self, host: &str, path: &str) -> String {
         self.exchange(&format!(
-            "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
         ))
     }
 

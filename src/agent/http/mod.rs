@@ -6,6 +6,7 @@
 
 mod api;
 mod auth;
+mod host;
 mod page;
 mod rules;
 mod site;

@@ -6,6 +6,7 @@ use crate::config::{ClientAuth, Secret, Settings, WebFile};
 use std::fmt;
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio_rustls::TlsAcceptor;
@@ -14,6 +15,8 @@ use tokio_rustls::TlsAcceptor;
 pub(in crate::agent) struct WebRules {
     /// Whether `POST /-/reload` is answered.
     pub(super) reload: bool,
+    /// The addresses that are listened on.
+    pub(super) listen: Vec<SocketAddr>,
     pub(super) users: Users,
     /// Plain HTTP without.
     pub(super) tls: Option<TlsAcceptor>,
@@ -71,6 +74,7 @@ impl WebRules {
         let tls = file.tls.as_ref();
         Ok(Self {
             reload: settings.web.reload,
+            listen: settings.web.listen.clone(),
             users: Users::new(users.collect::<Result<_, WebError>>()?),
             needs_certificate: tls.is_some_and(|tls| tls.client_auth == ClientAuth::Require),
             tls: tls.map(acceptor).transpose()?,

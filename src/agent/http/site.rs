@@ -1,7 +1,7 @@
 //! What is answered to a request.
 
 use super::rules::WebRules;
-use super::{api, page};
+use super::{api, host, page};
 use crate::agent::reload::ReloadRequest;
 use crate::agent::source::ProcessSource;
 use crate::agent::store::Store;
@@ -51,6 +51,15 @@ impl Site {
         let method = request.method();
         if !rules.users.let_in(request.headers()).await {
             return unauthorized();
+        }
+        // Numbers are for everybody, whatever they call this machine.
+        let is_open = matches!(path, "/metrics" | "/-/healthy" | "/-/ready");
+        let must_be_ours = self.is_local && !rules.knows_clients() && !is_open;
+        if must_be_ours && !host::is_ours(request.uri(), request.headers(), &rules.listen) {
+            return forbidden(
+                "this is shown to those only who ask for a loopback address or for localhost, and the Host \
+                 header has another name; to have it under any name, set users in web.config_file\n",
+            );
         }
         let is_get = matches!(*method, Method::GET | Method::HEAD);
         let is_post = matches!(*method, Method::POST | Method::PUT);
