@@ -74,6 +74,14 @@ fn graph(tasks: &[Spec<'_>]) -> TaskGraph {
     builder.finish()
 }
 
+fn rules(cycle_confirmations: u32) -> Rules {
+    Rules {
+        cycle_confirmations,
+        stuck_after: Duration::from_secs(60),
+        functions: Arc::new(NotServing),
+    }
+}
+
 /// A history, and the time of its next round.
 struct Rounds {
     history: History,
@@ -82,26 +90,33 @@ struct Rounds {
 
 impl Rounds {
     fn new(cycle_confirmations: u32) -> Self {
-        let rules = Rules {
-            cycle_confirmations,
-            stuck_after: Duration::from_secs(60),
-            functions: Arc::new(NotServing),
-        };
         Self {
-            history: History::new(Arc::new(rules), 7),
+            history: History::new(Arc::new(rules(cycle_confirmations)), 7),
             seconds: 1_000,
         }
     }
 
-    /// A round, 15 seconds after the one before.
-    fn observe(&mut self, tasks: &[Spec<'_>], is_complete: bool) -> Observation {
-        let graph = graph(tasks);
-        self.seconds += 15;
-        let at = Duration::from_secs(self.seconds);
-        let now = Moment {
+    /// 15 seconds after the round before.
+    fn next(&self) -> Moment {
+        let at = Duration::from_secs(self.seconds + 15);
+        Moment {
             at: Monotonic::new(at),
             wall: Timestamp::new(at),
-        };
+        }
+    }
+
+    /// A round over a process that slept, if nothing becomes known in it.
+    fn observe_again(&mut self) -> Option<Observation> {
+        let seen = self.history.observe_again(self.next());
+        self.seconds += if seen.is_some() { 15 } else { 0 };
+        seen
+    }
+
+    /// A round.
+    fn observe(&mut self, tasks: &[Spec<'_>], is_complete: bool) -> Observation {
+        let graph = graph(tasks);
+        let now = self.next();
+        self.seconds += 15;
         let cycles = find_cycles(&graph, CYCLES_MAX);
         self.history.observe(&graph, &cycles, is_complete, now)
     }
@@ -169,11 +184,55 @@ fn a_partial_snapshot_does_not_end_a_cycle() {
     let mut rounds = Rounds::new(2);
     rounds.observe(RING, false);
     assert_eq!(rounds.observe(RING, false).n_cycles, 1);
+    // It was not seen to end, so it counts on: an alert must not go away and come back.
     let seen = rounds.observe(&RING[..2], false);
-    assert_eq!((seen.n_cycles, seen.closed.len()), (0, 0));
+    assert_eq!((seen.n_cycles, seen.n_cycle_tasks), (1, 3));
+    assert_eq!((seen.findings.len(), seen.closed.len()), (1, 0));
     let seen = rounds.observe(RING, true);
     assert_eq!((seen.n_cycles, seen.opened.len()), (1, 0));
-    assert_eq!(rounds.observe(&RING[..2], true).closed.len(), 1);
+    let seen = rounds.observe(&RING[..2], true);
+    assert_eq!((seen.n_cycles, seen.closed.len()), (0, 1));
+    // Not for ever, if nothing ever is complete.
+    rounds.observe(RING, false);
+    rounds.observe(RING, false);
+    let last: Vec<u64> = (0..10)
+        .map(|_| rounds.observe(&[], false).n_cycles)
+        .collect();
+    assert_eq!(last, [1, 1, 1, 1, 1, 1, 1, 1, 0, 0]);
+}
+
+#[test]
+fn a_cycle_that_was_found_stays_found_when_more_confirmations_are_asked_for() {
+    let mut rounds = Rounds::new(2);
+    rounds.observe(RING, true);
+    assert_eq!(rounds.observe(RING, true).n_cycles, 1);
+    rounds.history.set_rules(Arc::new(rules(5)));
+    assert_eq!(rounds.observe(RING, true).n_cycles, 1);
+}
+
+#[test]
+fn a_partial_snapshot_does_not_end_a_stuck_task() {
+    let waits: &[Spec<'_>] = &[(1, &["handle"], 7, 5, &[]), (2, &["other"], 7, 6, &[])];
+    let mut rounds = Rounds::new(2);
+    assert_eq!(stuck(&mut rounds, 5, |_| waits.to_vec()), [0, 0, 0, 0, 2]);
+    let of_handle = |seen: &Observation| {
+        let mut figures = seen.coroutines.by_name.iter();
+        let handle = figures.find(|(name, _)| &**name == "handle");
+        handle.map_or(0, |(_, figures)| figures.n_stuck)
+    };
+    let seen = rounds.observe(&waits[1..], false);
+    assert_eq!((seen.n_stuck, seen.closed.len()), (2, 0));
+    // Nobody of that function is left to be counted with.
+    assert_eq!((of_handle(&seen), seen.coroutines.other.n_stuck), (0, 1));
+    let moved: &[Spec<'_>] = &[(1, &["handle"], 8, 5, &[])];
+    let seen = rounds.observe(moved, false);
+    assert_eq!(
+        (seen.n_stuck, seen.closed.len()),
+        (1, 1),
+        "it went on, the other is missing"
+    );
+    let seen = rounds.observe(moved, true);
+    assert_eq!((seen.n_stuck, seen.closed.len()), (0, 1));
 }
 
 /// How many tasks of a process are stuck, in each of so many rounds.
@@ -259,6 +318,70 @@ fn tasks_that_begin_and_end_are_counted() {
     assert_eq!(counts(&[], true), (0, 2));
 }
 
+/// Tasks of a made-up snapshot: id, functions, footing, awaiters.
+fn any_tasks() -> impl Strategy<Value = Vec<(u64, usize, u64, Vec<u64>)>> {
+    let awaiters = proptest::collection::vec(0_u64..6, 0..3);
+    proptest::collection::vec((0_u64..6, 0_usize..3, 0_u64..2, awaiters), 0..8)
+}
+
+/// In the order in which they are told, which is none.
+fn sorted(mut observation: Observation) -> Observation {
+    observation.coroutines.by_name.sort_by(|a, b| a.0.cmp(&b.0));
+    observation.findings.sort_by_key(|it| it.fingerprint);
+    observation.closed.sort_by_key(|it| it.fingerprint);
+    observation
+}
+
+proptest! {
+    /// A process that sleeps comes to the same, whether or not its tasks are looked at again.
+    #[test]
+    fn a_process_that_sleeps_comes_to_the_same(
+        rounds in proptest::collection::vec((any_tasks(), any::<bool>(), 0_usize..8), 1..6),
+        confirmations in 1_u32..5,
+    ) {
+        const FUNCTIONS: [&[&str]; 3] = [&["a"], &["b", "sleep"], &["serve_x"]];
+        let mut looking = Rounds::new(confirmations);
+        let mut sleeping = Rounds::new(confirmations);
+        for (tasks, is_complete, n_again) in &rounds {
+            let mut tasks: Vec<Spec<'_>> = tasks
+                .iter()
+                .map(|(id, functions, footing, awaiters)| {
+                    (*id, FUNCTIONS[*functions], 1, *footing, &awaiters[..])
+                })
+                .collect();
+            tasks.sort_by_key(|(id, ..)| *id);
+            tasks.dedup_by_key(|(id, ..)| *id);
+            let observe = |rounds: &mut Rounds| sorted(rounds.observe(&tasks, *is_complete));
+            prop_assert_eq!(observe(&mut looking), observe(&mut sleeping));
+            for _ in 0..*n_again {
+                let again = sleeping.observe_again();
+                prop_assert!(*is_complete || again.is_none());
+                let again = again.map_or_else(|| observe(&mut sleeping), sorted);
+                prop_assert_eq!(observe(&mut looking), again);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_process_that_sleeps_is_looked_at_only_when_something_becomes_known() {
+    let mut rounds = Rounds::new(3);
+    let mut looked_at = Vec::new();
+    let tasks = [RING, &[(9, &["handle"], 7, 5, &[])]].concat();
+    rounds.observe(&tasks, true);
+    for round in 1..20 {
+        if rounds.observe_again().is_none() {
+            looked_at.push(round);
+            rounds.observe(&tasks, true);
+        }
+    }
+    assert_eq!(
+        looked_at,
+        [2, 4],
+        "the cycle is confirmed, the task is stuck"
+    );
+}
+
 proptest! {
     /// Whatever the snapshots: figures fit together, and what is told to end had been told to begin.
     #[test]
@@ -298,7 +421,8 @@ proptest! {
             prop_assert_eq!(of(FindingKind::StuckTask), seen.n_stuck);
             let figures = &seen.coroutines.by_name;
             prop_assert_eq!(figures.iter().map(|(_, it)| it.n_tasks).sum::<u64>(), tasks.len() as u64);
-            prop_assert_eq!(figures.iter().map(|(_, it)| it.n_stuck).sum::<u64>(), seen.n_stuck);
+            let other = seen.coroutines.other.n_stuck;
+            prop_assert_eq!(figures.iter().map(|(_, it)| it.n_stuck).sum::<u64>() + other, seen.n_stuck);
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::clock::Clock;
 use super::source::{AttachedProcess, ProcessSource};
 use crate::analysis::{CYCLES_MAX, History, Moment, Observation, Rules, Summary, summarize};
-use crate::graph::{Snapshot, find_cycles};
+use crate::graph::{Snapshot, TaskGraph, find_cycles};
 use crate::ids::ProcessId;
 use crate::limits::Stop;
 use crate::metrics::{ProgramView, RoundOutcome, Scan};
@@ -12,7 +12,7 @@ use crate::sanitize::escape;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// What is kept of a process from round to round. During a round, the round has it.
@@ -21,7 +21,17 @@ pub(super) struct Kept {
     /// The attached process; lost with a round that failed.
     pub(super) attached: Option<Box<dyn AttachedProcess>>,
     /// What is known of its tasks; lost with a round that panicked.
-    pub(super) history: Option<Box<History>>,
+    pub(super) known: Option<Box<Known>>,
+}
+
+/// What is known of the tasks of a process.
+pub(super) struct Known {
+    history: History,
+    /// The graph of the latest snapshot, if that was complete. As long as this points there no other graph can be
+    /// there.
+    graph: Weak<TaskGraph>,
+    /// Its figures.
+    summary: Summary,
 }
 
 /// What a round leaves behind.
@@ -31,7 +41,7 @@ pub(super) struct RoundReport {
     pub(super) scan: Scan,
     /// Processor time that the round took.
     pub(super) used: Duration,
-    /// What it runs, if that was found out anew.
+    /// What it runs, if it was read.
     pub(super) program: Option<ProgramView>,
     /// Why it could not be read, as a code and as a text.
     pub(super) failure: Option<(&'static str, String)>,
@@ -50,8 +60,7 @@ pub(super) fn run_round(
 ) -> RoundReport {
     let began = clock.now();
     let taken_before = Clock::taken_by_thread();
-    let Kept { attached, history } = kept;
-    let is_known = attached.is_some();
+    let Kept { attached, known } = kept;
     let read = catch_unwind(AssertUnwindSafe(|| read(source, process, attached, stop)));
     let now = Moment {
         at: clock.now(),
@@ -61,7 +70,7 @@ pub(super) fn run_round(
         process,
         kept: Kept {
             attached: None,
-            history,
+            known,
         },
         scan: Scan {
             at: now.wall,
@@ -78,14 +87,15 @@ pub(super) fn run_round(
         Ok(Ok((attached, snapshot))) => {
             report.kept.attached = Some(attached);
             report.take(&snapshot);
-            report.program = (!is_known).then(|| program(source, process, &snapshot));
-            let history = report.kept.history.take();
-            let understand = || understand(&snapshot, process, history, rules, now);
+            // It may have executed another one.
+            report.program = Some(program(source, process, &snapshot));
+            let known = report.kept.known.take();
+            let understand = || understand(&snapshot, process, known, rules, now);
             match catch_unwind(AssertUnwindSafe(understand)) {
-                Ok((summary, observation, history)) => {
-                    report.scan.summary = Some(summary);
+                Ok((observation, known)) => {
+                    report.scan.summary = Some(known.summary);
                     report.scan.observation = Some(Arc::new(observation));
-                    report.kept.history = Some(history);
+                    report.kept.known = Some(known);
                 }
                 Err(_) => report.panicked(),
             }
@@ -115,20 +125,39 @@ fn program(source: &dyn ProcessSource, process: ProcessId, snapshot: &Snapshot) 
 fn understand(
     snapshot: &Snapshot,
     process: ProcessId,
-    history: Option<Box<History>>,
+    known: Option<Box<Known>>,
     rules: &Arc<Rules>,
     now: Moment,
-) -> (Summary, Observation, Box<History>) {
-    let graph = &*snapshot.graph;
-    let cycles = find_cycles(graph, CYCLES_MAX);
-    let summary = summarize(graph, &cycles);
-    let mut hasher = DefaultHasher::new();
-    process.hash(&mut hasher);
-    let seed = hasher.finish();
-    let mut history = history.unwrap_or_else(|| Box::new(History::new(Arc::clone(rules), seed)));
-    history.set_rules(Arc::clone(rules));
-    let observation = history.observe(graph, &cycles, snapshot.complete, now);
-    (summary, observation, history)
+) -> (Observation, Box<Known>) {
+    let mut known = known.unwrap_or_else(|| Box::new(Known::nothing(process, rules)));
+    known.history.set_rules(Arc::clone(rules));
+    // A process that slept on has the very graph of before.
+    let slept = snapshot.complete && known.graph.as_ptr() == Arc::as_ptr(&snapshot.graph);
+    let again = slept.then(|| known.history.observe_again(now));
+    let observation = again.flatten().unwrap_or_else(|| {
+        let graph = &*snapshot.graph;
+        let cycles = find_cycles(graph, CYCLES_MAX);
+        known.summary = summarize(graph, &cycles);
+        let history = &mut known.history;
+        history.observe(graph, &cycles, snapshot.complete, now)
+    });
+    known.graph = match snapshot.complete {
+        true => Arc::downgrade(&snapshot.graph),
+        false => Weak::new(),
+    };
+    (observation, known)
+}
+
+impl Known {
+    fn nothing(process: ProcessId, rules: &Arc<Rules>) -> Self {
+        let mut hasher = DefaultHasher::new();
+        process.hash(&mut hasher);
+        Self {
+            history: History::new(Arc::clone(rules), hasher.finish()),
+            graph: Weak::new(),
+            summary: Summary::default(),
+        }
+    }
 }
 
 impl RoundReport {

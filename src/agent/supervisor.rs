@@ -436,7 +436,9 @@ impl Supervisor {
                 watched.totals.add(observation);
                 log_findings(&target.name, process, observation);
             }
-            if let Some(program) = program {
+            if let Some(program) = program
+                && watched.program.as_deref() != Some(&program)
+            {
                 watched.program = Some(Arc::new(program));
             }
             self.totals.bytes_read = self.totals.bytes_read.saturating_add(scan.bytes_read);

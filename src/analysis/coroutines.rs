@@ -1,6 +1,7 @@
 //! Figures by coroutine: how many tasks each has, how many of them are stuck, how long they wait.
 
 use super::finding::cut;
+use crate::time::Monotonic;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,24 @@ impl CoroutineFigures {
     }
 }
 
+/// The tasks of one coroutine function, while they are counted.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Group<'n> {
+    pub(super) name: &'n str,
+    pub(super) figures: CoroutineFigures,
+    /// Since when the longest wait lasts.
+    pub(super) waits_since: Option<Monotonic>,
+}
+
+impl Group<'_> {
+    /// Counts the wait of one of the tasks, which lasts since `since`.
+    pub(super) fn add_wait(&mut self, since: Monotonic, now: Monotonic) {
+        self.figures.wait_max = self.figures.wait_max.max(now.since(since));
+        let earliest = self.waits_since.unwrap_or(since).min(since);
+        self.waits_since = Some(earliest);
+    }
+}
+
 /// Figures by the name of the coroutine function (the qualified one, such as `Server.serve`).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Coroutines {
@@ -39,24 +58,32 @@ pub struct Coroutines {
 }
 
 impl Coroutines {
-    /// Keeps the coroutines with stuck tasks, with many tasks, and with long waits, in this order.
-    pub(super) fn of<'n>(figures: impl Iterator<Item = (&'n str, CoroutineFigures)>) -> Self {
-        let mut figures: Vec<(&str, CoroutineFigures)> = figures.collect();
-        figures.sort_unstable_by(|(name, one), (other_name, other)| {
+    /// Keeps the coroutines with stuck tasks, with many tasks, and with long waits, in this order, which is
+    /// that of `groups` afterwards.
+    pub(super) fn of(groups: &mut [Group<'_>]) -> Self {
+        groups.sort_unstable_by(|one, other| {
             let rank = |it: &CoroutineFigures| (it.n_stuck, it.n_tasks, it.wait_max);
-            rank(other).cmp(&rank(one)).then(name.cmp(other_name))
+            let by_rank = rank(&other.figures).cmp(&rank(&one.figures));
+            by_rank.then(one.name.cmp(other.name))
         });
         let mut coroutines = Self::default();
-        for (position, (name, figures)) in figures.into_iter().enumerate() {
+        for (position, group) in groups.iter().enumerate() {
             if position < COROUTINES_MAX {
-                coroutines
-                    .by_name
-                    .push((cut(name, NAME_CHARS_MAX).into(), figures));
+                let name = cut(group.name, NAME_CHARS_MAX).into();
+                coroutines.by_name.push((name, group.figures));
             } else {
-                coroutines.other.add(&figures);
+                coroutines.other.add(&group.figures);
             }
         }
         coroutines
+    }
+
+    /// Counts a stuck task that the groups did not hold.
+    pub(super) fn add_stuck(&mut self, name: &str) {
+        let mut by_name = self.by_name.iter_mut();
+        let figures = by_name.find(|(it, _)| &**it == name);
+        let figures = figures.map_or(&mut self.other, |(_, figures)| figures);
+        figures.n_stuck = figures.n_stuck.saturating_add(1);
     }
 }
 
@@ -72,8 +99,13 @@ mod tests {
             n_stuck: 0,
             wait_max: Duration::from_secs(n_tasks),
         };
-        let all = names.iter().zip(1_u64..);
-        let coroutines = Coroutines::of(all.map(|(name, n)| (name.as_str(), figures(n))));
+        let all = names.iter().zip(1_u64..).map(|(name, n)| Group {
+            name,
+            figures: figures(n),
+            waits_since: None,
+        });
+        let mut all: Vec<Group<'_>> = all.collect();
+        let coroutines = Coroutines::of(&mut all);
         assert_eq!(coroutines.by_name.len(), COROUTINES_MAX);
         assert_eq!(coroutines.other.n_tasks, (1..=10).sum::<u64>());
         assert_eq!(coroutines.other.wait_max, Duration::from_secs(10));

@@ -4,6 +4,7 @@ use crate::graph::{TaskGraph, TaskIdx};
 use crate::ids::TaskId;
 use crate::time::Timestamp;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Tasks of a finding that are kept.
@@ -54,7 +55,7 @@ pub struct Finding {
     /// For how long it has been seen.
     pub age: Duration,
     /// The tasks. Of a cycle each awaits the next, the last awaits the first.
-    pub tasks: Vec<FindingTask>,
+    pub tasks: Arc<[FindingTask]>,
     /// How many more there are.
     pub tasks_omitted: u64,
 }
@@ -81,6 +82,22 @@ pub struct FindingFrame {
     pub file: String,
     /// The line, from 1.
     pub line: Option<u32>,
+}
+
+impl Finding {
+    /// The same, seen for `age` by now.
+    pub(super) fn aged(&self, age: Duration) -> Self {
+        Self {
+            age,
+            ..self.clone()
+        }
+    }
+
+    /// How many tasks it has.
+    pub(super) fn n_tasks(&self) -> u64 {
+        let n_kept = u64::try_from(self.tasks.len()).unwrap_or(u64::MAX);
+        n_kept.saturating_add(self.tasks_omitted)
+    }
 }
 
 impl fmt::Display for FindingFrame {
@@ -140,9 +157,9 @@ impl fmt::Display for FindingTask {
 }
 
 /// The tasks of a finding, as far as they are kept, and how many are not.
-pub(super) fn tasks_of(graph: &TaskGraph, tasks: &[TaskIdx]) -> (Vec<FindingTask>, u64) {
+pub(super) fn tasks_of(graph: &TaskGraph, tasks: &[TaskIdx]) -> (Arc<[FindingTask]>, u64) {
     let kept = tasks.iter().take(TASKS_MAX);
-    let kept: Vec<FindingTask> = kept.map(|at| task_of(graph, *at)).collect();
+    let kept: Arc<[FindingTask]> = kept.map(|at| task_of(graph, *at)).collect();
     let omitted = tasks.len().saturating_sub(kept.len());
     (kept, u64::try_from(omitted).unwrap_or(u64::MAX))
 }

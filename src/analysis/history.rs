@@ -11,8 +11,9 @@
 //! same again and again; and not those that the rules leave out. Only those that await no other task can be
 //! stuck: a cycle is a finding of its own.
 
-use super::coroutines::{CoroutineFigures, Coroutines};
+use super::coroutines::{Coroutines, Group};
 use super::finding::{Finding, FindingKind, Fingerprint, tasks_of};
+use super::standing::Standing;
 use crate::graph::{Cycle, Cycles, StackIdx, TaskGraph, TaskIdx, TaskName, TextIdx};
 use crate::ids::TaskId;
 use crate::time::{Monotonic, Timestamp};
@@ -112,6 +113,14 @@ struct SeenCycle {
     n_missing: u32,
     /// As it was seen last, once it is confirmed.
     finding: Option<Arc<Finding>>,
+}
+
+/// A stuck task that is a finding.
+#[derive(Debug)]
+struct StuckTask {
+    key: TaskKey,
+    since: Monotonic,
+    finding: Arc<Finding>,
 }
 
 /// What is known of a text, for one snapshot. Texts can be long, and stand in many frames.
@@ -230,8 +239,10 @@ pub struct History {
     seed: u64,
     tasks: FxHashMap<TaskKey, Seen>,
     cycles: FxHashMap<Fingerprint, SeenCycle>,
-    stuck: FxHashMap<Fingerprint, Arc<Finding>>,
+    stuck: FxHashMap<Fingerprint, StuckTask>,
     is_first: bool,
+    /// What the latest snapshot came to, if nothing was missing in it.
+    standing: Option<Standing>,
 }
 
 impl History {
@@ -244,6 +255,7 @@ impl History {
             cycles: FxHashMap::default(),
             stuck: FxHashMap::default(),
             is_first: true,
+            standing: None,
         }
     }
 
@@ -262,8 +274,9 @@ impl History {
     ) -> Observation {
         let mut observation = Observation::default();
         let mut facts = Facts::of(graph, &self.rules);
-        let mut by_coroutine: FxHashMap<Option<TextIdx>, CoroutineFigures> = FxHashMap::default();
+        let mut by_coroutine: FxHashMap<Option<TextIdx>, Group<'_>> = FxHashMap::default();
         let mut stuck: Vec<(Moment, TaskKey, TaskIdx)> = Vec::new();
+        let mut next_stuck: Option<Monotonic> = None;
         let mut present: FxHashSet<TaskKey> = FxHashSet::default();
         present.reserve(graph.tasks().len());
         for at in graph.indices().filter(|at| graph.entry(*at) == *at) {
@@ -272,31 +285,68 @@ impl History {
             let stack = facts.stack(graph.task(at).stack);
             let (since, is_new) = self.see(graph, at, key, stack, now);
             observation.n_started += u64::from(is_new);
-            let figures = by_coroutine.entry(stack.coroutine).or_default();
-            figures.n_tasks += 1;
+            let group = by_coroutine.entry(stack.coroutine).or_default();
+            group.figures.n_tasks += 1;
             if !stack.counts || !waits_for_no_task(graph, cycles, at) {
                 continue;
             }
             let wait = now.at.since(since.at);
-            figures.wait_max = figures.wait_max.max(wait);
+            group.add_wait(since.at, now.at);
             observation.wait_max = observation.wait_max.max(wait);
             // Those on a cycle are told of as such.
-            if wait >= self.rules.stuck_after && graph.awaited(at).len() == 0 {
-                figures.n_stuck += 1;
+            if graph.awaited(at).len() > 0 {
+                continue;
+            }
+            if wait >= self.rules.stuck_after {
+                group.figures.n_stuck += 1;
                 observation.n_stuck += 1;
                 stuck.push((since, key, at));
+            } else {
+                let becomes = since.at.after(self.rules.stuck_after);
+                next_stuck = Some(next_stuck.map_or(becomes, |next| next.min(becomes)));
             }
         }
         if std::mem::take(&mut self.is_first) {
             observation.n_started = 0;
         }
-        let named = by_coroutine.into_iter();
-        let named = named.map(|(name, it)| (name.map_or("", |name| graph.text(name)), it));
-        observation.coroutines = Coroutines::of(named);
+        let named = by_coroutine.into_iter().map(|(name, group)| Group {
+            name: name.map_or("", |name| graph.text(name)),
+            ..group
+        });
+        let mut groups: Vec<Group<'_>> = named.collect();
+        observation.coroutines = Coroutines::of(&mut groups);
         observation.n_finished = self.drop_missing(&present, is_complete);
         self.follow_cycles(&mut facts, cycles, is_complete, now, &mut observation);
-        self.follow_stuck(graph, stuck, now, &mut observation);
+        self.follow_stuck(graph, stuck, &present, now, &mut observation);
+        self.standing = is_complete
+            .then(|| Standing::of(&self.rules, &groups, next_stuck, &observation))
+            .flatten();
         observation
+    }
+
+    /// Takes up a snapshot that shows what the latest one showed, because the process slept. The same as
+    /// [`observe`](Self::observe), but without looking at every task. `None`: that takes a look at them.
+    pub fn observe_again(&mut self, now: Moment) -> Option<Observation> {
+        let confirmations = self.rules.cycle_confirmations.max(1);
+        let is_next =
+            |it: &SeenCycle| it.finding.is_none() && it.n_seen.saturating_add(1) >= confirmations;
+        let standing = self.standing.as_ref()?;
+        if !standing.holds_at(&self.rules, now.at) || self.cycles.values().any(is_next) {
+            return None;
+        }
+        let mut observation = standing.observation_at(now.at);
+        for seen in self.cycles.values_mut() {
+            seen.n_seen = seen.n_seen.saturating_add(1);
+            if let Some(finding) = &mut seen.finding {
+                *finding = Arc::new(finding.aged(now.at.since(seen.first_seen.at)));
+                observation.findings.push(Arc::clone(finding));
+            }
+        }
+        for StuckTask { since, finding, .. } in self.stuck.values_mut() {
+            *finding = Arc::new(finding.aged(now.at.since(*since)));
+            observation.findings.push(Arc::clone(finding));
+        }
+        Some(observation)
     }
 
     /// Since when a task stands where it stands, and whether it was not seen before.
@@ -370,10 +420,11 @@ impl History {
             });
             seen.n_seen = seen.n_seen.saturating_add(1);
             seen.n_missing = 0;
-            if seen.n_seen < confirmations {
-                continue;
-            }
+            // One that was found stays found, also if more confirmations are asked for since.
             if seen.finding.is_none() {
+                if seen.n_seen < confirmations {
+                    continue;
+                }
                 observation.opened.push(fingerprint);
             }
             observation.n_cycles += 1;
@@ -396,11 +447,17 @@ impl History {
                 return true;
             }
             seen.n_missing = seen.n_missing.saturating_add(1);
-            let may_last = !is_complete && seen.finding.is_some() && seen.n_missing <= MISSES_MAX;
-            if !may_last {
+            if is_complete || seen.n_missing > MISSES_MAX {
                 observation.closed.extend(seen.finding.take());
             }
-            may_last
+            // It has not been seen to end, so it counts on.
+            let Some(finding) = &seen.finding else {
+                return false;
+            };
+            observation.n_cycles += 1;
+            observation.n_cycle_tasks += finding.n_tasks();
+            observation.findings.push(Arc::clone(finding));
+            true
         });
     }
 
@@ -408,6 +465,7 @@ impl History {
         &mut self,
         graph: &TaskGraph,
         mut stuck: Vec<(Moment, TaskKey, TaskIdx)>,
+        present: &FxHashSet<TaskKey>,
         now: Moment,
         observation: &mut Observation,
     ) {
@@ -428,10 +486,30 @@ impl History {
                 tasks,
                 tasks_omitted,
             });
-            self.stuck.insert(fingerprint, Arc::clone(&finding));
-            observation.findings.push(finding);
+            observation.findings.push(Arc::clone(&finding));
+            let since = since.at;
+            self.stuck.insert(
+                fingerprint,
+                StuckTask {
+                    key,
+                    since,
+                    finding,
+                },
+            );
         }
-        observation.closed.extend(before.into_values());
+        for (fingerprint, task) in before {
+            // One that a partial snapshot lacks has not been seen to go on, so it counts on.
+            if !present.contains(&task.key) && self.tasks.contains_key(&task.key) {
+                let of_task = task.finding.tasks.first();
+                let coroutine = of_task.map_or("", |task| task.coroutine.as_str());
+                observation.coroutines.add_stuck(coroutine);
+                observation.n_stuck += 1;
+                observation.findings.push(Arc::clone(&task.finding));
+                self.stuck.insert(fingerprint, task);
+            } else {
+                observation.closed.push(task.finding);
+            }
+        }
     }
 
     fn fingerprint_of_task(&self, key: TaskKey, since: Moment) -> Fingerprint {

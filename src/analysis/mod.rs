@@ -4,6 +4,7 @@
 mod coroutines;
 mod finding;
 mod history;
+mod standing;
 mod summary;
 
 pub use coroutines::{CoroutineFigures, Coroutines};
