@@ -2,7 +2,7 @@
 //! and ended.
 
 use asyncio_agent::analysis::{
-    CYCLES_MAX, FindingKind, FunctionRules, History, Moment, Observation, Rules,
+    CYCLES_MAX, FindingKind, FunctionRules, History, Look, Moment, Observation, Rules,
 };
 use asyncio_agent::graph::{
     GraphBuilder, NewFrame, NewTask, TaskGraph, TaskName, TaskState, Via, find_cycles,
@@ -86,6 +86,8 @@ fn rules(cycle_confirmations: u32) -> Rules {
 struct Rounds {
     history: History,
     seconds: u64,
+    /// The process sleeps from round to round.
+    slept: bool,
 }
 
 impl Rounds {
@@ -93,6 +95,7 @@ impl Rounds {
         Self {
             history: History::new(Arc::new(rules(cycle_confirmations)), 7),
             seconds: 1_000,
+            slept: true,
         }
     }
 
@@ -118,7 +121,12 @@ impl Rounds {
         let now = self.next();
         self.seconds += 15;
         let cycles = find_cycles(&graph, CYCLES_MAX);
-        self.history.observe(&graph, &cycles, is_complete, now)
+        let look = Look {
+            now,
+            is_complete,
+            slept: self.slept,
+        };
+        self.history.observe(&graph, &cycles, look)
     }
 }
 
@@ -299,6 +307,58 @@ fn tasks_that_sleep_serve_or_await_others_are_not_stuck() {
         rounds.observe(RING, true).wait_max,
         Duration::from_secs(120)
     );
+}
+
+/// Looks at a process every 15 seconds, and in between when that is wanted, at irregular times. Its one task stands
+/// where `footing` says at a time, in milliseconds. Returns when it was stuck, and the number of looks.
+fn looks(minutes: u64, footing: impl Fn(u64) -> u64) -> (Vec<u64>, u64) {
+    let mut history = History::new(Arc::new(rules(2)), 7);
+    let (mut at, mut n_looks, mut random) = (0_u64, 0, 1_u64);
+    let mut stuck = Vec::new();
+    while at < minutes * 60_000 {
+        let graph = graph(&[(1, &["handle"], 7, footing(at), &[])]);
+        let since_start = Duration::from_millis(at);
+        let look = Look {
+            now: Moment {
+                at: Monotonic::new(since_start),
+                wall: Timestamp::new(since_start),
+            },
+            is_complete: true,
+            slept: false,
+        };
+        let seen = history.observe(&graph, &find_cycles(&graph, CYCLES_MAX), look);
+        n_looks += 1;
+        if seen.n_stuck > 0 {
+            stuck.push(at);
+        }
+        random = random.wrapping_mul(6_364_136_223_846_793_005) + 1;
+        at = match seen.look_within {
+            None => at / 15_000 * 15_000 + 15_000,
+            Some(mean) => {
+                let mean = u64::try_from(mean.as_millis()).unwrap();
+                at + mean / 10 + (random >> 33) % (mean * 18 / 10)
+            }
+        };
+    }
+    (stuck, n_looks)
+}
+
+#[test]
+fn a_task_that_goes_round_on_two_addresses_by_turns_is_not_stuck() {
+    // An even number of turns to an interval, so that every regular look sees the same.
+    for period in [50, 250, 500, 750, 2_500, 7_500, 15_000, 30_000] {
+        let (stuck, _) = looks(6 * 60, |at| (at / period) % 2);
+        assert!(stuck.is_empty(), "every {period} ms: {stuck:?}");
+    }
+    // One that stands is known to be stuck in time, and then looked at no more often.
+    let (stuck, n_looks) = looks(10, |_| 1);
+    assert!((60_000..70_000).contains(&stuck[0]), "{}", stuck[0]);
+    assert!((40 + 18..40 + 25).contains(&n_looks), "{n_looks}");
+    // It went on, and stands again.
+    let (stuck, _) = looks(10, |at| at / 300_000);
+    let at = stuck.iter().find(|at| **at > 300_000);
+    assert!((360_000..390_000).contains(at.unwrap()), "{at:?}");
+    assert!(!stuck.iter().any(|at| (300_000..360_000).contains(at)));
 }
 
 #[test]

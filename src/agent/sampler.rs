@@ -2,7 +2,7 @@
 
 use super::clock::Clock;
 use super::source::{AttachedProcess, ProcessSource};
-use crate::analysis::{CYCLES_MAX, History, Moment, Observation, Rules, Summary, summarize};
+use crate::analysis::{CYCLES_MAX, History, Look, Moment, Observation, Rules, Summary, summarize};
 use crate::graph::{Snapshot, TaskGraph, find_cycles};
 use crate::ids::ProcessId;
 use crate::limits::Stop;
@@ -27,8 +27,7 @@ pub(super) struct Kept {
 /// What is known of the tasks of a process.
 pub(super) struct Known {
     history: History,
-    /// The graph of the latest snapshot, if that was complete. As long as this points there no other graph can be
-    /// there.
+    /// The graph of the latest snapshot. As long as this points there no other graph can be there.
     graph: Weak<TaskGraph>,
     /// Its figures.
     summary: Summary,
@@ -47,6 +46,8 @@ pub(super) struct RoundReport {
     pub(super) failure: Option<(&'static str, String)>,
     /// Problems met, by their code.
     pub(super) problems: BTreeMap<String, u64>,
+    /// So soon the process is to be looked at again, sooner than its interval says.
+    pub(super) look_again: Option<Duration>,
 }
 
 /// Reads `process` once, and no further once `stop` says so. A panic on the way costs this round and what was kept.
@@ -82,6 +83,7 @@ pub(super) fn run_round(
         program: None,
         failure: None,
         problems: BTreeMap::new(),
+        look_again: None,
     };
     match read {
         Ok(Ok((attached, snapshot))) => {
@@ -93,6 +95,8 @@ pub(super) fn run_round(
             let understand = || understand(&snapshot, process, known, rules, now);
             match catch_unwind(AssertUnwindSafe(understand)) {
                 Ok((observation, known)) => {
+                    let within = observation.look_within;
+                    report.look_again = within.map(|within| irregular(within, process, clock));
                     report.scan.summary = Some(known.summary);
                     report.scan.observation = Some(Arc::new(observation));
                     report.kept.known = Some(known);
@@ -132,20 +136,30 @@ fn understand(
     let mut known = known.unwrap_or_else(|| Box::new(Known::nothing(process, rules)));
     known.history.set_rules(Arc::clone(rules));
     // A process that slept on has the very graph of before.
-    let slept = snapshot.complete && known.graph.as_ptr() == Arc::as_ptr(&snapshot.graph);
+    let slept = known.graph.as_ptr() == Arc::as_ptr(&snapshot.graph);
     let again = slept.then(|| known.history.observe_again(now));
     let observation = again.flatten().unwrap_or_else(|| {
         let graph = &*snapshot.graph;
         let cycles = find_cycles(graph, CYCLES_MAX);
         known.summary = summarize(graph, &cycles);
-        let history = &mut known.history;
-        history.observe(graph, &cycles, snapshot.complete, now)
+        let look = Look {
+            now,
+            is_complete: snapshot.complete,
+            slept,
+        };
+        known.history.observe(graph, &cycles, look)
     });
-    known.graph = match snapshot.complete {
-        true => Arc::downgrade(&snapshot.graph),
-        false => Weak::new(),
-    };
+    known.graph = Arc::downgrade(&snapshot.graph);
     (observation, known)
+}
+
+/// A time that is `mean` on average and that nothing in a process can be in step with.
+fn irregular(mean: Duration, process: ProcessId, clock: Clock) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    (process, clock.now(), Clock::taken_by_thread()).hash(&mut hasher);
+    // From a tenth of it to nineteen tenths.
+    let tenth_thousandths = u32::try_from(hasher.finish() % 18_000).unwrap_or(0);
+    mean.saturating_mul(1_000 + tenth_thousandths) / 10_000
 }
 
 impl Known {

@@ -416,6 +416,7 @@ impl Supervisor {
             failure,
             problems,
             used,
+            look_again,
         } = report;
         let outcome = scan.outcome;
         if let Some(watched) = self.watched.get_mut(&process) {
@@ -452,7 +453,9 @@ impl Supervisor {
             process,
             used,
             end: match outcome {
-                RoundOutcome::Ok | RoundOutcome::Partial => RoundEnd::Read,
+                RoundOutcome::Ok | RoundOutcome::Partial => {
+                    look_again.map_or(RoundEnd::Read, RoundEnd::ReadAgain)
+                }
                 RoundOutcome::Gone => RoundEnd::Gone,
                 RoundOutcome::Unsuitable | RoundOutcome::Failed | RoundOutcome::Panicked => {
                     RoundEnd::Failed

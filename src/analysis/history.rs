@@ -4,7 +4,8 @@
 //! A task is the same as before if its address, its name and its coroutine function are. It waits since
 //! the round that first saw it at its place: all frames at the same lines, on the same objects
 //! ([`Task::footing`](crate::graph::Task::footing)). So a wait is at least as long as is said, unless
-//! the task ran in between and came back to the same place on the same addresses.
+//! the task ran in between and came back to the same place on the same addresses. `waiting` sees to it that no
+//! task counts as stuck because of that.
 //!
 //! Whose wait counts: tasks that await no other task (of the others, what they await is the reason), or
 //! that are in a cycle; not those that sleep, which wait for nothing but time, and whose place can look the
@@ -14,6 +15,7 @@
 use super::coroutines::{Coroutines, Group};
 use super::finding::{Finding, FindingKind, Fingerprint, tasks_of};
 use super::standing::Standing;
+use super::waiting::{Seen, Waits};
 use crate::graph::{Cycle, Cycles, StackIdx, TaskGraph, TaskIdx, TaskName, TextIdx};
 use crate::ids::TaskId;
 use crate::time::{Monotonic, Timestamp};
@@ -51,6 +53,17 @@ pub struct Rules {
     pub functions: Arc<dyn FunctionRules>,
 }
 
+/// One look at a process.
+#[derive(Debug, Clone, Copy)]
+pub struct Look {
+    /// When.
+    pub now: Moment,
+    /// Nothing is missing in the snapshot.
+    pub is_complete: bool,
+    /// The process has not run since the look before.
+    pub slept: bool,
+}
+
 /// The moment of a snapshot, on both clocks.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment {
@@ -83,6 +96,9 @@ pub struct Observation {
     pub opened: Vec<Fingerprint>,
     /// Findings of earlier rounds that ended.
     pub closed: Vec<Arc<Finding>>,
+    /// A task may be stuck, and takes further looks to be sure of, at irregular times: so much time between two
+    /// of them, on average.
+    pub look_within: Option<Duration>,
 }
 
 /// Which task it is.
@@ -91,16 +107,6 @@ struct TaskKey {
     id: TaskId,
     /// Of its name and its coroutine.
     words: u64,
-}
-
-/// A task that was seen.
-#[derive(Debug, Clone, Copy)]
-struct Seen {
-    place: u64,
-    /// When it was first seen at this place.
-    since: Moment,
-    /// Snapshots in a row in which it is missing.
-    n_missing: u32,
 }
 
 /// A cycle that was seen.
@@ -243,6 +249,10 @@ pub struct History {
     is_first: bool,
     /// What the latest snapshot came to, if nothing was missing in it.
     standing: Option<Standing>,
+    /// When the latest look was.
+    latest: Option<Monotonic>,
+    /// Since which look the process sleeps.
+    asleep_since: Option<Monotonic>,
 }
 
 impl History {
@@ -256,6 +266,8 @@ impl History {
             stuck: FxHashMap::default(),
             is_first: true,
             standing: None,
+            latest: None,
+            asleep_since: None,
         }
     }
 
@@ -264,46 +276,52 @@ impl History {
         self.rules = rules;
     }
 
-    /// Takes up a snapshot. `is_complete`: nothing is missing in it.
-    pub fn observe(
-        &mut self,
-        graph: &TaskGraph,
-        cycles: &Cycles,
-        is_complete: bool,
-        now: Moment,
-    ) -> Observation {
+    /// Takes up a snapshot.
+    pub fn observe(&mut self, graph: &TaskGraph, cycles: &Cycles, look: Look) -> Observation {
+        let Look {
+            now, is_complete, ..
+        } = look;
+        self.note_look(now.at, look.slept);
+        let mut waits = Waits::at(now.at, self.rules.stuck_after, self.asleep_since);
         let mut observation = Observation::default();
         let mut facts = Facts::of(graph, &self.rules);
         let mut by_coroutine: FxHashMap<Option<TextIdx>, Group<'_>> = FxHashMap::default();
         let mut stuck: Vec<(Moment, TaskKey, TaskIdx)> = Vec::new();
-        let mut next_stuck: Option<Monotonic> = None;
         let mut present: FxHashSet<TaskKey> = FxHashSet::default();
         present.reserve(graph.tasks().len());
         for at in graph.indices().filter(|at| graph.entry(*at) == *at) {
             let key = facts.key(at);
             present.insert(key);
             let stack = facts.stack(graph.task(at).stack);
-            let (since, is_new) = self.see(graph, at, key, stack, now);
+            let awaits_none = waits_for_no_task(graph, cycles, at);
+            let task = graph.task(at);
+            let place = hash_of((
+                stack.hash,
+                task.footing,
+                task.state,
+                task.awaiting.is_some(),
+                awaits_none,
+            ));
+            let mut is_new = false;
+            let seen = self.tasks.entry(key).or_insert_with(|| {
+                is_new = true;
+                Seen::new(place, now)
+            });
+            seen.see(place, now);
             observation.n_started += u64::from(is_new);
             let group = by_coroutine.entry(stack.coroutine).or_default();
             group.figures.n_tasks += 1;
-            if !stack.counts || !waits_for_no_task(graph, cycles, at) {
+            if !stack.counts || !awaits_none {
                 continue;
             }
-            let wait = now.at.since(since.at);
+            let since = seen.since;
             group.add_wait(since.at, now.at);
-            observation.wait_max = observation.wait_max.max(wait);
+            observation.wait_max = observation.wait_max.max(now.at.since(since.at));
             // Those on a cycle are told of as such.
-            if graph.awaited(at).len() > 0 {
-                continue;
-            }
-            if wait >= self.rules.stuck_after {
+            if graph.awaited(at).len() == 0 && waits.is_stuck(seen) {
                 group.figures.n_stuck += 1;
                 observation.n_stuck += 1;
                 stuck.push((since, key, at));
-            } else {
-                let becomes = since.at.after(self.rules.stuck_after);
-                next_stuck = Some(next_stuck.map_or(becomes, |next| next.min(becomes)));
             }
         }
         if std::mem::take(&mut self.is_first) {
@@ -318,10 +336,19 @@ impl History {
         observation.n_finished = self.drop_missing(&present, is_complete);
         self.follow_cycles(&mut facts, cycles, is_complete, now, &mut observation);
         self.follow_stuck(graph, stuck, &present, now, &mut observation);
-        self.standing = is_complete
-            .then(|| Standing::of(&self.rules, &groups, next_stuck, &observation))
+        observation.look_within = waits.look_within;
+        self.standing = (is_complete && waits.look_within.is_none())
+            .then(|| Standing::of(&self.rules, &groups, waits.next, &observation))
             .flatten();
         observation
+    }
+
+    fn note_look(&mut self, now: Monotonic, slept: bool) {
+        self.asleep_since = match slept {
+            true => self.asleep_since.or(self.latest),
+            false => None,
+        };
+        self.latest = Some(now);
     }
 
     /// Takes up a snapshot that shows what the latest one showed, because the process slept. The same as
@@ -335,6 +362,7 @@ impl History {
             return None;
         }
         let mut observation = standing.observation_at(now.at);
+        self.note_look(now.at, true);
         for seen in self.cycles.values_mut() {
             seen.n_seen = seen.n_seen.saturating_add(1);
             if let Some(finding) = &mut seen.finding {
@@ -347,35 +375,6 @@ impl History {
             observation.findings.push(Arc::clone(finding));
         }
         Some(observation)
-    }
-
-    /// Since when a task stands where it stands, and whether it was not seen before.
-    fn see(
-        &mut self,
-        graph: &TaskGraph,
-        at: TaskIdx,
-        key: TaskKey,
-        stack: StackFacts,
-        now: Moment,
-    ) -> (Moment, bool) {
-        let task = graph.task(at);
-        let is_awaiting = task.awaiting.is_some();
-        let place = hash_of((stack.hash, task.footing, task.state, is_awaiting));
-        let mut is_new = false;
-        let seen = self.tasks.entry(key).or_insert_with(|| {
-            is_new = true;
-            Seen {
-                place,
-                since: now,
-                n_missing: 0,
-            }
-        });
-        seen.n_missing = 0;
-        if seen.place != place {
-            seen.place = place;
-            seen.since = now;
-        }
-        (seen.since, is_new)
     }
 
     /// Forgets tasks that are gone; says how many.

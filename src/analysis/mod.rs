@@ -6,8 +6,9 @@ mod finding;
 mod history;
 mod standing;
 mod summary;
+mod waiting;
 
 pub use coroutines::{CoroutineFigures, Coroutines};
 pub use finding::{Finding, FindingFrame, FindingKind, FindingTask, Fingerprint};
-pub use history::{CYCLES_MAX, FunctionRules, History, Moment, Observation, Rules};
+pub use history::{CYCLES_MAX, FunctionRules, History, Look, Moment, Observation, Rules};
 pub use summary::{DEPTH_BOUNDS, Depths, Summary, summarize};

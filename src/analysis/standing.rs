@@ -11,8 +11,8 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(super) struct Standing {
     rules: Arc<Rules>,
-    /// When a further task will be stuck.
-    next_stuck: Option<Monotonic>,
+    /// When something becomes known of a further task.
+    next: Option<Monotonic>,
     n_cycles: u64,
     n_cycle_tasks: u64,
     n_stuck: u64,
@@ -27,13 +27,13 @@ impl Standing {
     pub(super) fn of(
         rules: &Arc<Rules>,
         groups: &[Group<'_>],
-        next_stuck: Option<Monotonic>,
+        next: Option<Monotonic>,
         observation: &Observation,
     ) -> Option<Self> {
         let coroutines = &observation.coroutines;
         (coroutines.by_name.len() == groups.len()).then(|| Self {
             rules: Arc::clone(rules),
-            next_stuck,
+            next,
             n_cycles: observation.n_cycles,
             n_cycle_tasks: observation.n_cycle_tasks,
             n_stuck: observation.n_stuck,
@@ -44,7 +44,7 @@ impl Standing {
 
     /// Whether nothing but time has changed by `now`.
     pub(super) fn holds_at(&self, rules: &Arc<Rules>, now: Monotonic) -> bool {
-        Arc::ptr_eq(&self.rules, rules) && self.next_stuck.is_none_or(|next| now < next)
+        Arc::ptr_eq(&self.rules, rules) && self.next.is_none_or(|next| now < next)
     }
 
     /// What the same snapshot would come to at `now`, without its findings.

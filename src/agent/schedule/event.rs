@@ -45,6 +45,9 @@ pub(in crate::agent) struct Found {
 pub(in crate::agent) enum RoundEnd {
     /// The process was read.
     Read,
+    /// It was read, and is to be read again after so much time, chosen at random. If that is longer than its
+    /// interval, some time within it will do.
+    ReadAgain(Duration),
     /// It could not be read; later it may be.
     Failed,
     /// It has ended.

@@ -1,7 +1,8 @@
 //! When which process is read. Pure: events and the time come in, effects go out.
 //!
 //! - A process is read as soon as it is found, then every interval of its target. A round that takes
-//!   longer than the interval makes the next ones be left out, never pile up.
+//!   longer than the interval makes the next ones be left out, never pile up. A round may ask for the next one
+//!   to take place sooner.
 //! - At most so many rounds run at once; those that wait are begun in the order in which they were
 //!   due, so each gets its turn.
 //! - A round that hangs gives its place to another after a while, up to a hard cap.
@@ -265,10 +266,10 @@ impl Scheduler {
             _ => 0,
         };
         let interval = entry.interval;
-        entry.due = if entry.n_failures == 0 {
-            next_due(entry.due, interval, now)
-        } else {
-            now.after(self.settings.back_off(interval, entry.n_failures))
+        entry.due = match end {
+            RoundEnd::ReadAgain(after) => now.after(within(interval, after)),
+            _ if entry.n_failures == 0 => next_due(entry.due, interval, now),
+            _ => now.after(self.settings.back_off(interval, entry.n_failures)),
         };
         let is_greedy = used > self.settings.fair_part(interval, n_processes);
         if is_greedy && let Some(until) = self.budget.exceeded_until(now) {
@@ -348,6 +349,15 @@ impl Scheduler {
         debug_assert!(all.iter().flatten().all(|at| *at > now));
         all.into_iter().flatten().min()
     }
+}
+
+/// A time that was chosen at random, brought below the interval: it must stay irregular.
+fn within(interval: Duration, after: Duration) -> Duration {
+    if after <= interval {
+        return after;
+    }
+    let rest = after.as_nanos() % interval.as_nanos().max(1);
+    Duration::from_nanos(u64::try_from(rest).unwrap_or(u64::MAX)).max(interval / 10)
 }
 
 /// The first point after `now` that is a whole number of intervals after `due`.

@@ -75,6 +75,21 @@ fn a_process_is_read_when_found_and_then_every_interval() {
 }
 
 #[test]
+fn a_round_may_ask_for_the_next_one() {
+    let (mut scheduler, _) = started(4, 1);
+    let again = |ms| RoundEnd::ReadAgain(Duration::from_millis(ms));
+    let effects = scheduler.on(ended(0, again(170)), at(30));
+    assert_eq!(effects, [Effect::WakeAt(at(200))]);
+    scheduler.on(Event::Wake, at(200));
+    // Not later than its interval, but at no time that one could foresee.
+    let effects = scheduler.on(ended(0, again(7_430)), at(210));
+    assert_eq!(effects, [Effect::WakeAt(at(640))]);
+    scheduler.on(Event::Wake, at(640));
+    let effects = scheduler.on(ended(0, RoundEnd::Read), at(650));
+    assert_eq!(effects, [Effect::WakeAt(at(1_640))]);
+}
+
+#[test]
 fn failing_processes_are_read_less_and_less_often() {
     let (mut scheduler, _) = started(4, 1);
     let mut now = 0;
