@@ -329,7 +329,7 @@ fn one_address_that_is_taken_stops_the_start() {
     let runtime = Runtime::new().unwrap();
     let config = Arc::new(Mutex::new(text));
     let (zoo, web_file) = (Zoo::default(), WebFile::default());
-    let started = runtime.block_on(zoo::start(&zoo, &config, &web_file));
+    let started = runtime.block_on(zoo::start(Arc::new(zoo), &config, &web_file));
     let message = started.map(|_| ()).unwrap_err().to_string();
     assert!(
         message.starts_with(&format!("cannot listen on {address}: ")),

@@ -190,6 +190,26 @@ fn other_machines_are_shown_no_names() {
 }
 
 #[test]
+fn a_process_that_has_ended_is_not_shown_even_if_its_next_round_is_far_off() {
+    let zoo = Zoo::with(&[(10, "web", Act::Ring(3)), (11, "web", Act::Chain(4))]);
+    let text = "web: {listen: 127.0.0.1:0}\ndiscovery: {interval: 1h}\n\
+                targets: [{name: web, match: {command: web}, interval: 1h, per_process: true}]\n";
+    let agent = Running::start_with(&zoo, text, &WebFile::default());
+    agent.eventually("ready", |agent| status(&agent.get("/-/ready")) == 200);
+    assert!(agent.get("/metrics").contains("pid=\"10\""));
+    zoo.remove(10);
+    for path in ["/metrics", "/api/v1/targets", "/"] {
+        let answer = agent.get(path);
+        for shown in ["pid=\"10\"", "\"pid\":10,", "/10/"] {
+            assert!(!answer.contains(shown), "{answer}");
+        }
+    }
+    let processes = agent.metric("asyncio_target_processes");
+    assert_eq!(processes["web"], 1.0);
+    assert_eq!(status(&agent.get("/api/v1/targets/10/ps")), 404);
+}
+
+#[test]
 fn names_of_others_that_lead_here_are_shown_no_programs() {
     let zoo = Zoo::with(&[(10, "web", Act::Ring(3))]);
     let text =
@@ -364,8 +384,11 @@ fn files_that_make_no_server_stop_the_start() {
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let config = Arc::new(std::sync::Mutex::new(WEB.to_owned()));
-    let zoo = Zoo::default();
-    let started = runtime.block_on(support::zoo::start(&zoo, &config, &file));
+    let started = runtime.block_on(support::zoo::start(
+        Arc::new(Zoo::default()),
+        &config,
+        &file,
+    ));
     let message = started.map(|_| ()).unwrap_err().to_string();
     assert!(message.contains("none.key"), "{message}");
 }

@@ -129,7 +129,7 @@ impl Agent {
         for address in &settings.web.listen {
             listeners.push(listen(*address).await?);
         }
-        let store = Arc::new(Store::default());
+        let store = Arc::new(Store::new(Arc::clone(&source)));
         let latest = Arc::clone(&store);
         let exporter = Arc::new(PrometheusExporter::new(move || latest.latest())?);
         exporter.show_process()?;

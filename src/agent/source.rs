@@ -20,6 +20,12 @@ pub trait ProcessSource: Send + Sync + 'static {
     /// What is known of them without reading their memory.
     fn facts(&self) -> &dyn ReadFacts;
 
+    /// Whether the process is known to have ended. Takes no longer than looking it up.
+    fn has_ended(&self, id: ProcessId) -> bool {
+        let _ = id;
+        false
+    }
+
     /// Finds out whether the process can be read and uses asyncio.
     ///
     /// # Errors
@@ -87,6 +93,15 @@ impl ProcessSource for HostProcesses {
 
     fn facts(&self) -> &dyn ReadFacts {
         &self.root
+    }
+
+    fn has_ended(&self, id: ProcessId) -> bool {
+        match self.root.stat(id.pid) {
+            Ok(stat) if stat.start_time != id.start => true,
+            Ok(stat) if stat.has_ended => !matches!(self.root.living_thread(id.pid), Ok(Some(_))),
+            Ok(_) => false,
+            Err(error) => matches!(error, ProcfsError::NoProcess { .. }),
+        }
     }
 
     fn set_limits(&self, limits: Limits) {

@@ -1,22 +1,55 @@
 //! What the agent knows now: one immutable view, replaced as a whole.
 
-use crate::metrics::AgentView;
+use super::source::ProcessSource;
+use crate::metrics::{AgentView, ProcessView};
+use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Holds the latest [`AgentView`]. Readers never wait for a view to be made.
-#[derive(Debug, Default)]
 pub(super) struct Store {
     latest: RwLock<Arc<AgentView>>,
     ready: AtomicBool,
+    source: Arc<dyn ProcessSource>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("ready", &self.ready)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Store {
-    /// The latest view. Stays as it is while the caller holds it.
+    /// A store that knows nothing yet. `source` is asked which processes have ended.
+    pub(super) fn new(source: Arc<dyn ProcessSource>) -> Self {
+        Self {
+            latest: RwLock::default(),
+            ready: AtomicBool::default(),
+            source,
+        }
+    }
+
+    /// The latest view, without processes that have ended since: nobody is shown numbers of a process that is
+    /// gone, even if its next round is far off. Stays as it is while the caller holds it.
     pub(super) fn latest(&self) -> Arc<AgentView> {
         // The lock guards nothing but the swap of a pointer, which cannot be left half done.
         let latest = self.latest.read().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&latest)
+        let latest = Arc::clone(&latest);
+        let processes = latest.targets.iter().flat_map(|target| &target.processes);
+        let ended = processes.filter(|process| self.source.has_ended(process.id));
+        let ended: BTreeSet<_> = ended.map(|process| process.id).collect();
+        if ended.is_empty() {
+            return latest;
+        }
+        let mut without = AgentView::clone(&latest);
+        let lives = |process: &ProcessView| !ended.contains(&process.id);
+        for target in &mut without.targets {
+            target.processes.retain(lives);
+        }
+        Arc::new(without)
     }
 
     /// Makes `view` the latest.

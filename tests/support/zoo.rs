@@ -72,6 +72,10 @@ impl ProcessSource for Zoo {
         self
     }
 
+    fn has_ended(&self, id: ProcessId) -> bool {
+        self.act_of(id.pid).is_none()
+    }
+
     fn probe(&self, id: ProcessId) -> Result<(), ProcessError> {
         self.attach(id)?.snapshot(&Stop::default()).map(drop)
     }
@@ -192,9 +196,14 @@ impl Running {
 
     /// With this whole configuration.
     pub fn start_with(zoo: &Zoo, text: &str, web_file: &WebFile) -> Self {
+        Self::start_on(Arc::new(zoo.clone()), text, web_file)
+    }
+
+    /// Of other processes, with this whole configuration.
+    pub fn start_on(source: Arc<dyn ProcessSource>, text: &str, web_file: &WebFile) -> Self {
         let config = Arc::new(Mutex::new(text.to_owned()));
         let runtime = Runtime::new().unwrap();
-        let start = start(zoo, &config, web_file);
+        let start = start(source, &config, web_file);
         let agent = runtime.block_on(start).unwrap();
         Self {
             address: agent.addresses()[0],
@@ -267,7 +276,7 @@ impl Running {
 
 /// Starts an agent that reads its configuration from `config`.
 pub async fn start(
-    zoo: &Zoo,
+    source: Arc<dyn ProcessSource>,
     config: &Arc<Mutex<String>>,
     web_file: &WebFile,
 ) -> Result<Agent, AgentError> {
@@ -282,7 +291,7 @@ pub async fn start(
         web_file,
         load: Arc::new(load),
     };
-    Agent::start(config, Arc::new(zoo.clone())).await
+    Agent::start(config, source).await
 }
 
 impl Drop for Running {

@@ -189,14 +189,15 @@ impl Site {
     pub(super) fn for_tests() -> Self {
         use crate::agent::HostProcesses;
         use crate::config::{WebFile, parse};
-        let store = Arc::new(Store::default());
+        let source: Arc<dyn ProcessSource> = Arc::new(HostProcesses::default());
+        let store = Arc::new(Store::new(Arc::clone(&source)));
         let latest = Arc::clone(&store);
         let settings = parse("a", "").unwrap();
         let rules = WebRules::new(&settings, &WebFile::default()).unwrap();
         Self {
             store,
             exporter: Arc::new(PrometheusExporter::new(move || latest.latest()).unwrap()),
-            source: Arc::new(HostProcesses::default()),
+            source,
             rules: watch::channel(Arc::new(rules)).1,
             reloads: mpsc::channel(1).0,
             snapshots: Arc::new(Semaphore::new(1)),

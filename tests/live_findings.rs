@@ -1,0 +1,186 @@
+//! Cycles and stuck tasks of real programs: in how many rounds they become known, where they show, and that they
+//! end when the program mends them.
+#![cfg(feature = "agent")]
+#![expect(clippy::unwrap_used, reason = "a failed test may panic")]
+
+mod support;
+
+use asyncio_agent::agent::{AttachedProcess, HostProcesses, ProcessSource};
+use asyncio_agent::config::WebFile;
+use asyncio_agent::graph::{Snapshot, find_cycles};
+use asyncio_agent::ids::ProcessId;
+use asyncio_agent::limits::Stop;
+use asyncio_agent::process::ProcessError;
+use asyncio_agent::procfs::ProcfsError;
+use asyncio_agent::targets::ReadFacts;
+use serde_json::Value;
+use std::sync::{Arc, Condvar, Mutex};
+use support::agent::Agent;
+use support::churn::attach;
+use support::python;
+use support::target::{Target, wait_until};
+use support::zoo::Running;
+
+/// The kinds and paths of what is open.
+fn findings(agent: &Agent) -> Vec<(String, String)> {
+    let (status, body) = agent.get("/api/v1/findings");
+    assert!(status.contains(" 200 "), "{status}");
+    let answer: Value = serde_json::from_str(&body).unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let findings = answer["findings"].as_array().unwrap().iter();
+    findings
+        .map(|finding| (text(&finding["kind"]), text(&finding["path"])))
+        .collect()
+}
+
+#[test]
+fn findings_show_everywhere_and_end_when_they_are_mended() {
+    for python in python::all() {
+        let mut target = Target::start(python.program("mends"));
+        let agent = Agent::start(&format!(
+            "web: {{listen: 127.0.0.1:0}}\n\
+             analysis: {{stuck: {{after: 1s}}}}\n\
+             targets: [{{name: app, match: {{pid: {}}}, interval: 100ms}}]\n",
+            target.pid()
+        ));
+        let series = |name: &str| format!("{name}{{target=\"app\"}}");
+        agent.wait_for_value(&series("asyncio_target_up"), 1.0);
+        for name in ["asyncio_await_cycles", "asyncio_stuck_tasks"] {
+            assert_eq!(agent.value(&series(name)), Some(0.0), "{name}");
+        }
+        for time in 1_u32..=2 {
+            target.write(b"cycle stick\n");
+            agent.wait_for_value(&series("asyncio_await_cycles"), 1.0);
+            agent.wait_for_value(&series("asyncio_await_cycle_tasks"), 2.0);
+            let detections = series("asyncio_await_cycle_detections_total");
+            agent.wait_for_value(&detections, f64::from(time));
+            agent.wait_for_value(&series("asyncio_stuck_tasks"), 1.0);
+            let by_coroutine =
+                "asyncio_stuck_tasks_by_coroutine{target=\"app\",coroutine=\"call_upstream\"}";
+            agent.wait_for_value(by_coroutine, 1.0);
+            let mut told = findings(&agent);
+            told.sort();
+            let [(cycle, ring), (stuck, place)] = &told[..] else {
+                panic!("{told:?}");
+            };
+            assert_eq!(
+                (cycle.as_str(), stuck.as_str()),
+                ("await_cycle", "stuck_task")
+            );
+            assert!(ring.contains("there (awaits at awaits ") && ring.contains("back (awaits at"));
+            assert!(ring.contains("/mends.py:17"), "{ring}");
+            assert!(place.contains("asks upstream (call_upstream at"), "{place}");
+            assert!(place.contains("/mends.py:21"), "{place}");
+            target.write(b"mend\n");
+            agent.wait_for_value(&series("asyncio_await_cycles"), 0.0);
+            agent.wait_for_value(&series("asyncio_stuck_tasks"), 0.0);
+            wait_until("nothing is open", || findings(&agent).is_empty());
+        }
+        let (_, log) = agent.end_with("TERM");
+        let count = |what: &str, kind: &str| {
+            let mut lines = log.lines().filter(|line| line.contains(what));
+            let lines = lines.by_ref().filter(|line| line.contains(kind));
+            lines.count()
+        };
+        for kind in ["kind=\"await_cycle\"", "kind=\"stuck_task\""] {
+            assert_eq!(count(" WARN found ", kind), 2, "{log}");
+            assert_eq!(count(" INFO found no more ", kind), 2, "{log}");
+        }
+        assert_eq!(count("/mends.py:17) -> ", "path=there ("), 2, "{log}");
+        assert_eq!(count("/mends.py:21)", "path=asks upstream ("), 2, "{log}");
+    }
+}
+
+/// The processes of this machine, read as often as the test allows.
+#[derive(Clone, Default)]
+struct Gate {
+    host: HostProcesses,
+    /// Rounds that may begin, and somebody who waits for more.
+    rounds: Arc<(Mutex<u32>, Condvar)>,
+}
+
+impl Gate {
+    fn allow(&self, rounds: u32) {
+        *self.rounds.0.lock().unwrap() += rounds;
+        self.rounds.1.notify_all();
+    }
+}
+
+impl ProcessSource for Gate {
+    fn processes(&self) -> Result<Vec<ProcessId>, ProcfsError> {
+        self.host.processes()
+    }
+
+    fn facts(&self) -> &dyn ReadFacts {
+        self.host.facts()
+    }
+
+    fn probe(&self, id: ProcessId) -> Result<(), ProcessError> {
+        self.host.probe(id)
+    }
+
+    fn attach(&self, id: ProcessId) -> Result<Box<dyn AttachedProcess>, ProcessError> {
+        Ok(Box::new(Gated(self.clone(), self.host.attach(id)?)))
+    }
+}
+
+struct Gated(Gate, Box<dyn AttachedProcess>);
+
+impl AttachedProcess for Gated {
+    fn snapshot(&mut self, stop: &Stop) -> Result<Snapshot, ProcessError> {
+        let (rounds, more) = &*self.0.rounds;
+        let allowed = rounds.lock().unwrap();
+        let mut allowed = more.wait_while(allowed, |allowed| *allowed == 0).unwrap();
+        *allowed -= 1;
+        drop(allowed);
+        self.1.snapshot(stop)
+    }
+}
+
+#[test]
+fn a_cycle_is_known_in_as_many_rounds_as_are_to_confirm_it() {
+    for (python, confirmations) in python::all().iter().zip([1, 2, 3].into_iter().cycle()) {
+        let mut target = Target::start(python.program("mends"));
+        let gate = Gate::default();
+        let config = format!(
+            "web: {{listen: 127.0.0.1:0}}\n\
+             analysis: {{cycles: {{confirmations: {confirmations}}}}}\n\
+             limits: {{scan_time: 1m}}\n\
+             targets: [{{name: app, match: {{pid: {}}}, interval: 10ms}}]\n",
+            target.pid()
+        );
+        let agent = Running::start_on(Arc::new(gate.clone()), &config, &WebFile::default());
+        let value = |name: &str| agent.metric(name).get("app").copied();
+        let mut n_rounds = 0;
+        // Lets one round take place, and says how many cycles are known then.
+        let mut round = || {
+            gate.allow(1);
+            n_rounds += 1;
+            agent.eventually("the round has ended", |agent| {
+                let metrics = agent.get("/metrics");
+                let series = "asyncio_agent_scans_total{target=\"app\",result=";
+                let scans = metrics.lines().filter(|line| line.starts_with(series));
+                let scans = scans.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u32>().ok());
+                scans.sum::<u32>() == n_rounds
+            });
+            value("asyncio_await_cycles")
+        };
+        assert_eq!(round(), Some(0.0));
+        let mut process = attach(&target);
+        let mut has_cycle = || {
+            let snapshot = process.snapshot().unwrap();
+            !find_cycles(&snapshot.graph, 1).cycles.is_empty()
+        };
+        for _ in 0..3 {
+            target.write(b"cycle\n");
+            wait_until("the cycle is there", &mut has_cycle);
+            let rounds = 1 + (0..).take_while(|_| round() != Some(1.0)).count();
+            assert!(rounds <= confirmations + 1, "{rounds} rounds");
+            target.write(b"mend\n");
+            wait_until("the cycle is gone", || !has_cycle());
+            let rounds = 1 + (0..).take_while(|_| round() != Some(0.0)).count();
+            assert!(rounds <= 2, "{rounds} rounds");
+        }
+        gate.allow(1_000_000);
+    }
+}
