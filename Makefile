@@ -8,17 +8,21 @@ export CARGO_TERM_COLOR ?= auto
 SOAK_MINUTES ?= 10
 SOAK_PROGRAMS ?=
 
+# How long `make soak-agent` takes.
+SOAK_AGENT_MINUTES ?= 30
+
 # Which parts of `make bench` run, such as "speed churn" (all without).
 SECTIONS ?=
 
-.PHONY: help demo test lint soak bench fuzz interpreters servers node_packages browser
+.PHONY: help demo test lint soak soak-agent bench fuzz interpreters servers node_packages browser
 
 help:
 	@echo "make demo          see it work: builds the tools and shows a running Python program's tasks"
 	@echo "make test          the whole gate: format, lints, tests with real CPython 3.14 and 3.15"
 	@echo "make lint          only the format and the lints"
 	@echo "make soak          reads busy programs for SOAK_MINUTES (10) and judges every edge and stack"
-	@echo "make bench         measures beside CPython's own reader and prints Markdown (SECTIONS=\"speed churn\")"
+	@echo "make soak-agent    the agent on busy healthy programs for SOAK_AGENT_MINUTES (30): it must find nothing"
+	@echo "make bench         measures beside CPython's own reader, and the agent, as Markdown (SECTIONS=\"speed agent\")"
 	@echo "make fuzz          libFuzzer on the fuzz targets: FUZZ_SECONDS each (60), FUZZ_TARGETS or all"
 	@echo "make interpreters  bring CPython 3.14 and 3.15 into target/interpreters (make test does)"
 	@echo "make servers       bring Prometheus and Alertmanager into target/servers (make test does)"
@@ -48,6 +52,9 @@ lint:
 
 soak: interpreters
 	cargo bench --bench soak -- --minutes $(SOAK_MINUTES) $(SOAK_PROGRAMS)
+
+soak-agent: interpreters
+	cargo bench --bench soak-agent -- --minutes $(SOAK_AGENT_MINUTES)
 
 bench: interpreters
 	cargo bench --bench compare -- $(SECTIONS)

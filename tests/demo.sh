@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 #
-# Shows the product at work on a small program, from nothing to metrics: `make demo`.
+# Shows the product at work on small programs, from nothing to metrics and findings: `make demo`.
 # Everything it starts it also ends; the host is left as it was but for target/.
 
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly PROGRAM=tests/programs/music.py
-readonly ROUNDS=3
+readonly BROKEN=tests/programs/mends.py
+readonly STUCK_AFTER=4
 
 heading() { printf '\n==> %s\n' "$*"; }
 fail() {
@@ -16,12 +17,12 @@ fail() {
 }
 
 work=$(mktemp -d)
-program_pid='' agent_pid=''
+program_pid='' broken_pid='' agent_pid=''
 
 end_everything() {
     local status=$? pid
     trap - EXIT
-    for pid in $agent_pid $program_pid; do
+    for pid in $agent_pid $program_pid $broken_pid; do
         kill "$pid" 2>/dev/null || true
         wait "$pid" 2>/dev/null || true
     done
@@ -69,6 +70,12 @@ wait_until() {
 }
 
 program_stands() { [[ -s $work/truth ]]; }
+broken_stands() { [[ -s $work/broken.truth ]]; }
+both_are_found() {
+    local found
+    found=$(fetch /api/v1/findings)
+    [[ $found == *await_cycle* && $found == *stuck_task* ]]
+}
 agent_listens() {
     address=$(sed -n -E 's/.*listening.*address="?([0-9.]+:[0-9]+)"?.*/\1/p' "$work/agent.log")
     [[ -n $address ]]
@@ -119,7 +126,16 @@ fi
 heading "agentctl pstree $program_pid"
 "$bin/agentctl" pstree "$program_pid"
 
-heading "asyncio-agent watches the same process, every half second"
+heading "Starting a broken program, $BROKEN: two tasks await each other, one waits for an answer that never comes"
+mkfifo "$work/broken.stdin"
+exec 9<>"$work/broken.stdin"
+"$python" "$BROKEN" <"$work/broken.stdin" >"$work/broken.truth" 8>&- 9>&- &
+broken_pid=$!
+wait_until broken_stands "$broken_pid" || fail "the broken program did not start"
+echo "cycle stick" >&9
+echo "running as process $broken_pid"
+
+heading "asyncio-agent watches both, every half second"
 cat >"$work/agent.yaml" <<CONFIG
 web:
   listen: 127.0.0.1:0
@@ -127,29 +143,54 @@ targets:
   - name: music
     match: {pid: $program_pid}
     interval: 500ms
+  - name: broken
+    match: {pid: $broken_pid}
+    interval: 500ms
+analysis:
+  cycles: {confirmations: 2}      # this many rounds must see a cycle
+  stuck: {after: ${STUCK_AFTER}s}              # by default a minute
 CONFIG
 sed 's/^/    /' "$work/agent.yaml"
-"$bin/asyncio-agent" --config "$work/agent.yaml" >"$work/agent.log" 2>&1 8>&- &
+"$bin/asyncio-agent" --config "$work/agent.yaml" >"$work/agent.log" 2>&1 8>&- 9>&- &
 agent_pid=$!
 if ! wait_until agent_listens "$agent_pid"; then
     cat "$work/agent.log" >&2
     fail "the agent did not start"
 fi
-for ((round = 1; round <= ROUNDS; round++)); do
-    sleep 1
-    printf 'after %d s: %s\n' "$round" "$(fetch /metrics | grep '^asyncio_pending_tasks' || echo 'nothing yet')"
-done
+echo "waiting until it has found the cycle and, after $STUCK_AFTER seconds, the stuck task"
+if ! wait_until both_are_found "$agent_pid"; then
+    cat "$work/agent.log" >&2
+    fail "the agent did not find what is wrong"
+fi
+
+heading "What its log says, with the way round the cycle and the place where the task waits"
+sed -n -E 's/^[^ ]+ +(WARN|INFO) (found )/\1 \2/p' "$work/agent.log"
 
 heading "What it serves on http://$address/metrics"
 fetch /metrics >"$work/metrics"
-grep 'asyncio_' "$work/metrics" || fail "no metrics"
-grep -q -E '^asyncio_target_up\{[^}]*\} 1' "$work/metrics" || fail "the agent does not see the example"
+grep '^asyncio_' "$work/metrics" | grep -v -E '_bucket|_total\{(code|limit)=' || fail "no metrics"
+grep -q -E '^asyncio_target_up\{target="music"\} 1' "$work/metrics" || fail "the agent does not see the example"
 
-heading "Ending both"
+heading "The two series that an alert would go by: the example is healthy, the other program is not"
+grep -E '^asyncio_(await_cycles|stuck_tasks)\{' "$work/metrics"
+for expected in 'await_cycles{target="broken"} 1' 'stuck_tasks{target="broken"} 1' \
+    'await_cycles{target="music"} 0' 'stuck_tasks{target="music"} 0'; do
+    grep -q -F "asyncio_$expected" "$work/metrics" || fail "asyncio_$expected is not there"
+done
+
+heading "What it serves on http://$address/api/v1/findings"
+fetch /api/v1/findings | sed -E 's/,"tasks":\[\{.*$/, .../; s/\},\{"target/},\n{"target/g'
+echo
+echo "and the tasks of a process as they are now, on http://$address/api/v1/targets/$broken_pid/pstree:"
+fetch "/api/v1/targets/$broken_pid/pstree"
+
+heading "Ending all three"
 kill -TERM "$agent_pid"
 wait "$agent_pid" || fail "the agent ended with status $?"
 agent_pid=''
-exec 8>&-
+exec 8>&- 9>&-
 wait "$program_pid" || fail "the example ended with status $?"
 program_pid=''
+wait "$broken_pid" || fail "the broken program ended with status $?"
+broken_pid=''
 echo "done. Try it on your own: $bin/agentctl pstree PID"

@@ -46,12 +46,14 @@ const TESTED_ELSEWHERE: &[&str] = &[
     "churn",
     "churn_python",
     "churn_threads",
+    "mends",
     "no_asyncio",
     "renamed",
     "rounds",
     "shared_names",
     "signalled",
     "threads_at_work",
+    "ticking",
 ];
 
 fn check(program: &str) {

@@ -71,11 +71,13 @@ const NOT_COMPARED: &[(&str, Version, &str)] = &[
         None,
         "frames of a running task are not followed",
     ),
+    ("mends", None, "it does not stand still"),
     ("renamed", None, "it does not stand still"),
     ("rounds", None, "it does not stand still"),
     ("shared_names", None, "it does not stand still"),
     ("signalled", None, "it does not stand still"),
     ("threads_at_work", None, "it does not stand still"),
+    ("ticking", None, "it does not stand still"),
     (
         "control_names",
         None,

@@ -67,7 +67,7 @@ fn findings_show_everywhere_and_end_when_they_are_mended() {
                 (cycle.as_str(), stuck.as_str()),
                 ("await_cycle", "stuck_task")
             );
-            assert!(ring.contains("there (awaits at awaits ") && ring.contains("back (awaits at"));
+            assert!(ring.contains("reader (awaits at ") && ring.contains("writer (awaits at "));
             assert!(ring.contains("/mends.py:17"), "{ring}");
             assert!(place.contains("asks upstream (call_upstream at"), "{place}");
             assert!(place.contains("/mends.py:21"), "{place}");
@@ -86,7 +86,7 @@ fn findings_show_everywhere_and_end_when_they_are_mended() {
             assert_eq!(count(" WARN found ", kind), 2, "{log}");
             assert_eq!(count(" INFO found no more ", kind), 2, "{log}");
         }
-        assert_eq!(count("/mends.py:17) -> ", "path=there ("), 2, "{log}");
+        assert_eq!(count("/mends.py:17) -> ", "path=reader ("), 2, "{log}");
         assert_eq!(count("/mends.py:21)", "path=asks upstream ("), 2, "{log}");
     }
 }

@@ -380,7 +380,7 @@ mod tests {
             # HELP asyncio_agent_config_last_reload_successful 1 if the latest attempt to load the configuration succeeded, 0 if the agent goes on with the one before.
             # TYPE asyncio_agent_config_last_reload_successful gauge
             asyncio_agent_config_last_reload_successful 1
-            # HELP asyncio_agent_folded_coroutines Coroutines of the target that have no series of their own in asyncio_tasks_by_coroutine but are counted as other.
+            # HELP asyncio_agent_folded_coroutines Coroutines of the target that have no series of their own in asyncio_tasks_by_coroutine but are counted as other, as of the latest rounds.
             # TYPE asyncio_agent_folded_coroutines gauge
             asyncio_agent_folded_coroutines{target="failing"} 0
             asyncio_agent_folded_coroutines{target="web"} 0
@@ -428,7 +428,7 @@ mod tests {
             asyncio_agent_scans_total{target="web",result="panicked"} 0
             asyncio_agent_scans_total{target="web",result="partial"} 1
             asyncio_agent_scans_total{target="web",result="unsuitable"} 1
-            # HELP asyncio_await_cycle_detections_total Await cycles that were confirmed: seen in as many snapshots in a row as the configuration wants.
+            # HELP asyncio_await_cycle_detections_total Await cycles that were confirmed since the agent started: seen in as many snapshots in a row as the configuration wants.
             # TYPE asyncio_await_cycle_detections_total counter
             asyncio_await_cycle_detections_total{target="failing"} 0
             asyncio_await_cycle_detections_total{target="web"} 0
@@ -436,7 +436,7 @@ mod tests {
             # TYPE asyncio_await_cycle_tasks gauge
             asyncio_await_cycle_tasks{target="failing"} 0
             asyncio_await_cycle_tasks{target="web"} 0
-            # HELP asyncio_await_cycles Confirmed cycles of tasks that await each other and can never go on, as the latest round over each process of the target saw them; absent while no process can be read.
+            # HELP asyncio_await_cycles Confirmed cycles of tasks that await each other and can never go on, as the latest round over each process of the target saw them; one that a partial snapshot lacks counts until a complete one does. Absent while no process can be read.
             # TYPE asyncio_await_cycles gauge
             asyncio_await_cycles{target="failing"} 0
             asyncio_await_cycles{target="web"} 1
@@ -504,11 +504,11 @@ mod tests {
             # TYPE asyncio_snapshot_timestamp_seconds gauge
             asyncio_snapshot_timestamp_seconds{target="failing"} 100
             asyncio_snapshot_timestamp_seconds{target="web"} 90
-            # HELP asyncio_stuck_tasks Tasks that have waited at the same place for longer than analysis.stuck.after, those left out that await other tasks, sleep, or are in a function of analysis.stuck.exclude; as of the latest rounds, absent while no process can be read.
+            # HELP asyncio_stuck_tasks Tasks that have waited at the same place for longer than analysis.stuck.after, those left out that await other tasks, sleep, or are in a function of analysis.stuck.exclude; as of the latest rounds (one that a partial snapshot lacks counts until a complete one does), absent while no process can be read.
             # TYPE asyncio_stuck_tasks gauge
             asyncio_stuck_tasks{target="failing"} 0
             asyncio_stuck_tasks{target="web"} 0
-            # HELP asyncio_stuck_tasks_by_coroutine Stuck tasks by the qualified name of their coroutine function; other: those of all further ones.
+            # HELP asyncio_stuck_tasks_by_coroutine Stuck tasks by the qualified name of their coroutine function, as of the latest rounds; other: those of all further ones.
             # TYPE asyncio_stuck_tasks_by_coroutine gauge
             asyncio_stuck_tasks_by_coroutine{target="failing",coroutine="other"} 0
             asyncio_stuck_tasks_by_coroutine{target="web",coroutine="other"} 0
@@ -524,19 +524,19 @@ mod tests {
             # TYPE asyncio_task_wait_seconds_max gauge
             asyncio_task_wait_seconds_max{target="failing"} 0
             asyncio_task_wait_seconds_max{target="web"} 0
-            # HELP asyncio_task_wait_seconds_max_by_coroutine The same for the tasks of each coroutine function; other: of all further ones.
+            # HELP asyncio_task_wait_seconds_max_by_coroutine The longest time for which a task of the coroutine function has been seen waiting at the same place, as of the latest rounds; other: a task of any further function.
             # TYPE asyncio_task_wait_seconds_max_by_coroutine gauge
             asyncio_task_wait_seconds_max_by_coroutine{target="failing",coroutine="other"} 0
             asyncio_task_wait_seconds_max_by_coroutine{target="web",coroutine="other"} 0
-            # HELP asyncio_tasks_by_coroutine Tasks that are not done by the qualified name of their coroutine function; other: those of all further ones.
+            # HELP asyncio_tasks_by_coroutine Tasks that are not done by the qualified name of their coroutine function, as of the latest rounds; other: those of all further ones.
             # TYPE asyncio_tasks_by_coroutine gauge
             asyncio_tasks_by_coroutine{target="failing",coroutine="other"} 0
             asyncio_tasks_by_coroutine{target="web",coroutine="other"} 0
-            # HELP asyncio_tasks_finished_total Tasks that were in one snapshot and not in the next. Those that began and ended between two rounds were never seen.
+            # HELP asyncio_tasks_finished_total Tasks that were in one snapshot and not in the next, since the agent started. Those that began and ended between two rounds were never seen.
             # TYPE asyncio_tasks_finished_total counter
             asyncio_tasks_finished_total{target="failing"} 0
             asyncio_tasks_finished_total{target="web"} 0
-            # HELP asyncio_tasks_started_total Tasks that were not in the snapshot before. Those that began and ended between two rounds were never seen.
+            # HELP asyncio_tasks_started_total Tasks that were not in the snapshot before, since the agent started. Those that began and ended between two rounds were never seen.
             # TYPE asyncio_tasks_started_total counter
             asyncio_tasks_started_total{target="failing"} 0
             asyncio_tasks_started_total{target="web"} 0

@@ -92,7 +92,7 @@ pub(super) const FOLDED_COROUTINES: MetricDef = gauge(
     "asyncio_agent_folded_coroutines",
     &["target"],
     "Coroutines of the target that have no series of their own in asyncio_tasks_by_coroutine but are \
-     counted as other.",
+     counted as other, as of the latest rounds.",
 );
 
 pub(super) const FOLDED_SERIES: MetricDef = gauge(
@@ -136,7 +136,8 @@ pub(super) const SCANS_TOTAL: MetricDef = counter(
 pub(super) const AWAIT_CYCLE_DETECTIONS_TOTAL: MetricDef = counter(
     "asyncio_await_cycle_detections_total",
     &["target"],
-    "Await cycles that were confirmed: seen in as many snapshots in a row as the configuration wants.",
+    "Await cycles that were confirmed since the agent started: seen in as many snapshots in a row as the \
+     configuration wants.",
 );
 
 pub(super) const AWAIT_CYCLE_TASKS: MetricDef = gauge(
@@ -150,7 +151,8 @@ pub(super) const AWAIT_CYCLES: MetricDef = gauge(
     "asyncio_await_cycles",
     &["target"],
     "Confirmed cycles of tasks that await each other and can never go on, as the latest round over \
-     each process of the target saw them; absent while no process can be read.",
+     each process of the target saw them; one that a partial snapshot lacks counts until a complete one does. \
+     Absent while no process can be read.",
 );
 
 pub(super) const AWAIT_DEPTH: MetricDef = histogram(
@@ -192,7 +194,7 @@ pub(super) const PENDING_TASKS: MetricDef = gauge(
 pub(super) const PROCESS_INFO: MetricDef = gauge(
     "asyncio_process_info",
     &["target", "pid", "python_version", "executable"],
-    "A process of the target that was read; always 1.",
+    "A process of the target that was read, and what it ran in the latest round that could read it; always 1.",
 );
 
 pub(super) const ROOT_TASKS: MetricDef = gauge(
@@ -227,14 +229,15 @@ pub(super) const STUCK_TASKS: MetricDef = gauge(
     "asyncio_stuck_tasks",
     &["target"],
     "Tasks that have waited at the same place for longer than analysis.stuck.after, those left out that \
-     await other tasks, sleep, or are in a function of analysis.stuck.exclude; as of the latest rounds, \
-     absent while no process can be read.",
+     await other tasks, sleep, or are in a function of analysis.stuck.exclude; as of the latest rounds \
+     (one that a partial snapshot lacks counts until a complete one does), absent while no process can be read.",
 );
 
 pub(super) const STUCK_TASKS_BY_COROUTINE: MetricDef = gauge(
     "asyncio_stuck_tasks_by_coroutine",
     &["target", "coroutine"],
-    "Stuck tasks by the qualified name of their coroutine function; other: those of all further ones.",
+    "Stuck tasks by the qualified name of their coroutine function, as of the latest rounds; other: those of \
+     all further ones.",
 );
 
 pub(super) const TASK_WAIT_SECONDS_MAX: MetricDef = gauge(
@@ -248,27 +251,28 @@ pub(super) const TASK_WAIT_SECONDS_MAX: MetricDef = gauge(
 pub(super) const TASK_WAIT_SECONDS_MAX_BY_COROUTINE: MetricDef = gauge(
     "asyncio_task_wait_seconds_max_by_coroutine",
     &["target", "coroutine"],
-    "The same for the tasks of each coroutine function; other: of all further ones.",
+    "The longest time for which a task of the coroutine function has been seen waiting at the same place, as of \
+     the latest rounds; other: a task of any further function.",
 );
 
 pub(super) const TASKS_BY_COROUTINE: MetricDef = gauge(
     "asyncio_tasks_by_coroutine",
     &["target", "coroutine"],
-    "Tasks that are not done by the qualified name of their coroutine function; other: those of all \
-     further ones.",
+    "Tasks that are not done by the qualified name of their coroutine function, as of the latest rounds; \
+     other: those of all further ones.",
 );
 
 pub(super) const TASKS_FINISHED_TOTAL: MetricDef = counter(
     "asyncio_tasks_finished_total",
     &["target"],
-    "Tasks that were in one snapshot and not in the next. Those that began and ended between two \
+    "Tasks that were in one snapshot and not in the next, since the agent started. Those that began and ended between two \
      rounds were never seen.",
 );
 
 pub(super) const TASKS_STARTED_TOTAL: MetricDef = counter(
     "asyncio_tasks_started_total",
     &["target"],
-    "Tasks that were not in the snapshot before. Those that began and ended between two rounds were \
+    "Tasks that were not in the snapshot before, since the agent started. Those that began and ended between two rounds were \
      never seen.",
 );
 

@@ -23,8 +23,8 @@ async def call_upstream(answer):
 
 def make_cycle():
     there, back = [], []
-    there.append(asyncio.create_task(awaits(back), name="there"))
-    back.append(asyncio.create_task(awaits(there), name="back"))
+    there.append(asyncio.create_task(awaits(back), name="reader"))
+    back.append(asyncio.create_task(awaits(there), name="writer"))
     broken.extend(there + back)
 
 

@@ -48,9 +48,18 @@ impl Agent {
         &self.address
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What is served at a path: the status line and the body.
     pub fn get(&self, path: &str) -> (String, String) {
-        get(&self.address, path)
+        self.get_as(path, "*/*")
+    }
+
+    /// The same, in the format that is asked for.
+    pub fn get_as(&self, path: &str, accept: &str) -> (String, String) {
+        get(&self.address, path, accept)
     }
 
     /// The value of a metric with these labels, if it is served.
@@ -94,11 +103,11 @@ impl Drop for Agent {
 }
 
 /// What a server has at a path: the status line and the body.
-pub fn get(address: &str, path: &str) -> (String, String) {
+pub fn get(address: &str, path: &str, accept: &str) -> (String, String) {
     let mut stream = TcpStream::connect(address).expect("the server listens");
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept: {accept}\r\nConnection: close\r\n\r\n"
     )
     .expect("the server reads");
     let mut answer = String::new();

@@ -1,4 +1,5 @@
-//! `make bench`: the reader beside CPython's own, on the same live processes, as tables in Markdown.
+//! `make bench`: the reader beside CPython's own, on the same live processes, and what the agent costs, as tables
+//! in Markdown.
 //!
 //! It starts the processes itself. Arguments: the sections to run, all without: see [`SECTIONS`]. Absolute
 //! times say little on a shared machine; the ratios beside them are of measurements that took turns.
@@ -11,6 +12,7 @@
 #[path = "../../support/mod.rs"]
 mod support;
 
+mod agent;
 mod churn;
 mod cost;
 mod echo;
@@ -30,7 +32,7 @@ type Section = (
 );
 
 /// In the order in which they run.
-const SECTIONS: [Section; 7] = [
+const SECTIONS: [Section; 8] = [
     ("speed", speed::run),
     ("large", speed::run_large),
     ("calls", cost::run_calls),
@@ -38,6 +40,7 @@ const SECTIONS: [Section; 7] = [
     ("churn", churn::run),
     ("echo", echo::run),
     ("freeze", freeze::run),
+    ("agent", agent::run),
 ];
 
 fn main() -> io::Result<ExitCode> {

@@ -31,6 +31,17 @@ impl Samples {
         }
     }
 
+    /// The value below which this part of all values lies.
+    pub(crate) fn quantile(&self, part: f64) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        let n_below = sorted
+            .iter()
+            .zip(1_u32..)
+            .filter(|(_, n)| f64::from(*n) <= part * sorted.len() as f64);
+        n_below.last().map_or(f64::NAN, |(value, _)| *value)
+    }
+
     pub(crate) fn min(&self) -> f64 {
         self.0.iter().copied().fold(f64::NAN, f64::min)
     }
