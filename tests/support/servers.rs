@@ -96,7 +96,7 @@ impl Prometheus {
     }
 
     fn is_ready(&self) -> bool {
-        get(&self.address(), "/-/ready").0.contains(" 200 ")
+        get(&self.address(), "/-/ready", "*/*").0.contains(" 200 ")
     }
 
     /// The series that an expression has as its result now.
@@ -131,7 +131,7 @@ impl Prometheus {
     }
 
     fn call(&self, call: &str, what: &str) -> Value {
-        let (status, body) = get(&self.address(), &format!("/api/v1/{call}"));
+        let (status, body) = get(&self.address(), &format!("/api/v1/{call}"), "*/*");
         assert!(status.contains(" 200 "), "{what}: {status}\n{body}");
         serde_json::from_str(&body).expect("JSON")
     }

@@ -174,7 +174,7 @@ fn write_findings(html: &mut String, view: &AgentView) -> Written {
 }
 
 fn write_path(html: &mut String, finding: &Finding) -> Written {
-    for task in &finding.tasks {
+    for task in finding.tasks.iter() {
         write_task(html, task)?;
     }
     if finding.tasks_omitted > 0 {
