@@ -113,7 +113,10 @@ impl Walk<'_, '_> {
                 edges.push((task, at));
             }
         }
-        let unnoted = self.unnoted_awaits();
+        let unnoted = match self.is_exact {
+            true => self.unnoted_awaits(),
+            false => std::mem::take(&mut self.unnoted),
+        };
         for (awaited, at) in edges {
             self.note_cuts(at)?;
             self.add_edges(awaited, at)?;

@@ -206,6 +206,8 @@ struct Walk<'w, 'm> {
     n_again: u32,
     /// The stacks of awaiters that no list holds, by the record of who is awaited and their address.
     unlisted: FxHashMap<(u32, RemoteAddr), StackIdx>,
+    /// Awaits that no set holds, as far as they are certain in a process that runs.
+    unnoted: scheduled::UnnotedAwaits,
     /// Edges that did not last, as record and awaiter.
     ended_edges: FxHashSet<(u32, RemoteAddr)>,
     /// For each interpreter how often a code object was deleted.
@@ -293,6 +295,7 @@ pub fn read_graph(
         repairs: 0,
         n_again: 0,
         unlisted: FxHashMap::default(),
+        unnoted: scheduled::UnnotedAwaits::default(),
         ended_edges: FxHashSet::default(),
         generations: &mut knowledge.generations,
         is_exact: false,
@@ -382,6 +385,7 @@ impl Walk<'_, '_> {
         self.settle_alone(trails.places.clone())?;
         self.find_owners()?;
         self.settle_unlisted()?;
+        self.settle_unnoted()?;
         self.leave_out_lists_of_others();
         Ok(())
     }

@@ -54,6 +54,9 @@ struct TaskSet {
 /// A member of a set that could not be read.
 type Unreadable = (RemoteAddr, DecodeError);
 
+/// Who awaits a task without having been noted there, by the records of both.
+pub(super) type UnnotedAwaits = FxHashMap<u32, Vec<u32>>;
+
 /// The lists of threads by their interpreters and the event loops that they run.
 pub(super) type ThreadsByLoop = FxHashMap<(i64, RemoteAddr), usize>;
 
@@ -457,10 +460,9 @@ impl Walk<'_, '_> {
     /// Who directly awaits which task, where that is in no set of awaiters: CPython notes it there only
     /// if both tasks are native, or if both are not and there is no `_asyncio`. By the records of the
     /// awaited task and of the awaiter.
-    pub(super) fn unnoted_awaits(&self) -> FxHashMap<u32, Vec<u32>> {
-        let mut awaits: FxHashMap<u32, Vec<u32>> = FxHashMap::default();
-        // Of a process that runs they are not proven.
-        if !self.is_exact || !self.has_python_tasks() {
+    pub(super) fn unnoted_awaits(&self) -> UnnotedAwaits {
+        let mut awaits = UnnotedAwaits::default();
+        if !self.has_python_tasks() {
             return awaits;
         }
         for (awaiter, record) in (0_u32..).zip(&self.records) {
@@ -480,6 +482,54 @@ impl Walk<'_, '_> {
             }
         }
         awaits
+    }
+
+    /// Sees of a process that runs which of these awaits are certain. An awaiter keeps what it awaits alive.
+    /// So if both tasks were there before, the awaiter is still the one that it was when it says what it
+    /// awaits, and the other one is after that, then it was the other one that it awaited.
+    pub(super) fn settle_unnoted(&mut self) -> Result<(), DecodeError> {
+        let mut certain = UnnotedAwaits::default();
+        let mut candidates: Vec<(u32, Vec<u32>)> = self.unnoted_awaits().into_iter().collect();
+        candidates.sort_unstable();
+        for (awaited, awaiters) in candidates {
+            for awaiter in awaiters {
+                let settled = self.certainly_awaits(awaiter, awaited);
+                self.reader.look_back();
+                match settled {
+                    Ok(true) => certain.entry(awaited).or_default().push(awaiter),
+                    Ok(false) => self.edges_ended = self.edges_ended.saturating_add(1),
+                    Err(error) => {
+                        let at = self.alive(awaited).map_or(RemoteAddr::NULL, |it| it.task.at);
+                        self.note("edge_unsettled", &format!("task {at}"), error)?;
+                    }
+                }
+            }
+        }
+        self.unnoted = certain;
+        Ok(())
+    }
+
+    fn certainly_awaits(&mut self, awaiter: u32, awaited: u32) -> Result<bool, DecodeError> {
+        let position = |at: u32| usize::try_from(at).unwrap_or(usize::MAX);
+        let (Some(task), Some(other)) = (self.alive(awaiter), self.alive(awaited)) else {
+            return Ok(false);
+        };
+        let (task, other_at) = (task.task, other.task.at);
+        let mut seen = Ok(false);
+        for _ in 0..LOOKS_MAX {
+            self.reader.look_aside();
+            seen = self.still_there(&task).map(|now| now.is_some_and(|now| now.awaits == other_at));
+            match &seen {
+                // It may just be changing.
+                Err(error) if !error.is_fatal() && !error.is_limit() => {}
+                _ => break,
+            }
+        }
+        if !seen? {
+            return Ok(false);
+        }
+        self.reader.look_aside();
+        Ok(self.is_still_like(position(awaiter))? && self.is_still_like(position(awaited))?)
     }
 
     pub(super) fn has_python_tasks(&self) -> bool {
