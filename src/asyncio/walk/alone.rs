@@ -91,19 +91,6 @@ impl Walk<'_, '_> {
         self.settle_queued()
     }
 
-    /// Looks alone at these tasks as well.
-    pub(super) fn settle_more(&mut self, tasks: &[usize]) -> Result<(), DecodeError> {
-        if tasks.is_empty() {
-            return Ok(());
-        }
-        // Any task may have to be looked at after these.
-        self.alone.awaited = self.awaited_by(0..self.records.len());
-        for at in tasks {
-            self.queue(*at);
-        }
-        self.settle_queued()
-    }
-
     fn settle_queued(&mut self) -> Result<(), DecodeError> {
         while let Some(at) = self.alone.queue.pop_front() {
             self.alone.is_queued.remove(&at);

@@ -186,7 +186,7 @@ impl Walk<'_, '_> {
     }
 
     /// The heads that there are now; `None` if they could not be found.
-    fn find_heads_again(&mut self) -> Result<Option<Vec<TaskList>>, DecodeError> {
+    pub(super) fn find_heads_again(&mut self) -> Result<Option<Vec<TaskList>>, DecodeError> {
         self.reader.look_aside();
         let heads = self.read_heads();
         self.reader.look_back();

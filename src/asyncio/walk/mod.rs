@@ -184,6 +184,8 @@ struct Walk<'w, 'm> {
     running: FxHashMap<RemoteAddr, usize>,
     /// The lists by their heads, those of threads that ended meanwhile included.
     heads: FxHashMap<RemoteAddr, usize>,
+    /// Those that there are at the end.
+    heads_now: FxHashMap<RemoteAddr, usize>,
     interpreters: Vec<Interpreter>,
     records: Vec<Record>,
     /// The record that was last found at an address.
@@ -278,6 +280,7 @@ pub fn read_graph(
         lists: Vec::new(),
         running: FxHashMap::default(),
         heads: FxHashMap::default(),
+        heads_now: FxHashMap::default(),
         interpreters: Vec::new(),
         records: std::mem::take(&mut workspace.records),
         by_address: std::mem::take(&mut workspace.by_address),

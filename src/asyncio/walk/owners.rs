@@ -15,11 +15,14 @@
 //! Links of tasks that were looked at alone ([`super::alone`]) are of another moment. Such a task belongs to
 //! the thread that runs its event loop, if it was found in the list of any thread.
 
+use super::Walk;
 use super::heads::TaskList;
-use super::{Record, Walk};
 use crate::asyncio::task::RawTask;
-use crate::cpython::{DecodeError, ThreadState, threads};
+use crate::cpython::DecodeError;
+use crate::graph::TaskName;
+use crate::ids::Tid;
 use crate::memory::RemoteAddr;
+use rustc_hash::FxHashSet;
 
 /// The numbers of heads and tasks: first the heads of interpreters, then those of threads, then tasks.
 struct Nodes {
@@ -85,16 +88,17 @@ impl Joined {
     }
 }
 
-/// How often tasks are looked at alone because links do not prove where they are.
-const ROUNDS_MAX: u32 = 4;
 /// How far back a task's predecessors are followed that are not known.
-const STEPS_MAX: u32 = 64;
+const STEPS_MAX: u32 = 256;
+/// How often the list of threads is read that changes each time.
+const ROUNDS_MAX: u32 = 6;
 
 impl Walk<'_, '_> {
-    /// Puts each task into the list that links prove it to be in. A task for which there is no proof
-    /// stays where it was found.
+    /// Puts each task into the list that links prove it to be in. One for which there is no proof is looked for
+    /// once more, and left out if it cannot be found.
     pub(super) fn find_owners(&mut self) -> Result<(), DecodeError> {
-        // A list that was empty may have been used since.
+        // A task may be in the list of a thread that began meanwhile, or in one that was empty.
+        self.learn_heads()?;
         self.reader.look_aside();
         self.look_at_running();
         self.reader.look_back();
@@ -103,54 +107,137 @@ impl Walk<'_, '_> {
             return Ok(());
         }
         self.find_owners_of_python_tasks()?;
-        let (mut nodes, mut joined) = self.join_linked();
-        for _ in 0..ROUNDS_MAX {
-            let is_unproven = |at: &usize| {
-                let is_native = self.is_alive(*at) && !self.is_python(*at);
-                let root = joined.root(nodes.task(*at));
-                is_native && nodes.list(root).is_none() && !self.was_alone(*at)
-            };
-            let unproven: Vec<usize> = (0..self.records.len()).filter(is_unproven).collect();
-            if unproven.is_empty() {
-                break;
-            }
-            // What links do not prove, the event loop may. Others are looked at with these, and links with
-            // them do not count any more.
-            self.settle_more(&unproven)?;
-            (nodes, joined) = self.join_linked();
-        }
+        let (nodes, mut joined) = self.join_linked();
+        let mut unproven = Vec::new();
         for at in 0..self.records.len() {
-            let is_alive = self.records.get(at).is_some_and(|record| record.is_alive);
-            if !is_alive || self.is_python(at) || nodes.list(joined.root(nodes.task(at))).is_some()
-            {
-                continue;
+            let is_native = self.is_alive(at) && !self.is_python(at);
+            match nodes.list(joined.root(nodes.task(at))) {
+                Some(list) => self.set_list(at, list),
+                None if is_native => unproven.push(at),
+                None => {}
             }
-            let alone = self
-                .alone
-                .settled
-                .get(&u32::try_from(at).unwrap_or(u32::MAX));
-            let of_loop = alone.copied().flatten();
-            if let Some(head) = of_loop.and_then(|list| nodes.head(list)) {
-                joined.join(nodes.task(at), head);
-                continue;
+        }
+        let mut located = Vec::with_capacity(unproven.len());
+        for at in unproven {
+            // Those that it is joined with may have been located by now.
+            let known = nodes.list(joined.root(nodes.task(at)));
+            let mut before = match known {
+                Some(_) => Ok(Some(nodes.task(at))),
+                None => Ok(None),
+            };
+            for _ in 0..ROUNDS_MAX {
+                match before {
+                    Ok(None) if self.is_alive(at) => {}
+                    _ => break,
+                }
+                // Its list may just be changing.
+                before = self.find_before(at, &nodes, &mut joined);
             }
-            let before = self.find_before(at, &nodes);
             self.reader.look_back();
-            match before {
-                Ok(Some(before)) => joined.join(nodes.task(at), before),
-                Ok(None) => {}
-                Err(error) => {
+            let list = match before {
+                Ok(Some(before)) => {
+                    joined.join(nodes.task(at), before);
+                    nodes.list(joined.root(before))
+                }
+                Ok(None) => None,
+                Err(error) if error.is_fatal() || error.is_limit() => {
                     self.note(error.code(), "lists of tasks", error)?;
                     break;
                 }
-            }
+                Err(_) => None,
+            };
+            located.push((at, list));
         }
-        for (at, record) in self.records.iter_mut().enumerate() {
-            if let Some(list) = nodes.list(joined.root(nodes.task(at))) {
-                record.list = list;
+        self.put_into_lists(&located)
+    }
+
+    fn set_list(&mut self, record: usize, list: u32) {
+        if let Some(record) = self.records.get_mut(record) {
+            record.list = list;
+        }
+    }
+
+    /// The lists that there are now, by their heads. Those of threads that began meanwhile are added, also where
+    /// the state of another thread was.
+    fn learn_heads(&mut self) -> Result<(), DecodeError> {
+        for list in self.find_heads_again()?.unwrap_or_default() {
+            let known = self.heads.get(&list.head).copied();
+            let known = known.filter(|at| {
+                let known = self.lists.get(*at);
+                known.is_some_and(|known| known.tid == list.tid)
+            });
+            let position = known.unwrap_or(self.lists.len());
+            self.heads_now.insert(list.head, position);
+            if known.is_none() {
+                self.lists.push(list);
             }
         }
         Ok(())
+    }
+
+    /// Puts tasks into the lists that they were found to be in, by what precedes them there. If the thread of
+    /// such a list has ended by now, that may have been known of what precedes the task from before: both are
+    /// their interpreter's then.
+    fn put_into_lists(&mut self, located: &[(usize, Option<u32>)]) -> Result<(), DecodeError> {
+        if located.is_empty() {
+            return Ok(());
+        }
+        let now = self.settled_heads()?;
+        let has_ended = |list: &TaskList| {
+            let now = now.as_ref();
+            now.is_some_and(|now| !now.contains(&(list.head, list.tid)))
+        };
+        for (at, list) in located.iter().copied() {
+            if !self.is_alive(at) {
+                continue;
+            }
+            let of_loop = self.list_by_loop(at);
+            let list = list.and_then(|list| usize::try_from(list).ok()).or(of_loop);
+            let found = list.and_then(|at| Some((at, self.lists.get(at)?)));
+            match found {
+                Some((_, list)) if has_ended(list) => {
+                    if let Some(list) = self.list_of_interpreter(list.interpreter_id) {
+                        self.move_to_list(at, list);
+                    }
+                }
+                Some((list, _)) => self.move_to_list(at, list),
+                None => {
+                    let task = self.records.get(at).map(|record| record.task);
+                    let task_at = task.map_or(RemoteAddr::NULL, |task| task.at);
+                    self.forget(at);
+                    let (what, value) =
+                        ("place in lists that change all the time", task_at.as_u64());
+                    let error = DecodeError::Implausible {
+                        what,
+                        value,
+                        at: task_at,
+                    };
+                    self.leave_out(task_at, "list_torn", error)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The heads that there are now, and the threads that have them; `None` if they change all the time. A list of
+    /// threads that changes may seem to end too early.
+    fn settled_heads(&mut self) -> Result<Option<FxHashSet<(RemoteAddr, Tid)>>, DecodeError> {
+        let mut before = None;
+        for _ in 0..ROUNDS_MAX {
+            let lists = self.find_heads_again()?;
+            let now = lists.map(|lists| lists.iter().map(|list| (list.head, list.tid)).collect());
+            if now.is_some() && now == before {
+                return Ok(now);
+            }
+            before = now;
+        }
+        Ok(None)
+    }
+
+    /// The list of the thread that ran the loop of a task when it was looked at alone.
+    fn list_by_loop(&self, at: usize) -> Option<usize> {
+        let position = u32::try_from(at).unwrap_or(u32::MAX);
+        self.alone.settled.get(&position).copied().flatten()
     }
 
     /// Joins what the links that were read last prove to be in one list.
@@ -186,8 +273,7 @@ impl Walk<'_, '_> {
         task: &RawTask,
         list: u32,
     ) -> Result<Option<usize>, DecodeError> {
-        let found_in = usize::try_from(list).unwrap_or(usize::MAX);
-        let list = self.lists.get(found_in);
+        let list = usize::try_from(list).ok().and_then(|at| self.lists.get(at));
         let Some((id, thread)) = list.map(|list| (list.interpreter_id, list.thread)) else {
             return Ok(None);
         };
@@ -197,26 +283,11 @@ impl Walk<'_, '_> {
             return Ok(of_loop.or_else(|| self.list_of_interpreter(id)));
         }
         // The thread of a task in the list of an interpreter has ended. Another one may run its loop.
-        let Some(thread) = thread else {
+        if thread.is_none() {
             return Ok(None);
-        };
-        let event_loop = self.event_loop_of(task.at)?;
-        let of_loop = self.list_that_runs(id, event_loop);
-        // So has that of one which was found in the list of a thread that has ended by now.
-        if of_loop.is_some_and(|of_loop| of_loop != found_in) && !self.is_there(id, thread) {
-            return Ok(self.list_of_interpreter(id));
         }
-        Ok(of_loop)
-    }
-
-    /// Whether a thread is still one of its interpreter.
-    fn is_there(&mut self, interpreter_id: i64, thread: ThreadState) -> bool {
-        let mut interpreters = self.interpreters.iter();
-        let interpreter = interpreters.find(|it| it.id == interpreter_id).copied();
-        interpreter.is_some_and(|interpreter| {
-            let (threads, _) = threads(self.reader, self.offsets, interpreter);
-            threads.contains(&thread)
-        })
+        let event_loop = self.event_loop_of(task.at)?;
+        Ok(self.list_that_runs(id, event_loop))
     }
 
     fn list_that_runs(&self, interpreter_id: i64, event_loop: RemoteAddr) -> Option<usize> {
@@ -269,7 +340,12 @@ impl Walk<'_, '_> {
 
     /// Follows a task's list back from where the task is now, to the first task that is known, or to the
     /// head.
-    fn find_before(&mut self, at: usize, nodes: &Nodes) -> Result<Option<usize>, DecodeError> {
+    fn find_before(
+        &mut self,
+        at: usize,
+        nodes: &Nodes,
+        joined: &mut Joined,
+    ) -> Result<Option<usize>, DecodeError> {
         let Some(record) = self.records.get(at) else {
             return Ok(None);
         };
@@ -282,17 +358,18 @@ impl Walk<'_, '_> {
         let (mut node, mut previous) = (task.at.plus(self.layout.task_node), now.previous);
         let mut found = None;
         for _ in 0..STEPS_MAX {
-            if let Some(list) = self.heads.get(&previous) {
+            if let Some(list) = self.heads_now.get(&previous) {
                 found = nodes.head(*list);
                 break;
             }
             let known = self.record_of_node(previous);
-            let known = known.and_then(|at| Some((at, self.records.get(at)?)));
-            if let Some((other, _)) = known.filter(|(_, record)| record.is_alive) {
+            let is_proven = |at: &usize| nodes.list(joined.root(nodes.task(*at))).is_some();
+            if let Some(other) = known.filter(|at| self.is_alive(*at)).filter(is_proven) {
                 self.reader.look_aside();
-                let is_same = self.is_still_like(other)?;
-                found = is_same.then(|| nodes.task(other));
-                break;
+                if self.is_still_like(other)? {
+                    found = Some(nodes.task(other));
+                    break;
+                }
             }
             // It began after the first look, or the name that it was known by was another's.
             let before = previous.minus(self.layout.task_node);
@@ -309,7 +386,11 @@ impl Walk<'_, '_> {
             return Ok(found);
         }
         // Another one may just stand somewhere else.
-        if self.records.get(at).is_some_and(Record::has_own_name) {
+        let name = self
+            .records
+            .get(at)
+            .map_or(TaskName::Unknown, |record| record.name);
+        if !self.is_still_same(&task, name)? {
             self.leave_out_ended(at);
         }
         Ok(None)

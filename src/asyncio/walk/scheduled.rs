@@ -499,7 +499,9 @@ impl Walk<'_, '_> {
                     Ok(true) => certain.entry(awaited).or_default().push(awaiter),
                     Ok(false) => self.edges_ended = self.edges_ended.saturating_add(1),
                     Err(error) => {
-                        let at = self.alive(awaited).map_or(RemoteAddr::NULL, |it| it.task.at);
+                        let at = self
+                            .alive(awaited)
+                            .map_or(RemoteAddr::NULL, |it| it.task.at);
                         self.note("edge_unsettled", &format!("task {at}"), error)?;
                     }
                 }
@@ -518,7 +520,9 @@ impl Walk<'_, '_> {
         let mut seen = Ok(false);
         for _ in 0..LOOKS_MAX {
             self.reader.look_aside();
-            seen = self.still_there(&task).map(|now| now.is_some_and(|now| now.awaits == other_at));
+            seen = self
+                .still_there(&task)
+                .map(|now| now.is_some_and(|now| now.awaits == other_at));
             match &seen {
                 // It may just be changing.
                 Err(error) if !error.is_fatal() && !error.is_limit() => {}
