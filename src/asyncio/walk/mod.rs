@@ -18,6 +18,7 @@
 
 mod alone;
 mod confirm;
+mod cycles;
 mod edges;
 mod first;
 mod heads;
@@ -389,6 +390,7 @@ impl Walk<'_, '_> {
         self.find_owners()?;
         self.settle_unlisted()?;
         self.settle_unnoted()?;
+        self.settle_cycles()?;
         self.leave_out_lists_of_others();
         Ok(())
     }

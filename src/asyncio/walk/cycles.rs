@@ -1,0 +1,114 @@
+//! Cycles of a process that runs are looked at once more. An await cycle lasts: none of its tasks can go on. But
+//! what was read at different moments can look like one: a task awaited another one, and a moment later it was
+//! the other way round. So all edges of a cycle must be there at the end, again and again.
+
+use super::Walk;
+use crate::cpython::DecodeError;
+use crate::graph::{GraphBuilder, NewTask, StackIdx, TaskName, TaskState, find_cycles};
+use crate::ids::TaskId;
+
+/// How often all edges are looked at.
+const LOOKS: u32 = 3;
+/// Edges that are looked at.
+const EDGES_MAX: usize = 4_096;
+
+/// The record of the awaited task, and that of the awaiter.
+type Edge = (u32, u32);
+
+impl Walk<'_, '_> {
+    /// Leaves out edges of cycles that are not there any more.
+    pub(super) fn settle_cycles(&mut self) -> Result<(), DecodeError> {
+        loop {
+            let edges = self.edges_of_cycles();
+            let mut n_ended: usize = 0;
+            for _ in 0..LOOKS {
+                for edge in edges.iter().take(EDGES_MAX) {
+                    let lasts = self.lasts(*edge);
+                    self.reader.look_back();
+                    match lasts {
+                        Ok(true) => {}
+                        Err(error) if error.is_fatal() => return Err(error),
+                        // Whoever is in a cycle does not change.
+                        Ok(false) | Err(_) => {
+                            self.end_edge(*edge);
+                            n_ended = n_ended.saturating_add(1);
+                        }
+                    }
+                }
+            }
+            if n_ended == 0 {
+                return Ok(());
+            }
+            // What is left may be a cycle still.
+        }
+    }
+
+    fn end_edge(&mut self, (awaited, awaiter): Edge) {
+        if let Some(awaiter) = self.alive(awaiter).map(|record| record.task.at) {
+            self.ended_edges.insert((awaited, awaiter));
+        }
+        if let Some(awaiters) = self.unnoted.get_mut(&awaited)
+            && awaiters.contains(&awaiter)
+        {
+            awaiters.retain(|at| *at != awaiter);
+            self.edges_ended = self.edges_ended.saturating_add(1);
+        }
+    }
+
+    /// Whether both tasks are still where they were, and the one awaits the other.
+    fn lasts(&mut self, (awaited, awaiter): Edge) -> Result<bool, DecodeError> {
+        let (Some(task), Some(by)) = (self.alive(awaited), self.alive(awaiter)) else {
+            return Ok(false);
+        };
+        let (task, by) = (task.task, by.task);
+        let position = |at: u32| usize::try_from(at).unwrap_or(usize::MAX);
+        self.reader.look_aside();
+        if !self.is_still_like(position(awaiter))? || !self.is_still_like(position(awaited))? {
+            return Ok(false);
+        }
+        let now = self.still_there(&by)?;
+        if now.is_some_and(|now| now.awaits == task.at) {
+            return Ok(true);
+        }
+        let object = self.look_at_object(&task)?;
+        Ok(object.is_some_and(|(_, awaiters)| self.addresses(&awaiters).contains(&by.at)))
+    }
+
+    /// The edges between tasks that await each other, directly or not.
+    fn edges_of_cycles(&self) -> Vec<Edge> {
+        let mut graph = GraphBuilder::new();
+        let mut edges = Vec::new();
+        for (at, record) in (0_u32..).zip(&self.records) {
+            if !record.is_alive {
+                continue;
+            }
+            let task = graph.add_task(NewTask {
+                id: TaskId(u64::from(at)),
+                name: TaskName::Unknown,
+                state: TaskState::Pending,
+                cancelling: false,
+                stack: StackIdx::EMPTY,
+                awaiting: None,
+            });
+            let noted = self.addresses(&record.awaiters).iter();
+            let noted = noted.filter(|awaiter| !self.ended_edges.contains(&(at, **awaiter)));
+            let noted = noted.filter_map(|awaiter| self.by_address.get(awaiter).copied());
+            let unnoted = self.unnoted.get(&at).into_iter().flatten().copied();
+            for awaiter in noted.chain(unnoted).filter(|at| self.alive(*at).is_some()) {
+                graph.add_edge(task, TaskId(u64::from(awaiter)), StackIdx::EMPTY);
+                edges.push((at, awaiter));
+            }
+        }
+        let graph = graph.finish();
+        let cycles = find_cycles(&graph, 0);
+        if cycles.is_empty() {
+            return Vec::new();
+        }
+        let place = |at: u32| graph.find(TaskId(u64::from(at)));
+        edges.retain(|(awaited, awaiter)| {
+            let both = place(*awaited).zip(place(*awaiter));
+            both.is_some_and(|(awaited, awaiter)| cycles.is_cyclic(awaiter, awaited))
+        });
+        edges
+    }
+}
