@@ -7,7 +7,7 @@ use asyncio_agent::analysis::{
 use asyncio_agent::graph::{
     GraphBuilder, NewFrame, NewTask, TaskGraph, TaskName, TaskState, Via, find_cycles,
 };
-use asyncio_agent::ids::TaskId;
+use asyncio_agent::ids::{TaskId, Tid};
 use asyncio_agent::time::{Monotonic, Timestamp};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -32,7 +32,12 @@ impl FunctionRules for NotServing {
 type Spec<'s> = (u64, &'s [&'s str], u32, u64, &'s [u64]);
 
 fn graph(tasks: &[Spec<'_>]) -> TaskGraph {
+    graph_of_thread(Tid(7), tasks)
+}
+
+fn graph_of_thread(tid: Tid, tasks: &[Spec<'_>]) -> TaskGraph {
     let mut builder = GraphBuilder::new();
+    builder.begin_thread(0, tid);
     let mut added = Vec::new();
     for (id, functions, line, footing, _) in tasks {
         let frames: Vec<_> = functions
@@ -307,6 +312,31 @@ fn tasks_that_sleep_serve_or_await_others_are_not_stuck() {
         rounds.observe(RING, true).wait_max,
         Duration::from_secs(120)
     );
+}
+
+#[test]
+fn tasks_of_threads_that_have_ended_are_not_stuck() {
+    let tasks = [&[(9, &["handle"][..], 7, 5, &[][..])], RING].concat();
+    for (tid, n_stuck) in [(Tid(0), 0), (Tid(7), 1)] {
+        let mut history = History::new(Arc::new(rules(2)), 7);
+        let graph = graph_of_thread(tid, &tasks);
+        let cycles = find_cycles(&graph, CYCLES_MAX);
+        let mut seen = Observation::default();
+        for seconds in (0..10).map(|round| 15 * round) {
+            let at = Duration::from_secs(seconds);
+            let look = Look {
+                now: Moment {
+                    at: Monotonic::new(at),
+                    wall: Timestamp::new(at),
+                },
+                is_complete: true,
+                slept: true,
+            };
+            seen = history.observe(&graph, &cycles, look);
+        }
+        assert_eq!((seen.n_stuck, seen.n_cycles), (n_stuck, 1), "{tid:?}");
+        assert_eq!(seen.wait_max.is_zero(), n_stuck == 0);
+    }
 }
 
 /// Looks at a process every 15 seconds, and in between when that is wanted, at irregular times. Its one task stands

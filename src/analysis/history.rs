@@ -9,15 +9,16 @@
 //!
 //! Whose wait counts: tasks that await no other task (of the others, what they await is the reason), or
 //! that are in a cycle; not those that sleep, which wait for nothing but time, and whose place can look the
-//! same again and again; and not those that the rules leave out. Only those that await no other task can be
-//! stuck: a cycle is a finding of its own.
+//! same again and again; not those that nobody executes any more, because their thread has ended (they lie about
+//! until they are collected); and not those that the rules leave out. Only those that await no other task can
+//! be stuck: a cycle is a finding of its own.
 
 use super::coroutines::{Coroutines, Group};
 use super::finding::{Finding, FindingKind, Fingerprint, tasks_of};
 use super::standing::Standing;
 use super::waiting::{Seen, Waits};
 use crate::graph::{Cycle, Cycles, StackIdx, TaskGraph, TaskIdx, TaskName, TextIdx};
-use crate::ids::TaskId;
+use crate::ids::{TaskId, Tid};
 use crate::time::{Monotonic, Timestamp};
 use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
 use std::fmt;
@@ -311,7 +312,8 @@ impl History {
             observation.n_started += u64::from(is_new);
             let group = by_coroutine.entry(stack.coroutine).or_default();
             group.figures.n_tasks += 1;
-            if !stack.counts || !awaits_none {
+            let has_thread = graph.thread_of(at).tid != Tid(0);
+            if !stack.counts || !awaits_none || !has_thread {
                 continue;
             }
             let since = seen.since;

@@ -504,7 +504,7 @@ mod tests {
             # TYPE asyncio_snapshot_timestamp_seconds gauge
             asyncio_snapshot_timestamp_seconds{target="failing"} 100
             asyncio_snapshot_timestamp_seconds{target="web"} 90
-            # HELP asyncio_stuck_tasks Tasks that have waited at the same place for longer than analysis.stuck.after, those left out that await other tasks, sleep, or are in a function of analysis.stuck.exclude; as of the latest rounds (one that a partial snapshot lacks counts until a complete one does), absent while no process can be read.
+            # HELP asyncio_stuck_tasks Tasks that have waited at the same place for longer than analysis.stuck.after, those left out that await other tasks, sleep, have no thread any more, or are in a function of analysis.stuck.exclude; as of the latest rounds (one that a partial snapshot lacks counts until a complete one does), absent while no process can be read.
             # TYPE asyncio_stuck_tasks gauge
             asyncio_stuck_tasks{target="failing"} 0
             asyncio_stuck_tasks{target="web"} 0
@@ -520,7 +520,7 @@ mod tests {
             # TYPE asyncio_target_up gauge
             asyncio_target_up{target="failing"} 0
             asyncio_target_up{target="web"} 1
-            # HELP asyncio_task_wait_seconds_max The longest time for which a task has been seen waiting at the same place, those left out that await other tasks, sleep, or are in a function of analysis.stuck.exclude; as of the latest rounds, absent while no process can be read.
+            # HELP asyncio_task_wait_seconds_max The longest time for which a task has been seen waiting at the same place, those left out that await other tasks, sleep, have no thread any more, or are in a function of analysis.stuck.exclude; as of the latest rounds, absent while no process can be read.
             # TYPE asyncio_task_wait_seconds_max gauge
             asyncio_task_wait_seconds_max{target="failing"} 0
             asyncio_task_wait_seconds_max{target="web"} 0

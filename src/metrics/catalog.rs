@@ -229,7 +229,8 @@ pub(super) const STUCK_TASKS: MetricDef = gauge(
     "asyncio_stuck_tasks",
     &["target"],
     "Tasks that have waited at the same place for longer than analysis.stuck.after, those left out that \
-     await other tasks, sleep, or are in a function of analysis.stuck.exclude; as of the latest rounds \
+     await other tasks, sleep, have no thread any more, or are in a function of analysis.stuck.exclude; as of \
+     the latest rounds \
      (one that a partial snapshot lacks counts until a complete one does), absent while no process can be read.",
 );
 
@@ -244,7 +245,8 @@ pub(super) const TASK_WAIT_SECONDS_MAX: MetricDef = gauge(
     "asyncio_task_wait_seconds_max",
     &["target"],
     "The longest time for which a task has been seen waiting at the same place, those left out that \
-     await other tasks, sleep, or are in a function of analysis.stuck.exclude; as of the latest rounds, \
+     await other tasks, sleep, have no thread any more, or are in a function of analysis.stuck.exclude; as of \
+     the latest rounds, \
      absent while no process can be read.",
 );
 
