@@ -151,6 +151,7 @@ analysis:
   stuck: {after: ${STUCK_AFTER}s}              # by default a minute
 CONFIG
 sed 's/^/    /' "$work/agent.yaml"
+: >"$work/agent.log"
 "$bin/asyncio-agent" --config "$work/agent.yaml" >"$work/agent.log" 2>&1 8>&- 9>&- &
 agent_pid=$!
 if ! wait_until agent_listens "$agent_pid"; then
@@ -179,7 +180,8 @@ for expected in 'await_cycles{target="broken"} 1' 'stuck_tasks{target="broken"} 
 done
 
 heading "What it serves on http://$address/api/v1/findings"
-fetch /api/v1/findings | sed -E 's/,"tasks":\[\{.*$/, .../; s/\},\{"target/},\n{"target/g'
+echo "(of each the beginning; its tasks with their stacks follow there)"
+fetch /api/v1/findings | sed 's/{"target"/\n{"target"/g' | sed -E 's/,"tasks":.*/, .../'
 echo
 echo "and the tasks of a process as they are now, on http://$address/api/v1/targets/$broken_pid/pstree:"
 fetch "/api/v1/targets/$broken_pid/pstree"
