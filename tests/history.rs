@@ -93,6 +93,8 @@ struct Rounds {
     seconds: u64,
     /// The process sleeps from round to round.
     slept: bool,
+    /// The rounds confirm cycles.
+    confirms: bool,
 }
 
 impl Rounds {
@@ -101,6 +103,7 @@ impl Rounds {
             history: History::new(Arc::new(rules(cycle_confirmations)), 7),
             seconds: 1_000,
             slept: true,
+            confirms: true,
         }
     }
 
@@ -115,7 +118,7 @@ impl Rounds {
 
     /// A round over a process that slept, if nothing becomes known in it.
     fn observe_again(&mut self) -> Option<Observation> {
-        let seen = self.history.observe_again(self.next());
+        let seen = self.history.observe_again(self.next(), self.confirms);
         self.seconds += if seen.is_some() { 15 } else { 0 };
         seen
     }
@@ -130,6 +133,7 @@ impl Rounds {
             now,
             is_complete,
             slept: self.slept,
+            confirms: self.confirms,
         };
         self.history.observe(&graph, &cycles, look)
     }
@@ -212,6 +216,28 @@ fn a_partial_snapshot_does_not_end_a_cycle() {
         .map(|_| rounds.observe(&[], false).n_cycles)
         .collect();
     assert_eq!(last, [1, 1, 1, 1, 1, 1, 1, 1, 0, 0]);
+}
+
+#[test]
+fn looks_between_rounds_confirm_no_cycle_but_may_miss_it() {
+    let mut rounds = Rounds::new(2);
+    rounds.confirms = false;
+    for _ in 0..5 {
+        assert_eq!(rounds.observe(RING, true).n_cycles, 0);
+    }
+    rounds.confirms = true;
+    assert_eq!(rounds.observe(RING, true).n_cycles, 0);
+    rounds.confirms = false;
+    assert_eq!(rounds.observe(RING, true).n_cycles, 0);
+    assert!(
+        rounds
+            .observe_again()
+            .is_some_and(|seen| seen.n_cycles == 0)
+    );
+    rounds.observe(&RING[..2], true);
+    rounds.confirms = true;
+    assert_eq!(rounds.observe(RING, true).n_cycles, 0);
+    assert_eq!(rounds.observe(RING, true).n_cycles, 1);
 }
 
 #[test]
@@ -331,6 +357,7 @@ fn tasks_of_threads_that_have_ended_are_not_stuck() {
                 },
                 is_complete: true,
                 slept: true,
+                confirms: true,
             };
             seen = history.observe(&graph, &cycles, look);
         }
@@ -355,6 +382,7 @@ fn looks(minutes: u64, footing: impl Fn(u64) -> u64) -> (Vec<u64>, u64) {
             },
             is_complete: true,
             slept: false,
+            confirms: true,
         };
         let seen = history.observe(&graph, &find_cycles(&graph, CYCLES_MAX), look);
         n_looks += 1;
@@ -429,13 +457,14 @@ proptest! {
     /// A process that sleeps comes to the same, whether or not its tasks are looked at again.
     #[test]
     fn a_process_that_sleeps_comes_to_the_same(
-        rounds in proptest::collection::vec((any_tasks(), any::<bool>(), 0_usize..8), 1..6),
+        rounds in proptest::collection::vec((any_tasks(), any::<bool>(), any::<bool>(), 0_usize..8), 1..6),
         confirmations in 1_u32..5,
     ) {
         const FUNCTIONS: [&[&str]; 3] = [&["a"], &["b", "sleep"], &["serve_x"]];
         let mut looking = Rounds::new(confirmations);
         let mut sleeping = Rounds::new(confirmations);
-        for (tasks, is_complete, n_again) in &rounds {
+        for (tasks, is_complete, confirms, n_again) in &rounds {
+            (looking.confirms, sleeping.confirms) = (*confirms, *confirms);
             let mut tasks: Vec<Spec<'_>> = tasks
                 .iter()
                 .map(|(id, functions, footing, awaiters)| {

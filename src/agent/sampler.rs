@@ -33,6 +33,13 @@ pub(super) struct Known {
     summary: Summary,
 }
 
+/// What a round goes by.
+pub(super) struct RoundRules {
+    pub(super) rules: Arc<Rules>,
+    /// It counts as one that confirms a cycle.
+    pub(super) confirms: bool,
+}
+
 /// What a round leaves behind.
 pub(super) struct RoundReport {
     pub(super) process: ProcessId,
@@ -55,7 +62,7 @@ pub(super) fn run_round(
     source: &dyn ProcessSource,
     process: ProcessId,
     kept: Kept,
-    rules: &Arc<Rules>,
+    rules: &RoundRules,
     stop: &Stop,
     clock: Clock,
 ) -> RoundReport {
@@ -130,14 +137,15 @@ fn understand(
     snapshot: &Snapshot,
     process: ProcessId,
     known: Option<Box<Known>>,
-    rules: &Arc<Rules>,
+    RoundRules { rules, confirms }: &RoundRules,
     now: Moment,
 ) -> (Observation, Box<Known>) {
+    let confirms = *confirms;
     let mut known = known.unwrap_or_else(|| Box::new(Known::nothing(process, rules)));
     known.history.set_rules(Arc::clone(rules));
     // A process that slept on has the very graph of before.
     let slept = known.graph.as_ptr() == Arc::as_ptr(&snapshot.graph);
-    let again = slept.then(|| known.history.observe_again(now));
+    let again = slept.then(|| known.history.observe_again(now, confirms));
     let observation = again.flatten().unwrap_or_else(|| {
         let graph = &*snapshot.graph;
         let cycles = find_cycles(graph, CYCLES_MAX);
@@ -146,6 +154,7 @@ fn understand(
             now,
             is_complete: snapshot.complete,
             slept,
+            confirms,
         };
         known.history.observe(graph, &cycles, look)
     });

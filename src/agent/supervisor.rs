@@ -5,7 +5,7 @@ use super::discovery::{Discovery, DiscoveryError, Look};
 use super::http::SNAPSHOTS_MAX;
 use super::roster::Roster;
 use super::rules::rules;
-use super::sampler::{Kept, RoundReport, run_round};
+use super::sampler::{Kept, RoundReport, RoundRules, run_round};
 use super::schedule::{Effect, Event, Found, RoundEnd, Scheduler, SchedulerSettings};
 use super::source::ProcessSource;
 use super::store::Store;
@@ -86,6 +86,10 @@ pub(super) struct Supervisor {
 
 struct Watched {
     target: usize,
+    /// Time between two rounds.
+    interval: Duration,
+    /// When the latest round began that confirms cycles.
+    confirmed_at: Option<Monotonic>,
     /// Its round hangs.
     hangs: bool,
     /// It should have been read long ago.
@@ -98,6 +102,19 @@ struct Watched {
     failure: Option<Arc<str>>,
     program: Option<Arc<ProgramView>>,
     totals: Totals,
+}
+
+impl Watched {
+    /// Whether a round that begins now confirms cycles: those do between which there is about an interval. Others
+    /// that a task needs which may be stuck follow each other more closely.
+    fn confirms(&mut self, now: Monotonic) -> bool {
+        let half = self.interval / 2;
+        let confirms = self.confirmed_at.is_none_or(|at| now.since(at) >= half);
+        if confirms {
+            self.confirmed_at = Some(now);
+        }
+        confirms
+    }
 }
 
 impl Supervisor {
@@ -260,7 +277,9 @@ impl Supervisor {
             set_labels(&mut self.totals.targets[at], &self.targets[target]);
         }
         for Found {
-            process, target, ..
+            process,
+            target,
+            interval,
         } in &found
         {
             let watched = self.watched.entry(*process).or_insert_with(|| {
@@ -268,6 +287,8 @@ impl Supervisor {
                 tracing::info!(?target, pid = process.pid.as_raw(), "process found");
                 Watched {
                     target: 0,
+                    interval: Duration::ZERO,
+                    confirmed_at: None,
                     hangs: false,
                     is_overdue: false,
                     kept: Kept::default(),
@@ -279,6 +300,7 @@ impl Supervisor {
                 }
             });
             watched.target = target.0;
+            watched.interval = *interval;
         }
         self.ask_scheduler(Event::Discovered(Some(found)));
         let used: BTreeSet<usize> = self.watched.values().map(|it| it.target).collect();
@@ -328,11 +350,16 @@ impl Supervisor {
     }
 
     fn begin_round(&mut self, process: ProcessId) {
+        let now = self.clock.now();
         let watched = self.watched.get_mut(&process);
-        let kept = watched.map(|watched| std::mem::take(&mut watched.kept));
-        let kept = kept.unwrap_or_default();
+        let kept =
+            watched.map(|watched| (watched.confirms(now), std::mem::take(&mut watched.kept)));
+        let (confirms, kept) = kept.unwrap_or_default();
         let source = Arc::clone(&self.source);
-        let rules = Arc::clone(&self.rules);
+        let rules = RoundRules {
+            rules: Arc::clone(&self.rules),
+            confirms,
+        };
         let clock = self.clock;
         let (stop, scan_time) = (Stop::default(), self.scan_time);
         let timer = stop.clone();

@@ -63,6 +63,9 @@ pub struct Look {
     pub is_complete: bool,
     /// The process has not run since the look before.
     pub slept: bool,
+    /// It counts as a snapshot that confirms a cycle. One that follows another closely, because of something
+    /// else, does not: a cycle with a timeout could stand in both.
+    pub confirms: bool,
 }
 
 /// The moment of a snapshot, on both clocks.
@@ -114,7 +117,7 @@ struct TaskKey {
 #[derive(Debug)]
 struct SeenCycle {
     first_seen: Moment,
-    /// Consecutive snapshots with it.
+    /// Consecutive snapshots with it, as far as they confirm it.
     n_seen: u32,
     /// Partial snapshots in a row in which it is missing.
     n_missing: u32,
@@ -336,7 +339,7 @@ impl History {
         let mut groups: Vec<Group<'_>> = named.collect();
         observation.coroutines = Coroutines::of(&mut groups);
         observation.n_finished = self.drop_missing(&present, is_complete);
-        self.follow_cycles(&mut facts, cycles, is_complete, now, &mut observation);
+        self.follow_cycles(&mut facts, cycles, look, &mut observation);
         self.follow_stuck(graph, stuck, &present, now, &mut observation);
         observation.look_within = waits.look_within;
         self.standing = (is_complete && waits.look_within.is_none())
@@ -355,10 +358,12 @@ impl History {
 
     /// Takes up a snapshot that shows what the latest one showed, because the process slept. The same as
     /// [`observe`](Self::observe), but without looking at every task. `None`: that takes a look at them.
-    pub fn observe_again(&mut self, now: Moment) -> Option<Observation> {
+    pub fn observe_again(&mut self, now: Moment, confirms: bool) -> Option<Observation> {
+        let confirms = u32::from(confirms);
         let confirmations = self.rules.cycle_confirmations.max(1);
-        let is_next =
-            |it: &SeenCycle| it.finding.is_none() && it.n_seen.saturating_add(1) >= confirmations;
+        let is_next = |it: &SeenCycle| {
+            it.finding.is_none() && it.n_seen.saturating_add(confirms) >= confirmations
+        };
         let standing = self.standing.as_ref()?;
         if !standing.holds_at(&self.rules, now.at) || self.cycles.values().any(is_next) {
             return None;
@@ -366,7 +371,7 @@ impl History {
         let mut observation = standing.observation_at(now.at);
         self.note_look(now.at, true);
         for seen in self.cycles.values_mut() {
-            seen.n_seen = seen.n_seen.saturating_add(1);
+            seen.n_seen = seen.n_seen.saturating_add(confirms);
             if let Some(finding) = &mut seen.finding {
                 *finding = Arc::new(finding.aged(now.at.since(seen.first_seen.at)));
                 observation.findings.push(Arc::clone(finding));
@@ -398,10 +403,12 @@ impl History {
         &mut self,
         facts: &mut Facts<'_>,
         cycles: &Cycles,
-        is_complete: bool,
-        now: Moment,
+        look: Look,
         observation: &mut Observation,
     ) {
+        let Look {
+            now, is_complete, ..
+        } = look;
         let graph = facts.graph;
         let confirmations = self.rules.cycle_confirmations.max(1);
         let mut tasks_on_cycles: FxHashSet<TaskIdx> = FxHashSet::default();
@@ -419,7 +426,7 @@ impl History {
                 n_missing: 0,
                 finding: None,
             });
-            seen.n_seen = seen.n_seen.saturating_add(1);
+            seen.n_seen = seen.n_seen.saturating_add(u32::from(look.confirms));
             seen.n_missing = 0;
             // One that was found stays found, also if more confirmations are asked for since.
             if seen.finding.is_none() {
