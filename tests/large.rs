@@ -117,6 +117,33 @@ fn a_long_chain_where_each_awaits_the_first_again() {
     assert!(errors.lines == 2 * 102 && errors.bytes < 200_000);
 }
 
+/// A process can have an await for each pair of its tasks, and call each task what it likes.
+#[test]
+fn long_names_of_tasks_that_all_await_one_another() {
+    let n = 200;
+    let name = |at| format!("{}{at}", "é".repeat(16_300));
+    let graph = graph(&names(n, name), (0..n * n).map(|pair| (pair / n, pair % n)));
+    let view = View {
+        awaiters_max: Some(100),
+        ..View::default()
+    };
+    let [mut tree, mut table, mut errors]: [Counter; 3] = Default::default();
+    ps(&graph, Style::Agent, &view, &mut table, &mut errors).unwrap();
+    assert_eq!(table.lines, 2 + 200 * 101);
+    assert!(table.longest < 1_500, "{}", table.longest);
+    pstree(&graph, Style::Agent, &view, &mut tree, &mut errors).unwrap();
+    assert!(tree.longest < 1_000, "{}", tree.longest);
+    assert!(errors.bytes < 20_000_000, "{}", errors.bytes);
+    let mut text = String::new();
+    let few = View {
+        lines_max: Some(500),
+        ..view
+    };
+    ps(&graph, Style::Agent, &few, &mut text, &mut errors).unwrap();
+    assert_eq!(text.matches("(and 100 more)").count(), 4);
+    assert!(text.ends_with("\n… 19702 more lines not shown\n"));
+}
+
 #[test]
 fn a_ladder_of_diamonds() {
     // Two wide, fourteen levels high, between one task at either end: 2^14 ways through it.

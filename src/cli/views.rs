@@ -15,16 +15,25 @@ use std::io::{self, IsTerminal};
 /// Lines that the agent style prints unless told otherwise: more than a person reads, and little
 /// enough for a terminal. A deep tree would otherwise be gigabytes of indentation.
 const LINES_MAX: u64 = 10_000;
+/// Lines of its table that go elsewhere: more than a process in use has tasks. A hostile one has awaits
+/// enough for any disk.
+const PIPED_LINES_MAX: u64 = 1_000_000;
+/// Bytes of notes that are kept until the view itself was printed.
+const NOTES_BYTES_MAX: usize = 1 << 20;
 
 /// `agentctl ps`.
 pub(super) fn ps(args: &PsArgs) -> Result<Exit, Stop> {
     let (snapshot, name) = source::load(&args.view)?;
     let graph = &snapshot.graph;
     let is_agent = args.format == TableFormat::Table && args.view.style == StyleArg::Agent;
-    let is_bounded = is_agent && io::stdout().is_terminal();
+    let usual = match io::stdout().is_terminal() {
+        true => LINES_MAX,
+        false => PIPED_LINES_MAX,
+    };
     let is_match = matcher(&args.view);
     let view = View {
-        lines_max: lines_max(args.max_lines, is_bounded),
+        lines_max: lines_max(args.max_lines, is_agent.then_some(usual)),
+        awaiters_max: args.max_lines.is_none().then_some(render::AWAITERS_MAX),
         ..view(&args.view, is_match.as_deref())
     };
     let has_cycle = match args.format {
@@ -47,7 +56,10 @@ pub(super) fn pstree(args: &PstreeArgs) -> Result<Exit, Stop> {
     let is_match = matcher(&args.view);
     let view = View {
         depth: args.depth,
-        lines_max: lines_max(args.max_lines, args.view.style == StyleArg::Agent),
+        lines_max: lines_max(
+            args.max_lines,
+            (args.view.style == StyleArg::Agent).then_some(LINES_MAX),
+        ),
         ..view(&args.view, is_match.as_deref())
     };
     let has_cycle = match args.format {
@@ -85,6 +97,7 @@ fn view<'a>(args: &ViewArgs, matches: Option<&'a dyn Fn(&str) -> bool>) -> View<
         matches,
         depth: None,
         lines_max: None,
+        awaiters_max: None,
         color: match args.color {
             ColorArg::Always => true,
             ColorArg::Never => false,
@@ -100,11 +113,39 @@ fn is_color_welcome() -> bool {
     is_empty("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-fn lines_max(given: Option<u64>, is_bounded: bool) -> Option<u64> {
+fn lines_max(given: Option<u64>, usual: Option<u64>) -> Option<u64> {
     match given {
         Some(0) => None,
         Some(lines) => Some(lines),
-        None => is_bounded.then_some(LINES_MAX),
+        None => usual,
+    }
+}
+
+/// What goes to standard error after the view; what is more than one reads, at once.
+struct Notes {
+    held: String,
+    is_terminal: bool,
+}
+
+impl Notes {
+    fn say(&mut self) {
+        let mut notes = std::mem::take(&mut self.held);
+        // Names in the notes are raw when standard output is no terminal; standard error may be one.
+        if self.is_terminal {
+            let lines: Vec<_> = notes.split('\n').map(render::escape).collect();
+            notes = lines.join("\n");
+        }
+        output::say(&notes);
+    }
+}
+
+impl fmt::Write for Notes {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.held.push_str(text);
+        if self.held.len() > NOTES_BYTES_MAX {
+            self.say();
+        }
+        Ok(())
     }
 }
 
@@ -112,14 +153,12 @@ fn lines_max(given: Option<u64>, is_bounded: bool) -> Option<u64> {
 fn show(
     view: impl FnOnce(&mut dyn fmt::Write, &mut dyn fmt::Write) -> Result<bool, fmt::Error>,
 ) -> Result<bool, Stop> {
-    let mut notes = String::new();
+    let mut notes = Notes {
+        held: String::new(),
+        is_terminal: io::stderr().is_terminal(),
+    };
     let has_cycle = output::text_to_stdout(|out| view(out, &mut notes))?;
-    // Names in the notes are raw when standard output is no terminal; standard error may be one.
-    if io::stderr().is_terminal() {
-        let lines: Vec<_> = notes.split('\n').map(render::escape).collect();
-        notes = lines.join("\n");
-    }
-    output::say(&notes);
+    notes.say();
     Ok(has_cycle)
 }
 

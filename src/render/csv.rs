@@ -6,14 +6,15 @@
 //! its columns as text. Only on a terminal are control characters escaped.
 
 use super::View;
+use super::cut::Cache;
 use super::cycles::CYCLES_MAX;
 use super::table::place;
 use crate::graph::{
     AwaitEdge, StackIdx, TaskGraph, TaskIdx, TaskState, Thread, find_cycles, select,
 };
 use crate::sanitize::escape;
-use rustc_hash::FxHashMap;
 use std::fmt::{self, Write};
+use std::rc::Rc;
 
 const HEAD: &str = "interpreter_id,tid,task_id,task_name,state,cancelling,coroutine_stack,filename,\
 lineno,awaiting,awaiter_chain,awaiter_name,awaiter_id,awaiter_is_listed,in_cycle";
@@ -30,7 +31,7 @@ pub fn ps_csv(graph: &TaskGraph, view: &View<'_>, out: &mut dyn Write) -> Result
     let mut records = Records {
         graph,
         raw_names: view.raw_names,
-        chains: FxHashMap::default(),
+        chains: Cache::new(),
         line: String::new(),
     };
     writeln!(out, "{HEAD}")?;
@@ -56,7 +57,7 @@ pub fn ps_csv(graph: &TaskGraph, view: &View<'_>, out: &mut dyn Write) -> Result
 struct Records<'g> {
     graph: &'g TaskGraph,
     raw_names: bool,
-    chains: FxHashMap<StackIdx, String>,
+    chains: Cache<StackIdx, Rc<str>>,
     line: String,
 }
 
@@ -113,16 +114,16 @@ impl Records<'_> {
         let Self {
             graph, raw_names, ..
         } = *self;
-        let field = self.chains.entry(stack).or_insert_with(|| {
+        let field = self.chains.get(stack, || {
             let functions: Vec<&str> = graph
                 .stack(stack)
                 .map(|frame| graph.text(frame.function))
                 .collect();
             let mut field = String::new();
             push_field(&mut field, &functions.join(" -> "), raw_names);
-            field
+            field.into()
         });
-        self.line.push_str(field);
+        self.line.push_str(&field);
     }
 
     /// Appends a field and a comma.

@@ -1,5 +1,6 @@
 //! The report of await cycles on the error output, in our own style.
 
+use super::cut;
 use crate::graph::{Cycle, Cycles, NameText, TaskGraph, TaskIdx, find_cycles};
 use crate::sanitize::escape;
 use std::borrow::Cow;
@@ -70,10 +71,13 @@ fn line(graph: &TaskGraph, cycle: &Cycle, err: &mut dyn Write) -> fmt::Result {
     }
 }
 
-/// A task's name made safe to show; its id when it has none.
+/// A task's name made safe to show, and not too long for it; its id when it has none.
 pub(super) fn name(graph: &TaskGraph, at: TaskIdx) -> Cow<'_, str> {
     match graph.name(at) {
         None => graph.task(at).id.to_string().into(),
+        Some(NameText::Text(text)) if cut::is_long(text) => {
+            escape(&cut::start(text)).into_owned().into()
+        }
         Some(NameText::Text(text)) => escape(text),
         Some(number) => number.to_string().into(),
     }

@@ -1,8 +1,11 @@
-//! What frames are called in each style, as numbers: equal labels are one node of a tree.
+//! What frames are called in each style, as numbers: equal labels are one node of a tree. Their texts are
+//! made when they are shown and not kept: together they may be far longer than the texts of the graph.
 
-use super::Style;
+use super::{Style, cut};
 use crate::graph::{Frame, FrameIdx, StackIdx, TaskGraph, Via};
 use rustc_hash::FxHashMap;
+use std::borrow::Cow;
+use std::hash::{BuildHasher as _, RandomState};
 use std::rc::Rc;
 
 /// A stack with more different entries than this is shown without its middle.
@@ -10,12 +13,27 @@ const FRAMES_MAX: usize = 32;
 /// How many of the outermost and of the innermost entries are then shown.
 const FRAMES_KEPT: usize = 12;
 
+/// What a label stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Label {
+    /// A frame, and all others that are called the same.
+    Frame(FrameIdx),
+    /// So many of that label one after the other.
+    Run(u32, usize),
+    /// So many frames that are not shown.
+    Gap(usize),
+}
+
 /// The labels of the frames of one graph in one style, made as they are needed.
 pub(super) struct Labels<'g> {
     graph: &'g TaskGraph,
     style: Style,
-    texts: Vec<Box<str>>,
-    by_text: FxHashMap<Box<str>, u32>,
+    labels: Vec<Label>,
+    /// Those of frames by the hash of their text, which a process cannot foresee.
+    by_text: FxHashMap<u64, Vec<u32>>,
+    hashes: RandomState,
+    /// Those of no single frame.
+    others: FxHashMap<Label, u32>,
     by_frame: FxHashMap<FrameIdx, u32>,
     by_stack: FxHashMap<StackIdx, Rc<[u32]>>,
 }
@@ -25,16 +43,24 @@ impl<'g> Labels<'g> {
         Self {
             graph,
             style,
-            texts: Vec::new(),
+            labels: Vec::new(),
             by_text: FxHashMap::default(),
+            hashes: RandomState::new(),
+            others: FxHashMap::default(),
             by_frame: FxHashMap::default(),
             by_stack: FxHashMap::default(),
         }
     }
 
-    /// The text of a label, as it was read.
-    pub(super) fn text(&self, label: u32) -> &str {
-        &self.texts[label as usize]
+    /// The text of a label, as it was read; of long names and files a part in our own style.
+    pub(super) fn text(&self, label: u32) -> String {
+        match self.labels[label as usize] {
+            Label::Frame(at) => {
+                label_text(self.graph, self.style, self.graph.frame(at), Part::Shown)
+            }
+            Label::Run(label, n) => format!("{}  × {n}", self.text(label)),
+            Label::Gap(n) => format!("… {n} frames not shown …"),
+        }
     }
 
     /// The labels of a stack, outermost first.
@@ -56,20 +82,28 @@ impl<'g> Labels<'g> {
         if let Some(known) = self.by_frame.get(&at) {
             return *known;
         }
-        let text = label(self.graph, self.style, self.graph.frame(at));
-        let label = self.intern(text);
+        let (graph, style) = (self.graph, self.style);
+        let whole = |at| label_text(graph, style, graph.frame(at), Part::Whole);
+        let text = whole(at);
+        let hash = self.hashes.hash_one(&text);
+        let same = self.by_text.get(&hash).into_iter().flatten().find(|label| {
+            matches!(self.labels[**label as usize], Label::Frame(other) if whole(other) == text)
+        });
+        let label = same.copied().unwrap_or_else(|| {
+            let label = add(&mut self.labels, Label::Frame(at));
+            self.by_text.entry(hash).or_default().push(label);
+            label
+        });
         self.by_frame.insert(at, label);
         label
     }
 
-    fn intern(&mut self, text: String) -> u32 {
-        let text: Box<str> = text.into();
-        let next = u32::try_from(self.texts.len()).expect("fewer labels than frames and stacks");
-        let texts = &mut self.texts;
-        *self.by_text.entry(text).or_insert_with_key(|text| {
-            texts.push(text.clone());
-            next
-        })
+    fn other(&mut self, label: Label) -> u32 {
+        let labels = &mut self.labels;
+        *self
+            .others
+            .entry(label)
+            .or_insert_with(|| add(labels, label))
     }
 
     /// Repetitions (recursion) become one entry with a count; of what is still long, the middle goes.
@@ -79,18 +113,24 @@ impl<'g> Labels<'g> {
         for run in labels.chunk_by(|a, b| a == b) {
             short.push(match run.len() {
                 1 => run[0],
-                n => self.intern(format!("{}  × {n}", self.text(run[0]))),
+                n => self.other(Label::Run(run[0], n)),
             });
             n_frames.push(run.len());
         }
         if short.len() > FRAMES_MAX {
             let middle = FRAMES_KEPT..short.len() - FRAMES_KEPT;
             let n: usize = n_frames[middle.clone()].iter().sum();
-            let note = self.intern(format!("… {n} frames not shown …"));
+            let note = self.other(Label::Gap(n));
             short.splice(middle, [note]);
         }
         short
     }
+}
+
+fn add(labels: &mut Vec<Label>, label: Label) -> u32 {
+    let next = u32::try_from(labels.len()).expect("fewer labels than frames and stacks");
+    labels.push(label);
+    next
 }
 
 /// The frames of a stack that a style shows, innermost first. CPython's reader follows plain awaits
@@ -122,10 +162,25 @@ fn bare(qualified: &str) -> &str {
     }
 }
 
-fn label(graph: &TaskGraph, style: Style, frame: &Frame) -> String {
-    let function = function(graph, style, frame);
-    let file = frame.file.map(|file| graph.text(file));
-    match (style, file, frame.line) {
+/// How much of a label.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Whole,
+    /// What its style shows.
+    Shown,
+}
+
+fn label_text(graph: &TaskGraph, style: Style, frame: &Frame, part: Part) -> String {
+    let is_cut = style == Style::Agent && part == Part::Shown;
+    let function = match function(graph, style, frame) {
+        function if is_cut => cut::start(function),
+        function => Cow::Borrowed(function),
+    };
+    let file = frame.file.map(|file| match graph.text(file) {
+        file if is_cut => cut::end(file),
+        file => Cow::Borrowed(file),
+    });
+    match (style, file.as_deref(), frame.line) {
         (Style::Classic, _, _) | (_, Some(""), Some(0) | None) | (_, Some("~"), None) => {
             function.into()
         }

@@ -5,10 +5,12 @@
 //! byte, what tools of CPython print (module `cpython`).
 //!
 //! Names, functions and files are data of a foreign process. Whatever goes to a terminal has its
-//! control characters written as visible escapes ([`escape`]).
+//! control characters written as visible escapes ([`escape`]). Our own style shows 200 characters of each;
+//! all other forms are exact.
 
 mod cpython;
 mod csv;
+mod cut;
 mod cycles;
 mod fold;
 mod labels;
@@ -23,6 +25,9 @@ pub use cycles::report_cycles;
 
 use crate::graph::TaskGraph;
 use std::fmt;
+
+/// Rows for the awaiters of one task in a table for people, unless they ask for all.
+pub const AWAITERS_MAX: usize = 100;
 
 /// How a view looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -46,6 +51,9 @@ pub struct View<'a> {
     pub depth: Option<u32>,
     /// How many lines are printed at most, the note of what was left out not counted. Not for CSV.
     pub lines_max: Option<u64>,
+    /// How many awaiters of each task the table of [`Style::Agent`] has rows for; another row tells how
+    /// many more there are. A graph can have as many awaits as there are pairs of tasks.
+    pub awaiters_max: Option<usize>,
     /// Use colors (only [`Style::Agent`] has any).
     pub color: bool,
     /// Print names as they are even in the styles of CPython and in CSV: for pipes and files.
@@ -59,6 +67,7 @@ impl fmt::Debug for View<'_> {
             .field("matches", &self.matches.is_some())
             .field("depth", &self.depth)
             .field("lines_max", &self.lines_max)
+            .field("awaiters_max", &self.awaiters_max)
             .field("color", &self.color)
             .field("raw_names", &self.raw_names)
             .finish()

@@ -1,17 +1,18 @@
 //! The table of `ps` in our own style: columns as wide as their content, places by file and line.
 //!
-//! No cell is ever cut. A cell wider than its column's limit pushes the rest of its own line to the
-//! right and no other line's. Stacks of many frames are shown without their middle.
+//! A cell wider than its column's limit pushes the rest of its own line to the right and no other line's.
+//! Stacks of many frames are shown without their middle, and of long texts a part (`cut`). So lines have a
+//! bound, whatever the process calls its tasks; a [`View`] bounds their number.
 
+use super::cut::{self, Cache};
 use super::cycles::{self, name};
 use super::lines::{Ink, Lines};
 use super::{View, nothing_to_show, width};
 use crate::graph::{
-    AwaitEdge, Cycles, Frame, Selection, StackIdx, TaskGraph, TaskIdx, TaskState, Thread,
-    find_cycles, select,
+    AwaitEdge, Cycles, Frame, Selection, StackIdx, TaskGraph, TaskIdx, TaskName, TaskState,
+    TextIdx, Thread, find_cycles, select,
 };
 use crate::sanitize::{escape, push};
-use rustc_hash::FxHashMap;
 use std::fmt::{self, Write};
 use std::rc::Rc;
 
@@ -32,6 +33,9 @@ const N_COLUMNS: usize = 10;
 const NAME: usize = 3;
 const STATE: usize = 4;
 const AWAITER_NAME: usize = 8;
+
+/// So many rows decide how wide the columns are.
+const ROWS_MEASURED_MAX: u64 = 100_000;
 
 /// A stack of more frames is shown without its middle.
 const FRAMES_MAX: usize = 16;
@@ -54,12 +58,14 @@ pub(super) fn ps(
             .threads()
             .iter()
             .any(|t| t.interpreter_id != 0 && graph.tasks_of(t).len() > 0),
-        stacks: FxHashMap::default(),
-        places: FxHashMap::default(),
+        awaiters_max: view.awaiters_max.unwrap_or(usize::MAX),
+        names: Cache::new(),
+        stacks: Cache::new(),
+        places: Cache::new(),
     };
     let mut widths = COLUMNS.map(|(title, _)| title.len());
     let mut is_empty = true;
-    table.each_row(&mut |cells| {
+    table.each_row(ROWS_MEASURED_MAX, &mut |cells| {
         is_empty = false;
         for ((width, cell), (_, max)) in widths.iter_mut().zip(cells).zip(COLUMNS) {
             if cell.columns <= max {
@@ -82,14 +88,16 @@ pub(super) fn ps(
     lines.text().extend(std::iter::repeat_n('-', total - 2));
     lines.end()?;
     let first_column = usize::from(!table.has_interpreters);
-    table.each_row(&mut |cells| {
+    let rows_max = view.lines_max.unwrap_or(u64::MAX);
+    let n_left_out = table.each_row(rows_max, &mut |cells| {
         write_row(&mut lines, &cells[first_column..], &widths[first_column..])
     })?;
+    let n_left_out = n_left_out + lines.left_out();
     if is_empty {
         lines.last(Ink::Note, nothing_to_show(graph))?;
     }
-    if lines.left_out() > 0 {
-        let note = format!("… {} more lines not shown", lines.left_out());
+    if n_left_out > 0 {
+        let note = format!("… {n_left_out} more lines not shown");
         lines.last(Ink::Note, &note)?;
     }
     cycles::report(graph, &found, err)
@@ -154,18 +162,33 @@ impl Cell {
     }
 }
 
+impl AsRef<str> for Cell {
+    fn as_ref(&self) -> &str {
+        &self.text
+    }
+}
+
 struct Table<'a> {
     graph: &'a TaskGraph,
     found: &'a Cycles,
     selection: Option<Selection>,
     has_interpreters: bool,
-    stacks: FxHashMap<StackIdx, Cell>,
-    places: FxHashMap<StackIdx, Cell>,
+    awaiters_max: usize,
+    names: Cache<TextIdx, Cell>,
+    stacks: Cache<StackIdx, Cell>,
+    places: Cache<StackIdx, Cell>,
 }
 
 impl Table<'_> {
-    fn each_row(&mut self, row: &mut dyn FnMut(&[Cell; N_COLUMNS]) -> fmt::Result) -> fmt::Result {
+    /// Hands out the rows of one task after the other, until there were `rows_max`; returns how many there
+    /// are beyond.
+    fn each_row(
+        &mut self,
+        rows_max: u64,
+        row: &mut dyn FnMut(&[Cell; N_COLUMNS]) -> fmt::Result,
+    ) -> Result<u64, fmt::Error> {
         let graph = self.graph;
+        let (mut n_rows, mut n_beyond) = (0, 0);
         for thread in graph.threads() {
             for at in graph.tasks_of(thread) {
                 if self
@@ -175,17 +198,32 @@ impl Table<'_> {
                 {
                     continue;
                 }
+                let awaiters = graph.awaiters(at);
+                let n_shown = awaiters.len().min(self.awaiters_max);
+                let n_more = awaiters.len() - n_shown;
+                let n_of_task = (n_shown + usize::from(n_more > 0)).max(1) as u64;
+                if n_rows >= rows_max {
+                    n_beyond += n_of_task;
+                    continue;
+                }
+                n_rows += n_of_task;
                 let mut cells = self.task(thread, at);
-                if graph.awaiters(at).is_empty() {
+                if awaiters.is_empty() {
                     row(&cells)?;
                 }
-                for edge in graph.awaiters(at) {
+                for edge in &awaiters[..n_shown] {
                     self.awaiter(&mut cells, at, edge);
+                    row(&cells)?;
+                }
+                if n_more > 0 {
+                    cells[AWAITER_NAME - 1] = Cell::default();
+                    cells[AWAITER_NAME] = Cell::new(format!("(and {n_more} more)")).ink(Ink::Note);
+                    cells[AWAITER_NAME + 1] = Cell::default();
                     row(&cells)?;
                 }
             }
         }
-        Ok(())
+        Ok(n_beyond)
     }
 
     fn task(&mut self, thread: &Thread, at: TaskIdx) -> [Cell; N_COLUMNS] {
@@ -214,16 +252,18 @@ impl Table<'_> {
         cells[9] = Cell::new(edge.awaiter.to_string());
     }
 
-    fn name(&self, at: TaskIdx) -> Cell {
-        match self.graph.name(at) {
-            None => Cell::new("(no name)"),
-            Some(_) => Cell::new(name(self.graph, at)),
+    fn name(&mut self, at: TaskIdx) -> Cell {
+        let graph = self.graph;
+        match graph.task(at).name {
+            TaskName::Unknown => Cell::new("(no name)"),
+            TaskName::Number(_) => Cell::new(name(graph, at)),
+            TaskName::Text(text) => self.names.get(text, || Cell::new(name(graph, at))),
         }
     }
 
     fn stack(&mut self, stack: StackIdx) -> Cell {
         let graph = self.graph;
-        let cell = self.stacks.entry(stack).or_insert_with(|| {
+        self.stacks.get(stack, || {
             let frames = graph.stack_frame_indices(stack);
             let mut text = String::new();
             for (at, frame) in frames.iter().enumerate() {
@@ -237,28 +277,29 @@ impl Table<'_> {
                     let n = frames.len() - 2 * FRAMES_KEPT;
                     write!(text, "… {n} more …").expect("writing to a String does not fail");
                 } else {
-                    push(&mut text, graph.text(graph.frame(*frame).function));
+                    push(
+                        &mut text,
+                        &cut::start(graph.text(graph.frame(*frame).function)),
+                    );
                 }
             }
             Cell::new(text)
-        });
-        cell.clone()
+        })
     }
 
     fn place(&mut self, stack: StackIdx) -> Cell {
         let graph = self.graph;
-        let cell = self.places.entry(stack).or_insert_with(|| {
+        self.places.get(stack, || {
             let Some(frame) = place(graph, stack) else {
                 return Cell::default();
             };
-            let file = frame.file.map_or("", |file| graph.text(file));
+            let file = cut::end(frame.file.map_or("", |file| graph.text(file)));
             match frame.line {
                 Some(line) if file.is_empty() => Cell::new(format!("line {line}")),
-                None => Cell::new(escape(file)),
-                Some(line) => Cell::new(format!("{}:{line}", escape(file))),
+                None => Cell::new(escape(&file)),
+                Some(line) => Cell::new(format!("{}:{line}", escape(&file))),
             }
-        });
-        cell.clone()
+        })
     }
 }
 

@@ -8,6 +8,7 @@
 //! output quadratic (a chain of 100 000 tasks: gigabytes), and nobody can read it that far to the
 //! right; a prefix that stops growing would no longer tell who is under whom.
 
+use super::cut;
 use super::cycles::{self, name};
 use super::fold::{Alike, Sibling, fold};
 use super::labels::Labels;
@@ -273,7 +274,7 @@ impl Tree<'_, '_> {
                 format!("(T) {}", self.full_name(*task))
             }
             Sibling::One(Node::Frame { branch, node }) => {
-                escape(self.labels.text(branch.label(*node))).into_owned()
+                escape(&self.labels.text(branch.label(*node))).into_owned()
             }
             Sibling::Alike(_) => String::new(),
         };
@@ -361,10 +362,10 @@ impl Tree<'_, '_> {
     }
 
     fn frame(&mut self, branch: &Rc<Branch>, node: u32) -> Vec<Sibling<Node>> {
-        let label = escape(self.labels.text(branch.label(node)));
+        let label = self.labels.text(branch.label(node));
         let line = self.lines.text();
         line.push(' ');
-        line.push_str(&label);
+        line.push_str(&escape(&label));
         if branch.children(node).is_empty() {
             self.awaitable(branch.task());
         }
@@ -378,7 +379,7 @@ impl Tree<'_, '_> {
         };
         let kind = self.graph.text(kind);
         if !USUAL_AWAITABLES.contains(&kind) {
-            let note = format!("  waits on {}", escape(kind));
+            let note = format!("  waits on {}", escape(&cut::start(kind)));
             self.lines.ink(Ink::Note, &note);
         }
     }
@@ -421,7 +422,11 @@ impl Tree<'_, '_> {
     fn full_name(&self, at: TaskIdx) -> String {
         let task = self.graph.task(at);
         let shown = name(self.graph, at);
-        let is_ambiguous = self.names.get(&task.name).is_some_and(|n| *n > 1);
+        let is_cut = match task.name {
+            TaskName::Text(text) => cut::is_long(self.graph.text(text)),
+            TaskName::Unknown | TaskName::Number(_) => false,
+        };
+        let is_ambiguous = is_cut || self.names.get(&task.name).is_some_and(|n| *n > 1);
         if is_ambiguous && task.name != TaskName::Unknown {
             format!("{shown} {}", task.id)
         } else {

@@ -118,6 +118,7 @@ fn show(snapshot: &Snapshot, pid: Pid, shape: Shape) -> Answer {
         matches: None,
         depth: None,
         lines_max: Some(LINES_MAX),
+        awaiters_max: Some(render::AWAITERS_MAX),
         color: false,
         raw_names: false,
     };

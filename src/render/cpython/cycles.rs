@@ -10,9 +10,9 @@ use crate::ids::TaskId;
 use rustc_hash::FxHashMap;
 use std::fmt::{self, Write};
 
-/// Names printed at most. Python's tool ends with an error when it is a thousand tasks deep, so this
-/// cuts no output that it could have given.
-const NAMES_MAX: usize = 20_000_000;
+/// Bytes of names printed at most: 20 million names of ordinary length. Python's tool ends with an error
+/// when it is a thousand tasks deep, and cuts long names, so this cuts no output that one could want of it.
+const NAMES_BYTES_MAX: usize = 256 << 20;
 
 /// Prints the cycles of the graph to `err`; nothing when there are none. Tells whether there are any.
 pub(super) fn report(
@@ -22,7 +22,7 @@ pub(super) fn report(
     err: &mut dyn Write,
 ) -> Result<bool, fmt::Error> {
     let dash = if style == Style::Classic { '–' } else { '-' };
-    let (mut is_first, mut n_names, mut n_left_out) = (true, 0_usize, 0_u64);
+    let (mut is_first, mut n_bytes, mut n_left_out) = (true, 0_usize, 0_u64);
     Search::new(graph).run(&mut |cycle| {
         if is_first {
             writeln!(
@@ -30,19 +30,22 @@ pub(super) fn report(
                 "ERROR: await-graph contains cycles {dash} cannot print a tree!\n"
             )?;
         }
-        if !is_first && n_names + cycle.len() > NAMES_MAX {
+        if n_bytes > NAMES_BYTES_MAX {
             n_left_out += 1;
             return Ok(());
         }
         is_first = false;
-        n_names += cycle.len();
         err.write_str("cycle: ")?;
         for (at, id) in cycle.iter().chain(cycle.first()).enumerate() {
             if at > 0 {
                 err.write_str(" → ")?;
             }
             match graph.find(*id).filter(|at| graph.name(*at).is_some()) {
-                Some(at) => err.write_str(&name(graph, at, view))?,
+                Some(at) => {
+                    let name = name(graph, at, view);
+                    n_bytes += name.len();
+                    err.write_str(&name)?;
+                }
                 None => write!(err, "{id}")?,
             }
         }

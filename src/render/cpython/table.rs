@@ -4,8 +4,8 @@ use super::super::labels::{function, shown_frames};
 use super::{Style, View, name, shown};
 use crate::graph::{StackIdx, TaskGraph, TaskIdx, select};
 use crate::ids::{TaskId, Tid};
+use crate::render::cut::Cache;
 use crate::render::lines::Lines;
-use rustc_hash::FxHashMap;
 use std::fmt::{self, Write};
 use std::rc::Rc;
 
@@ -22,7 +22,7 @@ pub(in crate::render) fn ps(
         graph,
         style,
         view,
-        chains: FxHashMap::default(),
+        chains: Cache::new(),
         lines: Lines::new(out, view.lines_max, false),
     };
     table.head()?;
@@ -43,7 +43,7 @@ struct Table<'a, 'o> {
     graph: &'a TaskGraph,
     style: Style,
     view: &'a View<'a>,
-    chains: FxHashMap<StackIdx, Rc<str>>,
+    chains: Cache<StackIdx, Rc<str>>,
     lines: Lines<'o>,
 }
 
@@ -115,14 +115,13 @@ impl Table<'_, '_> {
         let Self {
             graph, style, view, ..
         } = *self;
-        let chain = self.chains.entry(stack).or_insert_with(|| {
+        self.chains.get(stack, || {
             let mut chain = String::new();
             for (at, frame) in shown_frames(graph, style, stack).iter().enumerate() {
                 chain.push_str(if at == 0 { "" } else { " -> " });
                 chain.push_str(&shown(function(graph, style, graph.frame(*frame)), view));
             }
             chain.into()
-        });
-        chain.clone()
+        })
     }
 }

@@ -183,10 +183,10 @@ impl Tree<'_, '_> {
     /// A frame's mark is empty, the space after it is not.
     fn frame_line(&mut self, label: u32, is_last: bool) -> fmt::Result {
         self.begin_line(is_last);
-        let label = shown(self.labels.text(label), self.view);
+        let label = self.labels.text(label);
         let line = self.lines.text();
         line.push(' ');
-        line.push_str(&label);
+        line.push_str(&shown(&label, self.view));
         self.lines.end()
     }
 }

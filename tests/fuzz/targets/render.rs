@@ -30,6 +30,7 @@ pub(crate) fn run(data: &[u8]) {
         matches: (flags & 1 != 0).then_some(&matches),
         depth: (flags & 2 != 0).then_some(u32::from(depth)),
         lines_max: (flags & 4 != 0).then_some(u64::from(lines)),
+        awaiters_max: (flags & 32 != 0).then_some(usize::from(depth)),
         color: flags & 8 != 0,
         raw_names: flags & 16 != 0,
     };
