@@ -359,6 +359,46 @@ fn a_limit_that_is_reached() {
     }
 }
 
+/// So many threads take long to be stopped, and fight for the processor when they are let go.
+#[test]
+fn very_many_threads() {
+    const PROGRAM: &str = "\
+import asyncio, os, threading, time
+threading.stack_size(65536)
+def work():
+    while True: time.sleep(0.001)
+for _ in range(500): threading.Thread(target=work, daemon=True).start()
+async def main():
+    asyncio.get_running_loop().add_reader(0, lambda: os._exit(len(os.read(0, 1))))
+    os.write(1, b'{}\\n')
+    await asyncio.sleep(1e6)
+asyncio.run(main())
+";
+    for python in python::all() {
+        let mut command = python.command();
+        command.args(["-c", PROGRAM]);
+        let target = Target::start(command);
+        let snapshot = frozen(target.pid());
+        assert_eq!(snapshot["complete"], true);
+        // Too short a limit is either kept or said to have been too short.
+        for limit in ["--freeze=1ms", "--freeze=5ms", "--freeze=20ms"] {
+            let answer = agentctl::run(&["snapshot", &target.pid_text(), limit]);
+            assert_is_let_go(target.pid());
+            assert_eq!(answer.status, 0, "{}", answer.stderr);
+            let snapshot: Value = serde_json::from_str(&answer.stdout).expect("JSON");
+            let said = answer.stderr.lines().next().unwrap_or_default();
+            let says = [
+                "; it was to be let go after ",
+                " of 501 threads had not stopped after ",
+                "; its 501 threads are too many to be stopped and let go within ",
+            ];
+            let is_said = says.iter().any(|text| said.contains(text));
+            assert_eq!(is_said, snapshot["complete"] == false, "{said}");
+        }
+        assert!(target.end().success(), "a thread was disturbed");
+    }
+}
+
 /// A thread whose child has not executed its program yet (vfork(2)) sleeps so deep that it cannot be
 /// stopped. The others are not kept waiting for it.
 #[test]

@@ -3,7 +3,7 @@
 //!
 //! Here is what holds a process ([`Freeze`]) and what a read does with it; the thread of `tracer` does
 //! the work. It looks at the clock too, because nobody else could let the process go when a read takes
-//! longer than was allowed.
+//! longer than was allowed. Another thread ([`keep`]) tells when it has let go, which it does by ending.
 
 mod tracer;
 
@@ -12,17 +12,23 @@ use crate::asyncio::Workspace;
 use crate::graph::{Problem, Snapshot};
 use crate::ids::{Pid, ProcessId};
 use crate::procfs::ProcRoot;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
 use std::marker::PhantomData;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
-use tracer::Tracer;
+use tracer::{Outcome, Tracer};
 
 /// Most pauses for one snapshot: see [`read_frozen`].
 const PAUSES_MAX: u32 = 3;
 /// The time in which the process runs between two of them.
 const PAUSE_AGAIN: Duration = Duration::from_millis(1);
+
+/// Most looks whether the tracing thread has ended, the first of them without a sleep, and the sleep
+/// between two later ones. It has nothing left to do, so it takes microseconds, and ends in any case.
+const END_LOOKS_MAX: u32 = 10_000;
+const END_LOOKS_AT_ONCE: u32 = 200;
+const END_AGAIN: Duration = Duration::from_micros(20);
 
 /// Signals of the terminal that would stop us with all that we hold.
 const TERMINAL_STOPS: [Signal; 3] = [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU];
@@ -104,7 +110,7 @@ struct Freeze {
     pid: Pid,
     /// Closed to have the process let go.
     hold: Option<Sender<()>>,
-    tracer: Option<JoinHandle<Pause>>,
+    keeper: Option<JoinHandle<Option<Pause>>>,
     /// The signal mask of the thread that asked, to be put back by that thread.
     mask: Option<SigSet>,
     of_this_thread: PhantomData<*const ()>,
@@ -128,6 +134,8 @@ enum PauseEnd {
     Limit,
     /// It was let go because so many of its threads had not stopped when the limit was reached.
     NotStopped { running: usize, of: usize },
+    /// It was let go because seizing its threads showed that it has too many for the limit.
+    TooManyThreads { of: usize },
 }
 
 impl Freeze {
@@ -157,15 +165,15 @@ impl Freeze {
         let mut freeze = Self {
             pid,
             hold: Some(hold),
-            tracer: None,
+            keeper: None,
             mask,
             of_this_thread: PhantomData,
         };
         let thread = thread::Builder::new()
             .name("freeze".to_owned())
-            .spawn(move || tracer.run(&ready, &held))
+            .spawn(move || keep(tracer, &ready, held))
             .map_err(|why| failed(format!("no thread to stop it by: {why}")))?;
-        freeze.tracer = Some(thread);
+        freeze.keeper = Some(thread);
         match is_ready.recv() {
             Ok(Ok(())) => Ok(freeze),
             Ok(Err(error)) => Err(error),
@@ -190,13 +198,64 @@ impl Freeze {
 
     fn let_go(&mut self) -> Option<Pause> {
         drop(self.hold.take());
-        let pause = self.tracer.take().and_then(|tracer| tracer.join().ok());
+        let pause = self.keeper.take().and_then(|keeper| keeper.join().ok()?);
         if let Some(mask) = self.mask.take() {
             // It was the mask of this thread before, so it can be set.
             let _ = mask.thread_set_mask();
         }
         pause
     }
+}
+
+/// Has the thread of `tracer` stop the process, and returns when it has let it go; `None` when it has
+/// panicked, which has let it go too. `ready` is told when the process stands or will not.
+fn keep(
+    tracer: Tracer,
+    ready: &Sender<Result<(), ProcessError>>,
+    held: Receiver<()>,
+) -> Option<Pause> {
+    let (stands, pid) = (ready.clone(), tracer.pid());
+    let tracing = thread::Builder::new()
+        .name("tracer".to_owned())
+        .spawn(move || tracer.run(&stands, &held));
+    // Sending fails when nobody waits any more.
+    let outcome = match tracing {
+        Ok(tracing) => tracing.join().ok()?,
+        Err(why) => {
+            let _ = ready.send(Err(ProcessError::Failed {
+                pid,
+                why: format!("no thread to stop it by: {why}"),
+            }));
+            return None;
+        }
+    };
+    let pause = Pause {
+        stood_still: await_end(&outcome),
+        end: *outcome.end.as_ref().unwrap_or(&PauseEnd::Done),
+    };
+    // Whoever waits for that goes on when the process does. Nobody does who was told before.
+    let _ = ready.send(outcome.end.map(|_| ()));
+    Some(pause)
+}
+
+/// Waits until the kernel has let go what the tracing thread held; returns how long the process stood
+/// still. That thread can be joined as soon as it does not use our memory any more, and lets go after that
+/// (do_exit() of kernel/exit.c: exit_mm(), then exit_notify()); when it does not exist any more, it has.
+///
+/// We may get no processor for long when a thousand threads were let go. But nothing interrupts the kernel
+/// in that, so it did not take much longer than until we last saw that thread.
+fn await_end(outcome: &Outcome) -> Duration {
+    let mut held = outcome.held;
+    for look in 0..END_LOOKS_MAX {
+        if kill(outcome.thread, None).is_err() {
+            break;
+        }
+        held = outcome.elapsed();
+        if look > END_LOOKS_AT_ONCE {
+            thread::sleep(END_AGAIN);
+        }
+    }
+    outcome.elapsed().min(held + outcome.time_to_let_go)
 }
 
 impl Drop for Freeze {
@@ -219,6 +278,10 @@ impl Pause {
                 "{running} of {of} threads had not stopped after {limit} ms, so it was let go and \
                  read while it ran"
             ),
+            PauseEnd::TooManyThreads { of } => format!(
+                "its {of} threads are too many to be stopped and let go within {limit} ms, so it was \
+                 read while it ran"
+            ),
         };
         Some(Problem {
             code: "pause_limit".to_owned(),
@@ -231,7 +294,6 @@ impl Pause {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::sys::signal::kill;
     use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::process::{Child, Command};

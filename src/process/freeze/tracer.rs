@@ -7,24 +7,23 @@
 //! 6.18):
 //!
 //! - When the tracing thread ends, in whatever way, the kernel lets all its tracees go, those that
-//!   have not stopped yet too. `PTRACE_DETACH` can only let go of one that has stopped.
+//!   have not stopped yet too, and does nothing else meanwhile (exit_ptrace()). `PTRACE_DETACH` can only
+//!   let go of one that has stopped, and those that it lets go first take the processors from us: of a
+//!   thousand threads the last one stood for 200 ms longer. So the process is let go by ending.
 //! - A thread that gets a signal after it was seized stops before the signal reaches it. The signal
-//!   goes on to it when its stop was never waited for and the tracer ends, or when it is passed on with
-//!   `PTRACE_DETACH`. So stops are looked at by `PTRACE_GETSIGINFO`, never waited for: no signal is
-//!   lost even when we are killed.
+//!   goes on to it when its stop was never waited for and the tracer ends. So stops are looked at by
+//!   `PTRACE_GETSIGINFO`, never waited for: no signal is lost even when we are killed.
 //! - A thread that was stopped by a signal (SIGSTOP) before is stopped again when it is let go, unless
 //!   SIGCONT came meanwhile.
 //! - An ended thread stays a zombie until its tracer waits for it, and an execve(2) by another thread
 //!   of the process waits for that. That other thread then has the id of the first one.
 
-use super::{Pause, PauseEnd};
+use super::PauseEnd;
 use crate::ids::{Pid, ProcessId};
 use crate::process::{ProcessError, explain_procfs};
 use crate::procfs::{ProcRoot, ProcfsError};
 use nix::errno::Errno;
-use nix::libc;
 use nix::sys::ptrace;
-use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{getpid, gettid};
 use std::collections::BTreeMap;
@@ -41,6 +40,12 @@ const SEIZE_AGAIN: Duration = Duration::from_micros(200);
 /// leaves them the processor that they may need to do so.
 const LOOK_AGAIN: [Duration; 2] = [Duration::from_micros(10), Duration::from_millis(1)];
 
+/// What the kernel takes at most to let one thread go, and to end ours.
+const LET_GO: Duration = Duration::from_micros(4);
+const END: Duration = Duration::from_micros(100);
+/// From so many threads on, the time that seizing them took tells whether the limit can be kept.
+const THREADS_MANY: usize = 64;
+
 /// What a seized thread does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tracee {
@@ -48,8 +53,8 @@ enum Tracee {
     Seized,
     /// It runs, or has stopped since it was last looked at.
     Interrupted,
-    /// It stands. When it is let go it gets this signal, which it stood before.
-    Stopped(Option<i32>),
+    /// It stands, perhaps before a signal that came meanwhile.
+    Stopped,
     /// It has ended, or is about to.
     Ended,
 }
@@ -81,61 +86,78 @@ impl Tracer {
         }
     }
 
-    /// Stops the process, tells `ready`, and lets it go when `held` is closed or the limit is reached.
+    /// The process that it stops.
+    pub(super) fn pid(&self) -> Pid {
+        self.id.pid
+    }
+
+    /// Stops the process, tells `ready` when it stands, and ends when `held` is closed or the limit is
+    /// reached. The end of the thread lets the process go.
     pub(super) fn run(
         mut self,
         ready: &Sender<Result<(), ProcessError>>,
         held: &Receiver<()>,
-    ) -> Pause {
-        // Sending fails when nobody waits any more, which `held` tells as well.
-        let end = match self.stop_all() {
-            Err(error) => {
-                let pause = self.let_go(PauseEnd::Done);
-                let _ = ready.send(Err(error));
-                return pause;
-            }
+    ) -> Outcome {
+        let end = self.stop_all().map(|failed| match failed {
+            Some(end) => end,
             // There is no time left to read anything in.
-            Ok(true) if self.is_over() => PauseEnd::Limit,
-            Ok(true) => {
+            None if self.is_over() => PauseEnd::Limit,
+            None => {
+                // Sending fails when nobody waits any more, which `held` tells as well.
                 let _ = ready.send(Ok(()));
                 let left = self.limit.saturating_sub(self.elapsed());
-                match held.recv_timeout(left) {
+                let early = self.time_to_let_go().saturating_sub(END);
+                match held.recv_timeout(left.saturating_sub(early)) {
                     Err(RecvTimeoutError::Timeout) => PauseEnd::Limit,
                     Ok(()) | Err(RecvTimeoutError::Disconnected) => PauseEnd::Done,
                 }
             }
-            Ok(false) => PauseEnd::NotStopped {
-                running: self.n_left
-                    + self.count(|it| matches!(it, Tracee::Seized | Tracee::Interrupted)),
-                of: self.n_left + self.count(|it| !matches!(it, Tracee::Ended)),
-            },
-        };
-        let pause = self.let_go(end);
-        // Whoever waits for that goes on when the process does. Nobody does who was told before.
-        let _ = ready.send(Ok(()));
-        pause
+        });
+        Outcome {
+            thread: gettid(),
+            time_to_let_go: self.time_to_let_go(),
+            began: self.began,
+            held: self.elapsed(),
+            end,
+        }
     }
 
-    /// Stops all threads; returns whether all stand.
-    fn stop_all(&mut self) -> Result<bool, ProcessError> {
+    /// Stops all threads; returns why not all stand.
+    fn stop_all(&mut self) -> Result<Option<PauseEnd>, ProcessError> {
         loop {
             // A thread that this listing shows and that was seized before it is the process's own:
             // while we hold it, nobody else can get its id.
             let listed = self.list()?;
             let n_interrupted = self.interrupt(&listed);
             let n_seized = self.seize_new(&listed)?;
-            if self.n_left > 0 || n_seized > 0 && self.is_over() {
-                return Ok(false);
+            let n_to_interrupt = self.count(|tracee| matches!(tracee, Tracee::Seized));
+            if self.n_left > 0 || n_to_interrupt > 0 && self.is_over() {
+                return Ok(Some(self.not_stopped()));
+            }
+            // Interrupting them takes as long as seizing them at least, and only then do they stand.
+            let least = self.elapsed() * 2 + self.time_to_let_go();
+            if n_seized >= THREADS_MANY && least > self.limit {
+                let of = self.count(|tracee| !matches!(tracee, Tracee::Ended));
+                return Ok(Some(PauseEnd::TooManyThreads { of }));
             }
             if n_seized == 0 {
                 if !self.await_stops() {
-                    return Ok(false);
+                    return Ok(Some(self.not_stopped()));
                 }
                 // Nobody was left to start another thread when the listing was made.
                 if n_interrupted == 0 {
-                    return Ok(true);
+                    return Ok(None);
                 }
             }
+        }
+    }
+
+    fn not_stopped(&self) -> PauseEnd {
+        let running = |tracee: &Tracee| matches!(tracee, Tracee::Seized | Tracee::Interrupted);
+        let of = self.n_left + self.count(|tracee| !matches!(tracee, Tracee::Ended));
+        match self.n_left + self.count(running) {
+            0 => PauseEnd::Limit,
+            running => PauseEnd::NotStopped { running, of },
         }
     }
 
@@ -159,10 +181,13 @@ impl Tracer {
         Ok(listed)
     }
 
-    /// Interrupts those that were seized and are listed; returns how many.
+    /// Interrupts those that were seized and are listed, until the limit is reached; returns how many.
     fn interrupt(&mut self, listed: &[Pid]) -> usize {
         let mut n_interrupted = 0;
         for thread in listed {
+            if self.is_over() {
+                break;
+            }
             if let Some(tracee @ Tracee::Seized) = self.tracees.get_mut(thread) {
                 // Only one that has ended cannot be, which the look at it will tell.
                 let _ = ptrace::interrupt(raw(*thread));
@@ -175,27 +200,29 @@ impl Tracer {
 
     /// Seizes those that are not seized yet, until the limit is reached; returns how many.
     fn seize_new(&mut self, listed: &[Pid]) -> Result<usize, ProcessError> {
-        let lives = |thread: &&Pid| {
-            let stat = self.root.stat(**thread);
-            stat.is_ok_and(|stat| !stat.has_ended && !stat.is_io_worker)
-        };
-        let is_new = |thread: &&Pid| !self.tracees.contains_key(thread);
-        let new: Vec<Pid> = listed
-            .iter()
-            .filter(is_new)
-            .filter(lives)
-            .copied()
-            .collect();
+        let mut new = Vec::new();
+        for thread in listed {
+            if self.tracees.contains_key(thread) {
+                continue;
+            }
+            // No moment of the pause, if they are the first.
+            if self.began.is_some() && self.is_over() {
+                self.n_left += 1;
+                continue;
+            }
+            let stat = self.root.stat(*thread);
+            if stat.is_ok_and(|stat| !stat.has_ended && !stat.is_io_worker) {
+                new.push(*thread);
+            }
+        }
         // Not only from the first interrupt on: a thread that gets a signal once it is seized stands.
         self.began.get_or_insert_with(now);
         let mut n_seized = 0;
-        for (at, thread) in new.iter().enumerate() {
+        for thread in new {
             if self.is_over() {
-                self.n_left = new.len() - at;
-                break;
-            }
-            if self.seize(*thread)? {
-                self.tracees.insert(*thread, Tracee::Seized);
+                self.n_left += 1;
+            } else if self.seize(thread)? {
+                self.tracees.insert(thread, Tracee::Seized);
                 n_seized += 1;
             }
         }
@@ -278,8 +305,8 @@ impl Tracer {
         for (thread, tracee) in &mut self.tracees {
             if *tracee == Tracee::Interrupted {
                 // It fails for one that has not stopped.
-                if let Ok(info) = ptrace::getsiginfo(raw(*thread)) {
-                    *tracee = Tracee::Stopped(signal_of(&info));
+                if ptrace::getsiginfo(raw(*thread)).is_ok() {
+                    *tracee = Tracee::Stopped;
                     n_stopped += 1;
                 } else {
                     n_running += 1;
@@ -293,10 +320,15 @@ impl Tracer {
         n_running == 0
     }
 
-    /// Looks which of those that have not stopped yet have ended; returns how many.
+    /// Looks which of those that have not stopped yet have ended, until the limit is reached; returns how
+    /// many.
     fn look_for_ended(&mut self) -> usize {
         let mut n_ended = 0;
+        let (began, limit) = (self.began, self.limit);
         for (thread, tracee) in &mut self.tracees {
+            if elapsed_since(began) >= limit {
+                break;
+            }
             let has_ended = || self.root.stat(*thread).map_or(true, |stat| stat.has_ended);
             if *tracee == Tracee::Interrupted && has_ended() {
                 *tracee = Tracee::Ended;
@@ -311,25 +343,6 @@ impl Tracer {
         n_ended
     }
 
-    /// Lets all threads go.
-    fn let_go(&mut self, end: PauseEnd) -> Pause {
-        for (thread, tracee) in &self.tracees {
-            if let Tracee::Stopped(signal) = *tracee {
-                let signal = signal.map(Signal::try_from).transpose();
-                // Real-time signals have no name here. For those, as for threads that have not
-                // stopped, the kernel does it when this thread ends, which is now.
-                if let Ok(signal) = signal {
-                    // It fails for one that was killed.
-                    let _ = ptrace::detach(raw(*thread), signal);
-                }
-            }
-        }
-        Pause {
-            stood_still: self.elapsed(),
-            end,
-        }
-    }
-
     fn count(&self, is_counted: impl Fn(&Tracee) -> bool) -> usize {
         let tracees = self.tracees.values();
         tracees.filter(|tracee| is_counted(tracee)).count()
@@ -342,10 +355,40 @@ impl Tracer {
 
     /// How long the process has been standing still.
     fn elapsed(&self) -> Duration {
-        self.began.map_or(Duration::ZERO, |began| {
-            now().saturating_duration_since(began)
-        })
+        elapsed_since(self.began)
     }
+
+    /// What it takes to let the process go.
+    fn time_to_let_go(&self) -> Duration {
+        LET_GO * u32::try_from(self.tracees.len()).unwrap_or(u32::MAX) + END
+    }
+}
+
+/// What became of a pause when the thread that made it ended.
+pub(super) struct Outcome {
+    /// That thread.
+    pub(super) thread: nix::unistd::Pid,
+    /// What the kernel takes at most to end it and let the process go.
+    pub(super) time_to_let_go: Duration,
+    /// When the first thread of the process was seized.
+    began: Option<Instant>,
+    /// For how long the process had stood still when it began to end.
+    pub(super) held: Duration,
+    /// How it ended; an error if the process could not be stopped.
+    pub(super) end: Result<PauseEnd, ProcessError>,
+}
+
+impl Outcome {
+    /// How long the process has been standing still.
+    pub(super) fn elapsed(&self) -> Duration {
+        elapsed_since(self.began)
+    }
+}
+
+fn elapsed_since(began: Option<Instant>) -> Duration {
+    began.map_or(Duration::ZERO, |began| {
+        now().saturating_duration_since(began)
+    })
 }
 
 /// A process that traces another.
@@ -355,13 +398,6 @@ struct TracerProcess {
     process: Pid,
     /// Its name, if it can be seen.
     name: Option<String>,
-}
-
-/// The signal that a stopped thread stands before; none if it was interrupted, or stopped by a signal
-/// that reached it before.
-fn signal_of(info: &libc::siginfo_t) -> Option<i32> {
-    let of_event_stop = info.si_signo | (libc::PTRACE_EVENT_STOP << 8);
-    (info.si_code != of_event_stop).then_some(info.si_signo)
 }
 
 /// Takes note of a thread's end; returns whether it has come to it.
