@@ -9,8 +9,8 @@ pub use error::ProcessError;
 
 use crate::asyncio::{self, AsyncioOffsets, Knowledge, Read, Stillness, find_asyncio, read_graph};
 use crate::cpython::{
-    self, DecodeError, Modules, Offsets, OffsetsError, PyVersion, RuntimeSite, TypeCache,
-    find_runtime, guess_version, has_module,
+    self, DecodeError, Interpreter, Modules, Offsets, OffsetsError, PyVersion, RuntimeSite,
+    TypeCache, find_runtime, guess_version, has_module, imports,
 };
 use crate::elf::ElfImage;
 use crate::graph::{ProcessInfo, ReadStats, Snapshot};
@@ -23,6 +23,9 @@ use std::time::Duration;
 
 /// The sections of ELF files that are looked for.
 const SECTIONS: [&str; 2] = [cpython::RUNTIME_SECTION, asyncio::ASYNCIO_SECTION];
+
+/// Most looks at the modules of an interpreter that imports some just then.
+const MODULES_LOOKS_MAX: u32 = 20;
 
 /// Most looks at a process that executes another program just then.
 const LOOKS_MAX: u32 = 10;
@@ -71,7 +74,7 @@ impl Process {
         let bound = Self::bind_settled(root, id, thread, limits);
         bound.map_err(|error| match root.stat(pid) {
             // What could not be found may just have gone.
-            Ok(now) if now == stat => error,
+            Ok(now) if (now.start_time, now.has_ended) == (start, stat.has_ended) => error,
             _ => ProcessError::Gone { pid },
         })
     }
@@ -391,12 +394,36 @@ fn has_asyncio(read: &Read, reader: &mut Reader<'_>, offsets: &Offsets) -> bool 
     if !read.graph.tasks().is_empty() || read.has_running_loop {
         return true;
     }
+    let mut interpreters = read.interpreters.iter();
+    let has_it = interpreters.any(|interpreter| !lacks_asyncio(reader, offsets, *interpreter));
+    reader.look_back();
+    has_it
+}
+
+/// Whether an interpreter certainly has not imported asyncio: twice in a row it was not among its
+/// modules, and nothing was imported meanwhile. One whose modules cannot be read, or change all the time,
+/// may well have.
+fn lacks_asyncio(reader: &mut Reader<'_>, offsets: &Offsets, interpreter: Interpreter) -> bool {
     let mut types = TypeCache::default();
-    read.interpreters.iter().any(|interpreter| {
-        let found = has_module(reader, offsets, &mut types, *interpreter, "asyncio");
-        // One that cannot be read may well have imported it.
-        found.unwrap_or(true)
-    })
+    let mut lacked = None;
+    for _ in 0..MODULES_LOOKS_MAX {
+        reader.look_aside();
+        let before = imports(reader, offsets, interpreter);
+        let found = has_module(reader, offsets, &mut types, interpreter, "asyncio");
+        reader.look_aside();
+        let after = imports(reader, offsets, interpreter);
+        lacked = match (before, found, after) {
+            (_, Ok(true), _) => return false,
+            (Ok(before), Ok(false), Ok(after)) if before == after => {
+                if lacked == Some(after) {
+                    return true;
+                }
+                Some(after)
+            }
+            _ => None,
+        };
+    }
+    false
 }
 
 /// Tries to read a byte. The kernel may show the mappings of a process whose memory it does not let

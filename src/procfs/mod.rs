@@ -12,7 +12,7 @@ pub use asleep::Asleep;
 pub use auxv::Auxv;
 pub use listing::user_id;
 pub use maps::{Mapping, Maps, parse_maps};
-pub use stat::Stat;
+pub use stat::{Stat, StopReason};
 pub use status::Status;
 
 use crate::ids::Pid;
@@ -23,7 +23,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Most bytes read of one file below `/proc`. The maps of a process with 65 530 mappings (the
-/// kernel's default limit) fit.
+/// kernel's default limit) fit, unless most of them are of files with very long paths.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// Read at first; the maps of an ordinary process fit.
@@ -56,6 +56,12 @@ pub enum ProcfsError {
         /// Why.
         why: io::Error,
     },
+    /// It has more text than is read of one file.
+    #[error("{}: more than {} MiB, too much to be read", path.display(), FILE_BYTES_MAX >> 20)]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
     /// Its text is not what proc(5) promises.
     #[error("{}: unexpected text {text:?}", path.display())]
     Malformed {
@@ -84,8 +90,12 @@ impl ProcRoot {
         let path = self.path(pid, name);
         let mut bytes = Vec::with_capacity(READ_BYTES);
         File::open(&path)
-            .and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes))
-            .map_err(|error| explain(pid, path, error))?;
+            .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
+            .map_err(|error| explain(pid, path.clone(), error))?;
+        // What a part of it lacks must not be taken for missing.
+        if bytes.len() as u64 > FILE_BYTES_MAX {
+            return Err(ProcfsError::TooLarge { path });
+        }
         Ok(bytes)
     }
 
@@ -192,5 +202,28 @@ fn explain(pid: Pid, path: PathBuf, error: io::Error) -> ProcfsError {
         io::ErrorKind::PermissionDenied => ProcfsError::Denied { path },
         _ if error.raw_os_error() == Some(nix::libc::ESRCH) => ProcfsError::NoProcess { pid },
         _ => ProcfsError::Io { path, why: error },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_long_is_not_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, pid) = (ProcRoot::at(folder.path()), Pid::new(7).unwrap());
+        std::fs::create_dir(folder.path().join("7")).unwrap();
+        let maps = File::create(folder.path().join("7/maps")).unwrap();
+        maps.set_len(FILE_BYTES_MAX).unwrap();
+        assert!(root.maps(pid).is_ok());
+        maps.set_len(FILE_BYTES_MAX + 1).unwrap();
+        let error = root.maps(pid).unwrap_err();
+        assert!(matches!(error, ProcfsError::TooLarge { .. }), "{error}");
+        assert!(
+            error
+                .to_string()
+                .ends_with("/7/maps: more than 64 MiB, too much to be read")
+        );
     }
 }

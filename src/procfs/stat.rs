@@ -8,6 +8,15 @@ const EXITING: u64 = 0x4;
 /// `PF_IO_WORKER`.
 const IO_WORKER: u64 = 0x10;
 
+/// Why a thread stands still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopReason {
+    /// A signal has stopped it: SIGSTOP, or one of the terminal's.
+    Signal,
+    /// Its tracer holds it.
+    Tracer,
+}
+
 /// What is used of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
@@ -16,6 +25,8 @@ pub struct Stat {
     /// It is a zombie or dead (field 3), or on its way there (field 9): it has no memory any more, or
     /// soon will not.
     pub has_ended: bool,
+    /// It stands still (field 3), and who sees to that.
+    pub stop: Option<StopReason>,
     /// It is a thread that the kernel keeps in the process for io_uring (field 9). It executes none of
     /// the process's code.
     pub is_io_worker: bool,
@@ -25,9 +36,15 @@ impl Stat {
     /// Parses the file's text.
     pub fn parse(stat: &[u8]) -> Option<Self> {
         let flags: u64 = field(stat, 9)?.parse().ok()?;
+        let state = field(stat, 3)?;
         Some(Self {
             start_time: StartTime(field(stat, 22)?.parse().ok()?),
-            has_ended: matches!(field(stat, 3)?, "Z" | "X" | "x") || flags & EXITING != 0,
+            has_ended: matches!(state, "Z" | "X" | "x") || flags & EXITING != 0,
+            stop: match state {
+                "T" => Some(StopReason::Signal),
+                "t" => Some(StopReason::Tracer),
+                _ => None,
+            },
             is_io_worker: flags & IO_WORKER != 0,
         })
     }
@@ -51,6 +68,7 @@ mod tests {
             Some(Stat {
                 start_time,
                 has_ended,
+                stop: None,
                 is_io_worker: false,
             })
         };
@@ -61,6 +79,13 @@ mod tests {
         assert_eq!(Stat::parse(zombie), parsed(true));
         let worker = b"42 (iou-sqp-41) S 1 42 42 0 -1 4210768 1 0 0 0 1 2 0 0 20 0 1 0 987654";
         assert!(Stat::parse(worker).is_some_and(|stat| stat.is_io_worker));
+        let stop = |state: &str| {
+            let stat = format!("42 (x) {state} 1 42 42 0 -1 4194560 1 0 0 0 1 2 0 0 20 0 1 0 9");
+            Stat::parse(stat.as_bytes()).unwrap().stop
+        };
+        assert_eq!(stop("T"), Some(StopReason::Signal));
+        assert_eq!(stop("t"), Some(StopReason::Tracer));
+        assert_eq!(stop("D"), None);
         assert_eq!(Stat::parse(b"42 (x) S 1"), None);
         assert_eq!(Stat::parse(b""), None);
     }
