@@ -90,7 +90,7 @@ const LAYERS: &[Layer] = &[
     layer("export", &["metrics", "spans", "time"], &["prometheus"]),
     layer(
         "protocol",
-        &["graph", "analysis", "ids", "time", "limits"],
+        &["graph", "analysis", "ids", "time", "limits", "sanitize"],
         &["serde", "serde_json", "serde_path_to_error"],
     ),
     layer(

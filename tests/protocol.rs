@@ -231,6 +231,43 @@ fn what_is_left_out_has_a_meaning() {
     assert!(claimed.complete);
 }
 
+/// A snapshot may be printed to a terminal.
+#[test]
+fn what_moves_the_cursor_or_reorders_text_is_written_as_an_escape() {
+    let name = "a\u{1b}[31m\u{9b}31m\u{7f}\u{85}\u{202e}\u{2066}\u{feff}\u{e0041}\"\\\n🎵é";
+    let mut builder = GraphBuilder::new();
+    builder.begin_thread(0, Tid(1));
+    let text = builder.text(name);
+    builder.add_task(NewTask {
+        id: TaskId(1),
+        name: TaskName::Text(text),
+        state: TaskState::Pending,
+        cancelling: false,
+        stack: StackIdx::EMPTY,
+        awaiting: None,
+    });
+    let snapshot = Snapshot {
+        process: ProcessInfo::default(),
+        graph: builder.finish().into(),
+        problems: vec![Problem {
+            code: "x".to_owned(),
+            message: name.to_owned(),
+            at: None,
+        }],
+        stats: ReadStats::default(),
+        complete: false,
+    };
+    let text = written(&snapshot);
+    let is_safe = |c: char| c == '\n' || !asyncio_agent::sanitize::is_unsafe(c);
+    assert!(text.chars().all(is_safe), "{text:?}");
+    let escaped = r#""a\u001b[31m\u009b31m\u007f\u0085\u202e\u2066\ufeff\udb40\udc41\"\\\n🎵é""#;
+    assert_eq!(text.matches(escaped).count(), 2, "{text}");
+    let back = read(&text);
+    let at = back.graph.find(TaskId(1)).unwrap();
+    assert_eq!(back.graph.name(at).unwrap().to_string(), name);
+    assert_eq!(back.problems[0].message, name);
+}
+
 #[test]
 fn halves_of_surrogate_pairs_are_replaced() {
     let text = r#"{"threads": [{"tasks": [{"task_id": 1, "task_name": "a\ud83db\ud83c\udfb5"}]}]}"#;

@@ -1,6 +1,8 @@
 //! The answers of the agent's HTTP interface, as JSON.
 
+use super::layout::OneLine;
 use serde::Serialize;
+use serde_json::Serializer;
 use std::collections::BTreeMap;
 
 /// The answer of `/api/v1/targets`.
@@ -106,7 +108,8 @@ pub struct FindingFrameAnswer {
 /// An answer as JSON and a final line feed.
 pub fn answer_to_json(answer: &impl Serialize) -> Vec<u8> {
     // None of the answers has a part that could fail: no map with other keys than text.
-    let mut json = serde_json::to_vec(answer).unwrap_or_default();
+    let mut json = Vec::new();
+    let _ = answer.serialize(&mut Serializer::with_formatter(&mut json, OneLine));
     json.push(b'\n');
     json
 }

@@ -1,6 +1,8 @@
 //! Where the written JSON breaks its lines: one line per task, so that a snapshot can be searched
-//! and compared by line, and a message about a file can name a useful line number.
+//! and compared by line, and a message about a file can name a useful line number. And what it escapes:
+//! a terminal is shown no character that moves its cursor, hides or reorders text.
 
+use crate::sanitize::is_unsafe;
 use serde_json::ser::Formatter;
 use std::io::{self, Write};
 
@@ -52,6 +54,15 @@ impl LinePerTask {
 }
 
 impl Formatter for LinePerTask {
+    /// The text between what JSON itself escapes.
+    fn write_string_fragment<W: Write + ?Sized>(
+        &mut self,
+        out: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        write_safe(out, fragment)
+    }
+
     fn begin_array<W: Write + ?Sized>(&mut self, out: &mut W) -> io::Result<()> {
         self.begin(out, b"[")
     }
@@ -89,4 +100,30 @@ impl Formatter for LinePerTask {
         self.has_members = true;
         Ok(())
     }
+}
+
+/// Breaks no lines.
+#[derive(Debug)]
+pub(super) struct OneLine;
+
+impl Formatter for OneLine {
+    fn write_string_fragment<W: Write + ?Sized>(
+        &mut self,
+        out: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        write_safe(out, fragment)
+    }
+}
+
+fn write_safe<W: Write + ?Sized>(out: &mut W, fragment: &str) -> io::Result<()> {
+    let mut done = 0;
+    for (at, found) in fragment.match_indices(is_unsafe) {
+        out.write_all(&fragment.as_bytes()[done..at])?;
+        for unit in found.encode_utf16() {
+            write!(out, "\\u{unit:04x}")?;
+        }
+        done = at + found.len();
+    }
+    out.write_all(&fragment.as_bytes()[done..])
 }
