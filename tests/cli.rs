@@ -327,6 +327,11 @@ fn wrong_arguments_are_explained() {
             &["pstree", "--from", &example, "--color", "red"],
             "auto, always, never",
         ),
+        (&["ps", "1", "--freeze", "10ms"], "written --freeze=10ms\n"),
+        (
+            &["snapshot", "--freeze", "2s", "1"],
+            "written --freeze=2s\n",
+        ),
         (&["top"], "unrecognized subcommand 'top'"),
         (&["man", "top"], "one of ps, pstree, snapshot"),
         (&["completions", "cmd"], "bash"),

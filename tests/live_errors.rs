@@ -150,6 +150,45 @@ fn a_python_without_asyncio() {
     }
 }
 
+/// While modules are imported and forgotten, asyncio must not be taken for one that is not there.
+#[test]
+fn asyncio_among_modules_that_change() {
+    for python in python::all() {
+        let target = Target::start(python.program("modules_change"));
+        let pid = Pid::new(target.pid().try_into().expect("a pid")).expect("not 0");
+        for _ in 0..200 {
+            let process = Process::attach(&ProcRoot::default(), pid, Limits::default());
+            let snapshot = process.and_then(|mut process| process.snapshot());
+            let snapshot = snapshot.expect("asyncio was imported");
+            assert!(snapshot.graph.tasks().is_empty());
+        }
+    }
+}
+
+/// Whoever is on call wants to know that, and not only that all tasks stand where they stood.
+#[test]
+fn a_process_that_is_stopped_is_said_to_be() {
+    for python in python::all() {
+        let target = Target::start(python.program("music"));
+        let pid = target.pid_text();
+        for is_stopped in [false, true, false] {
+            if is_stopped {
+                target.stop();
+            } else {
+                target.go_on();
+            }
+            for command in ["ps", "pstree"] {
+                let answer = agentctl::run(&[command, &pid]);
+                assert_eq!(answer.status, 0, "{answer:?}");
+                let said = format!("agentctl: process {pid} is stopped, ");
+                let is_said = answer.stderr.contains(&said);
+                assert_eq!(is_said, is_stopped, "{answer:?}");
+                assert!(!is_stopped || answer.stderr.contains(&format!("'kill -CONT {pid}'")));
+            }
+        }
+    }
+}
+
 /// A program may import asyncio long after it was first looked at.
 #[test]
 fn asyncio_that_is_imported_later() {

@@ -6,6 +6,7 @@ use crate::render;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use regex::Regex;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -103,7 +104,7 @@ pub(super) enum Command {
     ///
     /// A line tells the thread, the task's id and name, the functions it is in (the innermost
     /// first), and one task that awaits it, with the functions which that one is in. A task that
-    /// several others await has a line for each of them.
+    /// several others await has a line for each of them, up to 100 unless --max-lines is given.
     #[command(after_help = HELP_PS, after_long_help = with_exit_status(HELP_PS))]
     Ps(PsArgs),
     /// Show the tasks as a tree: below each task what it waits for
@@ -226,6 +227,14 @@ fn parse_pause(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// The limit that stands apart from its `--freeze`, where it is taken for another argument. It has a unit,
+/// so it is no process id.
+pub(super) fn limit_apart(args: &[OsString]) -> Option<&str> {
+    let limit = args.iter().skip_while(|arg| *arg != "--freeze").nth(1)?;
+    let limit = limit.to_str()?;
+    parse_duration(limit).is_ok().then_some(limit)
+}
+
 /// The options that `ps` and `pstree` share.
 #[derive(Debug, Args)]
 pub(super) struct ViewArgs {
@@ -254,8 +263,8 @@ pub(super) struct PsArgs {
     /// The form of the output
     #[arg(long, value_enum, default_value_t = TableFormat::Table)]
     pub(super) format: TableFormat,
-    /// Print at most N lines and say what was left out; 0 for all [default: 10000 for the agent
-    /// style on a terminal, otherwise all]
+    /// Print at most N lines and say what was left out; 0 for all [default for the agent style: 10000
+    /// on a terminal, otherwise 1000000, and 100 awaiters of each task; other styles: all]
     #[arg(long, value_name = "N")]
     pub(super) max_lines: Option<u64>,
 }
@@ -290,7 +299,7 @@ pub(super) struct SnapshotArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum StyleArg {
-    /// Complete, marked, folded and bounded: for people
+    /// Complete, marked, folded and bounded: for people. Of names and files 200 characters are shown
     Agent,
     /// Exactly as 'python -m asyncio ps' and 'pstree' of Python 3.14 and 3.15 print it
     Cpython,

@@ -4,6 +4,7 @@ use super::exit::Exit;
 use crate::graph::Snapshot;
 use crate::ids::Pid;
 use crate::process::ProcessError;
+use crate::procfs::StopReason;
 use crate::protocol::SnapshotFormatError;
 use crate::sanitize::escape_start;
 use std::borrow::Cow;
@@ -228,6 +229,18 @@ pub(super) fn pause(snapshot: &Snapshot, pid: Pid, paused: Duration, limit: Dura
     };
     let paused = milliseconds(paused);
     format!("agentctl: process {pid} stood still for {paused:.1} ms{over}{why}\n")
+}
+
+/// What to say about a process that stands still, whoever reads it: its tasks wait for that first of all.
+pub(super) fn stopped(pid: Pid, stop: StopReason) -> String {
+    match stop {
+        StopReason::Signal => format!(
+            "agentctl: process {pid} is stopped, as by SIGSTOP or Ctrl-Z; 'kill -CONT {pid}' lets it go on\n"
+        ),
+        StopReason::Tracer => {
+            format!("agentctl: process {pid} is held by a debugger or another tracer\n")
+        }
+    }
 }
 
 /// What to say about tasks and awaits that are not shown because they ended; a snapshot without them is

@@ -22,9 +22,10 @@ use std::ffi::OsString;
 
 /// Runs `agentctl` with these arguments, the first of which is its own name.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
-    let command = match Cli::try_parse_from(args) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let command = match Cli::try_parse_from(&args) {
         Ok(cli) => cli.command,
-        Err(error) => return usage(&error),
+        Err(error) => return usage(&error, &args),
     };
     let result = match &command {
         Command::Ps(args) => views::ps(args),
@@ -47,10 +48,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
 }
 
 /// Prints what `clap` has to say: the help that was asked for, or what is wrong with the arguments.
-fn usage(error: &clap::Error) -> Exit {
+fn usage(error: &clap::Error, args: &[OsString]) -> Exit {
     // Nobody is left to tell when this cannot be printed.
     let _ = error.print();
     if error.use_stderr() {
+        if let Some(limit) = args::limit_apart(args) {
+            output::say(&format!("\n  hint: a limit is written --freeze={limit}\n"));
+        }
         Exit::Usage
     } else {
         Exit::Done

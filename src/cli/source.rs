@@ -7,7 +7,7 @@ use crate::graph::Snapshot;
 use crate::ids::Pid;
 use crate::limits::Limits;
 use crate::process::Process;
-use crate::procfs::ProcRoot;
+use crate::procfs::{ProcRoot, StopReason};
 use crate::protocol::{self, SNAPSHOT_BYTES_MAX, SnapshotFormatError};
 use std::fs::File;
 use std::io;
@@ -17,7 +17,15 @@ use std::time::{Duration, Instant};
 /// The snapshot that was asked for, and what a message calls it.
 pub(super) fn load(args: &ViewArgs) -> Result<(Snapshot, String), Stop> {
     match (args.source.pid, &args.source.from) {
-        (Some(pid), _) => Ok((of_process(pid, &args.freeze)?, pid.to_string())),
+        (Some(pid), _) => {
+            let stop = stop_of(pid);
+            let snapshot = of_process(pid, &args.freeze)?;
+            // A tracer may have held it for a moment only.
+            if let Some(stop) = stop.filter(|_| stop_of(pid) == stop) {
+                output::say(&explain::stopped(pid, stop));
+            }
+            Ok((snapshot, pid.to_string()))
+        }
         (None, Some(file)) => {
             let name = if is_standard(file) {
                 "<stdin>".to_owned()
@@ -49,6 +57,11 @@ pub(super) fn of_process(pid: Pid, args: &FreezeArgs) -> Result<Snapshot, Stop> 
         output::say(&explain::pause(&snapshot, pid, paused, limit));
     }
     Ok(snapshot)
+}
+
+/// Why the process stands still, if it does.
+fn stop_of(pid: Pid) -> Option<StopReason> {
+    ProcRoot::default().stat(pid).ok()?.stop
 }
 
 fn of_file(file: &Path, name: &str) -> Result<Snapshot, Stop> {
