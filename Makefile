@@ -14,7 +14,7 @@ SOAK_AGENT_MINUTES ?= 30
 # Which parts of `make bench` run, such as "speed churn" (all without).
 SECTIONS ?=
 
-.PHONY: help demo test lint soak soak-agent bench fuzz interpreters servers node_packages browser
+.PHONY: help demo test lint soak soak-agent bench fuzz interpreters servers node_packages browser receivers
 
 help:
 	@echo "make demo          see it work: builds the tools and shows a running Python program's tasks"
@@ -28,11 +28,12 @@ help:
 	@echo "make servers       bring Prometheus and Alertmanager into target/servers (make test does)"
 	@echo "make node_packages bring TypeScript and Grafana's types into target/node_packages (make test does)"
 	@echo "make browser       bring Chromium into target/browser (make test does)"
+	@echo "make receivers     bring rotel, a receiver of OpenTelemetry, into target/receivers (make test does)"
 
 demo:
 	@tests/demo.sh
 
-test: lint interpreters servers node_packages browser
+test: lint interpreters servers node_packages browser receivers
 	cargo test --doc
 	@if cargo nextest --version >/dev/null 2>&1; then \
 		set -x; cargo nextest run --no-fail-fast; \
@@ -70,6 +71,9 @@ node_packages:
 
 browser:
 	@tests/browser.sh
+
+receivers:
+	@tests/receivers.sh
 
 # Not part of the gate, which runs the same targets as an ordinary test. See tests/fuzz/run.sh.
 export FUZZ_SECONDS FUZZ_TARGETS FUZZ_ASAN

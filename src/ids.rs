@@ -5,6 +5,7 @@ use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::num::ParseIntError;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// A process id as this machine's `/proc` shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -44,6 +45,14 @@ impl FromStr for Pid {
 /// When a process started: clock ticks since boot, field 22 of `/proc/PID/stat` (proc(5)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StartTime(pub u64);
+
+impl StartTime {
+    /// The time from boot to the start. A tick is a hundredth of a second on every architecture of Linux that
+    /// CPython has (`USER_HZ`, proc_pid_stat(5)).
+    pub fn since_boot(self) -> Duration {
+        Duration::from_millis(self.0.saturating_mul(10))
+    }
+}
 
 /// One process and no other: a pid may be reused, a pid with its start time is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -14,8 +14,8 @@
 //!             |                    |         |            |
 //!             +---- export         |       render --------+     bytes and text out, pure
 //!             |       |            |         |            |
-//!             |    metrics         |         |            |     pure
-//!             |        \           |         |            |
+//!             |    metrics spans   |         |            |     pure
+//!             |        \   |       |         |            |
 //!             |         analysis <-+---------+            |     pure
 //!             |            |                              |
 //!             |          graph   the model, imports only words
@@ -57,6 +57,7 @@ pub mod procfs;
 pub mod protocol;
 pub mod render;
 pub mod sanitize;
+pub mod spans;
 #[cfg(feature = "edges")]
 pub mod targets;
 pub mod time;

@@ -84,6 +84,7 @@ fn rules(cycle_confirmations: u32) -> Rules {
         cycle_confirmations,
         stuck_after: Duration::from_secs(60),
         functions: Arc::new(NotServing),
+        follow_frames: true,
     }
 }
 

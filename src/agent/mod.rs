@@ -10,6 +10,7 @@ mod args;
 mod clock;
 mod discovery;
 mod http;
+mod otlp;
 mod probe;
 mod reload;
 mod roster;
@@ -21,9 +22,11 @@ mod source;
 mod store;
 mod supervisor;
 mod telemetry;
+mod watched;
 
 pub use args::run_from_args;
 pub use http::{TlsError, WebError};
+pub use otlp::OtlpError;
 pub use reload::LoadConfig;
 pub use source::{AttachedProcess, HostProcesses, ProcessSource};
 
@@ -60,6 +63,9 @@ pub enum AgentError {
     /// The file of `web.config_file` names others that are of no use.
     #[error("web.config_file: {0}")]
     Web(#[from] WebError),
+    /// A file that `exporters.otlp` names is of no use.
+    #[error(transparent)]
+    Otlp(#[from] OtlpError),
     /// The operating system refused something that every run needs.
     #[error("cannot {what}: {source}")]
     System {
@@ -125,6 +131,7 @@ impl Agent {
             load,
         } = config;
         let rules = WebRules::new(&settings, &web_file)?;
+        let otlp = otlp::Prepared::new(&settings)?;
         let mut listeners = Vec::new();
         for address in &settings.web.listen {
             listeners.push(listen(*address).await?);
@@ -137,7 +144,7 @@ impl Agent {
         let (stop, stopped) = watch::channel(false);
         let (commands, obeyed) = mpsc::channel(1);
         let supervisor =
-            supervisor::Supervisor::new(&settings, Arc::clone(&source), Arc::clone(&store));
+            supervisor::Supervisor::new(&settings, Arc::clone(&source), Arc::clone(&store), otlp);
         let supervisor = tokio::spawn(supervisor.run(obeyed, stopped.clone()));
         let (web, rules) = watch::channel(Arc::new(rules));
         // One that is carried out, and one that came since.
@@ -205,7 +212,9 @@ impl Agent {
             let _ = tokio::time::timeout(DRAIN_MAX, server).await;
         }
         if !self.supervisor.is_finished() {
-            let _ = tokio::time::timeout(DRAIN_MAX, self.supervisor).await;
+            // It also sends what is to be sent over OTLP.
+            let at_most = DRAIN_MAX.saturating_add(otlp::FLUSH_MAX);
+            let _ = tokio::time::timeout(at_most, self.supervisor).await;
         }
     }
 }
@@ -252,9 +261,6 @@ async fn run_until_signal(config: AgentConfig) -> Result<(), AgentError> {
     );
     if settings.targets.is_empty() {
         tracing::warn!("no targets are configured: nothing will be watched");
-    }
-    if settings.exporters.otlp.is_some() {
-        tracing::warn!("exporters.otlp is set, but this version sends nothing over OTLP");
     }
     let processes = HostProcesses::at(ProcRoot::default(), supervisor::scan_limits(settings));
     let mut agent = Agent::start(config, Arc::new(processes)).await?;

@@ -2,6 +2,7 @@
 //! does anything change.
 
 use super::http::{WebError, WebRules};
+use super::otlp::{OtlpError, Prepared};
 use super::supervisor::Command;
 use crate::config::{ConfigError, Settings, WebFile, diff};
 use crate::sanitize::escape;
@@ -33,6 +34,7 @@ pub(super) struct Reloader {
 enum Refused {
     Config(ConfigError),
     Web(WebError),
+    Otlp(OtlpError),
     Panicked,
 }
 
@@ -41,6 +43,7 @@ impl fmt::Display for Refused {
         match self {
             Self::Config(error) => f.write_str(&error.explained("asyncio-agent")),
             Self::Web(error) => write!(f, "web.config_file: {}", escape(&error.to_string())),
+            Self::Otlp(error) => f.write_str(&escape(&error.to_string())),
             Self::Panicked => f.write_str("a defect of the agent"),
         }
     }
@@ -61,12 +64,15 @@ impl Reloader {
     async fn reload(&mut self) -> Result<String, String> {
         let load = Arc::clone(&self.load);
         let loaded = tokio::task::spawn_blocking(move || {
-            let (settings, web_file) = load().map_err(Refused::Config)?;
+            let (settings, web_file) = load()
+                // The answer and the log are for more eyes than the file.
+                .map_err(|error| Refused::Config(error.without_lines()))?;
             let rules = WebRules::new(&settings, &web_file).map_err(Refused::Web)?;
-            Ok((settings, rules))
+            let otlp = Prepared::new(&settings).map_err(Refused::Otlp)?;
+            Ok((settings, rules, otlp))
         });
         match loaded.await.unwrap_or(Err(Refused::Panicked)) {
-            Ok((settings, rules)) => Ok(self.take_over(settings, rules).await),
+            Ok((settings, rules, otlp)) => Ok(self.take_over(settings, rules, otlp).await),
             Err(why) => {
                 let why = why.to_string();
                 tracing::error!("the configuration is not good; the old one stays in effect");
@@ -79,7 +85,15 @@ impl Reloader {
         }
     }
 
-    async fn take_over(&mut self, mut settings: Settings, rules: WebRules) -> String {
+    async fn take_over(
+        &mut self,
+        mut settings: Settings,
+        rules: WebRules,
+        otlp: Option<Prepared>,
+    ) -> String {
+        // What waits to be sent goes on waiting if nothing of this has changed.
+        let has_changed = self.current.exporters.otlp != settings.exporters.otlp;
+        let otlp = has_changed.then(|| otlp.map(Box::new));
         let change = diff(&self.current, &settings);
         let mut told = match change.live[..] {
             [] => "the configuration was read again; nothing changed".to_owned(),
@@ -101,7 +115,7 @@ impl Reloader {
         settings.web.listen.clone_from(&self.current.web.listen);
         self.current = Arc::new(settings);
         self.web.send_replace(Arc::new(rules));
-        let command = Command::Reconfigure(Arc::clone(&self.current));
+        let command = Command::Reconfigure(Arc::clone(&self.current), otlp);
         let _ = self.supervisor.send(command).await;
         told
     }

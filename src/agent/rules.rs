@@ -1,7 +1,7 @@
 //! The rules of the configuration in the form that the analysis asks for.
 
 use crate::analysis::{FunctionRules, Rules};
-use crate::config::{AnalysisSettings, Glob};
+use crate::config::{Glob, Settings};
 use std::sync::Arc;
 
 /// Patterns on qualified names of functions.
@@ -26,10 +26,14 @@ impl FunctionRules for GlobRules {
 }
 
 /// What `settings` say, to be shared by all processes.
-pub(super) fn rules(settings: &AnalysisSettings) -> Arc<Rules> {
+pub(super) fn rules(settings: &Settings) -> Arc<Rules> {
+    let spans = settings.exporters.otlp.as_ref().map(|otlp| &otlp.spans);
+    let follow_frames = spans.is_some_and(|spans| spans.enabled);
+    let settings = &settings.analysis;
     Arc::new(Rules {
         cycle_confirmations: settings.cycles.confirmations,
         stuck_after: settings.stuck.after,
+        follow_frames,
         functions: Arc::new(GlobRules {
             include: settings.stuck.include.clone(),
             exclude: settings.stuck.exclude.clone(),

@@ -1,14 +1,18 @@
 //! One round over one process: attach if need be, read, work out the figures. Blocks.
 
 use super::clock::Clock;
+use super::otlp::{SpanSink, Subject};
 use super::source::{AttachedProcess, ProcessSource};
-use crate::analysis::{CYCLES_MAX, History, Look, Moment, Observation, Rules, Summary, summarize};
+use crate::analysis::{
+    CYCLES_MAX, Fingerprint, History, Look, Moment, Observation, Rules, Summary, summarize,
+};
 use crate::graph::{Snapshot, TaskGraph, find_cycles};
 use crate::ids::ProcessId;
 use crate::limits::Stop;
 use crate::metrics::{ProgramView, RoundOutcome, Scan};
 use crate::process::ProcessError;
 use crate::sanitize::escape;
+use crate::spans::{Facts, TraceId, traces_of};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -55,21 +59,30 @@ pub(super) struct RoundReport {
     pub(super) problems: BTreeMap<String, u64>,
     /// So soon the process is to be looked at again, sooner than its interval says.
     pub(super) look_again: Option<Duration>,
+    /// In which traces findings were sent.
+    pub(super) traces: Vec<(Fingerprint, TraceId)>,
 }
 
-/// Reads `process` once, and no further once `stop` says so. A panic on the way costs this round and what was kept.
-pub(super) fn run_round(
-    source: &dyn ProcessSource,
-    process: ProcessId,
-    kept: Kept,
-    rules: &RoundRules,
-    stop: &Stop,
-    clock: Clock,
-) -> RoundReport {
+/// What a round is to do.
+pub(super) struct Job {
+    pub(super) process: ProcessId,
+    pub(super) rules: RoundRules,
+    /// Ends the reading.
+    pub(super) stop: Stop,
+    pub(super) clock: Clock,
+    /// Where the snapshot goes as spans, and whose it is.
+    pub(super) spans: Option<(SpanSink, Subject)>,
+}
+
+/// Reads a process once, and no further once that is stopped. A panic on the way costs this round and what was kept.
+pub(super) fn run_round(source: &dyn ProcessSource, kept: Kept, job: &Job) -> RoundReport {
+    let (process, clock) = (job.process, job.clock);
     let began = clock.now();
     let taken_before = Clock::taken_by_thread();
     let Kept { attached, known } = kept;
-    let read = catch_unwind(AssertUnwindSafe(|| read(source, process, attached, stop)));
+    let read = catch_unwind(AssertUnwindSafe(|| {
+        read(source, process, attached, &job.stop)
+    }));
     let now = Moment {
         at: clock.now(),
         wall: clock.timestamp(),
@@ -91,25 +104,15 @@ pub(super) fn run_round(
         failure: None,
         problems: BTreeMap::new(),
         look_again: None,
+        traces: Vec::new(),
     };
     match read {
         Ok(Ok((attached, snapshot))) => {
             report.kept.attached = Some(attached);
-            report.take(&snapshot);
             // It may have executed another one.
-            report.program = Some(program(source, process, &snapshot));
-            let known = report.kept.known.take();
-            let understand = || understand(&snapshot, process, known, rules, now);
-            match catch_unwind(AssertUnwindSafe(understand)) {
-                Ok((observation, known)) => {
-                    let within = observation.look_within;
-                    report.look_again = within.map(|within| irregular(within, process, clock));
-                    report.scan.summary = Some(known.summary);
-                    report.scan.observation = Some(Arc::new(observation));
-                    report.kept.known = Some(known);
-                }
-                Err(_) => report.panicked(),
-            }
+            let program = program(source, process, &snapshot);
+            report.take_in(&snapshot, &program, job, now);
+            report.program = Some(program);
         }
         Ok(Err(error)) => {
             report.scan.outcome = outcome_of(&error);
@@ -162,6 +165,33 @@ fn understand(
     (observation, known)
 }
 
+/// Sends a snapshot as spans, if its turn has come or something new was found in it. Gives the traces that
+/// findings are in.
+fn send_spans(
+    sink: &SpanSink,
+    (process, program, subject): (ProcessId, &ProgramView, &Subject),
+    snapshot: &Snapshot,
+    (observation, history): (&Observation, &History),
+    now: Moment,
+) -> Vec<(Fingerprint, TraceId)> {
+    let Some((limits, seed)) = sink.wanted(!observation.opened.is_empty()) else {
+        return Vec::new();
+    };
+    let graph = &*snapshot.graph;
+    let cycles = find_cycles(graph, CYCLES_MAX);
+    let times = history.times(graph, now);
+    let marks = history.marks(graph, &cycles);
+    let facts = Facts::new((graph, snapshot.complete), &cycles, marks, &times);
+    let traces = traces_of(&facts, &limits, seed);
+    let found = traces.traces.iter();
+    let found = found.flat_map(|trace| trace.findings.iter().map(|finding| (*finding, trace.id)));
+    let found = found.collect();
+    match sink.send(process, program, subject, traces) {
+        true => found,
+        false => Vec::new(),
+    }
+}
+
 /// A time that is `mean` on average and that nothing in a process can be in step with.
 fn irregular(mean: Duration, process: ProcessId, clock: Clock) -> Duration {
     let mut hasher = DefaultHasher::new();
@@ -184,6 +214,32 @@ impl Known {
 }
 
 impl RoundReport {
+    /// Takes up a snapshot: works out what it means, and sends it if it is to be sent.
+    fn take_in(&mut self, snapshot: &Snapshot, program: &ProgramView, job: &Job, now: Moment) {
+        self.take(snapshot);
+        let process = job.process;
+        let known = self.kept.known.take();
+        let understand = || {
+            let (observation, known) = understand(snapshot, process, known, &job.rules, now);
+            let traces = job.spans.as_ref().map(|(sink, subject)| {
+                let of = (process, program, subject);
+                send_spans(sink, of, snapshot, (&observation, &known.history), now)
+            });
+            (observation, known, traces.unwrap_or_default())
+        };
+        match catch_unwind(AssertUnwindSafe(understand)) {
+            Ok((observation, known, traces)) => {
+                self.traces = traces;
+                let within = observation.look_within;
+                self.look_again = within.map(|within| irregular(within, process, job.clock));
+                self.scan.summary = Some(known.summary);
+                self.scan.observation = Some(Arc::new(observation));
+                self.kept.known = Some(known);
+            }
+            Err(_) => self.panicked(),
+        }
+    }
+
     /// Takes what a snapshot says of itself.
     fn take(&mut self, snapshot: &Snapshot) {
         self.problems = problems_of(snapshot);

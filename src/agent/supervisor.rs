@@ -3,21 +3,23 @@
 use super::clock::Clock;
 use super::discovery::{Discovery, DiscoveryError, Look};
 use super::http::SNAPSHOTS_MAX;
+use super::otlp::{Health, Otlp, Prepared, Subject};
 use super::roster::Roster;
 use super::rules::rules;
-use super::sampler::{Kept, RoundReport, RoundRules, run_round};
+use super::sampler::{Job, RoundReport, RoundRules, run_round};
 use super::schedule::{Effect, Event, Found, RoundEnd, Scheduler, SchedulerSettings};
 use super::source::ProcessSource;
 use super::store::Store;
-use crate::analysis::{Observation, Rules};
+use super::watched::Watched;
+use crate::analysis::{Fingerprint, Observation, Rules};
 use crate::config::{Settings, TargetSettings, TopSettings};
 use crate::ids::ProcessId;
 use crate::limits::{Limits, Stop};
 use crate::metrics::{
-    AgentView, BuildInfo, ConfigView, ProcessView, ProgramView, RoundOutcome, Scan, TargetView,
-    Top, Totals,
+    AgentView, BuildInfo, ConfigView, ProcessView, RoundOutcome, TargetView, Top,
 };
 use crate::sanitize::escape_start;
+use crate::spans::TraceId;
 use crate::time::Monotonic;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -48,8 +50,8 @@ enum Done {
 
 /// What the supervisor is told from outside.
 pub(super) enum Command {
-    /// From now on these settings hold.
-    Reconfigure(Arc<Settings>),
+    /// From now on these settings hold. What is sent over OTLP has changed: to this.
+    Reconfigure(Arc<Settings>, Option<Option<Box<Prepared>>>),
     /// There were others, but they are not good.
     RefuseConfig,
 }
@@ -82,39 +84,8 @@ pub(super) struct Supervisor {
     n_over_limits: (usize, usize),
     /// Rounds hang or are overdue since the last publication.
     has_news: bool,
-}
-
-struct Watched {
-    target: usize,
-    /// Time between two rounds.
-    interval: Duration,
-    /// When the latest round began that confirms cycles.
-    confirmed_at: Option<Monotonic>,
-    /// Its round hangs.
-    hangs: bool,
-    /// It should have been read long ago.
-    is_overdue: bool,
-    /// It is read less often than it should.
-    is_postponed: bool,
-    kept: Kept,
-    latest: Option<Scan>,
-    /// Why the latest round failed.
-    failure: Option<Arc<str>>,
-    program: Option<Arc<ProgramView>>,
-    totals: Totals,
-}
-
-impl Watched {
-    /// Whether a round that begins now confirms cycles: those do between which there is about an interval. Others
-    /// that a task needs which may be stuck follow each other more closely.
-    fn confirms(&mut self, now: Monotonic) -> bool {
-        let half = self.interval / 2;
-        let confirms = self.confirmed_at.is_none_or(|at| now.since(at) >= half);
-        if confirms {
-            self.confirmed_at = Some(now);
-        }
-        confirms
-    }
+    otlp: Option<Otlp>,
+    otlp_health: Arc<Health>,
 }
 
 impl Supervisor {
@@ -122,6 +93,7 @@ impl Supervisor {
         settings: &Settings,
         source: Arc<dyn ProcessSource>,
         store: Arc<Store>,
+        otlp: Option<Prepared>,
     ) -> Self {
         let mut roster = Roster::default();
         roster.fix(&settings.targets);
@@ -139,7 +111,7 @@ impl Supervisor {
             work: JoinSet::new(),
             wake_at: Some(Monotonic::default()),
             watched: BTreeMap::new(),
-            rules: rules(&settings.analysis),
+            rules: rules(settings),
             totals: AgentView {
                 build: BuildInfo::default(),
                 top: top(&settings.analysis.top),
@@ -155,7 +127,10 @@ impl Supervisor {
             discovered_once: false,
             n_over_limits: (0, 0),
             has_news: false,
+            otlp: None,
+            otlp_health: Arc::default(),
         };
+        supervisor.replace_otlp(Some(otlp.map(Box::new)));
         supervisor.name_targets();
         supervisor.label_fixed_targets();
         supervisor.publish();
@@ -206,6 +181,23 @@ impl Supervisor {
             self.publish();
         }
         self.work.detach_all();
+        if let Some(otlp) = self.otlp.take() {
+            otlp.stop().await;
+        }
+    }
+
+    /// Sends over OTLP by other settings from now on, if there are any.
+    fn replace_otlp(&mut self, new: Option<Option<Box<Prepared>>>) {
+        let Some(new) = new else {
+            return;
+        };
+        if let Some(old) = self.otlp.take() {
+            // What waits there is still sent.
+            tokio::spawn(old.stop());
+        }
+        let start =
+            |it: Box<Prepared>| Otlp::start(*it, self.clock, &self.store, &self.otlp_health);
+        self.otlp = new.map(start);
     }
 
     fn ask_scheduler(&mut self, event: Event) {
@@ -285,19 +277,7 @@ impl Supervisor {
             let watched = self.watched.entry(*process).or_insert_with(|| {
                 let target = &*self.totals.targets[target.0].name;
                 tracing::info!(?target, pid = process.pid.as_raw(), "process found");
-                Watched {
-                    target: 0,
-                    interval: Duration::ZERO,
-                    confirmed_at: None,
-                    hangs: false,
-                    is_overdue: false,
-                    kept: Kept::default(),
-                    latest: None,
-                    failure: None,
-                    program: None,
-                    is_postponed: false,
-                    totals: Totals::default(),
-                }
+                Watched::default()
             });
             watched.target = target.0;
             watched.interval = *interval;
@@ -362,21 +342,39 @@ impl Supervisor {
         };
         let clock = self.clock;
         let (stop, scan_time) = (Stop::default(), self.scan_time);
+        let spans = self.otlp.as_ref().and_then(Otlp::sink).map(|sink| {
+            let target = self
+                .watched
+                .get(&process)
+                .map(|it| &self.totals.targets[it.target]);
+            let subject = target.map(|target| Subject {
+                target: Arc::clone(&target.name),
+                labels: Arc::clone(&target.labels),
+            });
+            (sink, subject.unwrap_or_default())
+        });
         let timer = stop.clone();
         let timer = tokio::spawn(async move {
             tokio::time::sleep(scan_time).await;
             timer.stop();
         });
         self.work.spawn_blocking(move || {
-            let report = run_round(&*source, process, kept, &rules, &stop, clock);
+            let job = Job {
+                process,
+                rules,
+                stop,
+                clock,
+                spans,
+            };
+            let report = run_round(&*source, kept, &job);
             timer.abort();
             Done::Round(Box::new(report))
         });
     }
 
     fn obey(&mut self, command: Command) {
-        let settings = match command {
-            Command::Reconfigure(settings) => settings,
+        let (settings, otlp) = match command {
+            Command::Reconfigure(settings, otlp) => (settings, otlp),
             Command::RefuseConfig => {
                 self.totals.config.last_reload_failed = true;
                 return;
@@ -384,7 +382,8 @@ impl Supervisor {
         };
         self.generation += 1;
         self.targets = settings.targets.clone().into();
-        self.rules = rules(&settings.analysis);
+        self.rules = rules(&settings);
+        self.replace_otlp(otlp);
         self.scan_time = settings.limits.scan_time;
         self.source.set_limits(scan_limits(&settings));
         self.totals.top = top(&settings.analysis.top);
@@ -444,6 +443,7 @@ impl Supervisor {
             problems,
             used,
             look_again,
+            traces,
         } = report;
         let outcome = scan.outcome;
         if let Some(watched) = self.watched.get_mut(&process) {
@@ -462,7 +462,8 @@ impl Supervisor {
             if let Some(observation) = &scan.observation {
                 target.totals.add(observation);
                 watched.totals.add(observation);
-                log_findings(&target.name, process, observation);
+                log_findings(&target.name, process, observation, &traces);
+                watched.note_traces(observation, traces);
             }
             if let Some(program) = program
                 && watched.program.as_deref() != Some(&program)
@@ -520,8 +521,10 @@ impl Supervisor {
                 is_overdue: watched.is_overdue,
                 program: watched.program.clone(),
                 totals: watched.totals,
+                traces: Arc::clone(&watched.traces),
             });
         }
+        view.otlp = self.otlp_health.counts();
         view.targets.retain(|target| !target.name.is_empty());
         self.store.publish(view);
         let is_seen = |it: &Watched| it.latest.is_some() || it.hangs || it.is_overdue;
@@ -578,14 +581,21 @@ fn top(settings: &TopSettings) -> Top {
 }
 
 /// One line for each finding that is new, and for each that has ended.
-fn log_findings(target: &str, process: ProcessId, observation: &Observation) {
+fn log_findings(
+    target: &str,
+    process: ProcessId,
+    observation: &Observation,
+    traces: &[(Fingerprint, TraceId)],
+) {
     let pid = process.pid.as_raw();
     for finding in &observation.findings {
         if observation.opened.contains(&finding.fingerprint) {
             let (kind, fingerprint) = (finding.kind.as_str(), finding.fingerprint);
             let (path, age_s) = (finding.to_string(), finding.age.as_secs());
             let path = escape_start(&path, PATH_CHARS_MAX);
-            tracing::warn!(?target, pid, kind, %fingerprint, age_s, %path, "found");
+            let trace = traces.iter().find(|(sent, _)| *sent == fingerprint);
+            let trace_id = trace.map(|(_, trace)| tracing::field::display(*trace));
+            tracing::warn!(?target, pid, kind, %fingerprint, age_s, trace_id, %path, "found");
         }
     }
     for finding in &observation.closed {

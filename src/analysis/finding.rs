@@ -43,6 +43,15 @@ impl fmt::Display for Fingerprint {
     }
 }
 
+/// Of which finding a task is part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// What kind it is.
+    pub kind: FindingKind,
+    /// Which one.
+    pub fingerprint: Fingerprint,
+}
+
 /// Something that somebody should be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {

@@ -14,8 +14,9 @@
 //! be stuck: a cycle is a finding of its own.
 
 use super::coroutines::{Coroutines, Group};
-use super::finding::{Finding, FindingKind, Fingerprint, tasks_of};
+use super::finding::{Finding, FindingKind, Fingerprint, Mark, tasks_of};
 use super::standing::Standing;
+use super::times::{TaskTimes, Tracks};
 use super::waiting::{Seen, Waits};
 use crate::graph::{Cycle, Cycles, StackIdx, TaskGraph, TaskIdx, TaskName, TextIdx};
 use crate::ids::{TaskId, Tid};
@@ -52,6 +53,8 @@ pub struct Rules {
     pub stuck_after: Duration,
     /// Whose waits count.
     pub functions: Arc<dyn FunctionRules>,
+    /// Whether [`History::times`] is to know since when. That takes memory for each task.
+    pub follow_frames: bool,
 }
 
 /// One look at a process.
@@ -143,8 +146,10 @@ struct TextFacts {
 }
 
 /// What is known of a stack, for one snapshot.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct StackFacts {
+    /// What tells its frames apart, outermost first; none unless frames are followed.
+    words: Arc<[u64]>,
     hash: u64,
     /// The waits of tasks that stand there count.
     counts: bool,
@@ -184,9 +189,10 @@ impl<'g> Facts<'g> {
 
     fn stack(&mut self, at: StackIdx) -> StackFacts {
         if let Some(known) = self.stacks.get(&at) {
-            return *known;
+            return known.clone();
         }
         let graph = self.graph;
+        let mut words = Vec::new();
         let mut hasher = FxHasher::default();
         let (mut is_included, mut is_excluded) = (false, false);
         let mut coroutine = None;
@@ -194,6 +200,9 @@ impl<'g> Facts<'g> {
             let function = self.text(frame.function);
             let file = frame.file.map_or(0, |file| self.text(file).hash);
             (function.hash, file, frame.line).hash(&mut hasher);
+            if self.rules.follow_frames {
+                words.push(hash_of((function.hash, file, frame.line)));
+            }
             // In `asyncio.sleep` it waits for nothing but time, or for its next turn.
             let is_asyncio = |file| graph.text(file).ends_with("/asyncio/tasks.py");
             let sleeps =
@@ -202,12 +211,14 @@ impl<'g> Facts<'g> {
             is_excluded |= sleeps || function.is_excluded;
             coroutine = Some(frame.function);
         }
+        words.reverse();
         let facts = StackFacts {
+            words: words.into(),
             hash: hasher.finish(),
             counts: is_included && !is_excluded,
             coroutine,
         };
-        self.stacks.insert(at, facts);
+        self.stacks.insert(at, facts.clone());
         facts
     }
 
@@ -248,6 +259,8 @@ pub struct History {
     /// Makes the fingerprints of two processes differ.
     seed: u64,
     tasks: FxHashMap<TaskKey, Seen>,
+    /// Since when their frames stand; none unless frames are followed.
+    tracks: Tracks<TaskKey>,
     cycles: FxHashMap<Fingerprint, SeenCycle>,
     stuck: FxHashMap<Fingerprint, StuckTask>,
     is_first: bool,
@@ -266,6 +279,7 @@ impl History {
             rules,
             seed,
             tasks: FxHashMap::default(),
+            tracks: Tracks::default(),
             cycles: FxHashMap::default(),
             stuck: FxHashMap::default(),
             is_first: true,
@@ -311,7 +325,11 @@ impl History {
                 is_new = true;
                 Seen::new(place, now)
             });
+            let went_on = !seen.was_at(place);
             seen.see(place, now);
+            if self.rules.follow_frames {
+                self.tracks.see(key, &stack.words, went_on, now.at);
+            }
             observation.n_started += u64::from(is_new);
             let group = by_coroutine.entry(stack.coroutine).or_default();
             group.figures.n_tasks += 1;
@@ -339,6 +357,7 @@ impl History {
         let mut groups: Vec<Group<'_>> = named.collect();
         observation.coroutines = Coroutines::of(&mut groups);
         observation.n_finished = self.drop_missing(&present, is_complete);
+        self.tracks.retain(|key| self.tasks.contains_key(key));
         self.follow_cycles(&mut facts, cycles, look, &mut observation);
         self.follow_stuck(graph, stuck, &present, now, &mut observation);
         observation.look_within = waits.look_within;
@@ -415,7 +434,7 @@ impl History {
         let mut present: FxHashSet<Fingerprint> = FxHashSet::default();
         for cycle in &cycles.cycles {
             let keys = facts.keys_of(cycle);
-            let fingerprint = self.mixed((FindingKind::AwaitCycle, keys));
+            let fingerprint = self.fingerprint_of_cycle(keys);
             // Two ways round the same tasks are one cycle.
             if !present.insert(fingerprint) {
                 continue;
@@ -518,6 +537,38 @@ impl History {
                 observation.closed.push(task.finding);
             }
         }
+    }
+
+    /// Since when the tasks of the snapshot that was taken up last, and their frames, have been seen.
+    pub fn times(&self, graph: &TaskGraph, now: Moment) -> TaskTimes {
+        let mut facts = Facts::of(graph, &self.rules);
+        let keys = graph.indices().map(|at| facts.key(graph.entry(at)));
+        self.tracks.times(keys, now)
+    }
+
+    /// The tasks of the snapshot that was taken up last that are part of findings.
+    pub fn marks(&self, graph: &TaskGraph, cycles: &Cycles) -> Vec<(TaskIdx, Mark)> {
+        let mut facts = Facts::of(graph, &self.rules);
+        let mut marks = Vec::new();
+        for cycle in &cycles.cycles {
+            let fingerprint = self.fingerprint_of_cycle(facts.keys_of(cycle));
+            let seen = self.cycles.get(&fingerprint);
+            if seen.is_some_and(|seen| seen.finding.is_some()) {
+                let kind = FindingKind::AwaitCycle;
+                let mark = Mark { kind, fingerprint };
+                marks.extend(cycle.tasks.iter().map(|at| (*at, mark)));
+            }
+        }
+        for (fingerprint, StuckTask { finding, .. }) in &self.stuck {
+            let (kind, fingerprint) = (finding.kind, *fingerprint);
+            let tasks = finding.tasks.iter().filter_map(|task| graph.find(task.id));
+            marks.extend(tasks.map(|at| (at, Mark { kind, fingerprint })));
+        }
+        marks
+    }
+
+    fn fingerprint_of_cycle(&self, keys: Vec<TaskKey>) -> Fingerprint {
+        self.mixed((FindingKind::AwaitCycle, keys))
     }
 
     fn fingerprint_of_task(&self, key: TaskKey, since: Moment) -> Fingerprint {

@@ -6,9 +6,11 @@ mod finding;
 mod history;
 mod standing;
 mod summary;
+mod times;
 mod waiting;
 
 pub use coroutines::{CoroutineFigures, Coroutines};
-pub use finding::{Finding, FindingFrame, FindingKind, FindingTask, Fingerprint};
+pub use finding::{Finding, FindingFrame, FindingKind, FindingTask, Fingerprint, Mark};
 pub use history::{CYCLES_MAX, FunctionRules, History, Look, Moment, Observation, Rules};
 pub use summary::{DEPTH_BOUNDS, Depths, Summary, summarize};
+pub use times::TaskTimes;

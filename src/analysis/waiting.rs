@@ -40,6 +40,11 @@ impl Seen {
         }
     }
 
+    /// Whether it was seen at `place`.
+    pub(super) fn was_at(&self, place: u64) -> bool {
+        self.place == place
+    }
+
     /// It is at `place` now.
     pub(super) fn see(&mut self, place: u64, now: Moment) {
         if self.place == place {

@@ -194,6 +194,7 @@ mod tests {
             failure: None,
             program: None,
             totals: Totals::default(),
+            traces: std::sync::Arc::default(),
         }
     }
 
@@ -279,6 +280,19 @@ mod tests {
             asyncio_agent_limit_hits_total{limit="tasks_max"} 0
             asyncio_agent_limit_hits_total{limit="threads_max"} 0
             asyncio_agent_limit_hits_total{limit="work_max"} 0
+            # HELP asyncio_agent_otlp_dropped_spans_total Spans that were not sent over OTLP: too many waited, or the receiver did not take them.
+            # TYPE asyncio_agent_otlp_dropped_spans_total counter
+            asyncio_agent_otlp_dropped_spans_total{reason="failed"} 0
+            asyncio_agent_otlp_dropped_spans_total{reason="queue_full"} 0
+            # HELP asyncio_agent_otlp_exports_total Requests over OTLP, as of the latest round: what was sent, and whether the receiver took it.
+            # TYPE asyncio_agent_otlp_exports_total counter
+            asyncio_agent_otlp_exports_total{signal="metrics",result="failed"} 0
+            asyncio_agent_otlp_exports_total{signal="metrics",result="ok"} 0
+            asyncio_agent_otlp_exports_total{signal="traces",result="failed"} 0
+            asyncio_agent_otlp_exports_total{signal="traces",result="ok"} 0
+            # HELP asyncio_agent_otlp_spans_total Spans that the receiver of OTLP took, as of the latest round.
+            # TYPE asyncio_agent_otlp_spans_total counter
+            asyncio_agent_otlp_spans_total 0
             # HELP asyncio_agent_scan_problems_total Problems met in rounds: parts of a snapshot that could not be read, and rounds that failed.
             # TYPE asyncio_agent_scan_problems_total counter
             asyncio_agent_scan_problems_total{code="already_traced"} 0
@@ -330,6 +344,13 @@ mod tests {
             asyncio_agent_limit_hits_total{limit="tasks_max"} 0
             asyncio_agent_limit_hits_total{limit="threads_max"} 0
             asyncio_agent_limit_hits_total{limit="work_max"} 0
+            asyncio_agent_otlp_dropped_spans_total{reason="failed"} 0
+            asyncio_agent_otlp_dropped_spans_total{reason="queue_full"} 0
+            asyncio_agent_otlp_exports_total{signal="metrics",result="failed"} 0
+            asyncio_agent_otlp_exports_total{signal="metrics",result="ok"} 0
+            asyncio_agent_otlp_exports_total{signal="traces",result="failed"} 0
+            asyncio_agent_otlp_exports_total{signal="traces",result="ok"} 0
+            asyncio_agent_otlp_spans_total 0
             asyncio_agent_scans_hanging{target="idle"} 0
             asyncio_agent_scans_total{target="idle",result="failed"} 0
             asyncio_agent_scans_total{target="idle",result="gone"} 0
@@ -402,6 +423,19 @@ mod tests {
             asyncio_agent_limit_hits_total{limit="tasks_max"} 0
             asyncio_agent_limit_hits_total{limit="threads_max"} 0
             asyncio_agent_limit_hits_total{limit="work_max"} 0
+            # HELP asyncio_agent_otlp_dropped_spans_total Spans that were not sent over OTLP: too many waited, or the receiver did not take them.
+            # TYPE asyncio_agent_otlp_dropped_spans_total counter
+            asyncio_agent_otlp_dropped_spans_total{reason="failed"} 0
+            asyncio_agent_otlp_dropped_spans_total{reason="queue_full"} 0
+            # HELP asyncio_agent_otlp_exports_total Requests over OTLP, as of the latest round: what was sent, and whether the receiver took it.
+            # TYPE asyncio_agent_otlp_exports_total counter
+            asyncio_agent_otlp_exports_total{signal="metrics",result="failed"} 0
+            asyncio_agent_otlp_exports_total{signal="metrics",result="ok"} 0
+            asyncio_agent_otlp_exports_total{signal="traces",result="failed"} 0
+            asyncio_agent_otlp_exports_total{signal="traces",result="ok"} 0
+            # HELP asyncio_agent_otlp_spans_total Spans that the receiver of OTLP took, as of the latest round.
+            # TYPE asyncio_agent_otlp_spans_total counter
+            asyncio_agent_otlp_spans_total 0
             # HELP asyncio_agent_scan_duration_seconds Time that the latest round took over the slowest process of the target.
             # TYPE asyncio_agent_scan_duration_seconds gauge
             asyncio_agent_scan_duration_seconds{target="failing"} 0.1

@@ -107,6 +107,24 @@ pub(super) const LIMIT_HITS_TOTAL: MetricDef = counter(
     "How often a limit was reached: something was left out, put off or added up.",
 );
 
+pub(super) const OTLP_DROPPED_SPANS_TOTAL: MetricDef = counter(
+    "asyncio_agent_otlp_dropped_spans_total",
+    &["reason"],
+    "Spans that were not sent over OTLP: too many waited, or the receiver did not take them.",
+);
+
+pub(super) const OTLP_EXPORTS_TOTAL: MetricDef = counter(
+    "asyncio_agent_otlp_exports_total",
+    &["signal", "result"],
+    "Requests over OTLP, as of the latest round: what was sent, and whether the receiver took it.",
+);
+
+pub(super) const OTLP_SPANS_TOTAL: MetricDef = counter(
+    "asyncio_agent_otlp_spans_total",
+    &[],
+    "Spans that the receiver of OTLP took, as of the latest round.",
+);
+
 pub(super) const SCAN_DURATION_SECONDS: MetricDef = gauge(
     "asyncio_agent_scan_duration_seconds",
     &["target"],
@@ -323,6 +341,13 @@ pub const PROBLEM_CODES: &[&str] = &[
 /// The values of `limit` besides [`LIMITS`](crate::limits::LIMITS), by name: limits of the configuration.
 pub const AGENT_LIMITS: &[&str] = &["cpu_share", "processes", "target_names"];
 
+/// Why spans are not sent.
+pub const DROPPED_SPANS: [&str; 2] = ["failed", "queue_full"];
+/// What is sent over OTLP.
+pub const OTLP_SIGNALS: [&str; 2] = ["metrics", "traces"];
+/// How a request ends.
+pub const OTLP_RESULTS: [&str; 2] = ["failed", "ok"];
+
 /// All metrics, by name.
 pub const CATALOG: &[MetricDef] = &[
     BUILD_INFO,
@@ -332,6 +357,9 @@ pub const CATALOG: &[MetricDef] = &[
     FOLDED_COROUTINES,
     FOLDED_SERIES,
     LIMIT_HITS_TOTAL,
+    OTLP_DROPPED_SPANS_TOTAL,
+    OTLP_EXPORTS_TOTAL,
+    OTLP_SPANS_TOTAL,
     SCAN_DURATION_SECONDS,
     SCAN_PROBLEMS_TOTAL,
     SCANS_HANGING,

@@ -10,6 +10,9 @@ use std::sync::Arc;
 /// The value of the label `coroutine` for all that have no series of their own.
 pub const OTHER: &str = "other";
 
+/// The same for those whose name is not known.
+const UNKNOWN: &str = "unknown";
+
 /// A metric with its data points.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Family {
@@ -199,6 +202,9 @@ fn about_agent(view: &AgentView, groups: &[Group<'_>]) -> Vec<Family> {
         ),
         family(&catalog::FOLDED_SERIES, one(0.0)),
         family(&catalog::LIMIT_HITS_TOTAL, limit_hits(view)),
+        family(&catalog::OTLP_DROPPED_SPANS_TOTAL, dropped_spans(view)),
+        family(&catalog::OTLP_EXPORTS_TOTAL, otlp_exports(view)),
+        family(&catalog::OTLP_SPANS_TOTAL, one(as_f64(view.otlp.spans))),
         family(
             &catalog::SCAN_DURATION_SECONDS,
             per_target(view, scan_duration),
@@ -354,6 +360,7 @@ impl<'v> Group<'v> {
         let mut other = CoroutineFigures::default();
         for observation in processes.iter().filter_map(observation_of) {
             for (name, figures) in &observation.coroutines.by_name {
+                let name = if name.is_empty() { UNKNOWN } else { name };
                 by_name.entry(name).or_default().add(figures);
             }
             other.add(&observation.coroutines.other);
@@ -496,7 +503,7 @@ fn by_coroutine(groups: &[Group<'_>], top: Top, by: By) -> Vec<DataPoint> {
         for (position, (name, figures)) in coroutines.into_iter().enumerate() {
             // What is called like this would be a series twice.
             match position < by.top(top) && *name != OTHER {
-                true => add(if name.is_empty() { "unknown" } else { name }, figures),
+                true => add(name, figures),
                 false => others.add(figures),
             }
         }
@@ -555,6 +562,33 @@ fn limit_hits(view: &AgentView) -> Vec<DataPoint> {
         .copied()
         .collect();
     with_known(&known, &view.limit_hits)
+}
+
+fn dropped_spans(view: &AgentView) -> Vec<DataPoint> {
+    let count = |reason: &&'static str| view.otlp.dropped_spans.get(*reason).copied().unwrap_or(0);
+    let points = catalog::DROPPED_SPANS.iter();
+    points
+        .map(|reason| point(vec![(*reason).to_owned()], as_f64(count(reason))))
+        .collect()
+}
+
+fn otlp_exports(view: &AgentView) -> Vec<DataPoint> {
+    let mut points = Vec::new();
+    for signal in catalog::OTLP_SIGNALS {
+        for result in catalog::OTLP_RESULTS {
+            let count = view
+                .otlp
+                .exports
+                .get(&(signal, result))
+                .copied()
+                .unwrap_or(0);
+            points.push(point(
+                vec![signal.to_owned(), result.to_owned()],
+                as_f64(count),
+            ));
+        }
+    }
+    points
 }
 
 fn with_known(known: &[&str], counts: &BTreeMap<String, u64>) -> Vec<DataPoint> {

@@ -5,11 +5,15 @@
 
 mod catalog;
 mod collect;
+mod otel;
 mod view;
 
-pub use catalog::{AGENT_LIMITS, CATALOG, Kind, MetricDef, PROBLEM_CODES};
+pub use catalog::{
+    AGENT_LIMITS, CATALOG, DROPPED_SPANS, Kind, MetricDef, OTLP_RESULTS, OTLP_SIGNALS,
+    PROBLEM_CODES,
+};
 pub use collect::{DataPoint, Family, Histogram, OTHER, Value, collect};
 pub use view::{
-    AgentView, BuildInfo, ConfigView, ProcessView, ProgramView, RoundOutcome, Scan, ScanCounts,
-    TargetView, Top, Totals,
+    AgentView, BuildInfo, ConfigView, OtlpView, ProcessView, ProgramView, RoundOutcome, Scan,
+    ScanCounts, TargetView, Top, Totals,
 };

@@ -1,7 +1,7 @@
 //! What the agent knows at one moment: the input of [`collect`](super::collect). Made by the agent's
 //! store, never changed afterwards.
 
-use crate::analysis::{FindingKind, Observation, Summary};
+use crate::analysis::{FindingKind, Fingerprint, Observation, Summary};
 use crate::ids::ProcessId;
 use crate::limits::LimitsHit;
 use crate::time::Timestamp;
@@ -28,6 +28,19 @@ pub struct AgentView {
     pub series_max: usize,
     /// The latest attempt to load the configuration.
     pub config: ConfigView,
+    /// What was sent over OTLP.
+    pub otlp: OtlpView,
+}
+
+/// What was sent over OTLP since the start.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OtlpView {
+    /// Requests, by what they sent and how they ended.
+    pub exports: BTreeMap<(&'static str, &'static str), u64>,
+    /// Spans that the receiver took.
+    pub spans: u64,
+    /// Spans that were not sent, by the reason.
+    pub dropped_spans: BTreeMap<&'static str, u64>,
 }
 
 /// How many coroutines of a target have series of their own, by metric; the others are `other`.
@@ -132,6 +145,8 @@ pub struct ProcessView {
     pub program: Option<Arc<ProgramView>>,
     /// What was observed since it is watched.
     pub totals: Totals,
+    /// The traces in which its findings were sent, if they were.
+    pub traces: Arc<BTreeMap<Fingerprint, u128>>,
 }
 
 /// What a process runs.

@@ -394,6 +394,10 @@ fn has_asyncio(read: &Read, reader: &mut Reader<'_>, offsets: &Offsets) -> bool 
     if !read.graph.tasks().is_empty() || read.has_running_loop {
         return true;
     }
+    // What a limit left out is not known to be missing.
+    if read.limits_hit.names().next().is_some() {
+        return true;
+    }
     let mut interpreters = read.interpreters.iter();
     let has_it = interpreters.any(|interpreter| !lacks_asyncio(reader, offsets, *interpreter));
     reader.look_back();

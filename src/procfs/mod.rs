@@ -4,6 +4,7 @@
 mod asleep;
 mod auxv;
 mod listing;
+mod machine;
 mod maps;
 mod stat;
 mod status;

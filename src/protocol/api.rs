@@ -75,6 +75,8 @@ pub struct FindingAnswer {
     pub age_seconds: f64,
     /// All of it in one line.
     pub path: String,
+    /// The trace in which it was sent over OTLP, if it was.
+    pub trace_id: Option<String>,
     /// Its tasks. Of a cycle each awaits the next, the last awaits the first.
     pub tasks: Vec<FindingTaskAnswer>,
     /// How many more there are.

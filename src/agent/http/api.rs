@@ -14,6 +14,7 @@ use crate::protocol::{
 };
 use crate::render::{self, Style, View};
 use crate::sanitize::escape;
+use crate::spans::TraceId;
 use hyper::StatusCode;
 use std::sync::Arc;
 
@@ -226,6 +227,10 @@ fn finding(finding: &Finding, target: &TargetView, process: &ProcessView) -> Fin
         first_seen: finding.first_seen.as_secs_f64(),
         age_seconds: finding.age.as_secs_f64(),
         path: escape(&finding.to_string()).into_owned(),
+        trace_id: process
+            .traces
+            .get(&finding.fingerprint)
+            .map(|trace| TraceId(*trace).to_string()),
         tasks: finding.tasks.iter().map(task).collect(),
         tasks_omitted: finding.tasks_omitted,
     }

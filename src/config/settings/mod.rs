@@ -116,11 +116,16 @@ pub struct StuckSettings {
 impl StuckSettings {
     /// Coroutines in which tasks wait for hours and nothing is wrong: what waits for the end of a
     /// program or a server, for its next connection, the next request on one, or the next piece of work.
-    pub const EXCLUDE_DEFAULT: [&str; 18] = [
+    pub const EXCLUDE_DEFAULT: [&str; 23] = [
         "main",
         "*.main",
         "Queue.get",
         "StreamReader.*",
+        "*.sock_accept",
+        "*.sock_recv*",
+        "Queue.join",
+        "Process.wait",
+        "Process.communicate",
         "*.serve_forever",
         "*.run_forever",
         "*.wait_closed",

@@ -1,0 +1,26 @@
+//! Await trees as spans: what a snapshot looks like in a trace view. Pure: no clock, no exporter.
+//!
+//! A trace stands for a task that no other task awaits, with all that it waits for below it:
+//!
+//! ```text
+//! main                            task: name of its coroutine function
+//! └── main                        its frames, outermost first
+//!     └── TaskGroup.__aexit__     innermost: what awaits
+//!         └── worker              an awaited task
+//!             └── ...
+//! ```
+//!
+//! A span begins when the task, or the frame at its instruction, was first seen, and ends with the
+//! snapshot: its length is the observed wait. Nothing has ended, and each root says so
+//! (`asyncio.snapshot`). A span never begins before its parent; a task that was seen before has the true
+//! moment as an attribute.
+//!
+//! Each task is one span. Who else awaits it is a link, and so is the edge that closes a cycle. What does
+//! not fit is told by spans that say how much was left out. Nothing recurses.
+
+mod build;
+mod layout;
+mod model;
+
+pub use build::{Facts, SpanLimits, traces_of};
+pub use model::{Attribute, AttributeValue, Link, Span, SpanId, Trace, TraceId, Traces};

@@ -1,0 +1,416 @@
+//! What a receiver of OpenTelemetry gets that is not ours, and what becomes of the agent when one does not take it.
+
+mod support;
+
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use support::agent::Agent;
+use support::python;
+use support::target::{Target, wait_until};
+use tempfile::TempDir;
+
+/// A running rotel, which writes down what it receives.
+struct Receiver {
+    child: Child,
+    folder: TempDir,
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+impl Receiver {
+    fn start(ports: Ports) -> Self {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/receivers/bin/rotel");
+        assert!(
+            path.exists(),
+            "{} is missing: run `make receivers`, which brings it (`make test` does)",
+            path.display()
+        );
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let log = File::create(folder.path().join("log")).expect("our own folder");
+        let child = Command::new(path)
+            .arg("start")
+            .args(["--otlp-grpc-endpoint", &format!("127.0.0.1:{}", ports.grpc)])
+            .args(["--otlp-http-endpoint", &format!("127.0.0.1:{}", ports.http)])
+            .args(["--exporter", "blackhole"])
+            .args(["--debug-log", "traces", "--debug-log", "metrics"])
+            .args(["--debug-log-verbosity", "detailed"])
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log)
+            .spawn()
+            .expect("rotel starts");
+        Self { child, folder }
+    }
+
+    fn log(&self) -> String {
+        let path: PathBuf = self.folder.path().join("log");
+        String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
+    }
+
+    /// The spans that it received so far.
+    fn spans(&self) -> Vec<ReceivedSpan> {
+        let mut spans: Vec<ReceivedSpan> = Vec::new();
+        let mut resource = BTreeMap::new();
+        let mut is_resource = false;
+        for line in self.log().lines() {
+            let text = line.trim();
+            if text.starts_with("ResourceSpans #") {
+                resource = BTreeMap::new();
+                is_resource = true;
+            } else if text.starts_with("ResourceMetrics #") || text.starts_with("ScopeMetrics #") {
+                is_resource = false;
+            } else if text.starts_with("Span #") {
+                is_resource = false;
+                spans.push(ReceivedSpan {
+                    resource: resource.clone(),
+                    ..ReceivedSpan::default()
+                });
+            } else if text.starts_with("SpanLink #") {
+                if let Some(span) = spans.last_mut() {
+                    span.links.push(BTreeMap::new());
+                }
+            } else if let Some((key, value)) = field(text) {
+                let is_attribute = text.starts_with("->");
+                match spans.last_mut() {
+                    _ if is_resource && is_attribute => {
+                        resource.insert(key, value);
+                    }
+                    Some(span) => span.take(key, value, is_attribute),
+                    None => {}
+                }
+            }
+        }
+        spans
+    }
+
+    /// The names of metrics that it received so far.
+    fn metrics(&self) -> Vec<String> {
+        let log = self.log();
+        let names = log
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("-> Name: "));
+        names.map(str::to_owned).collect()
+    }
+}
+
+/// `key : value`, with or without an arrow before it; texts without their type.
+fn field(text: &str) -> Option<(String, String)> {
+    let text = text.strip_prefix("-> ").unwrap_or(text);
+    let (key, value) = text.split_once(':')?;
+    let value = value.trim_start_matches(':').trim();
+    let inner = ["Str(", "Int(", "Bool(", "Double("];
+    let inner = inner
+        .iter()
+        .find_map(|kind| value.strip_prefix(kind)?.strip_suffix(')'));
+    Some((key.trim().to_owned(), inner.unwrap_or(value).to_owned()))
+}
+
+#[derive(Debug, Default, Clone)]
+struct ReceivedSpan {
+    resource: BTreeMap<String, String>,
+    fields: BTreeMap<String, String>,
+    attributes: BTreeMap<String, String>,
+    links: Vec<BTreeMap<String, String>>,
+}
+
+impl ReceivedSpan {
+    fn take(&mut self, key: String, value: String, is_attribute: bool) {
+        match (self.links.last_mut(), is_attribute) {
+            (Some(link), true) => link.insert(key, value),
+            (None, true) => self.attributes.insert(key, value),
+            (_, false) => self.fields.insert(key, value),
+        };
+    }
+
+    fn field(&self, key: &str) -> &str {
+        self.fields.get(key).map_or("", String::as_str)
+    }
+
+    fn attribute(&self, key: &str) -> &str {
+        self.attributes.get(key).map_or("", String::as_str)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Ports {
+    grpc: u16,
+    http: u16,
+}
+
+impl Ports {
+    fn free() -> Self {
+        let (grpc, http) = (free_port(), free_port());
+        Self { grpc, http }
+    }
+}
+
+/// An agent that watches a program and sends to a receiver.
+fn agent(target: &Target, otlp: &str) -> Agent {
+    Agent::start(&format!(
+        "web: {{listen: 127.0.0.1:0}}\ndiscovery: {{interval: 100ms}}\n\
+         targets: [{{name: shop, match: {{pid: {}}}, interval: 200ms, labels: {{team: a}}}}]\n\
+         exporters:\n  otlp: {{{otlp}}}\n",
+        target.pid()
+    ))
+}
+
+fn findings(agent: &Agent) -> Vec<Value> {
+    let (_, body) = agent.get("/api/v1/findings");
+    let body: Value = serde_json::from_str(&body).expect("JSON");
+    body["findings"].as_array().cloned().unwrap_or_default()
+}
+
+/// The trace that the snapshot with the first finding was sent in.
+fn trace_of_finding(agent: &Agent) -> Option<String> {
+    let findings = findings(agent);
+    Some(findings.first()?["trace_id"].as_str()?.to_owned())
+}
+
+/// The tasks of a cycle say which one it is, of which process they are, and one link closes it.
+fn check_members(tasks: &[&ReceivedSpan], fingerprint: &str, pid: u32) {
+    let mut n_closing = 0;
+    for task in tasks {
+        assert_eq!(task.attribute("asyncio.finding.fingerprint"), fingerprint);
+        assert_eq!(task.field("Status code"), "STATUS_CODE_ERROR");
+        let closes = |link: &&BTreeMap<String, String>| {
+            let closes = link.get("asyncio.link.closes_cycle");
+            closes.is_some_and(|it| it == "true")
+        };
+        n_closing += task.links.iter().filter(closes).count();
+        assert_eq!(task.resource["service.name"], "shop");
+        assert_eq!(task.resource["team"], "a");
+        assert_eq!(task.resource["process.pid"], pid.to_string());
+        assert!(task.resource["process.runtime.version"].starts_with("3.1"));
+    }
+    assert_eq!(n_closing, 1);
+}
+
+#[test]
+fn the_tree_of_a_cycle_arrives_span_by_span() {
+    for protocol in ["grpc", "http/protobuf"] {
+        let ports = Ports::free();
+        let receiver = Receiver::start(ports);
+        let port = if protocol == "grpc" {
+            ports.grpc
+        } else {
+            ports.http
+        };
+        let target = Target::start(python::all()[0].program("cycle_of_two"));
+        let agent = agent(
+            &target,
+            &format!(
+                "endpoint: 'http://127.0.0.1:{port}', protocol: {protocol}, compression: gzip, \
+                 metrics: {{enabled: false}}, spans: {{ratio: 0}}"
+            ),
+        );
+        let mut trace = None;
+        wait_until("the finding has a trace", || {
+            trace = trace_of_finding(&agent);
+            trace.is_some()
+        });
+        let trace = trace.expect("it was waited for");
+        let of_trace = || -> Vec<ReceivedSpan> {
+            let spans = receiver.spans().into_iter();
+            spans
+                .filter(|span| span.field("Trace ID") == trace)
+                .collect()
+        };
+        wait_until("the trace arrives", || of_trace().len() >= 4);
+        let spans = of_trace();
+        let tasks: Vec<&ReceivedSpan> = spans
+            .iter()
+            .filter(|span| !span.attribute("asyncio.task.id").is_empty())
+            .collect();
+        let names: Vec<&str> = tasks
+            .iter()
+            .map(|it| it.attribute("asyncio.task.name"))
+            .collect();
+        assert!(
+            names.contains(&"cycle a") && names.contains(&"cycle b"),
+            "{names:?}"
+        );
+        let fingerprint = findings(&agent)[0]["fingerprint"]
+            .as_str()
+            .expect("text")
+            .to_owned();
+        check_members(&tasks, &fingerprint, target.pid());
+        // Frames below tasks, with the place in the code.
+        let frame = spans
+            .iter()
+            .find(|span| !span.attribute("code.line.number").is_empty());
+        let frame = frame.expect("a frame");
+        assert!(
+            frame
+                .attribute("code.file.path")
+                .ends_with("cycle_of_two.py")
+        );
+        let parents: Vec<&str> = spans.iter().map(|span| span.field("ID")).collect();
+        for span in &spans {
+            let parent = span.field("Parent ID");
+            assert!(parent.is_empty() || parents.contains(&parent), "{span:?}");
+        }
+        // The log leads there too.
+        let (_, log) = agent.end_with("TERM");
+        assert!(log.contains(&format!("trace_id={trace}")), "{log}");
+        assert!(target.end().success());
+    }
+}
+
+#[test]
+fn metrics_arrive_under_names_that_become_those_of_prometheus() {
+    for protocol in ["grpc", "http/protobuf"] {
+        let ports = Ports::free();
+        let receiver = Receiver::start(ports);
+        let port = if protocol == "grpc" {
+            ports.grpc
+        } else {
+            ports.http
+        };
+        let target = Target::start(python::all()[0].program("gather"));
+        let agent = agent(
+            &target,
+            &format!(
+                "endpoint: 'http://127.0.0.1:{port}', protocol: {protocol}, \
+                 metrics: {{interval: 1s}}, spans: {{enabled: false}}"
+            ),
+        );
+        wait_until("metrics arrive", || {
+            let received = receiver.metrics();
+            let all = asyncio_agent::metrics::CATALOG.iter();
+            let mut names = all.map(|def| def.in_opentelemetry().0);
+            names.all(|name| received.iter().any(|it| it == name))
+        });
+        let exported = "asyncio_agent_otlp_exports_total{signal=\"metrics\",result=\"ok\"}";
+        wait_until("it is counted", || {
+            agent.value(exported).is_some_and(|n| n >= 1.0)
+        });
+        drop(agent);
+        assert!(target.end().success());
+    }
+}
+
+/// Answers each connection with the same bytes, or never if there are none.
+fn broken_receiver(answer: Option<&'static str>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    thread::spawn(move || {
+        let mut open = Vec::new();
+        for mut stream in listener.incoming().flatten() {
+            if let Some(answer) = answer {
+                let mut request = [0; 1 << 16];
+                let _ = stream.read(&mut request);
+                let _ = stream.write_all(answer.as_bytes());
+            }
+            open.push(stream);
+            // The oldest ones are given up.
+            if open.len() > 50 {
+                open.remove(0);
+            }
+        }
+    });
+    port
+}
+
+#[test]
+fn rounds_go_on_whatever_the_receiver_does() {
+    let answers = [
+        None,
+        Some("HTTP/1.1 429 Too Many Requests\r\nRetry-After: 60\r\nContent-Length: 0\r\n\r\n"),
+        Some("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"),
+        Some("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"),
+        Some("nonsense\r\n\r\n"),
+    ];
+    let mut agents = Vec::new();
+    let target = Target::start(python::all()[0].program("gather"));
+    for answer in answers {
+        let port = broken_receiver(answer);
+        agents.push(agent(
+            &target,
+            &format!(
+                "endpoint: 'http://127.0.0.1:{port}', protocol: http/protobuf, timeout: 300ms, \
+                 metrics: {{interval: 1s}}, spans: {{ratio: 1, queue: 200}}"
+            ),
+        ));
+    }
+    for agent in &agents {
+        let failed = |signal: &str| {
+            let name = format!(
+                "asyncio_agent_otlp_exports_total{{signal=\"{signal}\",result=\"failed\"}}"
+            );
+            agent.value(&name).is_some_and(|n| n >= 1.0)
+        };
+        wait_until("spans fail", || failed("traces"));
+        wait_until("metrics fail", || failed("metrics"));
+        let dropped = "asyncio_agent_otlp_dropped_spans_total{reason=\"queue_full\"}";
+        wait_until("spans are dropped", || {
+            agent.value(dropped).is_some_and(|n| n > 0.0)
+        });
+        // Rounds go on meanwhile.
+        let rounds = || {
+            agent
+                .value("asyncio_agent_scans_total{target=\"shop\",result=\"ok\",team=\"a\"}")
+                .unwrap_or(0.0)
+        };
+        let before = rounds();
+        wait_until("rounds go on", || rounds() >= before + 10.0);
+    }
+    for agent in agents {
+        let (status, log) = agent.end_with("TERM");
+        assert!(status.success(), "{log}");
+        // Once for each change.
+        let told = log
+            .matches("the receiver does not take what is sent")
+            .count();
+        assert!((1..=2).contains(&told), "{told} times:\n{log}");
+        assert_eq!(log.matches("panicked").count(), 0, "{log}");
+    }
+    assert!(target.end().success());
+}
+
+#[test]
+fn a_receiver_that_comes_late_gets_what_waited() {
+    let ports = Ports::free();
+    let target = Target::start(python::all()[0].program("cycle_of_two"));
+    let agent = agent(
+        &target,
+        &format!(
+            "endpoint: 'http://127.0.0.1:{}', timeout: 300ms, metrics: {{interval: 1s}}, spans: {{ratio: 0}}",
+            ports.grpc
+        ),
+    );
+    let failed = "asyncio_agent_otlp_exports_total{signal=\"traces\",result=\"failed\"}";
+    wait_until("spans fail", || {
+        agent.value(failed).is_some_and(|n| n >= 1.0)
+    });
+    let receiver = Receiver::start(ports);
+    let trace = trace_of_finding(&agent).expect("it was put into the queue");
+    wait_until("the trace arrives", || {
+        receiver
+            .spans()
+            .iter()
+            .any(|span| span.field("Trace ID") == trace)
+    });
+    let (_, log) = agent.end_with("TERM");
+    assert!(
+        log.contains("the receiver takes again what is sent"),
+        "{log}"
+    );
+    assert!(target.end().success());
+}

@@ -1,0 +1,312 @@
+//! Await trees as spans: whatever the graph, the traces are sound and nothing is left out without a word.
+
+#[path = "graphs/mod.rs"]
+mod graphs;
+
+use asyncio_agent::analysis::{FindingKind, Fingerprint, Mark, TaskTimes};
+use asyncio_agent::graph::text::parse;
+use asyncio_agent::graph::{TaskGraph, TaskIdx, find_cycles};
+use asyncio_agent::spans::{
+    Attribute, AttributeValue, Facts, Span, SpanId, SpanLimits, Trace, Traces, traces_of,
+};
+use asyncio_agent::time::Timestamp;
+use graphs::{Kinds, graphs};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+const ALL: SpanLimits = SpanLimits {
+    traces: usize::MAX,
+    spans: usize::MAX,
+    spans_per_trace: usize::MAX,
+};
+const NOW: Timestamp = Timestamp::new(Duration::from_secs(1_000_000));
+
+fn number(attributes: &[Attribute], key: &str) -> Option<i64> {
+    let attribute = attributes.iter().find(|it| it.key == key)?;
+    match attribute.value {
+        AttributeValue::Number(number) => Some(number),
+        _ => None,
+    }
+}
+
+fn text<'a>(attributes: &'a [Attribute], key: &str) -> Option<&'a str> {
+    let attribute = attributes.iter().find(|it| it.key == key)?;
+    match &attribute.value {
+        AttributeValue::Text(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn flag(attributes: &[Attribute], key: &str) -> bool {
+    let mut all = attributes.iter();
+    all.any(|it| it.key == key && it.value == AttributeValue::Flag(true))
+}
+
+/// The spans of tasks, by the id of the task.
+fn tasks(traces: &Traces) -> BTreeMap<String, (&Trace, &Span)> {
+    let all = traces.traces.iter();
+    let spans = all.flat_map(|trace| trace.spans.iter().map(move |span| (trace, span)));
+    spans
+        .filter_map(|(trace, span)| {
+            let id = text(&span.attributes, "asyncio.task.id")?;
+            Some((id.to_owned(), (trace, span)))
+        })
+        .collect()
+}
+
+fn canonical(graph: &TaskGraph) -> Vec<TaskIdx> {
+    graph
+        .indices()
+        .filter(|at| graph.entry(*at) == *at)
+        .collect()
+}
+
+/// What must hold of all traces.
+fn check(traces: &Traces, limits: SpanLimits) -> Result<(), TestCaseError> {
+    prop_assert!(traces.traces.len() <= limits.traces);
+    prop_assert!(traces.n_spans() <= limits.spans);
+    let mut ids: BTreeSet<SpanId> = BTreeSet::new();
+    let mut trace_ids = BTreeSet::new();
+    for trace in &traces.traces {
+        prop_assert!(trace.id.0 != 0 && trace_ids.insert(trace.id));
+        prop_assert!(trace.spans.len() <= limits.spans_per_trace);
+        prop_assert!(!trace.spans.is_empty());
+        let mut starts: BTreeMap<SpanId, Timestamp> = BTreeMap::new();
+        for (position, span) in trace.spans.iter().enumerate() {
+            prop_assert!(span.id.0 != 0 && ids.insert(span.id));
+            prop_assert!(span.start <= span.end && span.end == NOW);
+            match span.parent {
+                None => prop_assert_eq!(position, 0),
+                Some(parent) => {
+                    let start = starts.get(&parent);
+                    prop_assert!(start.is_some_and(|start| *start <= span.start));
+                }
+            }
+            starts.insert(span.id, span.start);
+            prop_assert!(!span.name.contains(char::is_control));
+        }
+        // What is not there is counted.
+        let root = &trace.spans[0].attributes;
+        let of_tasks = trace.spans.iter();
+        let n_tasks = of_tasks.filter(|it| text(&it.attributes, "asyncio.task.id").is_some());
+        let n_tasks = i64::try_from(n_tasks.count()).expect("few");
+        let omitted = trace.spans.iter();
+        let omitted: i64 = omitted
+            .filter_map(|it| number(&it.attributes, "asyncio.tasks.omitted"))
+            .sum();
+        prop_assert_eq!(number(root, "asyncio.tree.tasks"), Some(n_tasks + omitted));
+    }
+    // Links lead to spans of this snapshot.
+    for trace in &traces.traces {
+        for link in trace.spans.iter().flat_map(|span| &span.links) {
+            prop_assert!(trace_ids.contains(&link.trace) && ids.contains(&link.span));
+        }
+    }
+    Ok(())
+}
+
+fn times(graph: &TaskGraph, ages: &[(u64, u64)]) -> TaskTimes {
+    let age = |at: usize| ages.get(at % ages.len().max(1)).copied().unwrap_or((0, 0));
+    let seconds = Duration::from_secs;
+    let ages = (0..graph.tasks().len()).map(|at| {
+        let (task, frame) = age(at);
+        let frames = vec![(1, seconds(frame)), (3, seconds(frame / 2))];
+        (seconds(task), frames)
+    });
+    TaskTimes::new(NOW, ages.collect())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn traces_of_any_graph_are_sound(
+        graph in graphs(Kinds { tasks_max: 40, names: false }),
+        ages in prop::collection::vec((0_u64..1_000, 0_u64..2_000), 1..8),
+        marked in prop::collection::vec(0_usize..40, 0..4),
+        limits in (1_usize..6, 1_usize..60, 1_usize..30),
+        seed: u128,
+    ) {
+        let cycles = find_cycles(&graph, 64);
+        let times = times(&graph, &ages);
+        let all = canonical(&graph);
+        let mark = Mark { kind: FindingKind::StuckTask, fingerprint: Fingerprint(7) };
+        let marks = marked.iter().filter_map(|at| Some((*all.get(*at)?, mark)));
+        let facts = Facts::new((&graph, true), &cycles, marks, &times);
+        let traces = traces_of(&facts, &ALL, seed);
+        check(&traces, ALL)?;
+        prop_assert_eq!(traces.n_roots_omitted, 0);
+
+        // Each task once, and each await: below the awaiter, or as a link.
+        let tasks = tasks(&traces);
+        prop_assert_eq!(tasks.len(), all.len());
+        for at in &all {
+            let (_, span) = tasks[&graph.task(*at).id.to_string()];
+            let below = usize::from(span.parent.is_some());
+            let omitted = number(&span.attributes, "asyncio.awaiters.omitted").unwrap_or(0);
+            let told = below + span.links.len() + usize::try_from(omitted).expect("few");
+            // Of a task that is listed twice, edges are noted with either entry.
+            if all.len() == graph.tasks().len() {
+                prop_assert_eq!(told, graph.awaiters(*at).len());
+            }
+            for link in &span.links {
+                let closes = flag(&link.attributes, "asyncio.link.closes_cycle");
+                let awaiter = all.iter().find(|it| {
+                    tasks[&graph.task(**it).id.to_string()].1.id == link.span
+                });
+                prop_assert!(awaiter.is_some_and(|awaiter| cycles.closes(*awaiter, *at) == closes));
+            }
+        }
+
+        let (traces, spans, spans_per_trace) = limits;
+        let limits = SpanLimits { traces, spans, spans_per_trace };
+        let cut = traces_of(&facts, &limits, seed);
+        check(&cut, limits)?;
+        prop_assert_eq!(cut.traces.len() + cut.n_roots_omitted, cycles.entries().len());
+    }
+}
+
+/// A tree as indented lines: name, its age in seconds, and what is special about it.
+fn shown(trace: &Trace) -> String {
+    let mut depths: BTreeMap<SpanId, usize> = BTreeMap::new();
+    let mut out = String::new();
+    for span in &trace.spans {
+        let depth = span.parent.map_or(0, |parent| depths[&parent] + 1);
+        depths.insert(span.id, depth);
+        let age = span.end.since(span.start).as_secs();
+        out += &format!("{}{} {age}s", "  ".repeat(depth), span.name);
+        if let Some(name) = text(&span.attributes, "asyncio.task.name") {
+            out += &format!(" task={name}");
+        }
+        for (key, short) in [
+            ("asyncio.tasks.omitted", "omitted"),
+            ("asyncio.frames.omitted", "frames"),
+            ("asyncio.awaiters.omitted", "unknown awaiters"),
+        ] {
+            if let Some(number) = number(&span.attributes, key) {
+                out += &format!(" {short}={number}");
+            }
+        }
+        if let Some(awaiting) = text(&span.attributes, "asyncio.awaiting") {
+            out += &format!(" awaiting={awaiting}");
+        }
+        for link in &span.links {
+            out += match flag(&link.attributes, "asyncio.link.closes_cycle") {
+                true => " <-closes",
+                false => " <-link",
+            };
+        }
+        if let Some(error) = &span.error {
+            out += &format!(" ERROR {error}");
+        }
+        out.push('\n');
+    }
+    out
+}
+
+fn graph(text: &str) -> TaskGraph {
+    parse(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+fn named(graph: &TaskGraph, name: &str) -> TaskIdx {
+    let is_it = |at: &TaskIdx| graph.name(*at).is_some_and(|it| it.to_string() == name);
+    canonical(graph)
+        .into_iter()
+        .find(is_it)
+        .expect("it is there")
+}
+
+fn traces(graph: &TaskGraph, marks: &[(TaskIdx, Mark)], limits: SpanLimits) -> Traces {
+    let cycles = find_cycles(graph, 64);
+    let times = times(graph, &[(100, 40)]);
+    let facts = Facts::new((graph, true), &cycles, marks.iter().copied(), &times);
+    traces_of(&facts, &limits, 1)
+}
+
+#[test]
+fn a_cycle_is_told_by_the_link_that_closes_it_and_by_its_members() {
+    let graph = graph(
+        "thread 7
+         Task-1 suspended @ __aexit__ taskgroups.py:72, main app.py:30
+         cyc-a suspended waits Task @ wait_for_other app.py:11
+           <- Task-1
+         cyc-b suspended waits Task @ wait_for_other app.py:12
+           <- cyc-a
+           <- Task-1
+         cyc-a <- cyc-b
+         other suspended waits Future @ sleep tasks.py:716, work app.py:20
+           <- #0xdead :",
+    );
+    let mark = Mark {
+        kind: FindingKind::AwaitCycle,
+        fingerprint: Fingerprint(0xabc),
+    };
+    let marks = [
+        (named(&graph, "cyc-a"), mark),
+        (named(&graph, "cyc-b"), mark),
+    ];
+    let traces = traces(&graph, &marks, ALL);
+    let shown: Vec<String> = traces.traces.iter().map(shown).collect();
+    expect_test::expect![[r#"
+        main 100s task=Task-1
+          main 40s
+            __aexit__ 20s
+              wait_for_other 20s task=cyc-a <-closes ERROR in await cycle 0000000000000abc: it can never go on
+                wait_for_other 20s awaiting=Task
+              wait_for_other 20s task=cyc-b <-link ERROR in await cycle 0000000000000abc: it can never go on
+                wait_for_other 20s awaiting=Task
+        --
+        work 100s task=other unknown awaiters=1
+          work 40s
+            sleep 20s awaiting=Future
+    "#]].assert_eq(&shown.join("--\n"));
+}
+
+#[test]
+fn a_tree_that_is_too_large_keeps_what_leads_to_findings() {
+    let mut text = String::from("thread 1\nroot @ main app.py:1\n");
+    for child in 0..50 {
+        text += &format!("child-{child} @ work app.py:2\n  <- root\n");
+    }
+    text += "deep @ lock app.py:3\n  <- child-49\n";
+    let graph = graph(&text);
+    let mark = Mark {
+        kind: FindingKind::StuckTask,
+        fingerprint: Fingerprint(0xabc),
+    };
+    let limits = SpanLimits {
+        traces: 5,
+        spans: 100,
+        spans_per_trace: 12,
+    };
+    let traces = traces(&graph, &[(named(&graph, "deep"), mark)], limits);
+    expect_test::expect![[r#"
+        main 100s task=root
+          main 40s
+            (tasks left out) 40s omitted=47
+            work 40s task=child-0
+              work 40s
+            work 40s task=child-1
+              work 40s
+            work 40s task=child-49
+              work 40s
+                lock 40s task=deep ERROR stuck (0000000000000abc): it has not moved for too long
+                  lock 40s
+    "#]]
+    .assert_eq(&shown(&traces.traces[0]));
+}
+
+#[test]
+fn of_a_deep_stack_both_ends_are_shown() {
+    let frames: Vec<String> = (0..200)
+        .map(|at| format!("f{at} app.py:{}", at + 1))
+        .collect();
+    let graph = graph(&format!("thread 1\ndeep @ {}\n", frames.join(", ")));
+    let traces = traces(&graph, &[], ALL);
+    let lines = shown(&traces.traces[0]);
+    let lines: Vec<&str> = lines.lines().map(str::trim).collect();
+    assert_eq!(lines.len(), 66);
+    assert_eq!((lines[1], lines[65]), ("f199 40s", "f0 0s"));
+    assert_eq!(lines[33], "(frames left out) 0s frames=136");
+}
