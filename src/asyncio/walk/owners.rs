@@ -193,6 +193,10 @@ impl Walk<'_, '_> {
             }
             let of_loop = self.list_by_loop(at);
             let list = list.and_then(|list| usize::try_from(list).ok()).or(of_loop);
+            let list = match list {
+                None => self.list_by_both(at)?,
+                list => list,
+            };
             let found = list.and_then(|at| Some((at, self.lists.get(at)?)));
             match found {
                 Some((_, list)) if has_ended(list) => {
@@ -232,6 +236,26 @@ impl Walk<'_, '_> {
             before = now;
         }
         Ok(None)
+    }
+
+    /// The list that a task was found in, if the thread of that list runs its loop now.
+    fn list_by_both(&mut self, at: usize) -> Result<Option<usize>, DecodeError> {
+        let Some((task, list)) = self
+            .records
+            .get(at)
+            .map(|record| (record.task, record.list))
+        else {
+            return Ok(None);
+        };
+        self.reader.look_aside();
+        self.look_at_running();
+        let of_loop = self.list_of_loop(&task, list);
+        self.reader.look_back();
+        match of_loop {
+            Ok(of_loop) => Ok(of_loop.filter(|of_loop| u32::try_from(*of_loop) == Ok(list))),
+            Err(error) if error.is_fatal() => Err(error),
+            Err(_) => Ok(None),
+        }
     }
 
     /// The list of the thread that ran the loop of a task when it was looked at alone.
