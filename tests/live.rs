@@ -47,6 +47,7 @@ const TESTED_ELSEWHERE: &[&str] = &[
     "churn_python",
     "churn_threads",
     "mends",
+    "modules_change",
     "no_asyncio",
     "renamed",
     "rounds",

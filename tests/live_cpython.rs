@@ -72,6 +72,7 @@ const NOT_COMPARED: &[(&str, Version, &str)] = &[
         "frames of a running task are not followed",
     ),
     ("mends", None, "it does not stand still"),
+    ("modules_change", None, "it does not stand still"),
     ("renamed", None, "it does not stand still"),
     ("rounds", None, "it does not stand still"),
     ("shared_names", None, "it does not stand still"),

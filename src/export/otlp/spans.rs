@@ -9,7 +9,7 @@ use opentelemetry::trace::{
 use opentelemetry::{InstrumentationScope, KeyValue, Value};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SpanData, SpanLinks};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 /// Who made the spans.
 const SCOPE: &str = "asyncio-agent";
@@ -85,14 +85,18 @@ fn data(trace: &Trace, span: &Span, scope: &InstrumentationScope) -> SpanData {
         })
         .collect();
     let parent = span.parent.map_or(0, |parent| parent.0);
+    let time = |at: Timestamp| {
+        let time = UNIX_EPOCH.checked_add(at.since_epoch());
+        time.unwrap_or(UNIX_EPOCH)
+    };
     SpanData {
         span_context: context(trace.id.0, span.id.0),
         parent_span_id: SpanId::from_bytes(parent.to_be_bytes()),
         parent_span_is_remote: false,
         span_kind: SpanKind::Internal,
         name: span.name.clone().into(),
-        start_time: system_time(span.start),
-        end_time: system_time(span.end),
+        start_time: time(span.start),
+        end_time: time(span.end),
         attributes: span.attributes.iter().map(key_value).collect(),
         dropped_attributes_count: 0,
         events: Default::default(),
@@ -123,9 +127,4 @@ fn key_value(attribute: &Attribute) -> KeyValue {
         AttributeValue::Flag(flag) => Value::from(*flag),
     };
     KeyValue::new(attribute.key, value)
-}
-
-fn system_time(at: Timestamp) -> SystemTime {
-    let time = UNIX_EPOCH.checked_add(at.since_epoch());
-    time.unwrap_or(UNIX_EPOCH)
 }
