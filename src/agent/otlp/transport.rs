@@ -18,8 +18,9 @@ use opentelemetry_otlp::{
     WithTonicConfig,
 };
 use std::collections::HashMap;
+use std::fs::File;
 use std::future::Future;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -215,11 +216,19 @@ fn revealed(name: &str, secret: &Secret) -> Result<String, OtlpError> {
     }
 }
 
+/// Bytes that are read of a file of certificates, or of a key: the largest bundles have some hundred KiB.
+const PEM_BYTES_MAX: u64 = 4 << 20;
+
 fn read(file: &Path) -> Result<Vec<u8>, OtlpError> {
-    std::fs::read(file).map_err(|source| OtlpError::File {
-        file: file.to_owned(),
-        source,
-    })
+    let mut bytes = Vec::new();
+    let opened = File::open(file);
+    opened
+        .and_then(|opened| opened.take(PEM_BYTES_MAX).read_to_end(&mut bytes))
+        .map_err(|source| OtlpError::File {
+            file: file.to_owned(),
+            source,
+        })?;
+    Ok(bytes)
 }
 
 fn grpc_tls(settings: &OtlpTlsSettings) -> Result<ClientTlsConfig, OtlpError> {
