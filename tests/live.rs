@@ -46,6 +46,7 @@ const TESTED_ELSEWHERE: &[&str] = &[
     "churn",
     "churn_python",
     "churn_threads",
+    "cycles_that_open",
     "mends",
     "modules_change",
     "no_asyncio",

@@ -8,7 +8,7 @@
 //! task counts as stuck because of that.
 //!
 //! Whose wait counts: tasks that await no other task (of the others, what they await is the reason), or
-//! that are in a cycle; not those that sleep, which wait for nothing but time, and whose place can look the
+//! that are in a cycle which nobody can leave; not those that sleep, which wait for nothing but time, and whose place can look the
 //! same again and again; not those that nobody executes any more, because their thread has ended (they lie about
 //! until they are collected); and not those that the rules leave out. Only those that await no other task can
 //! be stuck: a cycle is a finding of its own.
@@ -18,7 +18,9 @@ use super::finding::{Finding, FindingKind, Fingerprint, Mark, tasks_of};
 use super::standing::Standing;
 use super::times::{TaskTimes, Tracks};
 use super::waiting::{Seen, Waits};
-use crate::graph::{Cycle, Cycles, StackIdx, TaskGraph, TaskIdx, TaskName, TextIdx};
+use crate::graph::{
+    Cycle, Cycles, StackIdx, TaskGraph, TaskIdx, TaskName, TextIdx, find_deadlocks,
+};
 use crate::ids::{TaskId, Tid};
 use crate::time::{Monotonic, Timestamp};
 use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
@@ -87,7 +89,7 @@ pub struct Observation {
     pub n_started: u64,
     /// Tasks that are in it no more.
     pub n_finished: u64,
-    /// Cycles that stand now and have been confirmed.
+    /// Cycles that nobody can leave, stand now and have been confirmed.
     pub n_cycles: u64,
     /// Tasks on them.
     pub n_cycle_tasks: u64,
@@ -302,6 +304,7 @@ impl History {
         self.note_look(now.at, look.slept);
         let mut waits = Waits::at(now.at, self.rules.stuck_after, self.asleep_since);
         let mut observation = Observation::default();
+        let deadlocks = find_deadlocks(graph, cycles, CYCLES_MAX);
         let mut facts = Facts::of(graph, &self.rules);
         let mut by_coroutine: FxHashMap<Option<TextIdx>, Group<'_>> = FxHashMap::default();
         let mut stuck: Vec<(Moment, TaskKey, TaskIdx)> = Vec::new();
@@ -311,7 +314,7 @@ impl History {
             let key = facts.key(at);
             present.insert(key);
             let stack = facts.stack(graph.task(at).stack);
-            let awaits_none = waits_for_no_task(graph, cycles, at);
+            let awaits_none = waits_for_no_task(graph, deadlocks.as_ref(), at);
             let task = graph.task(at);
             let place = hash_of((
                 stack.hash,
@@ -358,7 +361,7 @@ impl History {
         observation.coroutines = Coroutines::of(&mut groups);
         observation.n_finished = self.drop_missing(&present, is_complete);
         self.tracks.retain(|key| self.tasks.contains_key(key));
-        self.follow_cycles(&mut facts, cycles, look, &mut observation);
+        self.follow_cycles(&mut facts, deadlocks.as_ref(), look, &mut observation);
         self.follow_stuck(graph, stuck, &present, now, &mut observation);
         observation.look_within = waits.look_within;
         self.standing = (is_complete && waits.look_within.is_none())
@@ -421,7 +424,7 @@ impl History {
     fn follow_cycles(
         &mut self,
         facts: &mut Facts<'_>,
-        cycles: &Cycles,
+        deadlocks: Option<&Cycles>,
         look: Look,
         observation: &mut Observation,
     ) {
@@ -432,7 +435,7 @@ impl History {
         let confirmations = self.rules.cycle_confirmations.max(1);
         let mut tasks_on_cycles: FxHashSet<TaskIdx> = FxHashSet::default();
         let mut present: FxHashSet<Fingerprint> = FxHashSet::default();
-        for cycle in &cycles.cycles {
+        for cycle in deadlocks.into_iter().flat_map(|it| &it.cycles) {
             let keys = facts.keys_of(cycle);
             let fingerprint = self.fingerprint_of_cycle(keys);
             // Two ways round the same tasks are one cycle.
@@ -550,7 +553,8 @@ impl History {
     pub fn marks(&self, graph: &TaskGraph, cycles: &Cycles) -> Vec<(TaskIdx, Mark)> {
         let mut facts = Facts::of(graph, &self.rules);
         let mut marks = Vec::new();
-        for cycle in &cycles.cycles {
+        let deadlocks = find_deadlocks(graph, cycles, CYCLES_MAX);
+        for cycle in deadlocks.iter().flat_map(|it| &it.cycles) {
             let fingerprint = self.fingerprint_of_cycle(facts.keys_of(cycle));
             let seen = self.cycles.get(&fingerprint);
             if seen.is_some_and(|seen| seen.finding.is_some()) {
@@ -582,10 +586,14 @@ impl History {
     }
 }
 
-/// Whether nothing that a task waits for is another task; or only itself, round a cycle.
-fn waits_for_no_task(graph: &TaskGraph, cycles: &Cycles, at: TaskIdx) -> bool {
-    let component = cycles.component_of(graph, at);
-    graph
-        .awaited(at)
-        .all(|edge| cycles.component_of(graph, edge.awaited) == component)
+/// Whether nothing that a task waits for is another task; or only itself, round a cycle that nobody can leave.
+fn waits_for_no_task(graph: &TaskGraph, deadlocks: Option<&Cycles>, at: TaskIdx) -> bool {
+    let mut awaited = graph.awaited(at);
+    match deadlocks {
+        None => awaited.len() == 0,
+        Some(cycles) => {
+            let component = cycles.component_of(graph, at);
+            awaited.all(|edge| cycles.component_of(graph, edge.awaited) == component)
+        }
+    }
 }

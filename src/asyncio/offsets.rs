@@ -69,6 +69,12 @@ impl AsyncioOffsets {
         self.task_is_task.saturating_add(4)
     }
 
+    /// The first callback of a future follows its event loop, which follows the head of the object
+    /// (`fut_callback0`).
+    pub fn future_callback(&self, offsets: &Offsets) -> u64 {
+        offsets.pyobject.size.saturating_add(WORD)
+    }
+
     /// The future that a task waits for stands before its coroutine (`task_fut_waiter`).
     pub fn task_fut_waiter(&self) -> u64 {
         self.task_coro.saturating_sub(8)

@@ -120,6 +120,8 @@ pub struct ChainReader {
     pub codes: CodeCache,
     /// The frames of the chain followed last, outermost first.
     frames: Vec<ChainFrame>,
+    /// Where they are.
+    places: Vec<RemoteAddr>,
 }
 
 /// What an object is to a chain.
@@ -146,6 +148,11 @@ impl ChainReader {
         &self.frames
     }
 
+    /// The frames of the chain followed last, outermost first, with the places where they are.
+    pub fn placed_frames(&self) -> impl DoubleEndedIterator<Item = (ChainFrame, RemoteAddr)> {
+        self.frames.iter().copied().zip(self.places.iter().copied())
+    }
+
     /// The chain that begins with the coroutine at `coroutine`. Its frames are [`Self::frames`]. Only on
     /// demand its copies are put in order, otherwise [`Chain::order`] is that of a chain without links.
     ///
@@ -168,6 +175,7 @@ impl ChainReader {
         };
         let (mut holder, mut anchor, mut next_anchor) = (None, RemoteAddr::NULL, 1_u32);
         self.frames.clear();
+        self.places.clear();
         let frames_max = reader.limits().frames_per_task_max;
         let mut at = coroutine;
         let mut via = Via::Await;
@@ -213,6 +221,7 @@ impl ChainReader {
                 reader.keep(BYTES_PER_FRAME)?;
                 chain.mix(u64::from(code.number()));
                 self.frames.push(ChainFrame { code, unit, via });
+                self.places.push(at.plus(offsets.gen_object.gi_iframe));
             }
             match step.awaited {
                 Some((next, kept_at)) => {

@@ -22,6 +22,7 @@ mod code;
 mod dict;
 mod error;
 mod line_table;
+mod locals;
 mod locate;
 mod modules;
 mod object;
@@ -36,12 +37,16 @@ pub use chain::{Chain, ChainFrame, ChainReader, CopyOrder, FrameState};
 pub use code::{CodeCache, CodeIdx, CodeInfo};
 pub use dict::find_in_dict;
 pub use error::DecodeError;
+pub use locals::{Variables, in_cell};
 pub use locate::{
     Modules, RUNTIME_SECTION, RuntimeSite, find_runtime, find_word, guess_version,
     writable_file_mappings,
 };
 pub use modules::{find_modules, has_module, imports, module_dict, module_state};
-pub use object::{Set, read_changing_set, read_int, read_set, weakly_referenced};
+pub use object::{
+    Function, Set, read_changing_set, read_function, read_int, read_list, read_set, read_tuple,
+    weakly_referenced,
+};
 pub use offsets::{Offsets, OffsetsError};
 pub use text::read_text;
 pub use thread::{Interpreter, ThreadState, interpreters, threads};

@@ -1,4 +1,4 @@
-//! Ints, sets and weak references.
+//! Ints, lists, tuples, sets, functions and weak references.
 
 use super::{DecodeError, Offsets, TypeCache};
 use crate::limits::LimitHit;
@@ -186,6 +186,84 @@ pub fn read_changing_set(
         set.cut = Some(members_max);
     }
     Ok(set)
+}
+
+/// The items of the list at `at`; nothing if there are more than `items_max`.
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub fn read_list(
+    reader: &mut Reader<'_>,
+    offsets: &Offsets,
+    at: RemoteAddr,
+    items_max: u64,
+) -> Result<Option<Vec<RemoteAddr>>, DecodeError> {
+    let n_items = reader.u64_at(at.plus(offsets.list_object.ob_size))?;
+    let items = reader.addr_at(at.plus(offsets.list_object.ob_item))?;
+    read_items(reader, items, n_items, items_max)
+}
+
+/// The items of the tuple at `at`; nothing if there are more than `items_max`.
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub fn read_tuple(
+    reader: &mut Reader<'_>,
+    offsets: &Offsets,
+    at: RemoteAddr,
+    items_max: u64,
+) -> Result<Option<Vec<RemoteAddr>>, DecodeError> {
+    let n_items = reader.u64_at(at.plus(offsets.tuple_object.ob_size))?;
+    let items = at.plus(offsets.tuple_object.ob_item);
+    read_items(reader, items, n_items, items_max)
+}
+
+fn read_items(
+    reader: &mut Reader<'_>,
+    items: RemoteAddr,
+    n_items: u64,
+    items_max: u64,
+) -> Result<Option<Vec<RemoteAddr>>, DecodeError> {
+    if n_items > items_max {
+        return Ok(None);
+    }
+    let place = |n: u64| items.plus(n.saturating_mul(8));
+    let all = (0..n_items).map(|n| Ok(reader.addr_at(place(n))?));
+    all.collect::<Result<_, DecodeError>>().map(Some)
+}
+
+/// A function written in Python.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Function {
+    /// Its code object.
+    pub code: RemoteAddr,
+    /// The tuple of the cells of its free variables; null if it has none.
+    pub closure: RemoteAddr,
+}
+
+/// The function at `at` (`PyFunctionObject`, Include/cpython/funcobject.h: `func_code` is the fifth member after
+/// the head of the object, `func_closure` the eighth); nothing if it is something else.
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub fn read_function(
+    reader: &mut Reader<'_>,
+    offsets: &Offsets,
+    types: &mut TypeCache,
+    at: RemoteAddr,
+) -> Result<Option<Function>, DecodeError> {
+    let info = types.type_of(reader, offsets, at)?;
+    if !matches!(types.name(info), "function") {
+        return Ok(None);
+    }
+    let members = at.plus(offsets.pyobject.size);
+    Ok(Some(Function {
+        code: reader.addr_at(members.plus(32))?,
+        closure: reader.addr_at(members.plus(56))?,
+    }))
 }
 
 /// What the weak reference at `at` refers to; null if that is gone.

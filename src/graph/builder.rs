@@ -185,6 +185,7 @@ impl GraphBuilder {
             stack,
             awaiting,
             footing: 0,
+            needs_one: false,
             awaiters: 0..0,
         });
         if let Some(thread) = self.threads.last_mut() {
@@ -201,6 +202,14 @@ impl GraphBuilder {
         }
     }
 
+    /// Notes that a task goes on as soon as one of what it awaits has ended: see [`Task::needs_one`].
+    pub fn set_needs_one(&mut self, task: TaskIdx) {
+        let at = usize::try_from(task.0).ok();
+        if let Some(task) = at.and_then(|at| self.tasks.get_mut(at)) {
+            task.needs_one = true;
+        }
+    }
+
     /// Notes that `awaited` is awaited by `awaiter`, whose coroutine stack is `stack`. May be called
     /// in any order; the edges of one task keep theirs.
     pub fn add_edge(&mut self, awaited: TaskIdx, awaiter: TaskId, stack: StackIdx) {
@@ -209,7 +218,16 @@ impl GraphBuilder {
             awaiter,
             awaiter_task: None,
             stack,
+            is_loose: false,
         });
+    }
+
+    /// Notes that the awaiter of the edge added last can go on without the awaited: see
+    /// [`AwaitEdge::is_loose`].
+    pub fn loosen_edge(&mut self) {
+        if let Some(edge) = self.edges.last_mut() {
+            edge.is_loose = true;
+        }
     }
 
     /// The finished graph.

@@ -4,7 +4,7 @@
 //! Tasks listed twice count once here, as their last entry. Nothing is recursive and everything is
 //! linear in the graph; only the cycles that are kept cost more, and they are capped.
 
-use super::{TaskGraph, TaskIdx, as_u32};
+use super::{AwaitEdge, TaskGraph, TaskIdx, as_u32};
 use rustc_hash::FxHashSet;
 
 /// Tasks held by all kept cycles together. Nested cycles in a long chain would need its square.
@@ -65,6 +65,16 @@ impl Cycles {
         self.components.of[graph.entry(at).as_usize()] as usize
     }
 
+    /// Whether this cycle of the same graph lies within the cycles that these are.
+    pub fn holds(&self, graph: &TaskGraph, cycle: &Cycle) -> bool {
+        if let [task] = cycle.tasks[..] {
+            return self.closes(task, task);
+        }
+        let mut components = cycle.tasks.iter().map(|at| self.component_of(graph, *at));
+        let first = components.next();
+        components.all(|component| Some(component) == first)
+    }
+
     /// Whether the task is part of a cycle.
     pub(super) fn has_cyclic_edge(&self, graph: &TaskGraph, at: TaskIdx) -> bool {
         graph
@@ -86,10 +96,16 @@ impl Cycles {
 
 /// Finds the await cycles of `graph`; keeps up to `cycles_max` of them and counts the rest.
 pub fn find_cycles(graph: &TaskGraph, cycles_max: usize) -> Cycles {
-    let components = Components::of(graph);
-    let entries = components.entries(graph);
+    find_cycles_along(Awaits { graph, among: None }, cycles_max)
+}
+
+/// The same, of those that lead along `awaits`.
+pub(super) fn find_cycles_along(awaits: Awaits<'_>, cycles_max: usize) -> Cycles {
+    let graph = awaits.graph;
+    let components = Components::of(awaits);
+    let entries = components.entries(awaits);
     let mut search = Search {
-        graph,
+        awaits,
         cycles_max,
         tasks_kept: 0,
         mark: vec![Mark::New; graph.tasks().len()],
@@ -112,11 +128,39 @@ pub fn find_cycles(graph: &TaskGraph, cycles_max: usize) -> Cycles {
     }
 }
 
-/// The `nth` task that `awaiter` awaits, repetitions included.
-fn nth_awaited(graph: &TaskGraph, awaiter: TaskIdx, nth: usize) -> Option<TaskIdx> {
-    let range = &graph.awaited_ranges[awaiter.as_usize()];
-    let edge = graph.awaited[range.start as usize..range.end as usize].get(nth)?;
-    Some(graph.entry(graph.edges[*edge as usize].awaited))
+/// The edges along which cycles are looked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Awaits<'g> {
+    pub(super) graph: &'g TaskGraph,
+    /// If only some are: those between these tasks that are not loose. By the indices of their entries.
+    pub(super) among: Option<&'g [bool]>,
+}
+
+impl Awaits<'_> {
+    /// The next task that `awaiter` awaits, repetitions included, after so many edges were seen.
+    fn next_awaited(&self, awaiter: TaskIdx, seen: &mut usize) -> Option<TaskIdx> {
+        let graph = self.graph;
+        let range = &graph.awaited_ranges[awaiter.as_usize()];
+        let edges = &graph.awaited[range.start as usize..range.end as usize];
+        while let Some(edge) = edges.get(*seen) {
+            *seen += 1;
+            let edge = &graph.edges[*edge as usize];
+            if self.lead_along(awaiter, edge) {
+                return Some(graph.entry(edge.awaited));
+            }
+        }
+        None
+    }
+
+    /// Whether an edge is one of them.
+    fn lead_along(&self, awaiter: TaskIdx, edge: &AwaitEdge) -> bool {
+        self.among.is_none_or(|among| {
+            !edge.is_loose
+                && self.graph.entry(edge.awaited) == edge.awaited
+                && among[awaiter.as_usize()]
+                && among[edge.awaited.as_usize()]
+        })
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -129,7 +173,7 @@ enum Mark {
 
 /// Depth-first search for the edges that lead back into the path.
 struct Search<'g> {
-    graph: &'g TaskGraph,
+    awaits: Awaits<'g>,
     cycles_max: usize,
     tasks_kept: usize,
     mark: Vec<Mark>,
@@ -143,15 +187,12 @@ impl Search<'_> {
         self.open(entry);
         while let Some((task, seen)) = self.path.last_mut() {
             let task = *task;
-            match nth_awaited(self.graph, task, *seen) {
-                Some(awaited) => {
-                    *seen += 1;
-                    match self.mark[awaited.as_usize()] {
-                        Mark::New => self.open(awaited),
-                        Mark::Open(at) => self.close(at as usize, task, awaited),
-                        Mark::Done => {}
-                    }
-                }
+            match self.awaits.next_awaited(task, seen) {
+                Some(awaited) => match self.mark[awaited.as_usize()] {
+                    Mark::New => self.open(awaited),
+                    Mark::Open(at) => self.close(at as usize, task, awaited),
+                    Mark::Done => {}
+                },
                 None => {
                     self.mark[task.as_usize()] = Mark::Done;
                     self.found.finished.push(task);
@@ -180,7 +221,7 @@ impl Search<'_> {
         }
         self.tasks_kept += length;
         let mut tasks: Vec<TaskIdx> = self.path[from..].iter().map(|(task, _)| *task).collect();
-        let smallest = (0..length).min_by_key(|at| self.graph.task(tasks[*at]).id);
+        let smallest = (0..length).min_by_key(|at| self.awaits.graph.task(tasks[*at]).id);
         tasks.rotate_left(smallest.unwrap_or(0));
         self.found.cycles.push(Cycle {
             tasks,
@@ -201,7 +242,8 @@ impl Components {
     const NONE: u32 = u32::MAX;
 
     /// Tarjan's algorithm with its own stack.
-    fn of(graph: &TaskGraph) -> Self {
+    fn of(awaits: Awaits<'_>) -> Self {
+        let graph = awaits.graph;
         let n_tasks = graph.tasks().len();
         let mut found = Self {
             of: vec![Self::NONE; n_tasks],
@@ -225,8 +267,7 @@ impl Components {
                     (reached[at], lowest[at]) = (n_reached, n_reached);
                     open.push(task);
                 }
-                if let Some(awaited) = nth_awaited(graph, task, *seen) {
-                    *seen += 1;
+                if let Some(awaited) = awaits.next_awaited(task, seen) {
                     let to = awaited.as_usize();
                     if reached[to] == 0 {
                         path.push((awaited, 0));
@@ -259,12 +300,14 @@ impl Components {
         self.n += 1;
     }
 
-    fn entries(&self, graph: &TaskGraph) -> Vec<TaskIdx> {
+    fn entries(&self, awaits: Awaits<'_>) -> Vec<TaskIdx> {
+        let graph = awaits.graph;
         let mut entered = vec![false; self.n];
         for edge in graph.edges() {
             let awaited = self.of[graph.entry(edge.awaited).as_usize()];
             if let Some(awaiter) = edge.awaiter_task
                 && self.of[awaiter.as_usize()] != awaited
+                && awaits.lead_along(awaiter, edge)
             {
                 entered[awaited as usize] = true;
             }

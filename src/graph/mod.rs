@@ -10,6 +10,7 @@
 
 mod builder;
 mod cycle;
+mod deadlock;
 mod forest;
 mod select;
 mod shape;
@@ -19,6 +20,7 @@ pub mod text;
 
 pub use builder::{GraphBuilder, NewFrame, NewTask};
 pub use cycle::{Cycle, Cycles, find_cycles};
+pub use deadlock::find_deadlocks;
 pub use forest::{Branch, Child};
 pub use select::{Selection, select};
 pub use shape::{ShapeIdx, Shapes};
@@ -133,6 +135,8 @@ pub struct Task {
     /// snapshots of a process that give different ones it had run in between; equal ones prove nothing,
     /// as memory is used again. 0 when it is not known.
     pub footing: u64,
+    /// It goes on as soon as one of what it awaits has ended, not only when all have.
+    pub needs_one: bool,
     awaiters: Range<u32>,
 }
 
@@ -147,6 +151,9 @@ pub struct AwaitEdge {
     pub awaiter_task: Option<TaskIdx>,
     /// The awaiter's coroutine stack.
     pub stack: StackIdx,
+    /// The awaiter can go on without the awaited: it has a timeout, or waits for something else at the moment.
+    /// Readers find that out only where it matters, on await cycles.
+    pub is_loose: bool,
 }
 
 /// The tasks of one thread (thread id 0: of an interpreter, their thread having ended).

@@ -87,6 +87,7 @@ pub(super) struct Task {
     pub(super) task_name: Option<Text>,
     pub(super) state: Option<State>,
     pub(super) cancelling: Option<bool>,
+    pub(super) needs_one: Option<bool>,
     pub(super) awaiting: Option<Text>,
     pub(super) coroutine_stack: Option<Vec<Frame>>,
     pub(super) awaited_by: Option<Vec<Object<Awaiter>>>,
@@ -101,6 +102,7 @@ impl Shape for Task {
 pub(super) struct Awaiter {
     pub(super) task_id: Id,
     pub(super) call_stack: Option<Vec<Frame>>,
+    pub(super) loose: Option<bool>,
 }
 
 impl Shape for Awaiter {

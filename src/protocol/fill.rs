@@ -27,9 +27,19 @@ pub(super) struct Filler {
     /// The stack being interned; kept for its memory.
     frames: Vec<FrameIdx>,
     /// Who awaits whom, and the stack that was given with it.
-    edges: Vec<(TaskIdx, TaskId, Option<StackIdx>)>,
+    edges: Vec<NewEdge>,
     /// The stack of each task that is listed.
     stacks: AddressMap<TaskId, StackIdx>,
+}
+
+/// An edge as it was read.
+#[derive(Debug)]
+struct NewEdge {
+    awaited: TaskIdx,
+    awaiter: TaskId,
+    /// The one that was given.
+    stack: Option<StackIdx>,
+    is_loose: bool,
 }
 
 impl Filler {
@@ -50,14 +60,23 @@ impl Filler {
             stack,
             awaiting,
         });
+        if task.needs_one.unwrap_or(false) {
+            self.builder.set_needs_one(at);
+        }
         self.stacks.insert(id, stack);
         for Object(awaiter) in task.awaited_by.unwrap_or_default() {
             let Awaiter {
                 task_id,
                 call_stack,
+                loose,
             } = awaiter;
             let stack = call_stack.map(|frames| self.stack(&frames));
-            self.edges.push((at, task_id.0, stack));
+            self.edges.push(NewEdge {
+                awaited: at,
+                awaiter: task_id.0,
+                stack,
+                is_loose: loose.unwrap_or(false),
+            });
         }
     }
 
@@ -79,8 +98,11 @@ impl Filler {
     /// for its awaiter before, or else that of the task.
     pub(super) fn finish(mut self) -> TaskGraph {
         self.builder.reserve_edges(self.edges.len());
-        for (awaited, awaiter, given) in self.edges {
-            let stack = match given {
+        for edge in self.edges {
+            let NewEdge {
+                awaited, awaiter, ..
+            } = edge;
+            let stack = match edge.stack {
                 Some(stack) => {
                     self.stacks.insert(awaiter, stack);
                     stack
@@ -88,6 +110,9 @@ impl Filler {
                 None => self.stacks.get(&awaiter).copied().unwrap_or_default(),
             };
             self.builder.add_edge(awaited, awaiter, stack);
+            if edge.is_loose {
+                self.builder.loosen_edge();
+            }
         }
         drop(self.stacks);
         self.builder.finish()

@@ -204,11 +204,14 @@ impl Serialize for OneTask<'_> {
                 stacks: self.stacks,
             })
         });
-        let mut out = serializer.serialize_struct("Task", 7)?;
+        let mut out = serializer.serialize_struct("Task", 8)?;
         out.serialize_field("task_id", &Text(task.id))?;
         out.serialize_field("task_name", &graph.name(self.at).map(Text))?;
         out.serialize_field("state", state_word(task.state))?;
         out.serialize_field("cancelling", &task.cancelling)?;
+        if task.needs_one {
+            out.serialize_field("needs_one", &true)?;
+        }
         out.serialize_field("awaiting", &task.awaiting.map(|text| graph.text(text)))?;
         out.serialize_field("coroutine_stack", &stack(graph, task.stack))?;
         out.serialize_field("awaited_by", &awaited_by)?;
@@ -224,10 +227,13 @@ struct OneAwaiter<'a> {
 
 impl Serialize for OneAwaiter<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut awaiter = serializer.serialize_struct("Awaiter", 2)?;
+        let mut awaiter = serializer.serialize_struct("Awaiter", 3)?;
         awaiter.serialize_field("task_id", &Text(self.edge.awaiter))?;
         if self.stacks.must_be_given(self.edge) {
             awaiter.serialize_field("call_stack", &stack(self.graph, self.edge.stack))?;
+        }
+        if self.edge.is_loose {
+            awaiter.serialize_field("loose", &true)?;
         }
         awaiter.end()
     }

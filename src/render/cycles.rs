@@ -1,7 +1,7 @@
 //! The report of await cycles on the error output, in our own style.
 
 use super::cut;
-use crate::graph::{Cycle, Cycles, NameText, TaskGraph, TaskIdx, find_cycles};
+use crate::graph::{Cycle, Cycles, NameText, TaskGraph, TaskIdx, find_cycles, find_deadlocks};
 use crate::sanitize::escape;
 use std::borrow::Cow;
 use std::fmt::{self, Write};
@@ -40,8 +40,10 @@ pub(super) fn report(
             "the await graph has {n} cycles: these tasks wait for one another"
         )?,
     }
+    let deadlocks = find_deadlocks(graph, found, 0);
     for cycle in &found.cycles {
-        line(graph, cycle, err)?;
+        let may_end = !deadlocks.as_ref().is_some_and(|it| it.holds(graph, cycle));
+        line(graph, cycle, may_end, err)?;
     }
     if found.omitted > 0 {
         writeln!(err, "… and {} more cycles", found.omitted)?;
@@ -49,9 +51,13 @@ pub(super) fn report(
     Ok(true)
 }
 
-fn line(graph: &TaskGraph, cycle: &Cycle, err: &mut dyn Write) -> fmt::Result {
+fn line(graph: &TaskGraph, cycle: &Cycle, may_end: bool, err: &mut dyn Write) -> fmt::Result {
     let tasks = &cycle.tasks;
-    err.write_str("cycle: ")?;
+    err.write_str(match may_end {
+        // It has a timeout, or a task on it waits for others as well, or for something else just now.
+        true => "cycle that may end by itself: ",
+        false => "cycle: ",
+    })?;
     let (begin, end) = match tasks.len() {
         n if n > TASKS_MAX => (&tasks[..TASKS_KEPT], &tasks[n - TASKS_KEPT..]),
         _ => (&tasks[..], &tasks[..0]),

@@ -44,8 +44,11 @@ struct TaskSpec {
     cancelling: bool,
     stack: StackSpec,
     awaiting: Option<usize>,
-    awaiters: Vec<(Awaiter, StackSpec)>,
+    needs_one: bool,
+    awaiters: Vec<(Awaiter, StackSpec, IsLoose)>,
 }
+
+type IsLoose = bool;
 
 #[derive(Debug, Clone)]
 enum Id {
@@ -158,19 +161,20 @@ fn task(kinds: Kinds) -> impl Strategy<Value = TaskSpec> {
         id,
         name,
         state,
-        prop::bool::weighted(0.1),
+        (prop::bool::weighted(0.1), prop::bool::weighted(0.2)),
         stack(),
         prop::option::of(0..KINDS.len()),
-        prop::collection::vec((awaiter, stack()), 0..4),
+        prop::collection::vec((awaiter, stack(), prop::bool::weighted(0.15)), 0..4),
     )
         .prop_map(
-            |(id, name, state, cancelling, stack, awaiting, awaiters)| TaskSpec {
+            |(id, name, state, (cancelling, needs_one), stack, awaiting, awaiters)| TaskSpec {
                 id,
                 name,
                 state,
                 cancelling,
                 stack,
                 awaiting,
+                needs_one,
                 awaiters,
             },
         )
@@ -222,16 +226,19 @@ fn build(
             stack: stacks[at],
             awaiting,
         }));
+        if task.needs_one {
+            builder.set_needs_one(indices[at]);
+        }
     }
     for (at, (_, task)) in tasks.iter().enumerate() {
-        for (awaiter, stack) in &task.awaiters {
+        for (awaiter, stack, is_loose) in &task.awaiters {
             let below = if has_cycles { tasks.len() } else { at };
             match awaiter {
                 Awaiter::Unlisted(id) => {
                     let stack = intern(&mut builder, stack);
                     builder.add_edge(indices[at], TaskId(*id), stack);
                 }
-                Awaiter::Task(_) | Awaiter::TaskOwnStack(_) if below == 0 => {}
+                Awaiter::Task(_) | Awaiter::TaskOwnStack(_) if below == 0 => continue,
                 Awaiter::Task(nth) => {
                     let stack = intern(&mut builder, stack);
                     builder.add_edge(indices[at], ids[nth % below], stack);
@@ -239,6 +246,9 @@ fn build(
                 Awaiter::TaskOwnStack(nth) => {
                     builder.add_edge(indices[at], ids[nth % below], stacks[nth % below]);
                 }
+            }
+            if *is_loose {
+                builder.loosen_edge();
             }
         }
     }

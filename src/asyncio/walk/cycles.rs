@@ -4,8 +4,9 @@
 
 use super::Walk;
 use crate::cpython::DecodeError;
-use crate::graph::{GraphBuilder, NewTask, StackIdx, TaskName, TaskState, find_cycles};
+use crate::graph::{GraphBuilder, NewTask, StackIdx, TaskIdx, TaskName, TaskState, find_cycles};
 use crate::ids::TaskId;
+use rustc_hash::FxHashMap;
 
 /// How often all edges are looked at.
 const LOOKS: u32 = 3;
@@ -15,7 +16,7 @@ const ROUNDS_MAX: u32 = 32;
 const EDGES_MAX: usize = 4_096;
 
 /// The record of the awaited task, and that of the awaiter.
-type Edge = (u32, u32);
+pub(super) type Edge = (u32, u32);
 
 impl Walk<'_, '_> {
     /// Leaves out edges of cycles that are not there any more.
@@ -30,6 +31,11 @@ impl Walk<'_, '_> {
                     match lasts {
                         Ok(true) => {}
                         Err(error) if error.is_fatal() => return Err(error),
+                        Err(error) if error.is_limit() => {
+                            self.end_edge(*edge);
+                            n_ended = n_ended.saturating_add(1);
+                            self.note(error.code(), "await cycles", error)?;
+                        }
                         // Whoever is in a cycle does not change.
                         Ok(false) | Err(_) => {
                             self.end_edge(*edge);
@@ -82,40 +88,80 @@ impl Walk<'_, '_> {
     }
 
     /// The edges between tasks that await each other, directly or not.
-    fn edges_of_cycles(&self) -> Vec<Edge> {
+    pub(super) fn edges_of_cycles(&self) -> Vec<Edge> {
+        let mut edges = self.edges_near_cycles();
+        if edges.is_empty() {
+            return edges;
+        }
         let mut graph = GraphBuilder::new();
-        let mut edges = Vec::new();
+        let mut tasks: FxHashMap<u32, TaskIdx> = FxHashMap::default();
+        for at in edges
+            .iter()
+            .flat_map(|(awaited, awaiter)| [*awaited, *awaiter])
+        {
+            tasks.entry(at).or_insert_with(|| {
+                graph.add_task(NewTask {
+                    id: TaskId(u64::from(at)),
+                    name: TaskName::Unknown,
+                    state: TaskState::Pending,
+                    cancelling: false,
+                    stack: StackIdx::EMPTY,
+                    awaiting: None,
+                })
+            });
+        }
+        for (awaited, awaiter) in &edges {
+            if let Some(awaited) = tasks.get(awaited) {
+                graph.add_edge(*awaited, TaskId(u64::from(*awaiter)), StackIdx::EMPTY);
+            }
+        }
+        let cycles = find_cycles(&graph.finish(), 0);
+        edges.retain(|(awaited, awaiter)| {
+            let both = tasks.get(awaited).zip(tasks.get(awaiter));
+            both.is_some_and(|(awaited, awaiter)| cycles.is_cyclic(*awaiter, *awaited))
+        });
+        edges
+    }
+
+    /// The edges between tasks that are on cycles or await such tasks, directly or not: those that are left when
+    /// tasks that await nothing are taken away, again and again. In most processes that is none.
+    fn edges_near_cycles(&self) -> Vec<Edge> {
+        let index = |at: u32| usize::try_from(at).unwrap_or(usize::MAX);
+        let mut n_awaited: Vec<u32> = vec![0; self.records.len()];
+        let mut edges: Vec<Edge> = Vec::new();
         for (at, record) in (0_u32..).zip(&self.records) {
             if !record.is_alive {
                 continue;
             }
-            let task = graph.add_task(NewTask {
-                id: TaskId(u64::from(at)),
-                name: TaskName::Unknown,
-                state: TaskState::Pending,
-                cancelling: false,
-                stack: StackIdx::EMPTY,
-                awaiting: None,
-            });
             let noted = self.addresses(&record.awaiters).iter();
             let noted = noted.filter(|awaiter| !self.ended_edges.contains(&(at, **awaiter)));
             let noted = noted.filter_map(|awaiter| self.by_address.get(awaiter).copied());
             let unnoted = self.unnoted.get(&at).into_iter().flatten().copied();
             for awaiter in noted.chain(unnoted).filter(|at| self.alive(*at).is_some()) {
-                graph.add_edge(task, TaskId(u64::from(awaiter)), StackIdx::EMPTY);
+                if let Some(n_awaited) = n_awaited.get_mut(index(awaiter)) {
+                    *n_awaited = n_awaited.saturating_add(1);
+                }
                 edges.push((at, awaiter));
             }
         }
-        let graph = graph.finish();
-        let cycles = find_cycles(&graph, 0);
-        if cycles.is_empty() {
-            return Vec::new();
+        let awaits_none = |n_awaited: &[u32], at: &u32| n_awaited.get(index(*at)) == Some(&0);
+        let all = (0_u32..).take(self.records.len());
+        let mut taken: Vec<u32> = all.filter(|at| awaits_none(&n_awaited, at)).collect();
+        while let Some(at) = taken.pop() {
+            // The edges to one task stand together, in the order of the tasks.
+            let start = edges.partition_point(|(awaited, _)| *awaited < at);
+            let to_it = edges.get(start..).unwrap_or_default().iter();
+            for (_, awaiter) in to_it.take_while(|(awaited, _)| *awaited == at) {
+                if let Some(n_awaited) = n_awaited.get_mut(index(*awaiter)) {
+                    *n_awaited = n_awaited.saturating_sub(1);
+                    if *n_awaited == 0 {
+                        taken.push(*awaiter);
+                    }
+                }
+            }
         }
-        let place = |at: u32| graph.find(TaskId(u64::from(at)));
-        edges.retain(|(awaited, awaiter)| {
-            let both = place(*awaited).zip(place(*awaiter));
-            both.is_some_and(|(awaited, awaiter)| cycles.is_cyclic(awaiter, awaited))
-        });
+        let is_left = |at: &u32| !awaits_none(&n_awaited, at);
+        edges.retain(|(awaited, awaiter)| is_left(awaited) && is_left(awaiter));
         edges
     }
 }

@@ -110,23 +110,18 @@ impl Walk<'_, '_> {
                 });
                 let awaits = record.task.awaits.as_u64();
                 self.graph.set_footing(task, place.objects ^ awaits);
+                if self.holds.needs_one.contains(&at) {
+                    self.graph.set_needs_one(task);
+                }
                 edges.push((task, at));
             }
         }
-        let unnoted = match self.is_exact {
-            true => self.unnoted_awaits(),
-            false => std::mem::take(&mut self.unnoted),
-        };
+        let unnoted = std::mem::take(&mut self.unnoted);
         for (awaited, at) in edges {
             self.note_cuts(at)?;
             self.add_edges(awaited, at)?;
             for awaiter in unnoted.get(&at).into_iter().flatten() {
-                if let Some((id, stack)) = self
-                    .alive(*awaiter)
-                    .map(|awaiter| (TaskId(awaiter.task.at.as_u64()), awaiter.place.stack))
-                {
-                    self.graph.add_edge(awaited, id, stack);
-                }
+                self.add_unnoted_edge(awaited, at, *awaiter);
             }
         }
         Ok(Read {
@@ -142,6 +137,17 @@ impl Walk<'_, '_> {
             has_running_loop: self.lists.iter().any(|list| list.has_loop),
             interpreters: std::mem::take(&mut self.interpreters),
         })
+    }
+
+    fn add_unnoted_edge(&mut self, awaited: TaskIdx, record: u32, awaiter: u32) {
+        let Some(by) = self.alive(awaiter) else {
+            return;
+        };
+        let (id, stack) = (TaskId(by.task.at.as_u64()), by.place.stack);
+        self.graph.add_edge(awaited, id, stack);
+        if self.holds.loose.contains(&(record, awaiter)) {
+            self.graph.loosen_edge();
+        }
     }
 
     /// Notes what caps left out of a task.
@@ -185,6 +191,9 @@ impl Walk<'_, '_> {
                 Some(stack) => {
                     let awaiter = TaskId(address.as_u64());
                     self.graph.add_edge(awaited, awaiter, stack);
+                    if listed.is_some_and(|at| self.holds.loose.contains(&(record, at))) {
+                        self.graph.loosen_edge();
+                    }
                 }
                 // What could not be read is a problem of its own.
                 None if listed.is_some_and(|awaiter| self.has_ended(awaiter)) => {

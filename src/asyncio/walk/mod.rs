@@ -22,6 +22,7 @@ mod cycles;
 mod edges;
 mod first;
 mod heads;
+mod holds;
 mod look;
 mod owners;
 mod places;
@@ -40,6 +41,7 @@ use crate::memory::{Buffers, ReadErrorKind, Reader, RemoteAddr, Trail};
 use alone::TasksAlone;
 use first::Depth;
 use heads::TaskList;
+use holds::Holds;
 use look::{Awaiters, Place, Sighting};
 use rustc_hash::{FxHashMap, FxHashSet};
 use scheduled::Scheduled;
@@ -213,6 +215,8 @@ struct Walk<'w, 'm> {
     unnoted: scheduled::UnnotedAwaits,
     /// Edges that did not last, as record and awaiter.
     ended_edges: FxHashSet<(u32, RemoteAddr)>,
+    /// Which edges of cycles hold.
+    holds: Holds,
     /// For each interpreter how often a code object was deleted.
     generations: &'w mut Vec<(i64, u64)>,
     is_exact: bool,
@@ -301,6 +305,7 @@ pub fn read_graph(
         unlisted: FxHashMap::default(),
         unnoted: scheduled::UnnotedAwaits::default(),
         ended_edges: FxHashSet::default(),
+        holds: Holds::default(),
         generations: &mut knowledge.generations,
         is_exact: false,
         alone: TasksAlone::default(),
@@ -361,6 +366,8 @@ impl Walk<'_, '_> {
         self.check_generations();
         self.first_look(Depth::Everything)?;
         self.read_all_unlisted()?;
+        self.unnoted = self.unnoted_awaits();
+        self.find_loose_edges(false)?;
         trails.everything = self.reader.end_look();
         Ok(())
     }
@@ -391,6 +398,7 @@ impl Walk<'_, '_> {
         self.settle_unlisted()?;
         self.settle_unnoted()?;
         self.settle_cycles()?;
+        self.find_loose_edges(true)?;
         self.leave_out_lists_of_others();
         Ok(())
     }

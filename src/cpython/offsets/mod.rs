@@ -24,6 +24,8 @@ struct Wire {
     code_object: [u16; 7],
     pyobject: [u16; 2],
     type_object: [u16; 3],
+    tuple_object: [u16; 3],
+    list_object: [u16; 3],
     set_object: [u16; 4],
     dict_object: [u16; 2],
     long_object: [u16; 3],
@@ -179,6 +181,10 @@ sections! {
     pyobject: ObjectOffsets (max 64) { ob_type: 8 }
     /// A type.
     type_object: TypeOffsets (max OBJECT_BYTES_MAX) { tp_name: 8, tp_flags: 8 }
+    /// A tuple.
+    tuple_object: TupleOffsets (max OBJECT_BYTES_MAX) { ob_item: 8, ob_size: 8 }
+    /// A list.
+    list_object: ListOffsets (max OBJECT_BYTES_MAX) { ob_item: 8, ob_size: 8 }
     /// A set.
     set_object: SetOffsets (max OBJECT_BYTES_MAX) { used: 8, table: 8, mask: 8 }
     /// A dict.

@@ -12,6 +12,8 @@ pub(super) const WIRE: Wire = Wire {
     code_object: [312, 320, 336, 344, 352, 384, 392],
     pyobject: [400, 408],
     type_object: [416, 424, 440],
+    tuple_object: [448, 456, 464],
+    list_object: [472, 480, 488],
     set_object: [496, 504, 512, 520],
     dict_object: [528, 536],
     long_object: [568, 576, 584],

@@ -12,6 +12,8 @@ pub(super) const WIRE: Wire = Wire {
     code_object: [376, 384, 400, 408, 416, 448, 456],
     pyobject: [464, 472],
     type_object: [480, 488, 504],
+    tuple_object: [544, 552, 560],
+    list_object: [568, 576, 584],
     set_object: [592, 600, 608, 616],
     dict_object: [624, 632],
     long_object: [664, 672, 680],

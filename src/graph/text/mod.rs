@@ -12,11 +12,11 @@
 //! ```
 //!
 //! - A task line: name, `#ID` (else the next multiple of 0x10 from 0x1000 on), state (else pending),
-//!   `cancelling`, `waits TYPE`, `@` and its stack.
+//!   `cancelling`, `needs-one`, `waits TYPE`, `@` and its stack.
 //! - A stack is given innermost frame first, separated by commas. A frame is `FUNCTION`, `FUNCTION
 //!   FILE`, `FUNCTION FILE:LINE` or `FUNCTION -:LINE`; a mark before it tells how it was reached: `~`
 //!   through a generator, `+` through an `anext_awaitable`, `!` on its thread's stack, `^` through a coroutine wrapper.
-//! - An edge without `:` takes the awaiter's own stack.
+//! - An edge without `:` takes the awaiter's own stack. With `<~` for `<-` it is loose.
 //! - `Task-N` is the default name with that number. Anything may be written as `"…"` with the escapes
 //!   `\" \\ \n \r \t \u{…}`; quoted, a word means nothing special (`"Task-1"` is a name somebody gave).
 
@@ -32,6 +32,11 @@ use super::{TaskName, TaskState};
 /// The id of the first task that gives none, and the distance to the next.
 const FIRST_ID: u64 = 0x1000;
 const ID_STEP: u64 = 0x10;
+
+/// The arrow of an edge that is loose.
+const LOOSE: &str = "<~";
+/// The word for a task that goes on as soon as one of what it awaits has ended.
+const NEEDS_ONE: &str = "needs-one";
 
 /// The id of the `nth` task of a text, if it gives none.
 fn usual_id(nth: usize) -> u64 {
@@ -61,9 +66,9 @@ mod tests {
         let text = "\
 thread 7
 Task-1 suspended @ main app.py:10
-worker-1 #0xbeef running cancelling waits Future @ ~\"a b\" \"x y.py\":3, ^g -:4, h f.py, i
+worker-1 #0xbeef running cancelling needs-one waits Future @ ~\"a b\" \"x y.py\":3, ^g -:4, h f.py, i
   <- Task-1
-  <- #0xdead :
+  <~ #0xdead :
 thread 8 interpreter 1
 \"Task-1\"
 ? created

@@ -1,7 +1,7 @@
 //! Reading the graph language.
 
 use super::word::{Word, split};
-use super::{STATES, default_name, usual_id};
+use super::{LOOSE, NEEDS_ONE, STATES, default_name, usual_id};
 use crate::graph::{
     FrameIdx, GraphBuilder, NewFrame, NewTask, StackIdx, TaskGraph, TaskIdx, TaskName, TaskState,
     Via,
@@ -53,6 +53,7 @@ struct NewEdge {
     last: Option<TaskIdx>,
     awaiter: Word,
     stack: Option<StackIdx>,
+    is_loose: bool,
 }
 
 impl Parser {
@@ -64,8 +65,12 @@ impl Parser {
         if first.is("thread") {
             return self.thread(&words[1..]);
         }
-        match words.iter().position(|word| word.is("<-")) {
-            Some(at @ (0 | 1)) => self.edge(&words[..at], &words[at + 1..], number),
+        let is_arrow = |word: &Word| word.is("<-") || word.is(LOOSE);
+        match words.iter().position(is_arrow) {
+            Some(at @ (0 | 1)) => {
+                let is_loose = words[at].is(LOOSE);
+                self.edge((&words[..at], &words[at + 1..]), is_loose, number)
+            }
             _ => self.task(&words),
         }
     }
@@ -90,7 +95,8 @@ impl Parser {
         let (name, mut rest) = words.split_first().ok_or("expected a name")?;
         let mut id = TaskId(usual_id(self.builder.n_tasks()));
         let mut state = TaskState::default();
-        let (mut cancelling, mut awaiting, mut stack) = (false, None, StackIdx::EMPTY);
+        let (mut cancelling, mut needs_one) = (false, false);
+        let (mut awaiting, mut stack) = (None, StackIdx::EMPTY);
         while let Some((word, after)) = rest.split_first() {
             rest = after;
             if let Some(given) = as_id(word) {
@@ -99,6 +105,8 @@ impl Parser {
                 state = *known;
             } else if word.is("cancelling") {
                 cancelling = true;
+            } else if word.is(NEEDS_ONE) {
+                needs_one = true;
             } else if word.is("waits") {
                 let (kind, after) = rest.split_first().ok_or("waits for what?")?;
                 awaiting = Some(self.builder.text(&whole(kind)));
@@ -125,6 +133,9 @@ impl Parser {
             stack,
             awaiting,
         });
+        if needs_one {
+            self.builder.set_needs_one(at);
+        }
         self.stacks.insert(id, stack);
         self.names
             .entry(key(name))
@@ -134,7 +145,12 @@ impl Parser {
         Ok(())
     }
 
-    fn edge(&mut self, awaited: &[Word], words: &[Word], line: usize) -> Result<(), String> {
+    fn edge(
+        &mut self,
+        (awaited, words): (&[Word], &[Word]),
+        is_loose: bool,
+        line: usize,
+    ) -> Result<(), String> {
         let (awaiter, rest) = words.split_first().ok_or("awaited by whom?")?;
         let stack = match rest.split_first() {
             None => None,
@@ -150,6 +166,7 @@ impl Parser {
             last: self.last,
             awaiter: awaiter.clone(),
             stack,
+            is_loose,
         });
         Ok(())
     }
@@ -206,6 +223,9 @@ impl Parser {
             let own = self.stacks.get(&awaiter).copied();
             let stack = edge.stack.or(own).unwrap_or(StackIdx::EMPTY);
             self.builder.add_edge(awaited, awaiter, stack);
+            if edge.is_loose {
+                self.builder.loosen_edge();
+            }
         }
         Ok(self.builder.finish())
     }

@@ -1,7 +1,7 @@
 //! Writing the graph language.
 
 use super::word::write_word;
-use super::{STATES, default_name, usual_id};
+use super::{LOOSE, NEEDS_ONE, STATES, default_name, usual_id};
 use crate::graph::{StackIdx, TaskGraph, TaskIdx, TaskName, Via};
 use rustc_hash::FxHashMap;
 use std::fmt::Write as _;
@@ -22,7 +22,7 @@ pub fn print(graph: &TaskGraph) -> String {
         for at in graph.tasks_of(thread) {
             write_task(&mut out, graph, at);
             for edge in graph.awaiters(at) {
-                out.push_str("  <- ");
+                let _ = write!(out, "  {} ", if edge.is_loose { LOOSE } else { "<-" });
                 match edge.awaiter_task {
                     Some(awaiter) if names.get(&graph.task(awaiter).name) == Some(&1) => {
                         write_name(&mut out, graph, awaiter);
@@ -54,6 +54,9 @@ fn write_task(out: &mut String, graph: &TaskGraph, at: TaskIdx) {
     }
     if task.cancelling {
         out.push_str(" cancelling");
+    }
+    if task.needs_one {
+        let _ = write!(out, " {NEEDS_ONE}");
     }
     if let Some(kind) = task.awaiting {
         out.push_str(" waits ");

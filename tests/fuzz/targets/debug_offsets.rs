@@ -74,6 +74,8 @@ fn check(offsets: &Offsets) {
         interpreter_frame { previous: 8, executable: 8, instr_ptr: 8, owner: 1, stackpointer: 8 }
         code_object { filename: 8, qualname: 8, linetable: 8, firstlineno: 4, co_tlbc: 8 }
         type_object { tp_name: 8, tp_flags: 8 }
+        tuple_object { ob_item: 8, ob_size: 8 }
+        list_object { ob_item: 8, ob_size: 8 }
         set_object { used: 8, table: 8, mask: 8 }
         dict_object { ma_keys: 8 }
         long_object { lv_tag: 8, ob_digit: 4 }
