@@ -91,6 +91,42 @@ fn findings_show_everywhere_and_end_when_they_are_mended() {
     }
 }
 
+#[test]
+fn a_task_that_goes_round_in_step_is_not_stuck() {
+    for python in python::all() {
+        for kind in ["event", "condition", "lock", "semaphore", "put"] {
+            let mut command = python.program("in_step");
+            command.arg(kind);
+            let target = Target::start(command);
+            let agent = Agent::start(&format!(
+                "web: {{listen: 127.0.0.1:0}}\n\
+                 limits: {{cpu_share: 1}}\n\
+                 analysis: {{stuck: {{after: 1s, exclude: [main]}}}}\n\
+                 targets: [{{name: app, match: {{pid: {}}}, interval: 50ms}}]\n",
+                target.pid()
+            ));
+            let n_stuck = "asyncio_stuck_tasks{target=\"app\"}";
+            agent.wait_for_value(n_stuck, 1.0);
+            let n_scans = || {
+                let scans = agent.value("asyncio_agent_scans_total{target=\"app\",result=\"ok\"}");
+                scans.unwrap_or_default()
+            };
+            let enough = n_scans() + 20.0;
+            wait_until("more rounds", || n_scans() >= enough);
+            let what = format!("{kind} on {}", python.full_version);
+            assert_eq!(agent.value(n_stuck), Some(1.0), "{what}");
+            let told = findings(&agent);
+            let [(_, path)] = &told[..] else {
+                panic!("{what}: {told:?}");
+            };
+            assert!(
+                path.starts_with("stuck for good (stuck at "),
+                "{what}: {path}"
+            );
+        }
+    }
+}
+
 /// The processes of this machine, read as often as the test allows.
 #[derive(Clone, Default)]
 struct Gate {

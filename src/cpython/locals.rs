@@ -77,3 +77,17 @@ pub fn in_cell(
 ) -> Result<RemoteAddr, DecodeError> {
     Ok(reader.addr_at(cell.plus(offsets.pyobject.size))?)
 }
+
+/// The first parameter of the function that the suspended frame at `frame` executes, such as the `self` of a method.
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub fn first_parameter(
+    reader: &mut Reader<'_>,
+    offsets: &Offsets,
+    frame: RemoteAddr,
+) -> Result<RemoteAddr, DecodeError> {
+    let first = frame.plus(offsets.interpreter_frame.localsplus);
+    Ok(reader.addr_at(first)?.untagged())
+}

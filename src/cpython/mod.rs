@@ -19,6 +19,7 @@
 mod attributes;
 mod chain;
 mod code;
+mod deque;
 mod dict;
 mod error;
 mod line_table;
@@ -35,9 +36,10 @@ mod version;
 pub use attributes::{Attribute, Attributes};
 pub use chain::{Chain, ChainFrame, ChainReader, CopyOrder, FrameState};
 pub use code::{CodeCache, CodeIdx, CodeInfo};
+pub use deque::{DequeItem, read_deque};
 pub use dict::find_in_dict;
 pub use error::DecodeError;
-pub use locals::{Variables, in_cell};
+pub use locals::{Variables, first_parameter, in_cell};
 pub use locate::{
     Modules, RUNTIME_SECTION, RuntimeSite, find_runtime, find_word, guess_version,
     writable_file_mappings,

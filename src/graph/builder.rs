@@ -145,6 +145,20 @@ impl GraphBuilder {
         at
     }
 
+    /// The function and the file of the innermost frame of a stack.
+    pub fn innermost(&self, stack: StackIdx) -> Option<(&str, &str)> {
+        let range = self.stacks.get(usize::try_from(stack.0).ok()?)?;
+        let frames = self
+            .stack_frames
+            .get(range.start as usize..range.end as usize)?;
+        let frame = self.frames.get(frames.first()?.0 as usize)?;
+        let text = |at: TextIdx| self.texts.get(at.0 as usize).map(|text| &**text);
+        Some((
+            text(frame.function)?,
+            frame.file.and_then(text).unwrap_or_default(),
+        ))
+    }
+
     /// Begins the next thread; tasks added from now on are its own.
     pub fn begin_thread(&mut self, interpreter_id: i64, tid: Tid) {
         let start = as_u32(self.tasks.len());

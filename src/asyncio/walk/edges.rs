@@ -109,7 +109,9 @@ impl Walk<'_, '_> {
                     awaiting: place.awaiting,
                 });
                 let awaits = record.task.awaits.as_u64();
-                self.graph.set_footing(task, place.objects ^ awaits);
+                let turn = usize::try_from(at).ok().and_then(|at| self.turns.get(&at));
+                let turn = turn.copied().unwrap_or_default();
+                self.graph.set_footing(task, place.objects ^ awaits ^ turn);
                 if self.holds.needs_one.contains(&at) {
                     self.graph.set_needs_one(task);
                 }

@@ -106,6 +106,10 @@ impl Walk<'_, '_> {
                 let needs = match needs {
                     Ok(needs) => needs,
                     Err(error) if error.is_fatal() => return Err(error),
+                    Err(error) if error.is_limit() => {
+                        self.note(error.code(), "await cycles", error)?;
+                        Needs::Other
+                    }
                     // Whoever is in a deadlock can be read.
                     Err(_) => Needs::Other,
                 };

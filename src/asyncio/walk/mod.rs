@@ -27,6 +27,7 @@ mod look;
 mod owners;
 mod places;
 mod scheduled;
+mod turns;
 mod unlisted;
 
 use super::offsets::AsyncioOffsets;
@@ -77,6 +78,8 @@ struct Trails {
     objects: Trail,
     /// At their names, once more.
     names: Trail,
+    /// At what tells their turns apart.
+    turns: Trail,
 }
 
 impl Knowledge {
@@ -217,6 +220,8 @@ struct Walk<'w, 'm> {
     ended_edges: FxHashSet<(u32, RemoteAddr)>,
     /// Which edges of cycles hold.
     holds: Holds,
+    /// Of tasks that wait for a turn, by record: which one.
+    turns: FxHashMap<usize, u64>,
     /// For each interpreter how often a code object was deleted.
     generations: &'w mut Vec<(i64, u64)>,
     is_exact: bool,
@@ -306,6 +311,7 @@ pub fn read_graph(
         unnoted: scheduled::UnnotedAwaits::default(),
         ended_edges: FxHashSet::default(),
         holds: Holds::default(),
+        turns: FxHashMap::default(),
         generations: &mut knowledge.generations,
         is_exact: false,
         alone: TasksAlone::default(),
@@ -368,6 +374,7 @@ impl Walk<'_, '_> {
         self.read_all_unlisted()?;
         self.unnoted = self.unnoted_awaits();
         self.find_loose_edges(false)?;
+        self.find_turns()?;
         trails.everything = self.reader.end_look();
         Ok(())
     }
@@ -399,6 +406,9 @@ impl Walk<'_, '_> {
         self.settle_unnoted()?;
         self.settle_cycles()?;
         self.find_loose_edges(true)?;
+        self.reader.begin_look(std::mem::take(&mut trails.turns))?;
+        self.find_turns()?;
+        trails.turns = self.reader.end_look();
         self.leave_out_lists_of_others();
         Ok(())
     }

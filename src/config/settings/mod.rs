@@ -115,14 +115,21 @@ pub struct StuckSettings {
 
 impl StuckSettings {
     /// Coroutines in which tasks wait for hours and nothing is wrong: what waits for the end of a
-    /// program or a server, for its next connection, the next request on one, or the next piece of work.
-    pub const EXCLUDE_DEFAULT: [&str; 23] = [
+    /// program or a server, for a signal, for its next connection, the next request or message on one, or the next
+    /// piece of work.
+    pub const EXCLUDE_DEFAULT: [&str; 29] = [
         "main",
         "*.main",
         "Queue.get",
         "StreamReader.*",
         "*.sock_accept",
         "*.sock_recv*",
+        "Event.wait",
+        "Condition.wait",
+        "*.receive",
+        "*.recv",
+        "*DataQueue.read",
+        "PubSub.*",
         "Queue.join",
         "Process.wait",
         "Process.communicate",

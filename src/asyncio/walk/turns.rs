@@ -1,0 +1,126 @@
+//! Which turn of theirs tasks wait for that wait for a lock, an event or a queue.
+//!
+//! A task that goes round a loop can be seen at the same line, on objects at the same addresses: memory that is given
+//! back is given out again. But each time it waits at one of asyncio's primitives (Lib/asyncio/locks.py and queues.py
+//! of CPython 3.14 and 3.15) it puts a future into a deque of that primitive, at the next place. So the place tells
+//! two turns apart. It belongs to what the task stands on ([`Task::footing`](crate::graph::Task::footing)).
+//!
+//! The place also changes when another task that came later gives up waiting: then it seems that the task has gone on,
+//! and its wait counts from there.
+
+use super::Walk;
+use crate::cpython::{Attributes, DecodeError, first_parameter, read_deque};
+use crate::graph::StackIdx;
+use crate::memory::RemoteAddr;
+use rustc_hash::FxHashMap;
+
+/// Futures of one deque that are looked at.
+const WAITERS_MAX: u64 = 65_536;
+
+/// The attributes that hold the deques, in the order of [`QUEUES`].
+const ATTRIBUTES: [&str; 3] = ["_waiters", "_getters", "_putters"];
+/// Which function waits for a turn in which of them, and its file.
+const QUEUES: [(&str, &str, usize); 6] = [
+    ("Event.wait", "asyncio/locks.py", 0),
+    ("Condition.wait", "asyncio/locks.py", 0),
+    ("Lock.acquire", "asyncio/locks.py", 0),
+    ("Semaphore.acquire", "asyncio/locks.py", 0),
+    ("Queue.get", "asyncio/queues.py", 1),
+    ("Queue.put", "asyncio/queues.py", 2),
+];
+
+/// The places of the futures of a deque.
+type Places = FxHashMap<RemoteAddr, RemoteAddr>;
+
+/// What is known of the primitives, for one look.
+struct Primitives {
+    attributes: Attributes<3>,
+    /// Which attribute a stack waits at, if it does.
+    stacks: FxHashMap<StackIdx, Option<usize>>,
+    /// The places by primitive and attribute.
+    places: FxHashMap<(RemoteAddr, usize), Places>,
+}
+
+impl Walk<'_, '_> {
+    /// Finds out which turns tasks wait for.
+    pub(super) fn find_turns(&mut self) -> Result<(), DecodeError> {
+        self.turns.clear();
+        let mut primitives = Primitives {
+            attributes: Attributes::new(ATTRIBUTES),
+            stacks: FxHashMap::default(),
+            places: FxHashMap::default(),
+        };
+        for at in 0..self.records.len() {
+            let Some(record) = self.records.get(at).filter(|record| record.is_alive) else {
+                continue;
+            };
+            let stack = record.place.stack;
+            let queue = primitives.stacks.get(&stack).copied();
+            let queue = queue.unwrap_or_else(|| {
+                let queue = self.queue_of(stack);
+                primitives.stacks.insert(stack, queue);
+                queue
+            });
+            let Some(queue) = queue else {
+                continue;
+            };
+            match self.turn_of(&mut primitives, at, queue) {
+                Ok(turn) => {
+                    self.turns.insert(at, turn.as_u64());
+                }
+                Err(error) if error.is_fatal() => return Err(error),
+                Err(error) if error.is_limit() => {
+                    return self.note(error.code(), "turns of tasks", error);
+                }
+                // It has just gone on, or is none of asyncio's primitives.
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// At which attribute the innermost function of a stack waits, if it is one that does.
+    fn queue_of(&self, stack: StackIdx) -> Option<usize> {
+        let (function, file) = self.graph.innermost(stack)?;
+        let mut queues = QUEUES.iter();
+        let queue = queues.find(|(name, of, _)| function == *name && file.ends_with(of));
+        queue.map(|(_, _, queue)| *queue)
+    }
+
+    /// The place of the future that a task waits for; null if it is in none.
+    fn turn_of(
+        &mut self,
+        primitives: &mut Primitives,
+        record: usize,
+        queue: usize,
+    ) -> Result<RemoteAddr, DecodeError> {
+        let Some(task) = self.records.get(record).map(|record| record.task) else {
+            return Ok(RemoteAddr::NULL);
+        };
+        let (reader, offsets) = (&mut *self.reader, self.offsets);
+        self.chains.follow(reader, offsets, task.coro, false)?;
+        let innermost = self.chains.placed_frames().next_back();
+        let Some((_, frame)) = innermost else {
+            return Ok(RemoteAddr::NULL);
+        };
+        let primitive = first_parameter(reader, offsets, frame)?;
+        if let Some(places) = primitives.places.get(&(primitive, queue)) {
+            return Ok(places.get(&task.awaits).copied().unwrap_or_default());
+        }
+        let types = &mut self.chains.types;
+        let found = primitives
+            .attributes
+            .of(reader, offsets, types, primitive)?;
+        let deque = found.get(queue).copied().unwrap_or_default().value;
+        DecodeError::check_address("deque of futures", deque)?;
+        let mut places = Places::default();
+        let info = types.type_of(reader, offsets, deque)?;
+        if matches!(types.name(info), "collections.deque") {
+            let items = read_deque(reader, offsets, deque, WAITERS_MAX)?;
+            places.extend(items.into_iter().map(|it| (it.item, it.place)));
+        }
+        let place = places.get(&task.awaits).copied().unwrap_or_default();
+        primitives.places.insert((primitive, queue), places);
+        Ok(place)
+    }
+}
