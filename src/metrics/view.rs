@@ -149,6 +149,14 @@ pub struct ProcessView {
     pub traces: Arc<BTreeMap<Fingerprint, u128>>,
 }
 
+impl ProcessView {
+    /// Whether nothing is known of it now although there should be.
+    fn is_unreadable(&self) -> bool {
+        let failed = |scan: &Scan| scan.outcome.is_failure();
+        self.hangs || self.is_overdue || self.latest.as_ref().is_some_and(failed)
+    }
+}
+
 /// What a process runs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProgramView {
@@ -265,12 +273,15 @@ impl ScanCounts {
 impl TargetView {
     /// Whether at least one process was read in its latest round, none failed, and none is late.
     pub fn is_up(&self) -> bool {
-        if self.processes.iter().any(|it| it.hangs || it.is_overdue) {
-            return false;
-        }
-        let mut outcomes = self.scans_latest().map(|scan| scan.outcome);
-        let any_read = outcomes.clone().any(RoundOutcome::is_read);
-        any_read && !outcomes.any(RoundOutcome::is_failure)
+        let any_read = self.scans_latest().any(|scan| scan.outcome.is_read());
+        any_read && self.n_unreadable() == 0
+    }
+
+    /// How many processes cannot be read although they should: their latest round failed, or one hangs or is
+    /// late. Those in which there is nothing to read are not among them.
+    pub fn n_unreadable(&self) -> usize {
+        let processes = self.processes.iter();
+        processes.filter(|it| it.is_unreadable()).count()
     }
 
     /// The latest rounds over its processes.
