@@ -391,8 +391,7 @@ impl Walk<'_, '_> {
         self.settle_unlisted()?;
         self.settle_unnoted()?;
         self.settle_cycles()?;
-        self.leave_out_lists_of_others();
-        Ok(())
+        self.leave_out_lists_of_others()
     }
 
     /// Begins a look at code objects: all that is known of them is doubted if any was deleted.
