@@ -234,8 +234,10 @@ pub(super) const RUNNING_TASKS: MetricDef = gauge(
 pub(super) const SNAPSHOT_COVERAGE_RATIO: MetricDef = gauge(
     "asyncio_snapshot_coverage_ratio",
     &["target"],
-    "Of the tasks that the latest rounds met, the share that could be read; 1 if all were. Tasks that \
-     ended meanwhile are not counted.",
+    "Of the tasks of the processes that could be read, the share that the latest rounds did read; 1 if none is \
+     known to be missing. If a list of tasks, of threads or of interpreters could not be followed to its end, by a \
+     limit or otherwise, nobody knows how many are missing: as many of that process count as were read, so that it is \
+     0.5 at most. Tasks that ended meanwhile are not counted.",
 );
 
 pub(super) const SNAPSHOT_TIMESTAMP_SECONDS: MetricDef = gauge(

@@ -342,12 +342,11 @@ impl<'v> Group<'v> {
 
     fn coverage(&self) -> Option<f64> {
         let read = self.sum(|summary| summary.n_pending_tasks)?;
-        let unreadable = self.scans().filter(|scan| scan.summary.is_some());
-        let unreadable: u64 = unreadable.map(|scan| scan.tasks_unreadable).sum();
-        Some(if unreadable == 0 {
-            1.0
-        } else {
-            read / (read + as_f64(unreadable))
+        let scans = self.scans().filter(|scan| scan.summary.is_some());
+        let missing: u64 = scans.map(Scan::tasks_missing).fold(0, u64::saturating_add);
+        Some(match missing {
+            0 => 1.0,
+            missing => read / (read + as_f64(missing)),
         })
     }
 }

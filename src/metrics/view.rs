@@ -181,6 +181,8 @@ pub struct Scan {
     pub observation: Option<Arc<Observation>>,
     /// Tasks that it could not read, those that ended meanwhile left out.
     pub tasks_unreadable: u64,
+    /// It met lists that it could not follow to their end, with nobody knows how many tasks more.
+    pub is_cut: bool,
     /// Bytes that it copied.
     pub bytes_read: u64,
     /// The limits that it reached.
@@ -197,9 +199,20 @@ impl Default for Scan {
             summary: None,
             observation: None,
             tasks_unreadable: 0,
+            is_cut: false,
             bytes_read: 0,
             limit_hits: LimitsHit::default(),
         }
+    }
+}
+
+impl Scan {
+    /// Tasks that it could not read, as far as is known. Where nobody knows how many there are, as many as were
+    /// read, and one at least.
+    pub fn tasks_missing(&self) -> u64 {
+        let read = self.summary.as_ref().map_or(0, |it| it.n_pending_tasks);
+        let unknown = if self.is_cut { read.max(1) } else { 0 };
+        self.tasks_unreadable.saturating_add(unknown)
     }
 }
 

@@ -135,6 +135,7 @@ impl Walk<'_, '_> {
             n_problems: self.n_problems,
             limits_hit: self.limits_hit,
             tasks_unreadable: self.tasks_unreadable,
+            lists_cut: self.lists_cut,
             tasks_ended: self.tasks_ended,
             edges_ended: self.edges_ended,
             restarts: self.repairs,

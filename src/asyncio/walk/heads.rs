@@ -57,7 +57,7 @@ impl Walk<'_, '_> {
         self.heads = lists.map(|(at, list)| (list.head, at)).collect();
         self.lists = heads.lists;
         match heads.error {
-            Some((what, error)) => self.note("list_torn", what, error),
+            Some((what, error)) => self.note_cut("list_torn", what, error),
             None => Ok(()),
         }
     }
@@ -180,7 +180,7 @@ impl Walk<'_, '_> {
     pub(super) fn note_torn_lists(&mut self) -> Result<(), DecodeError> {
         let torn: Vec<DecodeError> = self.lists.iter().filter_map(|list| list.torn).collect();
         for error in torn {
-            self.note("list_torn", "list of tasks", error)?;
+            self.note_cut("list_torn", "list of tasks", error)?;
         }
         Ok(())
     }

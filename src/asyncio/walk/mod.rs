@@ -120,6 +120,8 @@ pub struct Read {
     pub n_problems: u64,
     /// Tasks that were left out.
     pub tasks_unreadable: u64,
+    /// Lists that could not be followed to their end: nobody knows how many tasks of them are missing.
+    pub lists_cut: u64,
     /// Tasks that ended while they were read.
     pub tasks_ended: u64,
     /// Edges to tasks of the graph that ended while they were read.
@@ -202,6 +204,7 @@ struct Walk<'w, 'm> {
     n_problems: u64,
     limits_hit: LimitsHit,
     tasks_unreadable: u64,
+    lists_cut: u64,
     tasks_ended: u64,
     edges_ended: u64,
     repairs: u64,
@@ -294,6 +297,7 @@ pub fn read_graph(
         n_problems: 0,
         limits_hit: LimitsHit::default(),
         tasks_unreadable: 0,
+        lists_cut: 0,
         tasks_ended: 0,
         edges_ended: 0,
         repairs: 0,
@@ -429,6 +433,12 @@ impl Walk<'_, '_> {
             });
         }
         Ok(())
+    }
+
+    /// Notes a list that could not be followed to its end.
+    fn note_cut(&mut self, code: &str, what: &str, error: DecodeError) -> Result<(), DecodeError> {
+        self.lists_cut = self.lists_cut.saturating_add(1);
+        self.note(code, what, error)
     }
 
     /// Leaves a task out because of an error.

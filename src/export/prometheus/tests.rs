@@ -381,7 +381,7 @@ fn processes_of_a_target_are_added_up() {
         # TYPE asyncio_running_tasks gauge
         asyncio_running_tasks{target="failing"} 0
         asyncio_running_tasks{target="web"} 0
-        # HELP asyncio_snapshot_coverage_ratio Of the tasks that the latest rounds met, the share that could be read; 1 if all were. Tasks that ended meanwhile are not counted.
+        # HELP asyncio_snapshot_coverage_ratio Of the tasks of the processes that could be read, the share that the latest rounds did read; 1 if none is known to be missing. If a list of tasks, of threads or of interpreters could not be followed to its end, by a limit or otherwise, nobody knows how many are missing: as many of that process count as were read, so that it is 0.5 at most. Tasks that ended meanwhile are not counted.
         # TYPE asyncio_snapshot_coverage_ratio gauge
         asyncio_snapshot_coverage_ratio{target="failing"} 1
         asyncio_snapshot_coverage_ratio{target="web"} 1
@@ -505,6 +505,32 @@ fn names_are_escaped() {
         asyncio_target_up{target="{x=\"y\"} 1\n# HELP"} 0
         asyncio_target_up{target="中文 🎵"} 0"#]]
     .assert_eq(&up.join("\n"));
+}
+
+#[test]
+fn tasks_that_are_missing_lower_the_coverage() {
+    let of = |unreadable: u64, is_cut: bool, n_tasks: u64| {
+        let mut scan = scan(9, RoundOutcome::Partial, Some([n_tasks, 1, 0])).unwrap();
+        (scan.tasks_unreadable, scan.is_cut) = (unreadable, is_cut);
+        process(1, Some(scan))
+    };
+    let coverage = |processes: Vec<ProcessView>| {
+        let text = text(vec![target("web", processes)], &[]);
+        let series = "asyncio_snapshot_coverage_ratio{target=\"web\"} ";
+        let value = text.lines().find_map(|line| line.strip_prefix(series));
+        value.map(|value| value.parse::<f64>().unwrap())
+    };
+    assert_eq!(coverage(vec![of(0, false, 30)]), Some(1.0));
+    assert_eq!(coverage(vec![of(10, false, 30)]), Some(0.75));
+    // Nobody knows how many more there are.
+    assert_eq!(coverage(vec![of(0, true, 30)]), Some(0.5));
+    assert_eq!(coverage(vec![of(20, true, 30)]), Some(0.375));
+    assert_eq!(
+        coverage(vec![of(0, true, 30), of(0, false, 60)]),
+        Some(0.75)
+    );
+    // It was cut before the first task.
+    assert_eq!(coverage(vec![of(0, true, 0)]), Some(0.0));
 }
 
 #[test]
