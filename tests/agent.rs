@@ -219,6 +219,13 @@ fn the_web_file_is_checked_but_not_ignored() {
     // To serve without what is asked for there would be worse than not to serve.
     let tls = "tls_server_config: {cert_file: none.pem, key_file: none.key}\n";
     std::fs::write(&web_file, tls).unwrap();
+    let output = config.run(&["--check"]);
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = config.plain(&output.stderr);
+    assert!(
+        stderr.contains("agent.yaml cannot be used: web.config_file: tls_server_config: "),
+        "{stderr}"
+    );
     let output = config.run(&["--log-level", "error"]);
     assert_eq!(output.status.code(), Some(7));
     let stderr = config.plain(&output.stderr);
@@ -226,6 +233,14 @@ fn the_web_file_is_checked_but_not_ignored() {
         stderr.contains("web.config_file: tls_server_config: "),
         "{stderr}"
     );
+}
+
+#[test]
+fn a_user_that_there_is_not_is_told_in_the_log() {
+    let config =
+        "web: {listen: 127.0.0.1:0}\ntargets: [{name: a, match: {user: nobody-has-this-name}}]\n";
+    let told = Daemon::start(config).wait_for("no such user on this machine");
+    assert!(told.contains("user=nobody-has-this-name"), "{told}");
 }
 
 #[test]

@@ -142,8 +142,20 @@ const LAYERS: &[Layer] = &[
     layer(
         "cli",
         &[
-            "protocol", "render", "analysis", "graph", "process", "procfs", "config", "ids",
-            "limits", "sanitize", "targets", "time",
+            "protocol",
+            "render",
+            "analysis",
+            "graph",
+            "process",
+            "procfs",
+            "config",
+            "ids",
+            "limits",
+            "sanitize",
+            "targets",
+            "time",
+            // Only the agent knows what the files of its configuration should hold.
+            "agent::check_files",
         ],
         &["clap", "clap_complete", "clap_mangen", "regex", "tracing"],
     ),

@@ -111,3 +111,111 @@ exporters:
         "{err}"
     );
 }
+
+/// A certificate and its key, and those of somebody else.
+fn with_certificates(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = folder(files);
+    for name in ["own", "other"] {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let write = |kind, text: String| {
+            fs::write(folder.path().join(format!("{name}.{kind}")), text).unwrap();
+        };
+        write("crt", made.cert.pem());
+        write("key", made.signing_key.serialize_pem());
+    }
+    fs::write(folder.path().join("token"), "a\u{7}b").unwrap();
+    fs::write(folder.path().join("text"), "no certificate\n").unwrap();
+    folder
+}
+
+/// What checking a configuration, and the file of `web.config_file`, gives.
+fn checked(folder: &tempfile::TempDir, settings: &str, web: &str) -> (i32, String, String) {
+    fs::write(folder.path().join("agent.yaml"), settings).unwrap();
+    fs::write(folder.path().join("web.yaml"), web).unwrap();
+    run(folder, &["config", "check", "agent.yaml"])
+}
+
+fn assert_good((status, out, err): (i32, String, String)) {
+    let expected = (0, "agent.yaml: ok, 1 target\n", "");
+    assert_eq!((status, out.as_str(), err.as_str()), expected);
+}
+
+fn assert_bad((status, out, err): (i32, String, String), why: &str) {
+    assert_eq!((status, out.as_str()), (2, ""), "{why}");
+    let expected = format!("agentctl: agent.yaml cannot be used: {why}");
+    assert!(err.starts_with(&expected), "{expected}\n{err}");
+    assert!(err.lines().count() == 1 && !err.contains('\u{7}'), "{err}");
+}
+
+#[test]
+#[cfg(feature = "agent")]
+fn the_files_of_the_server_are_checked_as_a_start_would() {
+    let folder = with_certificates(&[]);
+    let check = |cert: &str, key: &str, more: &str| {
+        let tls = format!("tls_server_config: {{cert_file: {cert}, key_file: {key}{more}}}\n");
+        checked(&folder, "web: {config_file: web.yaml}\n", &tls)
+    };
+    let ca = ", client_auth_type: RequireAndVerifyClientCert, client_ca_file: ";
+    assert_good(check("own.crt", "own.key", ""));
+    assert_good(check("own.crt", "own.key", &format!("{ca}other.crt")));
+    for (cert, key, more, why) in [
+        ("none.crt", "own.key", String::new(), "none.crt: "),
+        ("own.crt", "none.key", String::new(), "none.key: "),
+        (
+            "own.crt",
+            "other.key",
+            String::new(),
+            "cert_file and key_file: ",
+        ),
+        ("text", "own.key", String::new(), "text: "),
+        ("own.crt", "own.key", format!("{ca}text"), "text: "),
+    ] {
+        let why = format!("web.config_file: tls_server_config: {why}");
+        assert_bad(check(cert, key, &more), &why);
+    }
+}
+
+#[test]
+#[cfg(feature = "agent")]
+fn the_files_of_exporters_are_checked_as_a_start_would() {
+    let folder = with_certificates(&[]);
+    for protocol in ["grpc", "http/protobuf"] {
+        let check = |what: &str| {
+            let otlp = format!("exporters: {{otlp: {{protocol: {protocol}, {what}}}}}\n");
+            checked(&folder, &otlp, "")
+        };
+        let tls = |ca: &str, cert: &str, key: &str| {
+            check(&format!(
+                "tls: {{ca_file: {ca}, cert_file: {cert}, key_file: {key}}}"
+            ))
+        };
+        assert_good(tls("own.crt", "own.crt", "own.key"));
+        for (checked, why) in [
+            (check("tls: {ca_file: none.crt}"), "none.crt: "),
+            (tls("text", "own.crt", "own.key"), "text: "),
+            (tls("own.crt", "text", "own.key"), "text: "),
+            (tls("own.crt", "own.crt", "text"), "text: "),
+            (check("headers_file: {x: none}"), "none: "),
+            (
+                check("headers_file: {x: token}"),
+                "the value of the header x has",
+            ),
+        ] {
+            assert_bad(checked, why);
+        }
+    }
+}
+
+#[test]
+fn users_that_there_are_not_are_told_and_are_no_error() {
+    let targets = "targets: [{name: a, match: {user: nobody-has-this-name}}]\n";
+    let folder = folder(&[("agent.yaml", targets)]);
+    let told = "agentctl: targets[0]: there is no user nobody-has-this-name on this machine; until there \
+                is, no process runs as it\n";
+    let (status, out, err) = run(&folder, &["config", "check", "agent.yaml"]);
+    assert_eq!((status, out.as_str()), (0, "agent.yaml: ok, 1 target\n"));
+    assert_eq!(err, told);
+    let (status, _, err) = run(&folder, &["targets", "--config", "agent.yaml"]);
+    assert_eq!(status, 0);
+    assert!(err.starts_with(told), "{err}");
+}

@@ -5,6 +5,7 @@
 
 use asyncio_agent::config;
 use expect_test::{Expect, expect};
+use std::time::Duration;
 
 fn bad(text: &str, expected: &Expect) {
     let error = config::parse("agent.yaml", text).expect_err("it was accepted");
@@ -134,6 +135,47 @@ fn aliases_do_not_blow_up() {
     }
     let error = config::parse("agent.yaml", &text).unwrap_err();
     assert_eq!(error.problems().len(), 1);
+}
+
+/// The largest file that is read.
+const FILE_BYTES_MAX: usize = 1 << 20;
+
+/// Processor time that reading a text takes.
+fn read(text: &str) -> (Duration, String) {
+    let clock = nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID;
+    let taken = || Duration::from(clock.now().unwrap());
+    let before = taken();
+    let read = config::parse("agent.yaml", text);
+    let error = read.map_or_else(|error| error.to_string(), |_| String::new());
+    (taken() - before, error)
+}
+
+#[test]
+fn what_is_nested_deeply_is_refused_before_it_is_parsed() {
+    for level in ["[", "{a: ", "[\n", "targets: [{match: ", "['[', "] {
+        let text = level.repeat(FILE_BYTES_MAX / level.len());
+        let (_, error) = read(&text);
+        let what = "not valid YAML: more than 100 lists and maps within one another";
+        assert!(error.contains(what), "{level}: {error}");
+    }
+    bad(
+        &"- {a:\n".repeat(101).replace("- ", ""),
+        &expect![[r#"
+            agent.yaml:101:1: not valid YAML: more than 100 lists and maps within one another
+                {a:
+                ^
+        "#]],
+    );
+}
+
+#[test]
+fn what_is_nested_as_deeply_as_allowed_takes_time_in_proportion() {
+    let level = "[".repeat(99) + &"]".repeat(99);
+    let of = |bytes: usize| read(&format!("- {level}\n").repeat(bytes / level.len()));
+    let (half, error) = of(FILE_BYTES_MAX / 2);
+    assert!(error.contains("more than 200000 keys"), "{error}");
+    let (whole, _) = of(FILE_BYTES_MAX);
+    assert!(whole < 3 * half, "{whole:?} and {half:?}");
 }
 
 #[test]

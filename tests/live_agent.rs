@@ -107,6 +107,19 @@ fn a_busy_process_does_not_disturb_the_agent() {
 }
 
 #[test]
+fn a_process_with_more_tasks_than_allowed_is_not_covered() {
+    let target = Target::start(python::all()[0].program("music"));
+    let agent = Agent::start(&format!(
+        "web: {{listen: 127.0.0.1:0}}\n\
+         limits: {{tasks_per_process: 3}}\n\
+         targets: [{{name: music, match: {{pid: {}}}, interval: 100ms}}]\n",
+        target.pid()
+    ));
+    agent.wait_for_value("asyncio_pending_tasks{target=\"music\"}", 3.0);
+    agent.wait_for_value("asyncio_snapshot_coverage_ratio{target=\"music\"}", 0.5);
+}
+
+#[test]
 fn other_paths_are_not_found() {
     let agent = Agent::start("web: {listen: 127.0.0.1:0}\ntargets: []\n");
     assert!(agent.get("/metrics").0.contains(" 200 "));

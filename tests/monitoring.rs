@@ -54,8 +54,9 @@ fn the_rules_are_good_and_fire_when_they_should() {
         &path("rules.yaml"),
     ];
     assert_good(&promtool(&check, ""));
-    let test = ["test", "rules", &path("rules_test.yaml")];
-    assert_good(&promtool(&test, ""));
+    for tests in ["rules_test.yaml", "rules_days_test.yaml"] {
+        assert_good(&promtool(&["test", "rules", &path(tests)], ""));
+    }
 }
 
 #[test]
@@ -181,8 +182,14 @@ fn take_post(stream: TcpStream) -> Option<Vec<Value>> {
 /// Prometheus with our rules, which alert after seconds in place of minutes.
 fn start_prometheus(agent: &Agent, alertmanager_port: u16) -> Prometheus {
     let rules = fs::read_to_string(dashboards().join("rules.yaml")).expect("our own file");
-    let sooner = rules.replace("        for: 1m\n", "        for: 1s\n");
-    assert_ne!(rules, sooner);
+    let mut sooner = rules;
+    for (late, soon) in [
+        ("        for: 1m\n", "        for: 1s\n"),
+        ("keep_firing_for: 5m\n", "keep_firing_for: 1s\n"),
+    ] {
+        assert!(sooner.contains(late));
+        sooner = sooner.replace(late, soon);
+    }
     let config = format!(
         "global: {{scrape_interval: 500ms, evaluation_interval: 500ms}}\n\
          rule_files: [rules.yaml]\n\

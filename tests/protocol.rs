@@ -429,6 +429,7 @@ prop_compose! {
                 problems: counters[5],
                 restarts: counters[6],
                 limits_hit: LimitsHit::default(),
+                lists_cut: 0,
                 duration: nanoseconds.map(Duration::from_nanos),
                 paused: nanoseconds.map(|ns| Duration::from_nanos(ns / 3)),
             },

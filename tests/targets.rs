@@ -5,7 +5,9 @@
 
 use asyncio_agent::config::{self, MatchSettings, Matching, Settings, TargetSettings, UserId};
 use asyncio_agent::ids::{Pid, ProcessId, StartTime};
-use asyncio_agent::targets::{Assignment, OTHER, ReadFacts, assign, settle_names};
+use asyncio_agent::targets::{
+    Assignment, OTHER, ReadFacts, UnknownUser, assign, settle_names, unknown_users,
+};
 use proptest::prelude::*;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -120,6 +122,29 @@ fn made(pid: i32, command: &str) -> Made {
 
 fn found(pid: i32, target: usize, name: &str) -> (i32, usize, String) {
     (pid, target, name.to_owned())
+}
+
+#[test]
+fn users_that_there_are_not_are_found_wherever_they_are_named() {
+    let world = World::of(Vec::new());
+    let settings = settings(
+        "- {name: a, match: {user: root}}
+- {name: b, match: [{user: celery}, {user: nobody-here, pid: 1}, {user: 12345}]}
+- {name: c, match: {pid: 1, parent: {user: above}}, exclude: {user: left-out}}
+- {name: d, match: {user: nobody-here}}
+- {name: e, match: auto}",
+    );
+    let unknown = |target, name| UnknownUser { target, name };
+    assert_eq!(
+        unknown_users(&settings.targets, &world),
+        [
+            unknown(1, "nobody-here"),
+            unknown(2, "above"),
+            unknown(2, "left-out")
+        ]
+    );
+    // Each is looked up once, which may take a name server.
+    assert_eq!(world.asked.borrow().get(&("user", 0)), Some(&5));
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! The command line of the daemon, and how its end becomes an exit status.
 
-use super::{AgentConfig, AgentError, run, telemetry};
+use super::{AgentConfig, AgentError, check_files, run, telemetry};
 use crate::config;
+use crate::procfs::ProcRoot;
+use crate::sanitize::escape;
+use crate::targets::unknown_users;
 use clap::{Parser, ValueEnum};
 use std::ffi::OsString;
 use std::fmt;
@@ -60,6 +63,15 @@ pub fn run_from_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     if args.check {
+        if let Err(error) = check_files(&settings, &web_file) {
+            let (file, error) = (args.config.to_string_lossy(), error.to_string());
+            let (file, error) = (escape(&file), escape(&error));
+            complain(&format!("asyncio-agent: {file} cannot be used: {error}"));
+            return ExitCode::from(EXIT_USAGE);
+        }
+        for user in unknown_users(&settings.targets, &ProcRoot::default()) {
+            complain(&format!("asyncio-agent: {}", escape(&user.to_string())));
+        }
         let _ = writeln!(io::stdout(), "{}", settings.checked(&args.config));
         return ExitCode::SUCCESS;
     }

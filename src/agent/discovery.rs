@@ -4,7 +4,8 @@ use super::probe::Probes;
 use super::source::ProcessSource;
 use crate::config::{Settings, TargetSettings, successors};
 use crate::procfs::ProcfsError;
-use crate::targets::{Assignment, OTHER, assign, settle_names};
+use crate::sanitize::escape;
+use crate::targets::{Assignment, OTHER, UnknownUser, assign, settle_names, unknown_users};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -18,6 +19,8 @@ pub(super) struct Discovery {
     /// The names that targets have by now, each with the position of its target.
     names: BTreeSet<(usize, String)>,
     probes: Probes,
+    /// Whether it has been told which users there are not.
+    has_told_users: bool,
 }
 
 /// What a look found.
@@ -50,6 +53,7 @@ impl Discovery {
             processes_max: size(settings.limits.processes),
             names_max: size(settings.limits.target_names),
             names: BTreeSet::new(),
+            has_told_users: false,
         }
     }
 
@@ -68,6 +72,7 @@ impl Discovery {
         self.targets = settings.targets.clone().into();
         self.processes_max = size(settings.limits.processes);
         self.names_max = size(settings.limits.target_names);
+        self.has_told_users = false;
     }
 
     /// Looks at the list of processes once. Blocks. A panic costs this look.
@@ -80,6 +85,11 @@ impl Discovery {
         let listed = self.source.processes().map_err(DiscoveryError::Procfs)?;
         self.probes.begin_look(&listed);
         let facts = self.source.facts();
+        if !std::mem::replace(&mut self.has_told_users, true) {
+            for UnknownUser { target, name } in unknown_users(&self.targets, facts) {
+                tracing::warn!(target_position = target, user = %escape(name), "no such user on this machine");
+            }
+        }
         let probes = &self.probes;
         let uses_asyncio = |process| probes.uses_asyncio(process);
         let mut found = assign(&self.targets, &listed, None, facts, &uses_asyncio);

@@ -7,6 +7,7 @@
 //! one starts and stops them.
 
 mod args;
+mod check;
 mod clock;
 mod discovery;
 mod http;
@@ -25,6 +26,7 @@ mod telemetry;
 mod watched;
 
 pub use args::run_from_args;
+pub use check::check_files;
 pub use http::{TlsError, WebError};
 pub use otlp::OtlpError;
 pub use reload::LoadConfig;

@@ -249,6 +249,7 @@ impl RoundReport {
             false => RoundOutcome::Partial,
         };
         scan.tasks_unreadable = snapshot.stats.tasks_unreadable;
+        scan.is_cut = snapshot.stats.lists_cut > 0;
         scan.bytes_read = snapshot.stats.bytes_read;
         scan.limit_hits = snapshot.stats.limits_hit;
     }

@@ -33,8 +33,11 @@ use std::time::Duration;
 pub const CYCLES_MAX: usize = 64;
 /// Stuck tasks of one process that are findings of their own; all are counted.
 const STUCK_FINDINGS_MAX: usize = 64;
-/// For so many partial snapshots in a row a task that is not in them may still be there.
+/// What so many partial snapshots in a row lack, looks in between left out, may still be there.
 const MISSES_MAX: u32 = 8;
+/// So may whatever all of them lack since the latest complete one, for so long: one that was cut short, because
+/// the agent stood still or the machine is busy, says nothing about what it lacks.
+const PARTIAL_MAX: Duration = Duration::from_secs(10 * 60);
 /// So many tasks may be remembered at least.
 const MISSING_MAX: usize = 10_000;
 
@@ -268,6 +271,10 @@ pub struct History {
     is_first: bool,
     /// What the latest snapshot came to, if nothing was missing in it.
     standing: Option<Standing>,
+    /// Since when all snapshots are partial.
+    partial_since: Option<Monotonic>,
+    /// Tasks of the latest complete one.
+    n_complete: usize,
     /// When the latest look was.
     latest: Option<Monotonic>,
     /// Since which look the process sleeps.
@@ -286,6 +293,8 @@ impl History {
             stuck: FxHashMap::default(),
             is_first: true,
             standing: None,
+            partial_since: None,
+            n_complete: 0,
             latest: None,
             asleep_since: None,
         }
@@ -359,7 +368,8 @@ impl History {
         });
         let mut groups: Vec<Group<'_>> = named.collect();
         observation.coroutines = Coroutines::of(&mut groups);
-        observation.n_finished = self.drop_missing(&present, is_complete);
+        self.note_completeness(look, present.len());
+        observation.n_finished = self.drop_missing(&present, look);
         self.tracks.retain(|key| self.tasks.contains_key(key));
         self.follow_cycles(&mut facts, deadlocks.as_ref(), look, &mut observation);
         self.follow_stuck(graph, stuck, &present, now, &mut observation);
@@ -406,17 +416,40 @@ impl History {
         Some(observation)
     }
 
+    fn note_completeness(&mut self, look: Look, n_tasks: usize) {
+        self.partial_since = match look.is_complete {
+            true => None,
+            false => self.partial_since.or(Some(look.now.at)),
+        };
+        if look.is_complete {
+            self.n_complete = n_tasks;
+        }
+    }
+
+    /// Partial snapshots in a row in which something may be missing at `look` without having ended.
+    fn misses_max(&self, look: Look) -> u32 {
+        match self.partial_since {
+            None => 0,
+            Some(since) if look.now.at.since(since) < PARTIAL_MAX => u32::MAX,
+            Some(_) => MISSES_MAX,
+        }
+    }
+
     /// Forgets tasks that are gone; says how many.
-    fn drop_missing(&mut self, present: &FxHashSet<TaskKey>, is_complete: bool) -> u64 {
+    fn drop_missing(&mut self, present: &FxHashSet<TaskKey>, look: Look) -> u64 {
         let before = self.tasks.len();
+        let misses_max = self.misses_max(look);
+        let found: FxHashSet<TaskKey> = self.stuck.values().map(|it| it.key).collect();
         // A process in which nothing ever is complete must not make this grow.
-        let may_stay = !is_complete && before <= present.len().saturating_mul(2).max(MISSING_MAX);
+        let n_max = present.len().max(self.n_complete).saturating_mul(2);
+        let is_roomy = before <= n_max.max(MISSING_MAX);
         self.tasks.retain(|key, seen| {
             if present.contains(key) {
                 return true;
             }
-            seen.n_missing = seen.n_missing.saturating_add(1);
-            may_stay && seen.n_missing <= MISSES_MAX
+            seen.n_missing = seen.n_missing.saturating_add(u32::from(look.confirms));
+            let may_be_there = !look.is_complete && seen.n_missing <= misses_max;
+            may_be_there && (is_roomy || found.contains(key))
         });
         u64::try_from(before.saturating_sub(self.tasks.len())).unwrap_or(u64::MAX)
     }
@@ -428,9 +461,7 @@ impl History {
         look: Look,
         observation: &mut Observation,
     ) {
-        let Look {
-            now, is_complete, ..
-        } = look;
+        let (now, misses_max) = (look.now, self.misses_max(look));
         let graph = facts.graph;
         let confirmations = self.rules.cycle_confirmations.max(1);
         let mut tasks_on_cycles: FxHashSet<TaskIdx> = FxHashSet::default();
@@ -476,8 +507,8 @@ impl History {
             if present.contains(fingerprint) {
                 return true;
             }
-            seen.n_missing = seen.n_missing.saturating_add(1);
-            if is_complete || seen.n_missing > MISSES_MAX {
+            seen.n_missing = seen.n_missing.saturating_add(u32::from(look.confirms));
+            if look.is_complete || seen.n_missing > misses_max {
                 observation.closed.extend(seen.finding.take());
             }
             // It has not been seen to end, so it counts on.

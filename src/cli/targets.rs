@@ -9,8 +9,8 @@ use crate::config::{self, Matching, Settings, TargetSettings};
 use crate::ids::ProcessId;
 use crate::process::ProcessError;
 use crate::procfs::ProcRoot;
-use crate::sanitize::escape_start;
-use crate::targets::{Assignment, ReadFacts, assign, probe, settle_names};
+use crate::sanitize::{escape, escape_start};
+use crate::targets::{Assignment, ReadFacts, assign, probe, settle_names, unknown_users};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -50,6 +50,9 @@ pub(super) fn targets(args: &TargetsArgs) -> Result<Exit, Stop> {
     let answers = answers.into_inner();
     let table = table(&root, &settings.targets, &found, &answers);
     output::to_stdout(|out| out.write_all(table.as_bytes()))?;
+    for user in unknown_users(&settings.targets, &root) {
+        output::say(&format!("agentctl: {}\n", escape(&user.to_string())));
+    }
     output::say(&remarks(&found, &answers, n_left_out));
     Ok(Exit::Done)
 }

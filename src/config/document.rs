@@ -6,6 +6,7 @@
 //! much as reading the text, once for each problem shown, which is why their number has a cap.
 //! Duplicate keys are all kept here.
 
+use super::depth::{DEPTH_MAX, find_too_deep};
 use super::problem::{Place, Problems, quote};
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, Visitor};
 use std::cell::Cell;
@@ -63,6 +64,11 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Node> {
     if let Some(place) = find_control_character(text) {
         let what = "control characters are not allowed".to_owned();
         problems.add_syntax(Some(place), what);
+        return None;
+    }
+    if let Some(at) = find_too_deep(text) {
+        let what = format!("more than {DEPTH_MAX} lists and maps within one another");
+        problems.add_syntax(Some(place_of(text, at)), what);
         return None;
     }
     match walk(text, None) {

@@ -7,6 +7,7 @@
 //! down again, `change` compares two of them. Only `load` touches the file system.
 
 mod change;
+mod depth;
 mod document;
 mod load;
 mod problem;

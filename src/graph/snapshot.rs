@@ -54,6 +54,9 @@ pub struct ReadStats {
     pub bytes_read: u64,
     /// Tasks left out because they could not be read.
     pub tasks_unreadable: u64,
+    /// Lists of interpreters, threads or tasks that could not be followed to their end: nobody knows how many
+    /// tasks are missing. Not part of a written snapshot; its problems say so.
+    pub lists_cut: u64,
     /// Tasks left out because they ended while they were read.
     pub tasks_ended: u64,
     /// Edges left out because they ended while they were read: the awaiter did, or awaits something else by

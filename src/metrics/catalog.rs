@@ -98,7 +98,9 @@ pub(super) const FOLDED_COROUTINES: MetricDef = gauge(
 pub(super) const FOLDED_SERIES: MetricDef = gauge(
     "asyncio_agent_folded_series",
     &[],
-    "Series that are left out now because there would be more than limits.series.",
+    "Series that are left out now because there would be more than limits.series: by coroutine first, then \
+     depths by size and infos, then by process, then what matters least of the last targets; never cycles, stuck \
+     tasks and whether a target can be read.",
 );
 
 pub(super) const LIMIT_HITS_TOTAL: MetricDef = counter(
@@ -232,8 +234,10 @@ pub(super) const RUNNING_TASKS: MetricDef = gauge(
 pub(super) const SNAPSHOT_COVERAGE_RATIO: MetricDef = gauge(
     "asyncio_snapshot_coverage_ratio",
     &["target"],
-    "Of the tasks that the latest rounds met, the share that could be read; 1 if all were. Tasks that \
-     ended meanwhile are not counted.",
+    "Of the tasks of the processes that could be read, the share that the latest rounds did read; 1 if none is \
+     known to be missing. If a list of tasks, of threads or of interpreters could not be followed to its end, by a \
+     limit or otherwise, nobody knows how many are missing: as many of that process count as were read, so that it is \
+     0.5 at most. Tasks that ended meanwhile are not counted.",
 );
 
 pub(super) const SNAPSHOT_TIMESTAMP_SECONDS: MetricDef = gauge(
@@ -302,13 +306,20 @@ pub(super) const TARGET_PROCESSES: MetricDef = gauge(
     "Processes that match the target, as of the latest look at the list of processes.",
 );
 
+pub(super) const TARGET_UNREADABLE_PROCESSES: MetricDef = gauge(
+    "asyncio_target_unreadable_processes",
+    &["target"],
+    "Processes of the target that should be read and are not: the latest round failed on them, or a round \
+     hangs (runs for more than 5 seconds) or is overdue by more than 2 intervals (at least 5 seconds). Those \
+     without Python or without asyncio are not counted.",
+);
+
 pub(super) const TARGET_UP: MetricDef = gauge(
     "asyncio_target_up",
     &["target"],
-    "1 if the latest round could read at least one process of the target and failed on none of \
-     them, otherwise 0. A process without Python or without asyncio counts as neither. Also 0 while \
-     a round over one of them hangs (runs for more than 5 seconds) or is overdue by more than 2 \
-     intervals (at least 5 seconds): then the other numbers are old.",
+    "1 if the latest round could read at least one process of the target and \
+     asyncio_target_unreadable_processes is 0, otherwise 0: also if it has no process, or none with Python and \
+     asyncio in it.",
 );
 
 /// The values of `code` that are known before one of them is met, by name: those of the tables in
@@ -380,6 +391,7 @@ pub const CATALOG: &[MetricDef] = &[
     STUCK_TASKS,
     STUCK_TASKS_BY_COROUTINE,
     TARGET_PROCESSES,
+    TARGET_UNREADABLE_PROCESSES,
     TARGET_UP,
     TASK_WAIT_SECONDS_MAX,
     TASK_WAIT_SECONDS_MAX_BY_COROUTINE,

@@ -1,10 +1,11 @@
 //! From what the agent knows to families: one function per metric, all of them listed in [`collect`].
 
+use super::bound::{bound, n_series};
 use super::catalog::{self, MetricDef};
 use super::view::{AgentView, ProcessView, RoundOutcome, Scan, TargetView, Top, Totals};
 use crate::analysis::{CoroutineFigures, DEPTH_BOUNDS, Depths, Observation, Summary};
 use crate::limits::LIMITS;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The value of the label `coroutine` for all that have no series of their own.
@@ -81,22 +82,13 @@ struct Group<'v> {
     other: CoroutineFigures,
 }
 
-/// All families of `view`, in the order of the catalogue. If there were more series than the view allows,
-/// those by coroutine are left out, then those of single processes, then those of the last targets.
+/// All families of `view`, in the order of the catalogue. If there were more series than the view allows, what
+/// matters least is left out ([`bound`](super::bound)).
 pub fn collect(view: &AgentView) -> Vec<Family> {
     let mut families = collect_all(view, true);
     let all = n_series(&families);
-    let is_too_much =
-        |families: &[Family]| view.series_max > 0 && n_series(families) > view.series_max;
-    if is_too_much(&families) {
-        leave_out_coroutines(&mut families);
-    }
-    if is_too_much(&families) && view.targets.iter().any(|target| target.per_process) {
-        families = collect_all(view, false);
-        leave_out_coroutines(&mut families);
-    }
-    if is_too_much(&families) {
-        leave_out_targets(&mut families, view);
+    if view.series_max > 0 {
+        bound(&mut families, view.series_max, || collect_all(view, false));
     }
     let folded = all.saturating_sub(n_series(&families));
     for family in &mut families {
@@ -107,59 +99,16 @@ pub fn collect(view: &AgentView) -> Vec<Family> {
     families
 }
 
-fn n_series(families: &[Family]) -> usize {
-    families.iter().map(Family::n_series).sum()
-}
-
-fn leave_out_coroutines(families: &mut [Family]) {
-    for family in families {
-        if family.def.labels.contains(&"coroutine") {
-            family.points.clear();
-        }
-    }
-}
-
-/// Leaves out so many of the last targets that the others have room.
-fn leave_out_targets(families: &mut [Family], view: &AgentView) {
-    let is_of_target = |family: &Family| family.def.labels.first() == Some(&"target");
-    let mut by_target: BTreeMap<&str, usize> = BTreeMap::new();
-    for family in families.iter().filter(|family| is_of_target(family)) {
-        for point in &family.points {
-            let target = point.labels.first().map_or("", |target| target);
-            *by_target.entry(target).or_default() += point.n_series();
-        }
-    }
-    let of_targets: usize = by_target.values().sum();
-    let mut room = view
-        .series_max
-        .saturating_sub(n_series(families).saturating_sub(of_targets));
-    let mut kept: BTreeSet<&str> = BTreeSet::new();
-    for target in &view.targets {
-        let needed = by_target.get(&*target.name).copied().unwrap_or(0);
-        if needed > room {
-            break;
-        }
-        room -= needed;
-        kept.insert(&target.name);
-    }
-    for family in families.iter_mut().filter(|family| is_of_target(family)) {
-        family.points.retain(|point| {
-            point
-                .labels
-                .first()
-                .is_some_and(|it| kept.contains(it.as_str()))
-        });
-    }
-}
-
 impl Family {
-    fn n_series(&self) -> usize {
+    /// How many series it has.
+    pub(super) fn n_series(&self) -> usize {
         self.points.iter().map(DataPoint::n_series).sum()
     }
 }
 
 impl DataPoint {
-    fn n_series(&self) -> usize {
+    /// How many series it makes.
+    pub(super) fn n_series(&self) -> usize {
         match &self.value {
             Value::Number(_) => 1,
             // One for all numbers, their count and their sum.
@@ -273,6 +222,9 @@ fn about_tasks(view: &AgentView, groups: &[Group<'_>]) -> Vec<Family> {
         }),
         family(&catalog::TARGET_PROCESSES, {
             per_target(view, |target| Some(count(target.processes.len())))
+        }),
+        family(&catalog::TARGET_UNREADABLE_PROCESSES, {
+            per_target(view, |target| Some(count(target.n_unreadable())))
         }),
         family(&catalog::TARGET_UP, {
             per_target(view, |target| Some(if target.is_up() { 1.0 } else { 0.0 }))
@@ -390,12 +342,11 @@ impl<'v> Group<'v> {
 
     fn coverage(&self) -> Option<f64> {
         let read = self.sum(|summary| summary.n_pending_tasks)?;
-        let unreadable = self.scans().filter(|scan| scan.summary.is_some());
-        let unreadable: u64 = unreadable.map(|scan| scan.tasks_unreadable).sum();
-        Some(if unreadable == 0 {
-            1.0
-        } else {
-            read / (read + as_f64(unreadable))
+        let scans = self.scans().filter(|scan| scan.summary.is_some());
+        let missing: u64 = scans.map(Scan::tasks_missing).fold(0, u64::saturating_add);
+        Some(match missing {
+            0 => 1.0,
+            missing => read / (read + as_f64(missing)),
         })
     }
 }

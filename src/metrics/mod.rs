@@ -3,6 +3,7 @@
 //! [`CATALOG`] is the only place in which names, labels and help texts are written. How families
 //! become bytes is the business of `export`.
 
+mod bound;
 mod catalog;
 mod collect;
 mod otel;

@@ -112,6 +112,11 @@ const NAMES: &[(&str, &str, &str)] = &[
         "asyncio.target.processes",
         "{process}",
     ),
+    (
+        "asyncio_target_unreadable_processes",
+        "asyncio.target.unreadable_processes",
+        "{process}",
+    ),
     ("asyncio_target_up", "asyncio.target.up", ""),
     (
         "asyncio_task_wait_seconds_max",

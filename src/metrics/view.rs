@@ -149,6 +149,14 @@ pub struct ProcessView {
     pub traces: Arc<BTreeMap<Fingerprint, u128>>,
 }
 
+impl ProcessView {
+    /// Whether nothing is known of it now although there should be.
+    fn is_unreadable(&self) -> bool {
+        let failed = |scan: &Scan| scan.outcome.is_failure();
+        self.hangs || self.is_overdue || self.latest.as_ref().is_some_and(failed)
+    }
+}
+
 /// What a process runs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProgramView {
@@ -173,6 +181,8 @@ pub struct Scan {
     pub observation: Option<Arc<Observation>>,
     /// Tasks that it could not read, those that ended meanwhile left out.
     pub tasks_unreadable: u64,
+    /// It met lists that it could not follow to their end, with nobody knows how many tasks more.
+    pub is_cut: bool,
     /// Bytes that it copied.
     pub bytes_read: u64,
     /// The limits that it reached.
@@ -189,9 +199,20 @@ impl Default for Scan {
             summary: None,
             observation: None,
             tasks_unreadable: 0,
+            is_cut: false,
             bytes_read: 0,
             limit_hits: LimitsHit::default(),
         }
+    }
+}
+
+impl Scan {
+    /// Tasks that it could not read, as far as is known. Where nobody knows how many there are, as many as were
+    /// read, and one at least.
+    pub fn tasks_missing(&self) -> u64 {
+        let read = self.summary.as_ref().map_or(0, |it| it.n_pending_tasks);
+        let unknown = if self.is_cut { read.max(1) } else { 0 };
+        self.tasks_unreadable.saturating_add(unknown)
     }
 }
 
@@ -265,12 +286,15 @@ impl ScanCounts {
 impl TargetView {
     /// Whether at least one process was read in its latest round, none failed, and none is late.
     pub fn is_up(&self) -> bool {
-        if self.processes.iter().any(|it| it.hangs || it.is_overdue) {
-            return false;
-        }
-        let mut outcomes = self.scans_latest().map(|scan| scan.outcome);
-        let any_read = outcomes.clone().any(RoundOutcome::is_read);
-        any_read && !outcomes.any(RoundOutcome::is_failure)
+        let any_read = self.scans_latest().any(|scan| scan.outcome.is_read());
+        any_read && self.n_unreadable() == 0
+    }
+
+    /// How many processes cannot be read although they should: their latest round failed, or one hangs or is
+    /// late. Those in which there is nothing to read are not among them.
+    pub fn n_unreadable(&self) -> usize {
+        let processes = self.processes.iter();
+        processes.filter(|it| it.is_unreadable()).count()
     }
 
     /// The latest rounds over its processes.

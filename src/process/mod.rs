@@ -299,6 +299,7 @@ impl Process {
                 syscalls: stats.syscalls,
                 bytes_read: stats.bytes,
                 tasks_unreadable: read.tasks_unreadable,
+                lists_cut: read.lists_cut,
                 tasks_ended: read.tasks_ended,
                 edges_ended: read.edges_ended,
                 problems: read.n_problems,

@@ -150,6 +150,7 @@ fn stats_of(stats: &Stats, n_problems: usize) -> ReadStats {
         problems: stats.problems.map_or(n_problems as u64, |count| count.0),
         restarts: count(stats.restarts),
         limits_hit: LimitsHit::default(),
+        lists_cut: 0,
         duration: stats.duration_seconds.map(|seconds| seconds.0),
         paused: stats.paused_seconds.map(|seconds| seconds.0),
     }

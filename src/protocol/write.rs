@@ -142,6 +142,7 @@ impl Serialize for Stats<'_> {
             problems,
             restarts,
             limits_hit: _,
+            lists_cut: _,
             duration,
             paused,
         } = self.0;

@@ -11,12 +11,14 @@ mod matching;
 mod names;
 mod probe;
 mod program;
+mod users;
 
 pub use facts::ReadFacts;
 pub use matching::assign;
 pub use names::{OTHER, settle_names};
 pub use probe::probe;
 pub use program::program_name;
+pub use users::{UnknownUser, unknown_users};
 
 use crate::ids::ProcessId;
 

@@ -3,9 +3,9 @@
 mod process;
 mod python_tasks;
 
-use asyncio_agent::asyncio::find_asyncio;
+use asyncio_agent::asyncio::{Stillness, find_asyncio};
 use asyncio_agent::cpython::{Modules, Offsets, OffsetsError};
-use asyncio_agent::graph::{TaskGraph, TaskState};
+use asyncio_agent::graph::{TaskGraph, TaskState, find_cycles};
 use asyncio_agent::limits::Limits;
 use asyncio_agent::memory::{ReadMemory, RemoteAddr, SynthMemory};
 use process::layout::*;
@@ -568,4 +568,33 @@ proptest! {
             prop_assert!(edge.awaited.as_usize() < read.graph.tasks().len());
         }
     }
+}
+
+/// The example, in which two tasks await each other.
+fn with_a_cycle() -> Synth {
+    let mut synth = Synth::example();
+    let [first, second] = [synth.tasks[0], synth.tasks[1]];
+    synth.awaited_by_one(first, second);
+    synth
+}
+
+#[test]
+fn a_walk_that_is_ended_at_any_moment_says_so_or_has_it_all() {
+    let synth = with_a_cycle();
+    let whole = synth.walk(Limits::default(), Stillness::Runs);
+    assert_eq!((whole.n_problems, lines(&whole.graph).len()), (0, 3));
+    assert_eq!(find_cycles(&whole.graph, 1).cycles.len(), 1);
+    // What a limit on work ends at each moment, a stop may end there.
+    let mut ended = (0_u64..).step_by(8).map(|work_max| {
+        let limits = Limits {
+            work_max,
+            ..Limits::default()
+        };
+        synth.walk(limits, Stillness::Runs)
+    });
+    let read = ended.find(|read| read.n_problems == 0);
+    assert_eq!(
+        read.map(|read| lines(&read.graph)),
+        Some(lines(&whole.graph))
+    );
 }

@@ -448,7 +448,7 @@ impl Synth {
         self.walk(Limits::default(), Stillness::Slept(&mut || true))
     }
 
-    fn walk(&self, limits: Limits, stillness: Stillness<'_>) -> Read {
+    pub(crate) fn walk(&self, limits: Limits, stillness: Stillness<'_>) -> Read {
         let site = self.site().expect("a runtime").expect("a runtime");
         let mut modules = Modules::new(&self.maps, |_| None);
         let asyncio = find_asyncio(&self.memory, &self.maps, &mut modules, &site.offsets)

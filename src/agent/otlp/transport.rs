@@ -233,6 +233,16 @@ fn read(file: &Path) -> Result<Vec<u8>, OtlpError> {
 
 fn grpc_tls(settings: &OtlpTlsSettings) -> Result<ClientTlsConfig, OtlpError> {
     let mut tls = ClientTlsConfig::new();
+    // The SDK finds out only when it connects that a file is none of certificates.
+    for file in [&settings.ca_file, &settings.cert_file]
+        .into_iter()
+        .flatten()
+    {
+        certificates(file)?;
+    }
+    if let Some(key) = &settings.key_file {
+        private_key(key)?;
+    }
     tls = match &settings.ca_file {
         Some(file) => tls.ca_certificate(Certificate::from_pem(read(file)?)),
         None => tls.with_native_roots(),
@@ -263,11 +273,7 @@ fn connector(settings: &OtlpTlsSettings) -> Result<HttpsConnector<HttpConnector>
     let config = match (&settings.cert_file, &settings.key_file) {
         (Some(certificate), Some(key)) => {
             let chain = certificates(certificate)?;
-            let private = PrivateKeyDer::from_pem_file(key).map_err(|source| OtlpError::Pem {
-                file: key.clone(),
-                source,
-            })?;
-            builder.with_client_auth_cert(chain, private)?
+            builder.with_client_auth_cert(chain, private_key(key)?)?
         }
         _ => builder.with_no_client_auth(),
     };
@@ -279,8 +285,20 @@ fn connector(settings: &OtlpTlsSettings) -> Result<HttpsConnector<HttpConnector>
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, OtlpError> {
+    let no_pem = |source| OtlpError::Pem {
+        file: file.to_owned(),
+        source,
+    };
     let all = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
-    all.map_err(|source| OtlpError::Pem {
+    let all: Vec<_> = all.map_err(no_pem)?;
+    match all.is_empty() {
+        true => Err(no_pem(pem::Error::NoItemsFound)),
+        false => Ok(all),
+    }
+}
+
+fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, OtlpError> {
+    PrivateKeyDer::from_pem_file(file).map_err(|source| OtlpError::Pem {
         file: file.to_owned(),
         source,
     })

@@ -6,6 +6,7 @@ use super::Walk;
 use crate::cpython::DecodeError;
 use crate::graph::{GraphBuilder, NewTask, StackIdx, TaskIdx, TaskName, TaskState, find_cycles};
 use crate::ids::TaskId;
+use crate::memory::RemoteAddr;
 use rustc_hash::FxHashMap;
 
 /// How often all edges are looked at.
@@ -19,7 +20,8 @@ const EDGES_MAX: usize = 4_096;
 pub(super) type Edge = (u32, u32);
 
 impl Walk<'_, '_> {
-    /// Leaves out edges of cycles that are not there any more.
+    /// Leaves out edges of cycles that are not there any more. Those that could not be looked at are left out too,
+    /// but that is a problem: what is missing then may be there.
     pub(super) fn settle_cycles(&mut self) -> Result<(), DecodeError> {
         for _ in 0..ROUNDS_MAX {
             let edges = self.edges_of_cycles();
@@ -30,11 +32,8 @@ impl Walk<'_, '_> {
                     self.reader.look_back();
                     match lasts {
                         Ok(true) => {}
-                        Err(error) if error.is_fatal() => return Err(error),
-                        Err(error) if error.is_limit() => {
-                            self.end_edge(*edge);
-                            n_ended = n_ended.saturating_add(1);
-                            self.note(error.code(), "await cycles", error)?;
+                        Err(error) if error.is_fatal() || error.is_limit() => {
+                            return self.leave_out_cycles(error);
                         }
                         // Whoever is in a cycle does not change.
                         Ok(false) | Err(_) => {
@@ -50,6 +49,16 @@ impl Walk<'_, '_> {
             // What is left may be a cycle still.
         }
         // Cycles that came to no rest are not shown: a false one would be an alert.
+        self.leave_out_cycles(DecodeError::Implausible {
+            what: "number of changes of cycles",
+            value: u64::from(ROUNDS_MAX),
+            at: RemoteAddr::NULL,
+        })
+    }
+
+    /// Leaves out the edges of all cycles, as nothing is certain of them.
+    fn leave_out_cycles(&mut self, error: DecodeError) -> Result<(), DecodeError> {
+        self.note("edge_unsettled", "edges of cycles", error)?;
         for edge in self.edges_of_cycles() {
             self.end_edge(edge);
         }

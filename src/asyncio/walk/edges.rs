@@ -77,10 +77,8 @@ impl Walk<'_, '_> {
             .filter(|(_, record)| record.is_alive)
             .map(|(at, _)| at)
             .collect();
-        let list_of = |at: &u32| {
-            let record = usize::try_from(*at)
-                .ok()
-                .and_then(|at| self.records.get(at));
+        let list_of = |&at: &u32| {
+            let record = usize::try_from(at).ok().and_then(|at| self.records.get(at));
             record.map_or(u32::MAX, |record| record.list)
         };
         if !order.is_sorted_by_key(list_of) {
@@ -132,6 +130,7 @@ impl Walk<'_, '_> {
             n_problems: self.n_problems,
             limits_hit: self.limits_hit,
             tasks_unreadable: self.tasks_unreadable,
+            lists_cut: self.lists_cut,
             tasks_ended: self.tasks_ended,
             edges_ended: self.edges_ended,
             restarts: self.repairs,

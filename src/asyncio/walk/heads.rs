@@ -57,7 +57,7 @@ impl Walk<'_, '_> {
         self.heads = lists.map(|(at, list)| (list.head, at)).collect();
         self.lists = heads.lists;
         match heads.error {
-            Some((what, error)) => self.note("list_torn", what, error),
+            Some((what, error)) => self.note_cut("list_torn", what, error),
             None => Ok(()),
         }
     }
@@ -180,7 +180,7 @@ impl Walk<'_, '_> {
     pub(super) fn note_torn_lists(&mut self) -> Result<(), DecodeError> {
         let torn: Vec<DecodeError> = self.lists.iter().filter_map(|list| list.torn).collect();
         for error in torn {
-            self.note("list_torn", "list of tasks", error)?;
+            self.note_cut("list_torn", "list of tasks", error)?;
         }
         Ok(())
     }
@@ -221,28 +221,46 @@ impl Walk<'_, '_> {
     }
 
     /// Leaves out the tasks of threads whose states belong to other threads by now: whose the tasks are
-    /// is not known, and most of them have ended with their thread.
-    pub(super) fn leave_out_lists_of_others(&mut self) {
+    /// is not known, and most of them have ended with their thread. Also those of which a cap keeps that from being
+    /// found out, but they are missing then.
+    pub(super) fn leave_out_lists_of_others(&mut self) -> Result<(), DecodeError> {
         let offset = self.offsets.thread_state.native_thread_id;
         self.reader.look_aside();
-        let mut others: FxHashSet<u32> = FxHashSet::default();
+        let mut others: FxHashMap<u32, Option<DecodeError>> = FxHashMap::default();
         for (at, list) in (0_u32..).zip(&self.lists) {
-            if let Some(thread) = list.thread
-                && self.reader.u64_at(thread.at.plus(offset)) != Ok(list.tid.0)
-            {
-                others.insert(at);
+            let Some(thread) = list.thread else {
+                continue;
+            };
+            match self.reader.u64_at(thread.at.plus(offset)) {
+                Ok(tid) if tid == list.tid.0 => {}
+                Ok(_) => {
+                    others.insert(at, None);
+                }
+                Err(error) => {
+                    let error = DecodeError::from(error);
+                    others.insert(at, Some(error).filter(|error| error.is_limit()));
+                }
             }
         }
         self.reader.look_back();
         if others.is_empty() {
-            return;
+            return Ok(());
         }
         for at in 0..self.records.len() {
-            let list = self.records.get(at).map(|record| record.list);
-            if list.is_some_and(|list| others.contains(&list)) {
-                self.leave_out_ended(at);
+            let Some(record) = self.records.get(at).filter(|record| record.is_alive) else {
+                continue;
+            };
+            let task = record.task.at;
+            match others.get(&record.list) {
+                None => {}
+                Some(None) => self.leave_out_ended(at),
+                Some(Some(error)) => {
+                    self.forget(at);
+                    self.leave_out(task, "limit_hit", *error)?;
+                }
             }
         }
+        Ok(())
     }
 
     /// Forgets the tasks of lists: they will be found elsewhere, if they are still there.

@@ -93,6 +93,7 @@ impl Walk<'_, '_> {
         awaiters.sort_unstable();
         let mut attributes = WaitAttributes::new(ATTRIBUTES);
         let looks = if runs { LOOKS } else { 1 };
+        let mut was_cut = false;
         for _ in 0..looks {
             for (nth, awaiter) in awaiters.iter().enumerate() {
                 if runs {
@@ -107,7 +108,9 @@ impl Walk<'_, '_> {
                     Ok(needs) => needs,
                     Err(error) if error.is_fatal() => return Err(error),
                     Err(error) if error.is_limit() => {
-                        self.note(error.code(), "await cycles", error)?;
+                        if !std::mem::replace(&mut was_cut, true) {
+                            self.note(error.code(), "await cycles", error)?;
+                        }
                         Needs::Other
                     }
                     // Whoever is in a deadlock can be read.

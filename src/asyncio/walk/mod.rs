@@ -125,6 +125,8 @@ pub struct Read {
     pub n_problems: u64,
     /// Tasks that were left out.
     pub tasks_unreadable: u64,
+    /// Lists that could not be followed to their end: nobody knows how many tasks of them are missing.
+    pub lists_cut: u64,
     /// Tasks that ended while they were read.
     pub tasks_ended: u64,
     /// Edges to tasks of the graph that ended while they were read.
@@ -207,6 +209,7 @@ struct Walk<'w, 'm> {
     n_problems: u64,
     limits_hit: LimitsHit,
     tasks_unreadable: u64,
+    lists_cut: u64,
     tasks_ended: u64,
     edges_ended: u64,
     repairs: u64,
@@ -303,6 +306,7 @@ pub fn read_graph(
         n_problems: 0,
         limits_hit: LimitsHit::default(),
         tasks_unreadable: 0,
+        lists_cut: 0,
         tasks_ended: 0,
         edges_ended: 0,
         repairs: 0,
@@ -409,8 +413,7 @@ impl Walk<'_, '_> {
         self.reader.begin_look(std::mem::take(&mut trails.turns))?;
         self.find_turns()?;
         trails.turns = self.reader.end_look();
-        self.leave_out_lists_of_others();
-        Ok(())
+        self.leave_out_lists_of_others()
     }
 
     /// Begins a look at code objects: all that is known of them is doubted if any was deleted.
@@ -448,6 +451,12 @@ impl Walk<'_, '_> {
             });
         }
         Ok(())
+    }
+
+    /// Notes a list that could not be followed to its end.
+    fn note_cut(&mut self, code: &str, what: &str, error: DecodeError) -> Result<(), DecodeError> {
+        self.lists_cut = self.lists_cut.saturating_add(1);
+        self.note(code, what, error)
     }
 
     /// Leaves a task out because of an error.

@@ -350,7 +350,7 @@ impl Walk<'_, '_> {
                 } else {
                     "list_torn"
                 };
-                self.note(code, "set of tasks", error)
+                self.note_cut(code, "set of tasks", error)
             }
             None => Ok(()),
         }

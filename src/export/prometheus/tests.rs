@@ -112,7 +112,7 @@ fn nothing_but_the_agent_without_targets() {
         # HELP asyncio_agent_config_last_reload_successful 1 if the latest attempt to load the configuration succeeded, 0 if the agent goes on with the one before.
         # TYPE asyncio_agent_config_last_reload_successful gauge
         asyncio_agent_config_last_reload_successful 1
-        # HELP asyncio_agent_folded_series Series that are left out now because there would be more than limits.series.
+        # HELP asyncio_agent_folded_series Series that are left out now because there would be more than limits.series: by coroutine first, then depths by size and infos, then by process, then what matters least of the last targets; never cycles, stuck tasks and whether a target can be read.
         # TYPE asyncio_agent_folded_series gauge
         asyncio_agent_folded_series 0
         # HELP asyncio_agent_limit_hits_total How often a limit was reached: something was left out, put off or added up.
@@ -210,6 +210,7 @@ fn a_target_without_processes_is_down_and_has_no_tasks() {
         asyncio_agent_scans_total{target="idle",result="unsuitable"} 0
         asyncio_await_cycle_detections_total{target="idle"} 0
         asyncio_target_processes{target="idle"} 0
+        asyncio_target_unreadable_processes{target="idle"} 0
         asyncio_target_up{target="idle"} 0
         asyncio_tasks_finished_total{target="idle"} 0
         asyncio_tasks_started_total{target="idle"} 0
@@ -255,7 +256,7 @@ fn processes_of_a_target_are_added_up() {
         # TYPE asyncio_agent_folded_coroutines gauge
         asyncio_agent_folded_coroutines{target="failing"} 0
         asyncio_agent_folded_coroutines{target="web"} 0
-        # HELP asyncio_agent_folded_series Series that are left out now because there would be more than limits.series.
+        # HELP asyncio_agent_folded_series Series that are left out now because there would be more than limits.series: by coroutine first, then depths by size and infos, then by process, then what matters least of the last targets; never cycles, stuck tasks and whether a target can be read.
         # TYPE asyncio_agent_folded_series gauge
         asyncio_agent_folded_series 0
         # HELP asyncio_agent_limit_hits_total How often a limit was reached: something was left out, put off or added up.
@@ -380,7 +381,7 @@ fn processes_of_a_target_are_added_up() {
         # TYPE asyncio_running_tasks gauge
         asyncio_running_tasks{target="failing"} 0
         asyncio_running_tasks{target="web"} 0
-        # HELP asyncio_snapshot_coverage_ratio Of the tasks that the latest rounds met, the share that could be read; 1 if all were. Tasks that ended meanwhile are not counted.
+        # HELP asyncio_snapshot_coverage_ratio Of the tasks of the processes that could be read, the share that the latest rounds did read; 1 if none is known to be missing. If a list of tasks, of threads or of interpreters could not be followed to its end, by a limit or otherwise, nobody knows how many are missing: as many of that process count as were read, so that it is 0.5 at most. Tasks that ended meanwhile are not counted.
         # TYPE asyncio_snapshot_coverage_ratio gauge
         asyncio_snapshot_coverage_ratio{target="failing"} 1
         asyncio_snapshot_coverage_ratio{target="web"} 1
@@ -400,7 +401,11 @@ fn processes_of_a_target_are_added_up() {
         # TYPE asyncio_target_processes gauge
         asyncio_target_processes{target="failing"} 2
         asyncio_target_processes{target="web"} 4
-        # HELP asyncio_target_up 1 if the latest round could read at least one process of the target and failed on none of them, otherwise 0. A process without Python or without asyncio counts as neither. Also 0 while a round over one of them hangs (runs for more than 5 seconds) or is overdue by more than 2 intervals (at least 5 seconds): then the other numbers are old.
+        # HELP asyncio_target_unreadable_processes Processes of the target that should be read and are not: the latest round failed on them, or a round hangs (runs for more than 5 seconds) or is overdue by more than 2 intervals (at least 5 seconds). Those without Python or without asyncio are not counted.
+        # TYPE asyncio_target_unreadable_processes gauge
+        asyncio_target_unreadable_processes{target="failing"} 1
+        asyncio_target_unreadable_processes{target="web"} 0
+        # HELP asyncio_target_up 1 if the latest round could read at least one process of the target and asyncio_target_unreadable_processes is 0, otherwise 0: also if it has no process, or none with Python and asyncio in it.
         # TYPE asyncio_target_up gauge
         asyncio_target_up{target="failing"} 0
         asyncio_target_up{target="web"} 1
@@ -503,34 +508,126 @@ fn names_are_escaped() {
 }
 
 #[test]
-fn too_many_series_are_left_out_in_order() {
-    let mut pool = target(
-        "pool",
-        (1..=20)
-            .map(|pid| process(pid, scan(9, RoundOutcome::Ok, Some([3, 1, 0]))))
-            .collect(),
-    );
-    pool.per_process = true;
-    let targets = vec![pool, target("a", Vec::new()), target("b", Vec::new())];
-    let view = |series_max| AgentView {
-        targets: targets.clone(),
-        series_max,
-        ..AgentView::default()
+fn tasks_that_are_missing_lower_the_coverage() {
+    let of = |unreadable: u64, is_cut: bool, n_tasks: u64| {
+        let mut scan = scan(9, RoundOutcome::Partial, Some([n_tasks, 1, 0])).unwrap();
+        (scan.tasks_unreadable, scan.is_cut) = (unreadable, is_cut);
+        process(1, Some(scan))
     };
-    let series = |max| {
-        let lines = without_comments_of(view(max));
+    let coverage = |processes: Vec<ProcessView>| {
+        let text = text(vec![target("web", processes)], &[]);
+        let series = "asyncio_snapshot_coverage_ratio{target=\"web\"} ";
+        let value = text.lines().find_map(|line| line.strip_prefix(series));
+        value.map(|value| value.parse::<f64>().unwrap())
+    };
+    assert_eq!(coverage(vec![of(0, false, 30)]), Some(1.0));
+    assert_eq!(coverage(vec![of(10, false, 30)]), Some(0.75));
+    // Nobody knows how many more there are.
+    assert_eq!(coverage(vec![of(0, true, 30)]), Some(0.5));
+    assert_eq!(coverage(vec![of(20, true, 30)]), Some(0.375));
+    assert_eq!(
+        coverage(vec![of(0, true, 30), of(0, false, 60)]),
+        Some(0.75)
+    );
+    // It was cut before the first task.
+    assert_eq!(coverage(vec![of(0, true, 0)]), Some(0.0));
+}
+
+#[test]
+fn only_what_should_be_read_is_unreadable() {
+    let of = |outcomes: &[RoundOutcome]| {
+        let processes = outcomes.iter().map(|it| process(1, scan(9, *it, None)));
+        let target = target("web", processes.collect());
+        (target.is_up(), target.n_unreadable())
+    };
+    use RoundOutcome::{Failed, Ok, Panicked, Partial, Unsuitable};
+    // No Python, or no asyncio in it: nothing is wrong, and nothing is known.
+    assert_eq!(of(&[]), (false, 0));
+    assert_eq!(of(&[Unsuitable, Unsuitable]), (false, 0));
+    assert_eq!(of(&[Ok, Unsuitable, Partial]), (true, 0));
+    assert_eq!(of(&[Ok, Failed, Panicked]), (false, 2));
+    let mut late = process(1, scan(9, Unsuitable, None));
+    late.is_overdue = true;
+    let mut hangs = process(2, None);
+    hangs.hangs = true;
+    let target = target("web", vec![late, hangs, process(3, None)]);
+    assert_eq!((target.is_up(), target.n_unreadable()), (false, 2));
+}
+
+/// A target with processes that have series of their own, and two whose processes have not.
+fn three_targets() -> Vec<TargetView> {
+    let processes = |pids: std::ops::Range<i32>| {
+        let program = crate::metrics::ProgramView::default();
+        let with_program = |pid| ProcessView {
+            program: Some(Arc::new(program.clone())),
+            ..process(pid, scan(9, RoundOutcome::Ok, Some([3, 1, 1])))
+        };
+        pids.map(with_program).collect()
+    };
+    let mut pool = target("pool", processes(1..21));
+    pool.per_process = true;
+    let (a, b) = (processes(21..22), processes(22..23));
+    vec![pool, target("a", a), target("b", b)]
+}
+
+#[test]
+fn too_many_series_are_left_out_by_what_matters_least() {
+    let targets = three_targets();
+    let series = |series_max| {
+        let targets = targets.clone();
+        let lines = without_comments_of(AgentView {
+            targets,
+            series_max,
+            ..AgentView::default()
+        });
         (lines.len(), lines)
     };
-    let (all, lines) = series(0);
     let has = |lines: &[String], what: &str| lines.iter().any(|line| line.contains(what));
-    assert!(has(&lines, "pid=") && has(&lines, "coroutine="));
+    let what = |lines: &[String]| {
+        let marks = ["coroutine=", "_bucket", "asyncio_process_info", "pid="];
+        marks.map(|mark| has(lines, mark))
+    };
+    let (all, lines) = series(0);
+    assert_eq!(what(&lines), [true; 4]);
     let (n, lines) = series(all - 1);
-    assert!(n < all && has(&lines, "pid=") && !has(&lines, "coroutine="));
-    let (together, lines) = series(n - 1);
-    assert!(together < n && !has(&lines, "pid=") && has(&lines, "target=\"b\""));
-    let (n, lines) = series(together - 1);
-    assert!(n < together && has(&lines, "target=\"pool\"") && !has(&lines, "target=\"b\""));
-    assert!(!has(&lines, "asyncio_agent_folded_series 0"));
+    assert_eq!(what(&lines), [false, true, true, true]);
+    let (n, lines) = series(n - 1);
+    assert_eq!(what(&lines), [false, false, false, true]);
+    let (n, lines) = series(n - 1);
+    assert_eq!(what(&lines), [false; 4]);
+    // The last target loses what matters least, and no more than it has to.
+    let (n, lines) = series(n - 1);
+    assert!(!has(
+        &lines,
+        "asyncio_agent_folded_coroutines{target=\"b\"}"
+    ));
+    assert!(has(&lines, "asyncio_agent_folded_coroutines{target=\"a\"}"));
+    assert!(has(&lines, "asyncio_await_edges{target=\"b\"}"));
+    let n_of = |lines: &[String], part: &str| lines.iter().filter(|it| it.contains(part)).count();
+    let folded = lines
+        .iter()
+        .find_map(|line| line.strip_prefix("asyncio_agent_folded_series "));
+    assert_eq!(folded, Some((all - n).to_string().as_str()));
+    // Whatever the limit, of every target there is what matters most.
+    let (n, lines) = series(1);
+    for target in ["pool", "a", "b"] {
+        for name in [
+            "asyncio_await_cycle_detections_total",
+            "asyncio_await_cycles",
+            "asyncio_stuck_tasks",
+            "asyncio_target_processes",
+            "asyncio_target_unreadable_processes",
+            "asyncio_target_up",
+        ] {
+            let series = format!("{name}{{target=\"{target}\"}}");
+            assert!(has(&lines, &series), "{series}");
+        }
+    }
+    assert_eq!(n_of(&lines, "target=\""), 3 * 6);
+    // A limit between those two is kept to.
+    for max in n..all {
+        assert!(series(max).0 <= max, "{max}");
+    }
 }
 
 fn without_comments_of(view: AgentView) -> Vec<String> {
