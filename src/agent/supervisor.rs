@@ -276,7 +276,7 @@ impl Supervisor {
         {
             let watched = self.watched.entry(*process).or_insert_with(|| {
                 let target = &*self.totals.targets[target.0].name;
-                tracing::info!(?target, pid = process.pid.as_raw(), "process found");
+                tracing::info!(target, pid = process.pid.as_raw(), "process found");
                 Watched::default()
             });
             watched.target = target.0;
@@ -408,7 +408,7 @@ impl Supervisor {
             let target = &*self.totals.targets[watched.target].name;
             let pid = process.pid.as_raw();
             tracing::warn!(
-                ?target,
+                target,
                 pid,
                 "the process is read less often than configured: it takes more than its part of limits.cpu_share"
             );
@@ -422,7 +422,7 @@ impl Supervisor {
             let target = &*self.totals.targets[watched.target].name;
             let pid = process.pid.as_raw();
             let after_s = HANGS_AFTER.as_secs();
-            tracing::warn!(?target, pid, after_s, "reading the process hangs");
+            tracing::warn!(target, pid, after_s, "reading the process hangs");
         }
     }
 
@@ -453,7 +453,7 @@ impl Supervisor {
             if std::mem::take(&mut watched.hangs) {
                 let (target, pid) = (&*target.name, process.pid.as_raw());
                 let took_s = scan.took.as_secs();
-                tracing::info!(?target, pid, took_s, "reading the process hangs no more");
+                tracing::info!(target, pid, took_s, "reading the process hangs no more");
             }
             watched.failure = failure.as_ref().map(|(_, error)| error.as_str().into());
             log_change(&target.name, process, before, outcome, failure);
@@ -495,7 +495,7 @@ impl Supervisor {
     fn forget(&mut self, process: ProcessId) {
         if let Some(watched) = self.watched.remove(&process) {
             let target = &*self.totals.targets[watched.target].name;
-            tracing::info!(?target, pid = process.pid.as_raw(), "process gone");
+            tracing::info!(target, pid = process.pid.as_raw(), "process gone");
         }
     }
 
@@ -595,13 +595,13 @@ fn log_findings(
             let path = escape_start(&path, PATH_CHARS_MAX);
             let trace = traces.iter().find(|(sent, _)| *sent == fingerprint);
             let trace_id = trace.map(|(_, trace)| tracing::field::display(*trace));
-            tracing::warn!(?target, pid, kind, %fingerprint, age_s, trace_id, %path, "found");
+            tracing::warn!(target, pid, kind, %fingerprint, age_s, trace_id, %path, "found");
         }
     }
     for finding in &observation.closed {
         let (kind, fingerprint) = (finding.kind.as_str(), finding.fingerprint);
         let age_s = finding.age.as_secs();
-        tracing::info!(?target, pid, kind, %fingerprint, age_s, "found no more");
+        tracing::info!(target, pid, kind, %fingerprint, age_s, "found no more");
     }
 }
 
@@ -620,10 +620,10 @@ fn log_change(
     let pid = process.pid.as_raw();
     let (code, error) = failure.unwrap_or_default();
     if now.is_failure() {
-        tracing::warn!(?target, pid, code, error, "process cannot be read");
+        tracing::warn!(target, pid, code, error, "process cannot be read");
     } else if now.is_read() {
-        tracing::info!(?target, pid, "process is read");
+        tracing::info!(target, pid, "process is read");
     } else {
-        tracing::info!(?target, pid, code, error, "process is not one to read");
+        tracing::info!(target, pid, code, error, "process is not one to read");
     }
 }
