@@ -157,6 +157,7 @@ impl Agent {
         };
         tokio::spawn(reloader.run(requests));
         let snapshots = Arc::new(Semaphore::new(http::SNAPSHOTS_MAX));
+        let outbox = Arc::new(http::Outbox::new(http::SENDING_BYTES_MAX));
         let mut addresses = Vec::new();
         let mut servers = Vec::new();
         for (listener, address) in listeners {
@@ -169,6 +170,7 @@ impl Agent {
                 rules: rules.clone(),
                 reloads: reloads.clone(),
                 snapshots: Arc::clone(&snapshots),
+                outbox: Arc::clone(&outbox),
                 is_local: address.ip().is_loopback(),
             };
             let limits = http::HttpLimits::default();
