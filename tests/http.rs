@@ -161,6 +161,27 @@ fn a_process_that_hangs_is_told_and_delays_nobody() {
     }
 }
 
+#[test]
+fn places_that_hanging_rounds_take_from_others_are_counted() {
+    let zoo = Zoo::default();
+    for pid in 100..140 {
+        zoo.set(pid, "stuck", Act::Hangs);
+    }
+    let agent = Running::start(
+        &zoo,
+        "- {name: stuck, match: {command: stuck}, interval: 20ms}\nlimits: {rounds: 64}\n",
+    );
+    // One target has half of the 64 places.
+    agent.eventually("the others are counted", |agent| {
+        let text = agent.get("/metrics");
+        text.contains("asyncio_agent_limit_hits_total{limit=\"rounds_hanging\"} 8\n")
+            && agent.metric("asyncio_agent_scans_hanging")["stuck"] == 32.0
+    });
+    for pid in 100..140 {
+        zoo.remove(pid);
+    }
+}
+
 /// What is logged from now on, by all tests.
 #[derive(Clone)]
 struct Log(Arc<Mutex<Vec<u8>>>);

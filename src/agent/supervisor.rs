@@ -84,6 +84,8 @@ pub(super) struct Supervisor {
     n_over_limits: (usize, usize),
     /// Rounds hang or are overdue since the last publication.
     has_news: bool,
+    /// It was said that too many rounds hang; none of them has ended since.
+    is_crowded: bool,
     otlp: Option<Otlp>,
     otlp_health: Arc<Health>,
 }
@@ -127,6 +129,7 @@ impl Supervisor {
             discovered_once: false,
             n_over_limits: (0, 0),
             has_news: false,
+            is_crowded: false,
             otlp: None,
             otlp_health: Arc::default(),
         };
@@ -208,6 +211,7 @@ impl Supervisor {
                 Effect::BeginRound { process } => self.begin_round(process),
                 Effect::Hangs { process } => self.note_hanging(process),
                 Effect::Overdue { process } => self.note_overdue(process),
+                Effect::CrowdedOut { process } => self.note_crowded_out(process),
                 Effect::Postponed { process } => self.note_postponed(process),
                 Effect::Forget { process } => self.forget(process),
             }
@@ -254,12 +258,14 @@ impl Supervisor {
         let found: Vec<Found> = look
             .found
             .into_iter()
-            .map(|assignment| {
+            .zip(look.users)
+            .map(|(assignment, user)| {
                 let target = self.roster.position_of(&assignment.name);
                 settings_of.insert(target.0, assignment.target);
                 Found {
                     process: assignment.process,
                     target,
+                    user,
                     interval: self.targets[assignment.target].interval,
                 }
             })
@@ -272,6 +278,7 @@ impl Supervisor {
             process,
             target,
             interval,
+            ..
         } in &found
         {
             let watched = self.watched.entry(*process).or_insert_with(|| {
@@ -433,6 +440,21 @@ impl Supervisor {
         }
     }
 
+    fn note_crowded_out(&mut self, process: ProcessId) {
+        count_limit(&mut self.totals.limit_hits, "rounds_hanging", 1);
+        if let Some(watched) = self.watched.get(&process)
+            && !std::mem::replace(&mut self.is_crowded, true)
+        {
+            let target = &*self.totals.targets[watched.target].name;
+            let pid = process.pid.as_raw();
+            tracing::warn!(
+                target,
+                pid,
+                "the process, and maybe more, is not read: too many others hang"
+            );
+        }
+    }
+
     fn end_round(&mut self, report: RoundReport) {
         let RoundReport {
             process,
@@ -451,6 +473,7 @@ impl Supervisor {
             target.scans.add(outcome);
             let before = watched.latest.as_ref().map(|scan| scan.outcome);
             if std::mem::take(&mut watched.hangs) {
+                self.is_crowded = false;
                 let (target, pid) = (&*target.name, process.pid.as_raw());
                 let took_s = scan.took.as_secs();
                 tracing::info!(target, pid, took_s, "reading the process hangs no more");
