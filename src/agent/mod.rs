@@ -6,6 +6,7 @@
 //! immutable view of all results; the HTTP server only ever reads that. Each part has its file; this
 //! one starts and stops them.
 
+mod allocator;
 mod args;
 mod clock;
 mod discovery;
