@@ -55,13 +55,18 @@ struct Daemon {
 
 impl Daemon {
     fn start(text: &str) -> Self {
+        Self::start_with(text, |_| ())
+    }
+
+    fn start_with(text: &str, change: impl FnOnce(&mut Command)) -> Self {
         let config = Config::new(text);
-        let mut child = command()
+        let mut command = command();
+        command
             .arg("--config")
             .arg(config.path())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::piped());
+        change(&mut command);
+        let mut child = command.spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
         Self {
             child,
@@ -127,6 +132,32 @@ fn it_serves_until_it_is_told_to_stop() {
             "{log}"
         );
         drop(idle);
+    }
+}
+
+#[test]
+fn it_has_the_allocator_give_memory_back() {
+    let config = "web: {listen: 127.0.0.1:0}\ntargets: []\n";
+    for given in [None, Some("7")] {
+        let mut daemon = Daemon::start_with(config, |command| {
+            let _ = match given {
+                Some(arenas) => command.env("MALLOC_ARENA_MAX", arenas),
+                None => command.env_remove("MALLOC_ARENA_MAX"),
+            };
+        });
+        daemon.wait_for("listening address=");
+        let proc = |file: &str| {
+            let path = format!("/proc/{}/{file}", daemon.child.id());
+            String::from_utf8(std::fs::read(path).unwrap()).unwrap()
+        };
+        let environment = proc("environ");
+        let expected = format!("MALLOC_ARENA_MAX={}", given.unwrap_or("2"));
+        for setting in [&*expected, "MALLOC_MMAP_THRESHOLD_=1048576"] {
+            assert!(environment.split('\0').any(|it| it == setting), "{setting}");
+        }
+        // It goes by its name, not by the file it was executed from.
+        assert_eq!(proc("comm"), "asyncio-agent\n");
+        assert!(proc("cmdline").contains("\0--config\0"));
     }
 }
 

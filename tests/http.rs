@@ -161,6 +161,27 @@ fn a_process_that_hangs_is_told_and_delays_nobody() {
     }
 }
 
+#[test]
+fn places_that_hanging_rounds_take_from_others_are_counted() {
+    let zoo = Zoo::default();
+    for pid in 100..140 {
+        zoo.set(pid, "stuck", Act::Hangs);
+    }
+    let agent = Running::start(
+        &zoo,
+        "- {name: stuck, match: {command: stuck}, interval: 20ms}\nlimits: {rounds: 64}\n",
+    );
+    // One target has half of the 64 places.
+    agent.eventually("the others are counted", |agent| {
+        let text = agent.get("/metrics");
+        text.contains("asyncio_agent_limit_hits_total{limit=\"rounds_hanging\"} 8\n")
+            && agent.metric("asyncio_agent_scans_hanging")["stuck"] == 32.0
+    });
+    for pid in 100..140 {
+        zoo.remove(pid);
+    }
+}
+
 /// What is logged from now on, by all tests.
 #[derive(Clone)]
 struct Log(Arc<Mutex<Vec<u8>>>);
@@ -214,7 +235,8 @@ fn paths_and_methods() {
         assert_eq!(status(&agent.get(path)), 404, "{path}");
     }
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW"] {
-        let request = format!("{method} /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("{method} /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         let answer = agent.exchange(&request);
         assert_eq!(status(&answer), 405, "{method}");
         assert_eq!(header(&answer, "allow"), Some("GET, HEAD"), "{method}");
@@ -237,11 +259,11 @@ fn odd_clients() {
         200
     );
     // A body that is announced and never read.
-    let request = "GET /-/healthy HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\
+    let request = "GET /-/healthy HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\
                    Connection: close\r\n\r\nhello";
     assert_eq!(status(&agent.exchange(request)), 200);
     let mut stream = TcpStream::connect(agent.address).unwrap();
-    let huge = "POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n";
+    let huge = "POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n";
     stream.write_all(huge.as_bytes()).unwrap();
     let mut start = [0; 12];
     stream.read_exact(&mut start).unwrap();
@@ -250,7 +272,7 @@ fn odd_clients() {
     let answer = agent.exchange("\u{16}\u{3}\u{1}hello\r\n\r\n");
     assert_eq!(status(&answer), 400);
     // Two requests in one go, on one connection.
-    let pair = "GET /-/healthy HTTP/1.1\r\nHost: a\r\n\r\n\
+    let pair = "GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n\
                 GET /nowhere HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let answer = agent.exchange(pair);
     assert!(answer.contains("healthy\n") && answer.contains("404"));
@@ -330,9 +352,8 @@ fn one_address_that_is_taken_stops_the_start() {
     let address = taken.local_addr().unwrap();
     let text = format!("web: {{listen: [127.0.0.1:0, '{address}']}}\n");
     let runtime = Runtime::new().unwrap();
-    let config = Arc::new(Mutex::new(text));
-    let (zoo, web_file) = (Zoo::default(), WebFile::default());
-    let started = runtime.block_on(zoo::start(Arc::new(zoo), &config, &web_file));
+    let files = zoo::Files::new(&text, &WebFile::default());
+    let started = runtime.block_on(zoo::start(Arc::new(Zoo::default()), &files));
     let message = started.map(|_| ()).unwrap_err().to_string();
     assert!(
         message.starts_with(&format!("cannot listen on {address}: ")),

@@ -8,7 +8,12 @@ use asyncio_agent::config::{ClientAuth, Secret, TlsSettings, TlsVersion, WebFile
 use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use support::zoo::{Act, Running, Zoo, header, status};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
 
 const WEB: &str = "web: {listen: 127.0.0.1:0, reload: true}\ndiscovery: {interval: 20ms}\n";
 
@@ -218,6 +223,7 @@ fn names_of_others_that_lead_here_are_shown_no_programs() {
     agent.eventually("ready", |agent| status(&agent.get("/-/ready")) == 200);
     let internals = [
         "/",
+        "/metrics",
         "/api/v1/targets",
         "/api/v1/findings",
         "/api/v1/targets/10/ps",
@@ -236,13 +242,53 @@ fn names_of_others_that_lead_here_are_shown_no_programs() {
     }
     let reload = "POST /-/reload HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
     assert_eq!(status(&agent.exchange(reload)), 403);
-    // Numbers are for everybody.
-    assert_eq!(status(&agent.get_from("evil.example", "/metrics")), 200);
+    // Whether it runs is for everybody.
+    for path in ["/-/healthy", "/-/ready"] {
+        assert_eq!(status(&agent.get_from("evil.example", path)), 200, "{path}");
+    }
     // Whoever has to say who they are may call the agent what they like.
     let closed = Running::start_with(&zoo, text, &users());
     let get = "GET /api/v1/targets HTTP/1.1\r\nHost: agent.example\r\n\
                Authorization: Basic YW5uOnNlY3JldA==\r\nConnection: close\r\n\r\n";
     assert_eq!(status(&closed.exchange(get)), 200);
+}
+
+#[test]
+fn web_pages_do_not_reload() {
+    let page = [
+        "Origin: http://evil.example",
+        "Origin: null",
+        "Sec-Fetch-Site: cross-site",
+    ];
+    for (listen, file) in [
+        ("127.0.0.1:0", WebFile::default()),
+        ("0.0.0.0:0", WebFile::default()),
+        ("0.0.0.0:0", users()),
+    ] {
+        let text = format!("web: {{listen: '{listen}', reload: true}}\n");
+        let agent = Running::start_with(&Zoo::default(), &text, &file);
+        let reload = |more: &str| {
+            // The browser knows the password.
+            let answer = agent.exchange(&format!(
+                "POST /-/reload HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n{more}\r\n\
+                 Authorization: Basic YW5uOnNlY3JldA==\r\nConnection: close\r\n\r\n"
+            ));
+            status(&answer)
+        };
+        for header in page {
+            assert_eq!(reload(header), 403, "{listen} {header}");
+        }
+        assert_eq!(reload("User-Agent: curl/8.5.0"), 200, "{listen}");
+    }
+}
+
+#[test]
+fn other_machines_get_metrics_by_whatever_name() {
+    let text = "web: {listen: '0.0.0.0:0'}\n";
+    let agent = Running::start_with(&Zoo::default(), text, &WebFile::default());
+    for host in ["agent.example:9849", "10.1.2.3", "127.0.0.1"] {
+        assert_eq!(status(&agent.get_from(host, "/metrics")), 200, "{host}");
+    }
 }
 
 fn users() -> WebFile {
@@ -285,13 +331,12 @@ fn certificate(folder: &Path, name: &str) -> rcgen::CertifiedKey<rcgen::KeyPair>
     certificate
 }
 
-/// Asks for `/-/healthy` over TLS; shows the certificate `me` if there is one.
-async fn ask(
+/// A connection to the agent over TLS; shows the certificate `me` if there is one.
+async fn connect(
     agent: &Running,
     server: &rcgen::CertifiedKey<rcgen::KeyPair>,
     me: Option<&rcgen::CertifiedKey<rcgen::KeyPair>>,
-) -> std::io::Result<String> {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+) -> std::io::Result<tokio_rustls::client::TlsStream<tokio::net::TcpStream>> {
     use tokio_rustls::rustls::pki_types::{PrivateKeyDer, ServerName};
     use tokio_rustls::rustls::{ClientConfig, RootCertStore};
     let mut roots = RootCertStore::empty();
@@ -308,13 +353,101 @@ async fn ask(
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
     let stream = tokio::net::TcpStream::connect(agent.address).await?;
     let name = ServerName::try_from("localhost").unwrap();
-    let mut stream = connector.connect(name, stream).await?;
+    connector.connect(name, stream).await
+}
+
+/// Asks for `/-/healthy` over TLS; shows the certificate `me` if there is one.
+async fn ask(
+    agent: &Running,
+    server: &rcgen::CertifiedKey<rcgen::KeyPair>,
+    me: Option<&rcgen::CertifiedKey<rcgen::KeyPair>>,
+) -> std::io::Result<String> {
+    let mut stream = connect(agent, server, me).await?;
     let request = b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     stream.write_all(request).await?;
     let mut answer = String::new();
     // The server closes the connection without saying so first.
     let _ = stream.read_to_string(&mut answer).await;
     Ok(answer)
+}
+
+/// Asks on a connection that stays open.
+async fn ask_on(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<String> {
+    let request = b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    stream.write_all(request).await?;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"y\n") && !answer.ends_with(b"d\n") {
+        if stream.read_buf(&mut answer).await? == 0 {
+            break;
+        }
+    }
+    Ok(String::from_utf8(answer).unwrap())
+}
+
+/// What comes on a connection until it ends.
+async fn rest_of(mut stream: impl AsyncRead + Unpin) -> Vec<u8> {
+    let mut rest = Vec::new();
+    // A reset is an end too.
+    let _ = stream.read_to_end(&mut rest).await;
+    rest
+}
+
+/// The server's certificate, and who may connect.
+fn tls(folder: &Path, client_auth: ClientAuth) -> WebFile {
+    WebFile {
+        tls: Some(TlsSettings {
+            cert_file: folder.join("server.pem"),
+            key_file: folder.join("server.key"),
+            client_ca_file: Some(folder.join("client.pem")),
+            client_auth,
+            min_version: TlsVersion::Tls12,
+            max_version: TlsVersion::Tls13,
+        }),
+        ..WebFile::default()
+    }
+}
+
+#[test]
+fn connections_do_not_outlive_the_rules_that_let_them_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = certificate(folder.path(), "server");
+    certificate(folder.path(), "client");
+    let tls = |client_auth| tls(folder.path(), client_auth);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    for before in [WebFile::default(), tls(ClientAuth::None)] {
+        let agent = Running::start_with(&Zoo::default(), WEB, &before);
+        let is_plain = before.tls.is_none();
+        runtime.block_on(async {
+            let mut stream: Box<dyn Stream> = match is_plain {
+                true => Box::new(tokio::net::TcpStream::connect(agent.address).await.unwrap()),
+                false => Box::new(connect(&agent, &server, None).await.unwrap()),
+            };
+            assert!(ask_on(&mut stream).await.unwrap().ends_with("healthy\n"));
+            agent.write_web_file(&tls(ClientAuth::Require));
+            agent.reload();
+            // It says no more, it ends, long before it would have been idle for too long.
+            let rest = tokio::time::timeout(Duration::from_secs(20), rest_of(&mut stream));
+            assert_eq!(rest.await.unwrap(), b"");
+        });
+    }
+}
+
+#[test]
+fn a_connection_goes_on_if_its_users_are_asked_again_and_again() {
+    let agent = Running::start_with(&Zoo::default(), WEB, &WebFile::default());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let mut stream = tokio::net::TcpStream::connect(agent.address).await.unwrap();
+        assert_eq!(status(&ask_on(&mut stream).await.unwrap()), 200);
+        agent.write_web_file(&users());
+        agent.reload();
+        // The reload takes a moment.
+        let mut answer = ask_on(&mut stream).await.unwrap();
+        while status(&answer) == 200 {
+            answer = ask_on(&mut stream).await.unwrap();
+        }
+        assert_eq!(status(&answer), 401);
+    });
 }
 
 #[test]
@@ -324,17 +457,7 @@ fn tls_is_spoken_with_those_who_may() {
         certificate(folder.path(), "server"),
         certificate(folder.path(), "client"),
     );
-    let tls = |client_auth| WebFile {
-        tls: Some(TlsSettings {
-            cert_file: folder.path().join("server.pem"),
-            key_file: folder.path().join("server.key"),
-            client_ca_file: Some(folder.path().join("client.pem")),
-            client_auth,
-            min_version: TlsVersion::Tls12,
-            max_version: TlsVersion::Tls13,
-        }),
-        ..WebFile::default()
-    };
+    let tls = |client_auth| tls(folder.path(), client_auth);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let open = Running::start_with(
         &Zoo::default(),
@@ -383,12 +506,8 @@ fn files_that_make_no_server_stop_the_start() {
         ..WebFile::default()
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let config = Arc::new(std::sync::Mutex::new(WEB.to_owned()));
-    let started = runtime.block_on(support::zoo::start(
-        Arc::new(Zoo::default()),
-        &config,
-        &file,
-    ));
+    let files = support::zoo::Files::new(WEB, &file);
+    let started = runtime.block_on(support::zoo::start(Arc::new(Zoo::default()), &files));
     let message = started.map(|_| ()).unwrap_err().to_string();
     assert!(message.contains("none.key"), "{message}");
 }
@@ -399,7 +518,7 @@ fn whoever_asks_for_openmetrics_gets_it() {
     let agent = Running::start(&zoo, "- {name: 'a\\b', match: {pid: 10}, interval: 20ms}\n");
     agent.eventually("ready", |agent| status(&agent.get("/-/ready")) == 200);
     let answer = agent.exchange(
-        "GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\
+        "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
          Accept: application/openmetrics-text;version=1.0.0;q=0.5,*/*;q=0.1\r\n\r\n",
     );
     let content_type = header(&answer, "content-type");

@@ -1,6 +1,6 @@
 //! The command line of the daemon, and how its end becomes an exit status.
 
-use super::{AgentConfig, AgentError, check_files, run, telemetry};
+use super::{AgentConfig, AgentError, allocator, check_files, run, telemetry};
 use crate::config;
 use crate::procfs::ProcRoot;
 use crate::sanitize::escape;
@@ -75,6 +75,7 @@ pub fn run_from_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         let _ = writeln!(io::stdout(), "{}", settings.checked(&args.config));
         return ExitCode::SUCCESS;
     }
+    allocator::set();
     telemetry::start(args.log_level);
     let config = AgentConfig {
         settings,

@@ -28,6 +28,8 @@ pub(super) struct Discovery {
 pub(super) struct Look {
     /// The processes to watch; what has run for longest comes first.
     pub(super) found: Vec<Assignment>,
+    /// The users that these run as, as far as that can be found out.
+    pub(super) users: Vec<Option<u32>>,
     /// Processes that match but are one too many.
     pub(super) n_left_out: usize,
     /// Processes whose name of a target was one too many, and which belong to `other` now.
@@ -98,8 +100,11 @@ impl Discovery {
         let n_others = settle_names(&mut found, &self.targets, self.names_max, &self.names);
         let names = found.iter().filter(|it| it.name != OTHER);
         self.names = names.map(|it| (it.target, it.name.clone())).collect();
+        let user = |it: &Assignment| facts.user_and_parent(it.process)?.0;
+        let users = found.iter().map(user).collect();
         Ok(Look {
             found,
+            users,
             n_left_out,
             n_others,
         })

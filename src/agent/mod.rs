@@ -6,6 +6,7 @@
 //! immutable view of all results; the HTTP server only ever reads that. Each part has its file; this
 //! one starts and stops them.
 
+mod allocator;
 mod args;
 mod check;
 mod clock;
@@ -159,6 +160,7 @@ impl Agent {
         };
         tokio::spawn(reloader.run(requests));
         let snapshots = Arc::new(Semaphore::new(http::SNAPSHOTS_MAX));
+        let outbox = Arc::new(http::Outbox::new(http::SENDING_BYTES_MAX));
         let mut addresses = Vec::new();
         let mut servers = Vec::new();
         for (listener, address) in listeners {
@@ -171,6 +173,7 @@ impl Agent {
                 rules: rules.clone(),
                 reloads: reloads.clone(),
                 snapshots: Arc::clone(&snapshots),
+                outbox: Arc::clone(&outbox),
                 is_local: address.ip().is_loopback(),
             };
             let limits = http::HttpLimits::default();

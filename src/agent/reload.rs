@@ -76,8 +76,8 @@ impl Reloader {
             Err(why) => {
                 let why = why.to_string();
                 tracing::error!("the configuration is not good; the old one stays in effect");
-                for line in why.lines() {
-                    tracing::error!("{line}");
+                for problem in why.lines() {
+                    tracing::error!(problem, "in the configuration");
                 }
                 let _ = self.supervisor.send(Command::RefuseConfig).await;
                 Err(why)

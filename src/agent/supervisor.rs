@@ -84,6 +84,8 @@ pub(super) struct Supervisor {
     n_over_limits: (usize, usize),
     /// Rounds hang or are overdue since the last publication.
     has_news: bool,
+    /// It was said that too many rounds hang; none of them has ended since.
+    is_crowded: bool,
     otlp: Option<Otlp>,
     otlp_health: Arc<Health>,
 }
@@ -127,6 +129,7 @@ impl Supervisor {
             discovered_once: false,
             n_over_limits: (0, 0),
             has_news: false,
+            is_crowded: false,
             otlp: None,
             otlp_health: Arc::default(),
         };
@@ -208,6 +211,7 @@ impl Supervisor {
                 Effect::BeginRound { process } => self.begin_round(process),
                 Effect::Hangs { process } => self.note_hanging(process),
                 Effect::Overdue { process } => self.note_overdue(process),
+                Effect::CrowdedOut { process } => self.note_crowded_out(process),
                 Effect::Postponed { process } => self.note_postponed(process),
                 Effect::Forget { process } => self.forget(process),
             }
@@ -254,12 +258,14 @@ impl Supervisor {
         let found: Vec<Found> = look
             .found
             .into_iter()
-            .map(|assignment| {
+            .zip(look.users)
+            .map(|(assignment, user)| {
                 let target = self.roster.position_of(&assignment.name);
                 settings_of.insert(target.0, assignment.target);
                 Found {
                     process: assignment.process,
                     target,
+                    user,
                     interval: self.targets[assignment.target].interval,
                 }
             })
@@ -272,11 +278,12 @@ impl Supervisor {
             process,
             target,
             interval,
+            ..
         } in &found
         {
             let watched = self.watched.entry(*process).or_insert_with(|| {
                 let target = &*self.totals.targets[target.0].name;
-                tracing::info!(?target, pid = process.pid.as_raw(), "process found");
+                tracing::info!(target, pid = process.pid.as_raw(), "process found");
                 Watched::default()
             });
             watched.target = target.0;
@@ -408,7 +415,7 @@ impl Supervisor {
             let target = &*self.totals.targets[watched.target].name;
             let pid = process.pid.as_raw();
             tracing::warn!(
-                ?target,
+                target,
                 pid,
                 "the process is read less often than configured: it takes more than its part of limits.cpu_share"
             );
@@ -422,7 +429,7 @@ impl Supervisor {
             let target = &*self.totals.targets[watched.target].name;
             let pid = process.pid.as_raw();
             let after_s = HANGS_AFTER.as_secs();
-            tracing::warn!(?target, pid, after_s, "reading the process hangs");
+            tracing::warn!(target, pid, after_s, "reading the process hangs");
         }
     }
 
@@ -430,6 +437,21 @@ impl Supervisor {
         self.has_news = true;
         if let Some(watched) = self.watched.get_mut(&process) {
             watched.is_overdue = true;
+        }
+    }
+
+    fn note_crowded_out(&mut self, process: ProcessId) {
+        count_limit(&mut self.totals.limit_hits, "rounds_hanging", 1);
+        if let Some(watched) = self.watched.get(&process)
+            && !std::mem::replace(&mut self.is_crowded, true)
+        {
+            let target = &*self.totals.targets[watched.target].name;
+            let pid = process.pid.as_raw();
+            tracing::warn!(
+                target,
+                pid,
+                "the process, and maybe more, is not read: too many others hang"
+            );
         }
     }
 
@@ -451,9 +473,10 @@ impl Supervisor {
             target.scans.add(outcome);
             let before = watched.latest.as_ref().map(|scan| scan.outcome);
             if std::mem::take(&mut watched.hangs) {
+                self.is_crowded = false;
                 let (target, pid) = (&*target.name, process.pid.as_raw());
                 let took_s = scan.took.as_secs();
-                tracing::info!(?target, pid, took_s, "reading the process hangs no more");
+                tracing::info!(target, pid, took_s, "reading the process hangs no more");
             }
             watched.failure = failure.as_ref().map(|(_, error)| error.as_str().into());
             log_change(&target.name, process, before, outcome, failure);
@@ -495,7 +518,7 @@ impl Supervisor {
     fn forget(&mut self, process: ProcessId) {
         if let Some(watched) = self.watched.remove(&process) {
             let target = &*self.totals.targets[watched.target].name;
-            tracing::info!(?target, pid = process.pid.as_raw(), "process gone");
+            tracing::info!(target, pid = process.pid.as_raw(), "process gone");
         }
     }
 
@@ -595,13 +618,13 @@ fn log_findings(
             let path = escape_start(&path, PATH_CHARS_MAX);
             let trace = traces.iter().find(|(sent, _)| *sent == fingerprint);
             let trace_id = trace.map(|(_, trace)| tracing::field::display(*trace));
-            tracing::warn!(?target, pid, kind, %fingerprint, age_s, trace_id, %path, "found");
+            tracing::warn!(target, pid, kind, %fingerprint, age_s, trace_id, %path, "found");
         }
     }
     for finding in &observation.closed {
         let (kind, fingerprint) = (finding.kind.as_str(), finding.fingerprint);
         let age_s = finding.age.as_secs();
-        tracing::info!(?target, pid, kind, %fingerprint, age_s, "found no more");
+        tracing::info!(target, pid, kind, %fingerprint, age_s, "found no more");
     }
 }
 
@@ -620,10 +643,10 @@ fn log_change(
     let pid = process.pid.as_raw();
     let (code, error) = failure.unwrap_or_default();
     if now.is_failure() {
-        tracing::warn!(?target, pid, code, error, "process cannot be read");
+        tracing::warn!(target, pid, code, error, "process cannot be read");
     } else if now.is_read() {
-        tracing::info!(?target, pid, "process is read");
+        tracing::info!(target, pid, "process is read");
     } else {
-        tracing::info!(?target, pid, code, error, "process is not one to read");
+        tracing::info!(target, pid, code, error, "process is not one to read");
     }
 }

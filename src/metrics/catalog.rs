@@ -350,7 +350,7 @@ pub const PROBLEM_CODES: &[&str] = &[
 ];
 
 /// The values of `limit` besides [`LIMITS`](crate::limits::LIMITS), by name: limits of the configuration.
-pub const AGENT_LIMITS: &[&str] = &["cpu_share", "processes", "target_names"];
+pub const AGENT_LIMITS: &[&str] = &["cpu_share", "processes", "rounds_hanging", "target_names"];
 
 /// Why spans are not sent.
 pub const DROPPED_SPANS: [&str; 2] = ["failed", "queue_full"];

@@ -182,8 +182,24 @@ pub struct Running {
     runtime: Option<Runtime>,
     agent: Option<Agent>,
     pub address: SocketAddr,
-    /// The configuration that it reads when it is told to.
-    config: Arc<Mutex<String>>,
+    /// What it reads when it is told to.
+    files: Arc<Files>,
+}
+
+/// The configuration, and the file of `web.config_file`, so to say.
+#[derive(Debug)]
+pub struct Files {
+    config: Mutex<String>,
+    web: Mutex<WebFile>,
+}
+
+impl Files {
+    pub fn new(config: &str, web: &WebFile) -> Arc<Self> {
+        Arc::new(Self {
+            config: Mutex::new(config.to_owned()),
+            web: Mutex::new(web.clone()),
+        })
+    }
 }
 
 impl Running {
@@ -201,21 +217,26 @@ impl Running {
 
     /// Of other processes, with this whole configuration.
     pub fn start_on(source: Arc<dyn ProcessSource>, text: &str, web_file: &WebFile) -> Self {
-        let config = Arc::new(Mutex::new(text.to_owned()));
+        let files = Files::new(text, web_file);
         let runtime = Runtime::new().unwrap();
-        let start = start(source, &config, web_file);
+        let start = start(source, &files);
         let agent = runtime.block_on(start).unwrap();
         Self {
             address: agent.addresses()[0],
             agent: Some(agent),
             runtime: Some(runtime),
-            config,
+            files,
         }
     }
 
     /// Changes the file, so to say; the agent is not told.
     pub fn write_config(&self, text: &str) {
-        text.clone_into(&mut self.config.lock().unwrap());
+        text.clone_into(&mut self.files.config.lock().unwrap());
+    }
+
+    /// Changes the file of `web.config_file`; the agent is not told.
+    pub fn write_web_file(&self, file: &WebFile) {
+        file.clone_into(&mut self.files.web.lock().unwrap());
     }
 
     /// As SIGHUP does.
@@ -274,16 +295,16 @@ impl Running {
     }
 }
 
-/// Starts an agent that reads its configuration from `config`.
+/// Starts an agent that reads its configuration from `files`.
 pub async fn start(
     source: Arc<dyn ProcessSource>,
-    config: &Arc<Mutex<String>>,
-    web_file: &WebFile,
+    files: &Arc<Files>,
 ) -> Result<Agent, AgentError> {
-    let (config, web_file) = (Arc::clone(config), web_file.clone());
+    let files = Arc::clone(files);
     let load = move || {
-        let text = config.lock().unwrap().clone();
-        Ok((config::parse("test", &text)?, web_file.clone()))
+        let text = files.config.lock().unwrap().clone();
+        let web_file = files.web.lock().unwrap().clone();
+        Ok((config::parse("test", &text)?, web_file))
     };
     let (settings, web_file) = load().unwrap_or_else(|error: ConfigError| panic!("{error}"));
     let config = AgentConfig {

@@ -1,14 +1,20 @@
-//! Which names this server goes by, for requests that no user stands behind.
+//! Which requests a web page is behind that is not ours.
 //!
 //! A web page may have its own name resolve to a loopback address and then read, in the browser of somebody on
 //! this machine, what is served there (DNS rebinding). The browser still says that name in the header `Host`
 //! (RFC 9110, 7.2), which a page cannot change. So what is shown on loopback addresses only is shown only to those
 //! who ask for such an address or for `localhost`. Addresses cannot be rebound, and `localhost` never leaves
 //! the machine (RFC 6761, 6.3).
+//!
+//! A page may also send a request without reading what comes of it, to any address and with the password that
+//! the browser knows. With all but GET and HEAD the browser says from where (`Origin`, RFC 6454, 7.3; Fetch
+//! Standard, 3.2); with requests to this machine or over TLS also `Sec-Fetch-Site` (W3C Fetch Metadata).
 
 use hyper::Uri;
-use hyper::header::{HOST, HeaderMap, HeaderValue};
+use hyper::header::{HOST, HeaderMap, HeaderValue, ORIGIN};
 use std::net::{IpAddr, SocketAddr};
+
+const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
 /// Whether a request is addressed to a loopback address, to `localhost`, or to an address of `listen`.
 ///
@@ -17,6 +23,13 @@ pub(super) fn is_ours(uri: &Uri, headers: &HeaderMap, listen: &[SocketAddr]) -> 
     let is_ours = |host: &str| is_our_name(host, listen);
     let named = |value: &HeaderValue| value.to_str().is_ok_and(is_ours);
     headers.get_all(HOST).iter().all(named) && uri.authority().is_none_or(|it| is_ours(it.as_str()))
+}
+
+/// Whether a page had a browser send this. Ours sends nothing.
+pub(super) fn is_of_page(headers: &HeaderMap) -> bool {
+    let site = headers.get(SEC_FETCH_SITE);
+    // `none`: somebody typed the address.
+    headers.contains_key(ORIGIN) || site.is_some_and(|site| site != "none")
 }
 
 /// `host` may have a port behind it.
@@ -70,6 +83,25 @@ mod tests {
             assert!(is_ours_by(&[host], "/"), "{host}");
         }
         assert!(is_ours_by(&[], "/"));
+    }
+
+    #[test]
+    fn what_pages_send_says_so() {
+        let is_of_page = |headers: &[(&'static str, &'static str)]| {
+            let headers = headers.iter().map(|(name, value)| {
+                let name = hyper::header::HeaderName::from_static(name);
+                (name, HeaderValue::from_static(value))
+            });
+            is_of_page(&headers.collect())
+        };
+        assert!(!is_of_page(&[]));
+        assert!(!is_of_page(&[("sec-fetch-site", "none")]));
+        for origin in ["http://evil.example", "http://127.0.0.1:9849", "null", ""] {
+            assert!(is_of_page(&[("origin", origin)]), "{origin}");
+        }
+        for site in ["cross-site", "same-site", "same-origin"] {
+            assert!(is_of_page(&[("sec-fetch-site", site)]), "{site}");
+        }
     }
 
     #[test]

@@ -1,34 +1,43 @@
 //! The HTTP server: connections here, what is answered in [`site`].
 //!
 //! A client can hold up nobody but itself: a connection has a bounded life, there is a cap on how
-//! many are open, and above it the oldest one is closed. Requests have no use for a body; it is never
-//! read.
+//! many are open, and above it the oldest one is closed. So it is with the bytes of answers that are being
+//! sent ([`outbox`]). Requests have no use for a body; it is never read.
+//!
+//! Who may ask for what is looked up for each request, in the rules that hold then. What only the beginning
+//! of a connection shows, a certificate or that there is none, does not outlive the rules: connections are
+//! closed when those are replaced.
 
 mod api;
 mod auth;
 mod host;
+mod outbox;
 mod page;
 mod rules;
 mod site;
 mod tls;
 
+pub(super) use outbox::Outbox;
 pub use rules::WebError;
 pub(super) use rules::WebRules;
 pub(super) use site::{SNAPSHOTS_MAX, Site};
 pub use tls::TlsError;
 
+use http_body_util::Full;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::future::pending;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::{interval, sleep, timeout};
 
 /// What one client, and all together, may take.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +50,8 @@ pub(super) struct HttpLimits {
     connection_life: Duration,
     /// Time that it has to do so.
     connection_end_max: Duration,
+    /// Time that a client certainly has to take an answer; after twice as long it is not sent any more.
+    sending_max: Duration,
 }
 
 impl Default for HttpLimits {
@@ -50,9 +61,13 @@ impl Default for HttpLimits {
             header_read_max: Duration::from_secs(30),
             connection_life: Duration::from_secs(5 * 60),
             connection_end_max: Duration::from_secs(1),
+            sending_max: Duration::from_secs(30),
         }
     }
 }
+
+/// Bytes of all answers together that are being sent.
+pub(super) const SENDING_BYTES_MAX: usize = 64 << 20;
 
 /// Bytes of a request's header.
 const HEADER_BYTES_MAX: usize = 16 << 10;
@@ -68,10 +83,17 @@ pub(super) async fn serve(
 ) {
     let mut connections = JoinSet::new();
     let mut by_age: VecDeque<AbortHandle> = VecDeque::new();
+    let mut looks = interval(limits.sending_max);
+    let mut first_since_look = 0;
     loop {
         let accepted = tokio::select! {
             _ = stopped.wait_for(|stopped| *stopped) => break,
             Some(_) = connections.join_next() => continue,
+            _ = looks.tick() => {
+                site.outbox.give_up_before(first_since_look);
+                first_since_look = site.outbox.next();
+                continue;
+            }
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -101,25 +123,33 @@ async fn serve_connection(
     limits: HttpLimits,
     stopped: watch::Receiver<bool>,
 ) {
-    let tls = site.tls();
-    let Some(tls) = tls else {
-        return serve_stream(stream, site, limits, stopped).await;
+    let accepted_by = Arc::clone(&site.rules.borrow());
+    let Some(tls) = accepted_by.tls.clone() else {
+        return serve_stream(stream, site, accepted_by, limits, stopped).await;
     };
     // Whoever does not shake hands in time, or speaks no TLS, is not answered.
     if let Ok(Ok(stream)) = timeout(limits.header_read_max, tls.accept(stream)).await {
-        serve_stream(stream, site, limits, stopped).await;
+        serve_stream(stream, site, accepted_by, limits, stopped).await;
     }
 }
 
 async fn serve_stream(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     site: Site,
+    accepted_by: Arc<WebRules>,
     limits: HttpLimits,
     mut stopped: watch::Receiver<bool>,
 ) {
+    let mut rules = site.rules.clone();
+    let give_up = Arc::new(Notify::new());
     let service = service_fn(|request| {
-        let site = site.clone();
-        async move { Ok::<_, Infallible>(site.respond(&request).await) }
+        let (site, accepted_by) = (site.clone(), Arc::clone(&accepted_by));
+        let give_up = Arc::clone(&give_up);
+        async move {
+            let answer = site.respond(&request, &accepted_by).await;
+            let post = |body| Full::new(site.outbox.post(body, &give_up));
+            Ok::<_, Infallible>(answer.map(post))
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -127,26 +157,49 @@ async fn serve_stream(
         .max_buf_size(HEADER_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
-    tokio::select! {
-        // A broken connection is its client's business.
-        _ = connection.as_mut() => return,
-        _ = stopped.wait_for(|stopped| *stopped) => {}
-        () = sleep(limits.connection_life) => {}
+    let mut life = pin!(sleep(limits.connection_life));
+    let mut is_outdated = false;
+    loop {
+        tokio::select! {
+            // A broken connection is its client's business.
+            _ = connection.as_mut() => return,
+            () = give_up.notified() => return,
+            () = outdated(&mut rules, &accepted_by), if !is_outdated => {
+                // What was asked for before is still answered.
+                is_outdated = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            _ = stopped.wait_for(|stopped| *stopped) => break,
+            () = life.as_mut() => break,
+        }
     }
     connection.as_mut().graceful_shutdown();
     let _ = timeout(limits.connection_end_max, connection).await;
 }
 
+/// Waits for rules by which a connection of old rules may not go on.
+async fn outdated(rules: &mut watch::Receiver<Arc<WebRules>>, accepted_by: &WebRules) {
+    let replaced = rules.wait_for(|rules| !rules.keep_connections_of(accepted_by));
+    if replaced.await.is_err() {
+        // Nobody is left who could replace them.
+        pending::<()>().await;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::{AgentView, TargetView};
     use std::io::{Read as _, Write as _};
     use std::net::{SocketAddr, TcpStream as Client};
 
     async fn start(limits: HttpLimits) -> (SocketAddr, watch::Sender<bool>) {
+        start_site(Site::for_tests(), limits).await
+    }
+
+    async fn start_site(site: Site, limits: HttpLimits) -> (SocketAddr, watch::Sender<bool>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let site = Site::for_tests();
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(serve(listener, site, limits, stopped));
         (address, stop)
@@ -211,5 +264,76 @@ mod tests {
         newest.write_all(request.as_bytes()).unwrap();
         assert!(until_closed(&mut newest).ends_with("healthy\n"));
         assert_eq!(until_closed(&mut oldest), "");
+    }
+
+    /// A site whose metrics are more than sockets hold.
+    fn site_of_many_bytes(bytes_max: usize) -> Site {
+        let site = Site {
+            outbox: Arc::new(Outbox::new(bytes_max)),
+            ..Site::for_tests()
+        };
+        let target = |n: usize| TargetView {
+            name: format!("{n}{}", "x".repeat(50_000)).into(),
+            ..TargetView::default()
+        };
+        site.store.publish(AgentView {
+            targets: (0..30).map(target).collect(),
+            ..AgentView::default()
+        });
+        site
+    }
+
+    /// A client that has seen the beginning of the metrics, and takes no more of them for now.
+    fn begin_metrics(address: SocketAddr) -> Client {
+        let mut stream = Client::connect(address).unwrap();
+        let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).unwrap();
+        assert_eq!(&status, b"HTTP/1.1 200");
+        stream
+    }
+
+    /// Whether all that was announced comes.
+    fn is_whole(stream: &mut Client) -> bool {
+        let answer = until_closed(stream);
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let announced = head.split_once("content-length: ").unwrap().1;
+        let announced = announced.split("\r\n").next().unwrap();
+        assert!(
+            announced.parse::<usize>().unwrap() > 17_000_000,
+            "too little to tell"
+        );
+        body.len().to_string() == announced
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn whoever_takes_no_answer_makes_room_for_others() {
+        let site = site_of_many_bytes(50_000_000);
+        let outbox = Arc::clone(&site.outbox);
+        let (address, _stop) = start_site(site, HttpLimits::default()).await;
+        let mut first = begin_metrics(address);
+        let mut second = begin_metrics(address);
+        let mut third = begin_metrics(address);
+        assert!(!is_whole(&mut first));
+        assert!(is_whole(&mut third));
+        assert!(is_whole(&mut second));
+        assert_eq!(outbox.bytes(), 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_answer_that_is_not_taken_in_time_is_given_up() {
+        let limits = HttpLimits {
+            sending_max: Duration::from_millis(50),
+            ..HttpLimits::default()
+        };
+        let site = site_of_many_bytes(usize::MAX);
+        let outbox = Arc::clone(&site.outbox);
+        let (address, _stop) = start_site(site, limits).await;
+        let mut stream = begin_metrics(address);
+        while outbox.bytes() > 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        assert!(!is_whole(&mut stream));
     }
 }

@@ -82,6 +82,12 @@ impl WebRules {
         })
     }
 
+    /// Whether connections may go on that began under other rules. Users say who they are with each request;
+    /// with TLS there may be others now who may connect, or another certificate to be shown to them.
+    pub(super) fn keep_connections_of(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other) || (self.tls.is_none() && other.tls.is_none())
+    }
+
     /// Whether whoever asks has said who they are.
     pub(super) fn knows_clients(&self) -> bool {
         self.needs_certificate || !self.users.is_open()

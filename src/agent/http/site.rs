@@ -1,5 +1,6 @@
 //! What is answered to a request.
 
+use super::outbox::Outbox;
 use super::rules::WebRules;
 use super::{api, host, page};
 use crate::agent::reload::ReloadRequest;
@@ -7,14 +8,14 @@ use crate::agent::source::ProcessSource;
 use crate::agent::store::Store;
 use crate::export::openmetrics::{OPENMETRICS_CONTENT_TYPE, prefers_openmetrics};
 use crate::export::prometheus::{CONTENT_TYPE, PrometheusExporter};
-use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{self, ACCEPT, ALLOW, CACHE_CONTROL, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
-use hyper::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{self, ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, HeaderMap, HeaderValue};
+use hyper::header::{
+    CONTENT_SECURITY_POLICY, REFERRER_POLICY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::{Method, Request, Response, StatusCode};
 use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tokio_rustls::TlsAcceptor;
 
 /// Snapshots at once that are made because somebody asks for them.
 pub(in crate::agent) const SNAPSHOTS_MAX: usize = 2;
@@ -23,7 +24,7 @@ pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 pub(super) const HTML: &str = "text/html; charset=utf-8";
 pub(super) const JSON: &str = "application/json";
 
-pub(super) type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Bytes>;
 
 /// What is served.
 #[derive(Clone)]
@@ -35,25 +36,30 @@ pub(in crate::agent) struct Site {
     pub(in crate::agent) reloads: mpsc::Sender<ReloadRequest>,
     /// A permit for each snapshot that somebody asked for.
     pub(in crate::agent) snapshots: Arc<Semaphore>,
+    /// The answers that are being sent.
+    pub(in crate::agent) outbox: Arc<Outbox>,
     /// Only programs of this machine can reach the address.
     pub(in crate::agent) is_local: bool,
 }
 
 impl Site {
-    /// What accepts connections; `None` if they are not encrypted.
-    pub(super) fn tls(&self) -> Option<TlsAcceptor> {
-        self.rules.borrow().tls.clone()
-    }
-
-    pub(super) async fn respond(&self, request: &Request<Incoming>) -> Answer {
+    /// The answer to a request on a connection that was accepted by these rules.
+    pub(super) async fn respond(
+        &self,
+        request: &Request<Incoming>,
+        accepted_by: &WebRules,
+    ) -> Answer {
         let rules = Arc::clone(&self.rules.borrow());
+        if !rules.keep_connections_of(accepted_by) {
+            return outdated();
+        }
         let path = request.uri().path();
         let method = request.method();
         if !rules.users.let_in(request.headers()).await {
             return unauthorized();
         }
-        // Numbers are for everybody, whatever they call this machine.
-        let is_open = matches!(path, "/metrics" | "/-/healthy" | "/-/ready");
+        // Whether it runs is for everybody, whatever they call this machine.
+        let is_open = matches!(path, "/-/healthy" | "/-/ready");
         let must_be_ours = self.is_local && !rules.knows_clients() && !is_open;
         if must_be_ours && !host::is_ours(request.uri(), request.headers(), &rules.listen) {
             return forbidden(
@@ -64,6 +70,9 @@ impl Site {
         let is_get = matches!(*method, Method::GET | Method::HEAD);
         let is_post = matches!(*method, Method::POST | Method::PUT);
         match path {
+            "/-/reload" if is_post && host::is_of_page(request.headers()) => {
+                forbidden("this is not for web pages\n")
+            }
             "/-/reload" if is_post => self.reload(&rules).await,
             "/-/reload" => refuse_method("POST, PUT"),
             "/metrics" | "/" | "/-/healthy" | "/-/ready" if !is_get => refuse_method("GET, HEAD"),
@@ -132,6 +141,17 @@ impl Site {
     }
 }
 
+/// What a request gets that came between a change of the rules and the end of its connection.
+fn outdated() -> Answer {
+    let mut refused = text(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the configuration was read again; connect again\n",
+    );
+    let close = HeaderValue::from_static("close");
+    refused.headers_mut().insert(CONNECTION, close);
+    refused
+}
+
 fn unauthorized() -> Answer {
     let mut refused = text(
         StatusCode::UNAUTHORIZED,
@@ -161,9 +181,12 @@ pub(super) fn text(status: StatusCode, text: &str) -> Answer {
 pub(super) fn response(
     status: StatusCode,
     content_type: &'static str,
-    body: impl Into<Bytes>,
+    body: impl Into<Vec<u8>>,
 ) -> Answer {
-    let mut response = Response::new(Full::new(body.into()));
+    let mut body: Vec<u8> = body.into();
+    // It may be held for a while.
+    body.shrink_to_fit();
+    let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     let fixed = [
@@ -201,6 +224,7 @@ impl Site {
             rules: watch::channel(Arc::new(rules)).1,
             reloads: mpsc::channel(1).0,
             snapshots: Arc::new(Semaphore::new(1)),
+            outbox: Arc::new(Outbox::new(super::SENDING_BYTES_MAX)),
             is_local: true,
         }
     }

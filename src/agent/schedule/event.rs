@@ -36,6 +36,8 @@ pub(in crate::agent) struct Found {
     pub(in crate::agent) process: ProcessId,
     /// Its target.
     pub(in crate::agent) target: TargetIdx,
+    /// The user that it runs as, if that is known.
+    pub(in crate::agent) user: Option<u32>,
     /// Time between two rounds over it.
     pub(in crate::agent) interval: Duration,
 }
@@ -71,6 +73,11 @@ pub(in crate::agent) enum Effect {
     },
     /// The process should have been read long ago. It is until its round ends.
     Overdue {
+        /// Which process.
+        process: ProcessId,
+    },
+    /// The process is overdue because so many rounds hang that there is no place for one over it.
+    CrowdedOut {
         /// Which process.
         process: ProcessId,
     },

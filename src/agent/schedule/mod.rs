@@ -6,9 +6,9 @@
 //! - At most so many rounds run at once; those that wait are begun in the order in which they were
 //!   due, so each gets its turn.
 //! - A round that hangs gives its place to another after a while, up to a hard cap.
-//! - A target gets a place only while more are free than its own rounds have taken. So one target
-//!   takes at most half of them, several leave some, and there is one for a target that has none.
-//! - A round that hangs is told, and one that is long overdue, once each.
+//! - No target, no user and no crowd of new processes takes all places ([`places`]).
+//! - A round that hangs is told, and one that is long overdue, once each; also whether that is for others that
+//!   hang.
 //! - Rounds over a process that fails are spaced out more and more.
 //! - If rounds take more of the processor than they may, those take place later that take more than an equal
 //!   part of it. All others could be read as often as they should if there were none of these.
@@ -16,6 +16,7 @@
 
 mod budget;
 mod event;
+mod places;
 mod settings;
 
 pub(super) use event::{Effect, Event, Found, RoundEnd, TargetIdx};
@@ -24,6 +25,7 @@ pub(super) use settings::SchedulerSettings;
 use crate::ids::ProcessId;
 use crate::time::Monotonic;
 use budget::Budget;
+use places::{Line, Places};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
@@ -33,11 +35,11 @@ pub(super) struct Scheduler {
     settings: SchedulerSettings,
     budget: Budget,
     processes: HashMap<ProcessId, Entry>,
-    targets: BTreeMap<TargetIdx, Target>,
+    /// Those without a round, by the time of their next one.
+    waiting: BTreeMap<Line, BTreeSet<(Monotonic, ProcessId)>>,
+    places: Places,
     /// Rounds that run and do not hang, by the time at which they began.
     running: BTreeSet<(Monotonic, ProcessId)>,
-    /// Rounds that hang.
-    n_hanging: usize,
     /// When processes will be overdue; those that are have been taken out.
     deadlines: BTreeSet<(Monotonic, ProcessId)>,
     /// `None`: a discovery runs.
@@ -49,12 +51,16 @@ pub(super) struct Scheduler {
 #[derive(Debug)]
 struct Entry {
     target: TargetIdx,
+    user: Option<u32>,
+    /// Its latest round has ended, and did not hang.
+    is_known: bool,
     /// Time between two rounds.
     interval: Duration,
     /// When the next round is due; during a round, when that one was.
     due: Monotonic,
-    /// When it is overdue.
+    /// When it is overdue; if it is, when it is to be looked at again.
     deadline: Monotonic,
+    is_overdue: bool,
     state: State,
     /// Rounds that failed since the last that did not.
     n_failures: u32,
@@ -73,33 +79,12 @@ enum State {
     Hanging,
 }
 
-/// The processes of a target, by what happens to them.
-#[derive(Debug, Default)]
-struct Target {
-    /// Those without a round, by the time of their next one.
-    waiting: BTreeSet<(Monotonic, ProcessId)>,
-    n_running: usize,
-    n_hanging: usize,
-}
-
-impl Target {
-    fn add(&mut self, process: ProcessId, entry: &Entry) {
-        match entry.state {
-            State::Waiting => {
-                self.waiting.insert((entry.due, process));
-            }
-            State::Running(_) => self.n_running += 1,
-            State::Hanging => self.n_hanging += 1,
-        }
-    }
-
-    fn remove(&mut self, process: ProcessId, entry: &Entry) {
-        match entry.state {
-            State::Waiting => {
-                self.waiting.remove(&(entry.due, process));
-            }
-            State::Running(_) => self.n_running -= 1,
-            State::Hanging => self.n_hanging -= 1,
+impl Entry {
+    fn line(&self) -> Line {
+        Line {
+            target: self.target,
+            user: self.user,
+            is_known: self.is_known,
         }
     }
 }
@@ -111,9 +96,9 @@ impl Scheduler {
             budget: Budget::new(settings.cpu_share),
             settings,
             processes: HashMap::new(),
-            targets: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            places: Places::default(),
             running: BTreeSet::new(),
-            n_hanging: 0,
             deadlines: BTreeSet::new(),
             next_discovery: Some(Monotonic::default()),
             discover_again: false,
@@ -164,21 +149,25 @@ impl Scheduler {
         for Found {
             process,
             target,
+            user,
             interval,
         } in found
         {
             let known = self.processes.remove(process);
             if let Some(known) = &known {
-                self.target(known.target).remove(*process, known);
+                self.line_down(*process, known);
             }
             let mut entry = known.unwrap_or_else(|| {
                 let deadline = now.after(self.settings.overdue_after(*interval));
                 self.deadlines.insert((deadline, *process));
                 Entry {
                     target: *target,
+                    user: *user,
+                    is_known: false,
                     interval: *interval,
                     due: now,
                     deadline,
+                    is_overdue: false,
                     state: State::Waiting,
                     n_failures: 0,
                     is_gone: false,
@@ -191,9 +180,10 @@ impl Scheduler {
                 self.deadlines.insert((entry.deadline, *process));
             }
             entry.target = *target;
+            entry.user = *user;
             entry.interval = *interval;
             entry.is_gone = false;
-            self.target(*target).add(*process, &entry);
+            self.line_up(*process, &entry);
             self.processes.insert(*process, entry);
         }
         let mut gone: Vec<ProcessId> = self
@@ -208,33 +198,48 @@ impl Scheduler {
         }
     }
 
-    fn target(&mut self, target: TargetIdx) -> &mut Target {
-        self.targets.entry(target).or_default()
+    /// Puts the process into the line or the place where its state belongs.
+    fn line_up(&mut self, process: ProcessId, entry: &Entry) {
+        match entry.state {
+            State::Waiting => {
+                let line = self.waiting.entry(entry.line()).or_default();
+                line.insert((entry.due, process));
+            }
+            State::Running(began) => {
+                self.running.insert((began, process));
+                self.places.take(entry.line(), false);
+            }
+            State::Hanging => self.places.take(entry.line(), true),
+        }
+    }
+
+    /// The opposite of [`Self::line_up`].
+    fn line_down(&mut self, process: ProcessId, entry: &Entry) {
+        match entry.state {
+            State::Waiting => {
+                if let Some(line) = self.waiting.get_mut(&entry.line()) {
+                    line.remove(&(entry.due, process));
+                    if line.is_empty() {
+                        self.waiting.remove(&entry.line());
+                    }
+                }
+            }
+            State::Running(began) => {
+                self.running.remove(&(began, process));
+                self.places.give_back(entry.line(), false);
+            }
+            State::Hanging => self.places.give_back(entry.line(), true),
+        }
     }
 
     /// Moves the process on to another state.
     fn enter(&mut self, process: ProcessId, state: State) {
-        let Some(entry) = self.processes.get_mut(&process) else {
-            return;
-        };
-        let target = self.targets.entry(entry.target).or_default();
-        target.remove(process, entry);
-        match entry.state {
-            State::Waiting => {}
-            State::Running(began) => {
-                self.running.remove(&(began, process));
-            }
-            State::Hanging => self.n_hanging -= 1,
+        if let Some(mut entry) = self.processes.remove(&process) {
+            self.line_down(process, &entry);
+            entry.state = state;
+            self.line_up(process, &entry);
+            self.processes.insert(process, entry);
         }
-        entry.state = state;
-        match state {
-            State::Waiting => {}
-            State::Running(began) => {
-                self.running.insert((began, process));
-            }
-            State::Hanging => self.n_hanging += 1,
-        }
-        target.add(process, entry);
     }
 
     fn end_round(
@@ -250,17 +255,17 @@ impl Scheduler {
         if self.processes.get(&process).is_none_or(is_waiting) {
             return;
         }
-        self.enter(process, State::Waiting);
-        let Some(entry) = self.processes.get_mut(&process) else {
+        let Some(mut entry) = self.processes.remove(&process) else {
             return;
         };
+        self.line_down(process, &entry);
+        self.deadlines.remove(&(entry.deadline, process));
         if entry.is_gone || end == RoundEnd::Gone {
-            self.forget(process, effects);
+            effects.push(Effect::Forget { process });
             return;
         }
-        let target = self.targets.entry(entry.target).or_default();
-        target.remove(process, entry);
-        self.deadlines.remove(&(entry.deadline, process));
+        entry.is_known = entry.state != State::Hanging;
+        entry.state = State::Waiting;
         entry.n_failures = match end {
             RoundEnd::Failed => entry.n_failures.saturating_add(1),
             _ => 0,
@@ -279,14 +284,16 @@ impl Scheduler {
             entry.due = entry.due.max(until);
         }
         entry.deadline = entry.due.after(self.settings.overdue_after(interval));
+        entry.is_overdue = false;
         self.deadlines.insert((entry.deadline, process));
-        target.add(process, entry);
+        self.line_up(process, &entry);
+        self.processes.insert(process, entry);
     }
 
     /// Drops a process that waits.
     fn forget(&mut self, process: ProcessId, effects: &mut Vec<Effect>) {
         if let Some(entry) = self.processes.remove(&process) {
-            self.target(entry.target).remove(process, &entry);
+            self.line_down(process, &entry);
             self.deadlines.remove(&(entry.deadline, process));
             effects.push(Effect::Forget { process });
         }
@@ -318,25 +325,32 @@ impl Scheduler {
                 return;
             }
             self.deadlines.pop_first();
-            effects.push(Effect::Overdue { process });
+            let Some(entry) = self.processes.get_mut(&process) else {
+                continue;
+            };
+            if !std::mem::replace(&mut entry.is_overdue, true) {
+                effects.push(Effect::Overdue { process });
+            }
+            if entry.state != State::Waiting {
+                continue;
+            }
+            if self.places.may_hang(entry.line(), &self.settings) {
+                // Its turn comes, or rounds that run now will turn out to hang.
+                entry.deadline = now.after(self.settings.hangs_after);
+                self.deadlines.insert((entry.deadline, process));
+            } else {
+                effects.push(Effect::CrowdedOut { process });
+            }
         }
     }
 
     /// The round that is due first, of those for which there is a place.
     fn next_round(&self) -> Option<(Monotonic, ProcessId)> {
-        let targets = self.targets.values();
-        let may_begin = targets.filter(|target| self.has_place(target));
+        let lines = self.waiting.iter();
+        let may_begin = lines.filter(|(line, _)| self.places.has_place(**line, &self.settings));
         may_begin
-            .filter_map(|target| target.waiting.first().copied())
+            .filter_map(|(_, line)| line.first().copied())
             .min()
-    }
-
-    /// Whether one more round of `target` may run.
-    fn has_place(&self, target: &Target) -> bool {
-        let n_all = self.running.len() + self.n_hanging;
-        let n_free = self.settings.rounds_max.saturating_sub(self.running.len());
-        let n_free_for_all = self.settings.rounds_hanging_max.saturating_sub(n_all);
-        target.n_running < n_free && target.n_running + target.n_hanging < n_free_for_all
     }
 
     /// When something will have to be done even if nothing happens.

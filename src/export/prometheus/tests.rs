@@ -98,6 +98,7 @@ fn without_comments(text: &str) -> String {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "they are those of one text")]
 fn nothing_but_the_agent_without_targets() {
     expect![[r##"
         # HELP asyncio_agent_build_info The agent's version; always 1.
@@ -124,6 +125,7 @@ fn nothing_but_the_agent_without_targets() {
         asyncio_agent_limit_hits_total{limit="frames_per_task_max"} 0
         asyncio_agent_limit_hits_total{limit="interpreters_max"} 0
         asyncio_agent_limit_hits_total{limit="processes"} 0
+        asyncio_agent_limit_hits_total{limit="rounds_hanging"} 0
         asyncio_agent_limit_hits_total{limit="scan_time"} 0
         asyncio_agent_limit_hits_total{limit="set_slots_max"} 0
         asyncio_agent_limit_hits_total{limit="target_names"} 0
@@ -188,6 +190,7 @@ fn a_target_without_processes_is_down_and_has_no_tasks() {
         asyncio_agent_limit_hits_total{limit="frames_per_task_max"} 0
         asyncio_agent_limit_hits_total{limit="interpreters_max"} 0
         asyncio_agent_limit_hits_total{limit="processes"} 0
+        asyncio_agent_limit_hits_total{limit="rounds_hanging"} 0
         asyncio_agent_limit_hits_total{limit="scan_time"} 0
         asyncio_agent_limit_hits_total{limit="set_slots_max"} 0
         asyncio_agent_limit_hits_total{limit="target_names"} 0
@@ -268,6 +271,7 @@ fn processes_of_a_target_are_added_up() {
         asyncio_agent_limit_hits_total{limit="frames_per_task_max"} 0
         asyncio_agent_limit_hits_total{limit="interpreters_max"} 0
         asyncio_agent_limit_hits_total{limit="processes"} 0
+        asyncio_agent_limit_hits_total{limit="rounds_hanging"} 0
         asyncio_agent_limit_hits_total{limit="scan_time"} 0
         asyncio_agent_limit_hits_total{limit="set_slots_max"} 0
         asyncio_agent_limit_hits_total{limit="target_names"} 0

@@ -4,6 +4,8 @@ use super::*;
 use crate::ids::{Pid, StartTime};
 use proptest::prelude::*;
 
+mod crowds;
+
 fn process(n: i32) -> ProcessId {
     ProcessId {
         pid: Pid::new(n + 1).unwrap(),
@@ -42,6 +44,7 @@ fn found(processes: impl IntoIterator<Item = i32>) -> Event {
     let found = processes.into_iter().map(|n| Found {
         process: process(n),
         target: TargetIdx(0),
+        user: Some(0),
         interval: Duration::from_secs(1),
     });
     Event::Discovered(Some(found.collect()))
@@ -168,7 +171,7 @@ fn what_is_late_is_told_once() {
     assert_eq!(effects, [Effect::WakeAt(at(7_000))]);
     let effects = scheduler.on(ended(0, RoundEnd::Read), at(6_600));
     assert_eq!(effects, [Effect::WakeAt(at(7_000))]);
-    assert_eq!(scheduler.n_hanging, 0);
+    assert!(scheduler.places.are_free());
 }
 
 #[test]
@@ -287,7 +290,9 @@ impl World {
                     assert!(self.hanging.insert(process), "told twice");
                 }
                 Effect::Postponed { .. } => unreachable!("rounds take no time of the processor"),
-                Effect::Overdue { process } => assert!(self.known.contains(&process)),
+                Effect::Overdue { process } | Effect::CrowdedOut { process } => {
+                    assert!(self.known.contains(&process));
+                }
                 Effect::Forget { process } => {
                     self.known.retain(|known| *known != process);
                     assert!(self.running.iter().all(|(running, _)| *running != process));
@@ -326,6 +331,7 @@ impl World {
                 Found {
                     process: *process,
                     target: TargetIdx(usize::from(is_even)),
+                    user: None,
                     interval: Duration::from_secs(if is_even { 4 } else { 1 }),
                 }
             });
@@ -381,11 +387,8 @@ proptest! {
         prop_assert!(world.scheduler.processes.is_empty());
         prop_assert!(world.scheduler.deadlines.is_empty());
         prop_assert!(world.scheduler.running.is_empty());
-        prop_assert_eq!(world.scheduler.n_hanging, 0);
-        for target in world.scheduler.targets.values() {
-            prop_assert!(target.waiting.is_empty());
-            prop_assert_eq!((target.n_running, target.n_hanging), (0, 0));
-        }
+        prop_assert!(world.scheduler.waiting.is_empty());
+        prop_assert!(world.scheduler.places.are_free());
     }
 
     #[test]
