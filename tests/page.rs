@@ -125,7 +125,7 @@ fn the_page_shows_what_was_found_and_where() {
     agent.wait_for_value("asyncio_await_cycles{target=\"shop <b>\"}", 1.0);
     wait_until("tasks are stuck", || {
         let stuck = agent.value("asyncio_stuck_tasks{target=\"shop <b>\"}");
-        stuck == Some(6.0)
+        stuck == Some(3.0)
     });
     let folder = tempfile::tempdir().expect("a temporary folder");
     let url = format!("http://{}/", agent.address());
@@ -134,7 +134,7 @@ fn the_page_shows_what_was_found_and_where() {
     for part in [
         "shop &lt;b&gt;",
         "<b>1</b>await cycle<",
-        "<b>6</b>stuck tasks<",
+        "<b>3</b>stuck tasks<",
         "<b>0</b>unreadable targets<",
         "<b>cycle a</b> in awaits <code>",
         "cycle_of_two.py:12</code>",

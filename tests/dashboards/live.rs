@@ -144,7 +144,7 @@ fn tiles_tell_the_truth(watched: Watched, overview: &Dashboard, target: &Dashboa
     let everything = of(".*");
     for (panel, expected) in [
         ("Await cycles", 1.0),
-        ("Stuck tasks", 6.0),
+        ("Stuck tasks", 3.0),
         ("Unreadable targets", 0.0),
         ("Agents down", 0.0),
     ] {
