@@ -138,7 +138,7 @@ fn the_page_shows_what_was_found_and_where() {
         "<b>0</b>unreadable targets<",
         "<b>cycle a</b> in awaits <code>",
         "cycle_of_two.py:12</code>",
-        "<b>waits_for_event</b>",
+        "<b>waits_for_lock</b>",
         "no process matches it now",
         &format!("href=\"/api/v1/targets/{cycle}/pstree\""),
     ] {
