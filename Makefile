@@ -14,7 +14,7 @@ SOAK_AGENT_MINUTES ?= 30
 # Which parts of `make bench` run, such as "speed churn" (all without).
 SECTIONS ?=
 
-.PHONY: help demo test lint soak soak-agent bench fuzz interpreters servers node_packages browser receivers
+.PHONY: help demo test lint soak soak-agent bench fuzz interpreters servers node_packages browser receivers systemd
 
 help:
 	@echo "make demo          see it work: builds the tools and shows a running Python program's tasks"
@@ -29,11 +29,12 @@ help:
 	@echo "make node_packages bring TypeScript and Grafana's types into target/node_packages (make test does)"
 	@echo "make browser       bring Chromium into target/browser (make test does)"
 	@echo "make receivers     bring rotel, a receiver of OpenTelemetry, into target/receivers (make test does)"
+	@echo "make systemd       bring systemd-analyze 257 into target/systemd (make test does)"
 
 demo:
 	@tests/demo.sh
 
-test: lint interpreters servers node_packages browser receivers
+test: lint interpreters servers node_packages browser receivers systemd
 	cargo test --doc
 	@if cargo nextest --version >/dev/null 2>&1; then \
 		set -x; cargo nextest run --no-fail-fast; \
@@ -74,6 +75,9 @@ browser:
 
 receivers:
 	@tests/receivers.sh
+
+systemd:
+	@tests/systemd.sh
 
 # Not part of the gate, which runs the same targets as an ordinary test. See tests/fuzz/run.sh.
 export FUZZ_SECONDS FUZZ_TARGETS FUZZ_ASAN

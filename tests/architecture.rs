@@ -133,6 +133,7 @@ const LAYERS: &[Layer] = &[
             "opentelemetry_otlp",
             "opentelemetry_http",
             "hyper_rustls",
+            "sd_notify",
             "tracing",
             "tracing_subscriber",
             "clap",

@@ -19,6 +19,7 @@ mod roster;
 mod rules;
 mod sampler;
 mod schedule;
+mod service;
 mod shutdown;
 mod source;
 mod store;
@@ -38,6 +39,7 @@ use crate::export::prometheus::PrometheusExporter;
 use crate::procfs::ProcRoot;
 use http::WebRules;
 use reload::{ReloadRequest, Reloader};
+use service::ServiceManager;
 use shutdown::Signal;
 use std::fmt;
 use std::io;
@@ -157,6 +159,7 @@ impl Agent {
             current: Arc::new(settings),
             supervisor: commands,
             web,
+            service: ServiceManager::of_environment(),
         };
         tokio::spawn(reloader.run(requests));
         let snapshots = Arc::new(Semaphore::new(http::SNAPSHOTS_MAX));
@@ -269,12 +272,15 @@ async fn run_until_signal(config: AgentConfig) -> Result<(), AgentError> {
     }
     let processes = HostProcesses::at(ProcRoot::default(), supervisor::scan_limits(settings));
     let mut agent = Agent::start(config, Arc::new(processes)).await?;
+    let service = ServiceManager::of_environment();
+    service.ready();
     let result = loop {
         tokio::select! {
             signal = signals.next() => match signal {
                 Signal::Reload => agent.reload(),
                 Signal::End(signal) => {
                     tracing::info!(signal, "stopping");
+                    service.stopping();
                     break Ok(());
                 }
             },

@@ -3,6 +3,7 @@
 
 use super::http::{WebError, WebRules};
 use super::otlp::{OtlpError, Prepared};
+use super::service::ServiceManager;
 use super::supervisor::Command;
 use crate::config::{ConfigError, Settings, WebFile, diff};
 use crate::sanitize::escape;
@@ -28,6 +29,7 @@ pub(super) struct Reloader {
     pub(super) current: Arc<Settings>,
     pub(super) supervisor: mpsc::Sender<Command>,
     pub(super) web: watch::Sender<Arc<WebRules>>,
+    pub(super) service: ServiceManager,
 }
 
 /// Why a configuration was refused.
@@ -53,7 +55,10 @@ impl Reloader {
     /// Answers requests until nobody is left who could make any.
     pub(super) async fn run(mut self, mut requests: mpsc::Receiver<ReloadRequest>) {
         while let Some(request) = requests.recv().await {
+            self.service.reloading();
             let result = self.reload().await;
+            // Also if it was refused: the old configuration is in effect.
+            self.service.ready();
             if let ReloadRequest::Tell(tell) = request {
                 // Whoever asked may be gone.
                 let _ = tell.send(result);

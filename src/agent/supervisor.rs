@@ -8,6 +8,7 @@ use super::roster::Roster;
 use super::rules::rules;
 use super::sampler::{Job, RoundReport, RoundRules, run_round};
 use super::schedule::{Effect, Event, Found, RoundEnd, Scheduler, SchedulerSettings};
+use super::service::ServiceManager;
 use super::source::ProcessSource;
 use super::store::Store;
 use super::watched::Watched;
@@ -35,6 +36,8 @@ const HANGS_AFTER: Duration = Duration::from_secs(5);
 const RETRY_MAX: Duration = Duration::from_secs(5 * 60);
 /// Threads for rounds, discovery, snapshots that somebody asks for, reloads and passwords.
 pub(super) const BLOCKING_THREADS_MAX: usize = ROUNDS_HANGING_MAX + SNAPSHOTS_MAX + 6;
+/// A look at the list of processes that takes longer will not end.
+const DISCOVERY_HANGS_AFTER: Duration = Duration::from_secs(5 * 60);
 /// Kinds of problems that are counted one by one; further ones are counted together.
 const PROBLEM_CODES_MAX: usize = 100;
 
@@ -88,6 +91,12 @@ pub(super) struct Supervisor {
     is_crowded: bool,
     otlp: Option<Otlp>,
     otlp_health: Arc<Health>,
+    service: ServiceManager,
+    /// When the service manager is to hear that the agent works.
+    beat_at: Option<Monotonic>,
+    /// When the last look at the list of processes ended, and when another one must have since.
+    discovered_at: Monotonic,
+    discovery_hangs_after: Duration,
 }
 
 impl Supervisor {
@@ -100,6 +109,7 @@ impl Supervisor {
         let mut roster = Roster::default();
         roster.fix(&settings.targets);
         let clock = Clock::start();
+        let service = ServiceManager::of_environment();
         let mut supervisor = Self {
             clock,
             discovery: Arc::new(Mutex::new(Discovery::new(settings, Arc::clone(&source)))),
@@ -132,6 +142,10 @@ impl Supervisor {
             is_crowded: false,
             otlp: None,
             otlp_health: Arc::default(),
+            service,
+            beat_at: service.beat_every().map(|_| clock.now()),
+            discovered_at: clock.now(),
+            discovery_hangs_after: discovery_hangs_after(settings),
         };
         supervisor.replace_otlp(Some(otlp.map(Box::new)));
         supervisor.name_targets();
@@ -147,7 +161,7 @@ impl Supervisor {
         mut stopped: watch::Receiver<bool>,
     ) {
         loop {
-            let wake_at = self.wake_at;
+            let (wake_at, beat_at) = (self.wake_at, self.beat_at);
             let clock = self.clock;
             let first = tokio::select! {
                 // An error means that nobody is left who could say stop.
@@ -155,6 +169,11 @@ impl Supervisor {
                 Some(command) = commands.recv() => {
                     self.obey(command);
                     self.publish();
+                    continue;
+                }
+                () = async { clock.sleep_until(beat_at.unwrap_or_default()).await },
+                    if beat_at.is_some() => {
+                    self.beat();
                     continue;
                 }
                 Some(done) = self.work.join_next() => Some(done),
@@ -187,6 +206,28 @@ impl Supervisor {
         if let Some(otlp) = self.otlp.take() {
             otlp.stop().await;
         }
+    }
+
+    /// Tells the service manager that the agent works, if it does. Rounds may hang for reasons of their processes; but
+    /// the list of processes is always there to be looked at.
+    fn beat(&mut self) {
+        let now = self.clock.now();
+        self.beat_at = self.service.beat_every().map(|time| now.after(time));
+        if now.since(self.discovered_at) > self.discovery_hangs_after {
+            tracing::error!("no list of processes for a long time: the agent does not work");
+            return;
+        }
+        let latest = self.watched.values().filter_map(|it| it.latest.as_ref());
+        let observations = latest.filter_map(|scan| scan.observation.as_deref());
+        let (mut n_cycles, mut n_stuck) = (0_u64, 0_u64);
+        for observation in observations {
+            n_cycles = n_cycles.saturating_add(observation.n_cycles);
+            n_stuck = n_stuck.saturating_add(observation.n_stuck);
+        }
+        let n_processes = self.watched.len();
+        self.service.beat(&format!(
+            "{n_processes} processes watched, {n_cycles} await cycles, {n_stuck} stuck tasks"
+        ));
     }
 
     /// Sends over OTLP by other settings from now on, if there are any.
@@ -232,6 +273,7 @@ impl Supervisor {
     }
 
     fn end_discovery(&mut self, generation: u64, result: Result<Look, DiscoveryError>) {
+        self.discovered_at = self.clock.now();
         if generation != self.generation {
             // It went by settings that hold no more. The next one follows at once.
             self.ask_scheduler(Event::Discovered(None));
@@ -392,6 +434,7 @@ impl Supervisor {
         self.rules = rules(&settings);
         self.replace_otlp(otlp);
         self.scan_time = settings.limits.scan_time;
+        self.discovery_hangs_after = discovery_hangs_after(&settings);
         self.source.set_limits(scan_limits(&settings));
         self.totals.top = top(&settings.analysis.top);
         self.totals.series_max = series_max(&settings);
@@ -592,6 +635,11 @@ pub(super) fn scan_limits(settings: &Settings) -> Limits {
 
 fn series_max(settings: &Settings) -> usize {
     usize::try_from(settings.limits.series).unwrap_or(usize::MAX)
+}
+
+/// After which time the list of processes is known not to come any more.
+fn discovery_hangs_after(settings: &Settings) -> Duration {
+    DISCOVERY_HANGS_AFTER.saturating_add(settings.discovery.interval)
 }
 
 fn top(settings: &TopSettings) -> Top {

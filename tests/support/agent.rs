@@ -13,16 +13,22 @@ pub struct Agent {
     child: Child,
     log: File,
     address: String,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Agent {
     pub fn start(config: &str) -> Self {
+        Self::start_with(config, &[])
+    }
+
+    /// With more in its environment.
+    pub fn start_with(config: &str, environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("agent.yaml");
         fs::write(&path, config).expect("our own file");
         let log = tempfile::tempfile().expect("a temporary file");
         let child = agent(&path)
+            .envs(environment.iter().copied())
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log.try_clone().expect("a second handle"))
             .spawn()
@@ -31,7 +37,7 @@ impl Agent {
             child,
             log,
             address: String::new(),
-            _folder: folder,
+            folder,
         };
         wait_until("the agent listens", || {
             let log = text_of(&mut agent.log);
@@ -78,14 +84,23 @@ impl Agent {
         });
     }
 
-    /// Sends a signal and waits for the end.
-    pub fn end_with(mut self, signal: &str) -> (ExitStatus, String) {
+    /// Replaces its configuration, which it reads when it is told to.
+    pub fn rewrite(&self, config: &str) {
+        fs::write(self.folder.path().join("agent.yaml"), config).expect("our own file");
+    }
+
+    pub fn signal(&self, signal: &str) {
         let kill = format!("kill -{signal} {}", self.child.id());
         let sent = Command::new("sh")
             .args(["-c", &kill])
             .status()
             .expect("a shell");
         assert!(sent.success());
+    }
+
+    /// Sends a signal and waits for the end.
+    pub fn end_with(mut self, signal: &str) -> (ExitStatus, String) {
+        self.signal(signal);
         let mut status = None;
         wait_until("the agent ends", || {
             status = self.child.try_wait().expect("our own child");

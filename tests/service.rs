@@ -1,0 +1,148 @@
+//! The agent under a service manager: what it tells systemd, by the socket of sd_notify(3), and the unit that is
+//! delivered.
+#![cfg(feature = "agent")]
+#![allow(clippy::unwrap_used, reason = "a failed test may panic")]
+
+mod support;
+
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use support::agent::Agent;
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const GOOD: &str = "web: {listen: 127.0.0.1:0}\ntargets: []\n";
+
+/// What stands in place of systemd.
+struct Manager {
+    socket: UnixDatagram,
+    path: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Manager {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self {
+            socket,
+            path: path.to_str().unwrap().to_owned(),
+            _folder: folder,
+        }
+    }
+
+    /// The lines of the next message.
+    fn next(&self) -> Vec<String> {
+        let mut message = [0; 4_096];
+        let len = self.socket.recv(&mut message).expect("a message");
+        let text = String::from_utf8_lossy(&message[..len]).into_owned();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// The next message that has such a line.
+    fn wait_for(&self, line: &str) -> Vec<String> {
+        loop {
+            let message = self.next();
+            if message.iter().any(|it| it == line) {
+                return message;
+            }
+        }
+    }
+}
+
+#[test]
+fn the_service_manager_is_told_what_the_agent_does() {
+    let manager = Manager::new();
+    // It wants to hear something within two fifths of a second.
+    let environment = [
+        ("NOTIFY_SOCKET", &*manager.path),
+        ("WATCHDOG_USEC", "400000"),
+    ];
+    let agent = Agent::start_with(GOOD, &environment);
+    manager.wait_for("READY=1");
+    for _ in 0..3 {
+        let beat = manager.wait_for("WATCHDOG=1");
+        let status = "STATUS=0 processes watched, 0 await cycles, 0 stuck tasks";
+        assert!(beat.iter().any(|line| line == status), "{beat:?}");
+    }
+    // A reload ends with being ready, whether it was a good one or not.
+    for config in [GOOD, "targets: {broken}\n"] {
+        agent.rewrite(config);
+        agent.signal("HUP");
+        let reloading = manager.wait_for("RELOADING=1");
+        let has_time = |line: &String| line.starts_with("MONOTONIC_USEC=");
+        assert!(reloading.iter().any(has_time), "{reloading:?}");
+        manager.wait_for("READY=1");
+    }
+    let (status, log) = agent.end_with("TERM");
+    assert!(status.success(), "{log}");
+    manager.wait_for("STOPPING=1");
+}
+
+#[test]
+fn nobody_is_told_without_a_service_manager() {
+    let agent = Agent::start(GOOD);
+    let (status, log) = agent.end_with("TERM");
+    assert!(status.success());
+    assert!(!log.contains("service manager"), "{log}");
+}
+
+/// The systemd-analyze that `tests/systemd.sh` brings.
+fn systemd_analyze() -> Command {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/systemd/bin/systemd-analyze");
+    assert!(path.exists(), "{} is missing: make systemd", path.display());
+    Command::new(path)
+}
+
+fn unit() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/systemd/asyncio-agent.service")
+}
+
+#[test]
+fn the_unit_exposes_as_little_as_it_can() {
+    let output = systemd_analyze()
+        .args(["security", "--offline=true", "--threshold=16"])
+        .arg(unit())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{told}");
+}
+
+#[test]
+fn systemd_understands_the_unit() {
+    let folder = tempfile::tempdir().unwrap();
+    let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/systemd/unpacked/root");
+    let make = |path: &str| {
+        let path = folder.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        path
+    };
+    // What the unit starts must be there, and the units that it names.
+    for program in ["usr/bin/asyncio-agent", "bin/kill"] {
+        fs::copy("/bin/true", make(program)).unwrap();
+    }
+    let units = make("usr/lib/systemd/system/asyncio-agent.service");
+    fs::copy(unit(), &units).unwrap();
+    for name in unpacked.join("usr/lib/systemd/system").read_dir().unwrap() {
+        let name = name.unwrap();
+        if name.file_type().unwrap().is_file() {
+            fs::copy(name.path(), units.with_file_name(name.file_name())).unwrap();
+        }
+    }
+    let output = systemd_analyze()
+        .args(["verify", "--man=no"])
+        .arg(format!("--root={}", folder.path().display()))
+        .arg("asyncio-agent.service")
+        .output()
+        .unwrap();
+    // What it does not understand it ignores, and says so.
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && told.is_empty(), "{told}");
+}
