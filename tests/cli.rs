@@ -27,6 +27,8 @@ fn command(args: &[&str]) -> Command {
     command
         .args(args)
         .env_remove("NO_COLOR")
+        // No agent that this machine may have.
+        .env("ASYNCIO_AGENT_SOCKET", "")
         .stdin(Stdio::null());
     command
 }

@@ -186,7 +186,7 @@ extra: {a: b}
             agent.yaml:17:5: targets[4]: the number 7, expected a map with the keys name, match, exclude, interval, labels, per_process
                   - 7
                     ^
-            agent.yaml:18:1: extra: unknown key, expected one of: web, discovery, targets, analysis, limits, exporters
+            agent.yaml:18:1: extra: unknown key, expected one of: web, control, discovery, targets, analysis, limits, exporters
                 extra: {a: b}
                 ^
         "#]],
@@ -198,7 +198,7 @@ fn shapes_that_do_not_fit() {
     bad(
         "7",
         &expect![[r#"
-            agent.yaml:1:1: the number 7, expected a map with the keys web, discovery, targets, analysis, limits, exporters
+            agent.yaml:1:1: the number 7, expected a map with the keys web, control, discovery, targets, analysis, limits, exporters
                 7
                 ^
         "#]],
@@ -206,7 +206,7 @@ fn shapes_that_do_not_fit() {
     bad(
         "- web\n",
         &expect![[r#"
-            agent.yaml:1:1: a list, expected a map with the keys web, discovery, targets, analysis, limits, exporters
+            agent.yaml:1:1: a list, expected a map with the keys web, control, discovery, targets, analysis, limits, exporters
                 - web
                 ^
         "#]],
@@ -330,7 +330,7 @@ fn duplicate_and_odd_keys() {
     bad(
         "base: &b {interval: 1s}\ndiscovery:\n  <<: *b\n",
         &expect![[r#"
-            agent.yaml:1:1: base: unknown key, expected one of: web, discovery, targets, analysis, limits, exporters
+            agent.yaml:1:1: base: unknown key, expected one of: web, control, discovery, targets, analysis, limits, exporters
                 base: &b {interval: 1s}
                 ^
             agent.yaml:3:3: discovery.<<: unknown key, expected one of: interval

@@ -8,8 +8,8 @@
 )]
 
 use asyncio_agent::config::{
-    self, ClientAuth, Compression, ConfigError, Matching, OtlpProtocol, Secret, Settings,
-    Surroundings, TargetName, Temporality, TlsVersion, UserId,
+    self, ClientAuth, Compression, ConfigError, ControlSocket, Matching, OtlpProtocol, Secret,
+    Settings, Surroundings, TargetName, Temporality, TlsVersion, UserId,
 };
 use expect_test::{Expect, expect};
 use std::path::{Path, PathBuf};
@@ -46,6 +46,7 @@ fn bad(text: &str, expected: &Expect) {
 
 const ALL: &str = r#"
 web: {listen: '127.0.0.1:${PORT}', config_file: web.yaml, reload: true}
+control: {socket: agent.sock, group: staff}
 targets:
   - name: checkout-api
     match: {systemd_unit: "checkout-api@*.service"}
@@ -88,6 +89,9 @@ fn everything_can_be_set() {
     assert_eq!(settings.web.listen[0].port(), 8080);
     assert_eq!(settings.web.config_file, Some("/etc/agent/web.yaml".into()));
     assert!(settings.web.reload);
+    let socket = ControlSocket::Path("/etc/agent/agent.sock".into());
+    assert_eq!(settings.control.socket, socket);
+    assert_eq!(settings.control.group.as_deref(), Some("staff"));
     let [api, worker, both, auto, rest] = &settings.targets[..] else {
         panic!("{settings:?}")
     };
@@ -122,7 +126,12 @@ fn everything_can_be_set() {
 #[test]
 fn what_is_shown_says_the_same() {
     let without_secret = ALL.replace("headers: {X-Tenant: a}", "headers: {}");
-    for text in ["", "targets: []", &without_secret] {
+    for text in [
+        "",
+        "targets: []",
+        "control: {socket: none}",
+        &without_secret,
+    ] {
         let settings = good(text);
         let shown = config::show(&settings);
         let again = config::parse("shown", &shown);
@@ -329,10 +338,42 @@ ${TEAM}: 1
             agent.yaml:4:27: analysis.stuck.after: "soon" is not a duration, expected a duration such as 15s, 500ms or 1m30s
                 analysis: {stuck: {after: '${EMPTY:-soon}'}}
                                           ^
-            agent.yaml:5:1: ${TEAM}: unknown key, expected one of: web, discovery, targets, analysis, limits, exporters
+            agent.yaml:5:1: ${TEAM}: unknown key, expected one of: web, control, discovery, targets, analysis, limits, exporters
                 ${TEAM}: 1
                 ^
         "#]],
+    );
+}
+
+#[test]
+fn bad_control() {
+    let long = format!("control: {{socket: '{}'}}\n", "x".repeat(200));
+    let error = parse(&long).expect_err("it was accepted").to_string();
+    assert!(error.contains("control.socket: too long, expected a path of 107 bytes"));
+    bad(
+        "control: {socket: '', group: 7, mode: 1}\n",
+        &expect![[r#"
+            agent.yaml:1:19: control.socket: no path, expected that of a file
+                control: {socket: '', group: 7, mode: 1}
+                                  ^
+            agent.yaml:1:30: control.group: the number 7, expected a text: put it in quotes
+                control: {socket: '', group: 7, mode: 1}
+                                             ^
+            agent.yaml:1:33: control.mode: unknown key, expected one of: socket, group
+                control: {socket: '', group: 7, mode: 1}
+                                                ^
+        "#]],
+    );
+    bad(
+        "control: {socket: [a], group: 'a b'}\n",
+        &expect![[r#"
+        agent.yaml:1:19: control.socket: a list, expected a text
+            control: {socket: [a], group: 'a b'}
+                              ^
+        agent.yaml:1:31: control.group: "a b", expected the name of a group
+            control: {socket: [a], group: 'a b'}
+                                          ^
+    "#]],
     );
 }
 

@@ -4,7 +4,7 @@ use super::{AgentConfig, AgentError, allocator, check_files, run, telemetry};
 use crate::config;
 use crate::procfs::ProcRoot;
 use crate::sanitize::escape;
-use crate::targets::unknown_users;
+use crate::targets::{unknown_group, unknown_users};
 use clap::{Parser, ValueEnum};
 use std::ffi::OsString;
 use std::fmt;
@@ -72,6 +72,9 @@ pub fn run_from_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         for user in unknown_users(&settings.targets, &ProcRoot::default()) {
             complain(&format!("asyncio-agent: {}", escape(&user.to_string())));
         }
+        if let Some(group) = unknown_group(&settings.control) {
+            complain(&format!("asyncio-agent: {}", escape(&group.to_string())));
+        }
         let _ = writeln!(io::stdout(), "{}", settings.checked(&args.config));
         return ExitCode::SUCCESS;
     }
@@ -100,8 +103,10 @@ fn complain(text: &dyn fmt::Display) {
 }
 
 fn hint(error: &AgentError) -> Option<&'static str> {
-    let AgentError::Listen { source, .. } = error else {
-        return None;
+    let source = match error {
+        AgentError::Listen { source, .. } => source,
+        AgentError::Socket { source, .. } => return socket_hint(source),
+        _ => return None,
     };
     match source.kind() {
         io::ErrorKind::AddrInUse => {
@@ -109,6 +114,19 @@ fn hint(error: &AgentError) -> Option<&'static str> {
         }
         io::ErrorKind::AddrNotAvailable => Some("web.listen must be an address of this machine"),
         io::ErrorKind::PermissionDenied => Some("ports below 1024 need CAP_NET_BIND_SERVICE"),
+        _ => None,
+    }
+}
+
+fn socket_hint(source: &io::Error) -> Option<&'static str> {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => {
+            Some("another agent listens there; stop it, or set another path in control.socket")
+        }
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => Some(
+            "its folder must be there and writable for the agent's user, as RuntimeDirectory= of systemd makes \
+             one; with control.socket: none there is no socket",
+        ),
         _ => None,
     }
 }

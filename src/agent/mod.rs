@@ -7,9 +7,11 @@
 //! one starts and stops them.
 
 mod allocator;
+mod answers;
 mod args;
 mod check;
 mod clock;
+mod control;
 mod discovery;
 mod http;
 mod otlp;
@@ -37,6 +39,7 @@ pub use source::{AttachedProcess, HostProcesses, ProcessSource};
 use crate::config::{Settings, WebFile};
 use crate::export::prometheus::PrometheusExporter;
 use crate::procfs::ProcRoot;
+use control::ControlRules;
 use http::WebRules;
 use reload::{ReloadRequest, Reloader};
 use service::ServiceManager;
@@ -44,15 +47,20 @@ use shutdown::Signal;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use store::Store;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 /// How long open connections may take to finish when the agent stops.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
+
+/// Threads for rounds, discovery, snapshots that somebody asks for and what they may ask for, reloads and passwords.
+const BLOCKING_THREADS_MAX: usize =
+    supervisor::ROUNDS_HANGING_MAX + http::SNAPSHOTS_MAX + control::DECISIONS_MAX + 6;
 
 /// Why the agent could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +70,14 @@ pub enum AgentError {
     Listen {
         /// The address of the configuration.
         address: SocketAddr,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The socket of `control.socket` cannot be listened on.
+    #[error("control.socket: cannot listen on {}: {source}", path.display())]
+    Socket {
+        /// Its path.
+        path: PathBuf,
         /// The system's reason.
         source: io::Error,
     },
@@ -113,6 +129,7 @@ impl fmt::Debug for AgentConfig {
 #[derive(Debug)]
 pub struct Agent {
     addresses: Vec<SocketAddr>,
+    socket: Option<PathBuf>,
     stop: watch::Sender<bool>,
     reloads: mpsc::Sender<ReloadRequest>,
     supervisor: JoinHandle<()>,
@@ -137,10 +154,9 @@ impl Agent {
         } = config;
         let rules = WebRules::new(&settings, &web_file)?;
         let otlp = otlp::Prepared::new(&settings)?;
-        let mut listeners = Vec::new();
-        for address in &settings.web.listen {
-            listeners.push(listen(*address).await?);
-        }
+        let listeners = listen(&settings.web.listen).await?;
+        let control = ControlRules::new(&settings);
+        let socket = listen_to_agentctl(&settings).await?;
         let store = Arc::new(Store::new(Arc::clone(&source)));
         let latest = Arc::clone(&store);
         let exporter = Arc::new(PrometheusExporter::new(move || latest.latest())?);
@@ -152,6 +168,7 @@ impl Agent {
             supervisor::Supervisor::new(&settings, Arc::clone(&source), Arc::clone(&store), otlp);
         let supervisor = tokio::spawn(supervisor.run(obeyed, stopped.clone()));
         let (web, rules) = watch::channel(Arc::new(rules));
+        let (control, control_rules) = watch::channel(Arc::new(control));
         // One that is carried out, and one that came since.
         let (reloads, requests) = mpsc::channel(1);
         let reloader = Reloader {
@@ -159,6 +176,7 @@ impl Agent {
             current: Arc::new(settings),
             supervisor: commands,
             web,
+            control,
             service: ServiceManager::of_environment(),
         };
         tokio::spawn(reloader.run(requests));
@@ -183,8 +201,16 @@ impl Agent {
             let server = http::serve(listener, site, limits, stopped.clone());
             servers.push(tokio::spawn(server));
         }
+        let path = socket.as_ref().map(|(_, file)| file.path().to_owned());
+        if let Some((listener, file)) = socket {
+            let desk = control::Desk::new(store, source, control_rules, snapshots);
+            let limits = control::ControlLimits::default();
+            let server = control::serve(listener, file, desk, outbox, limits, stopped);
+            servers.push(tokio::spawn(server));
+        }
         Ok(Self {
             addresses,
+            socket: path,
             stop,
             reloads,
             supervisor,
@@ -195,6 +221,11 @@ impl Agent {
     /// The addresses it listens on, with the ports that were chosen for port 0.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The socket on which it answers `agentctl`, if there is one.
+    pub fn socket(&self) -> Option<&Path> {
+        self.socket.as_deref()
     }
 
     /// Has the configuration read again, without waiting for that.
@@ -227,11 +258,33 @@ impl Agent {
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), AgentError> {
-    let failed = |source| AgentError::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
-    Ok((listener, bound))
+async fn listen(addresses: &[SocketAddr]) -> Result<Vec<(TcpListener, SocketAddr)>, AgentError> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        let address = *address;
+        let failed = |source| AgentError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let bound = listener.local_addr().map_err(failed)?;
+        listeners.push((listener, bound));
+    }
+    Ok(listeners)
+}
+
+/// The socket for `agentctl`, if there is to be one.
+async fn listen_to_agentctl(
+    settings: &Settings,
+) -> Result<Option<(UnixListener, control::SocketFile)>, AgentError> {
+    let Some(path) = control::path_of(&settings.control.socket) else {
+        return Ok(None);
+    };
+    let failed = |source| AgentError::Socket {
+        path: path.clone(),
+        source,
+    };
+    let listening = control::listen(path.clone()).await.map_err(failed)?;
+    tracing::info!(socket = %path.display(), "agentctl is answered");
+    control::note_unknown_group(&settings.control);
+    Ok(Some(listening))
 }
 
 /// Runs the agent on this machine's processes until SIGTERM or SIGINT.
@@ -242,7 +295,7 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), AgentE
 pub fn run(config: AgentConfig) -> Result<(), AgentError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
-        .max_blocking_threads(supervisor::BLOCKING_THREADS_MAX)
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
         .enable_all()
         .build()
         .map_err(|source| AgentError::System {

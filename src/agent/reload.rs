@@ -1,6 +1,7 @@
 //! Takes over a changed configuration while the agent runs: it is read whole, and only if all of it is good
 //! does anything change.
 
+use super::control::{ControlRules, note_unknown_group};
 use super::http::{WebError, WebRules};
 use super::otlp::{OtlpError, Prepared};
 use super::service::ServiceManager;
@@ -29,6 +30,7 @@ pub(super) struct Reloader {
     pub(super) current: Arc<Settings>,
     pub(super) supervisor: mpsc::Sender<Command>,
     pub(super) web: watch::Sender<Arc<WebRules>>,
+    pub(super) control: watch::Sender<Arc<ControlRules>>,
     pub(super) service: ServiceManager,
 }
 
@@ -74,6 +76,7 @@ impl Reloader {
                 .map_err(|error| Refused::Config(error.without_lines()))?;
             let rules = WebRules::new(&settings, &web_file).map_err(Refused::Web)?;
             let otlp = Prepared::new(&settings).map_err(Refused::Otlp)?;
+            note_unknown_group(&settings.control);
             Ok((settings, rules, otlp))
         });
         match loaded.await.unwrap_or(Err(Refused::Panicked)) {
@@ -118,6 +121,10 @@ impl Reloader {
         );
         // What it listens on stays.
         settings.web.listen.clone_from(&self.current.web.listen);
+        let socket = &self.current.control.socket;
+        settings.control.socket.clone_from(socket);
+        let control = Arc::new(ControlRules::new(&settings));
+        self.control.send_replace(control);
         self.current = Arc::new(settings);
         self.web.send_replace(Arc::new(rules));
         let command = Command::Reconfigure(Arc::clone(&self.current), otlp);

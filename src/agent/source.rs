@@ -1,10 +1,10 @@
 //! Where processes come from: this machine, or what a test makes up. Everything here blocks.
 
 use crate::graph::Snapshot;
-use crate::ids::ProcessId;
+use crate::ids::{Pid, ProcessId};
 use crate::limits::{Limits, Stop};
 use crate::process::{Process, ProcessError, Workspace};
-use crate::procfs::{ProcRoot, ProcfsError};
+use crate::procfs::{ProcRoot, ProcfsError, UserIds};
 use crate::targets::{ReadFacts, probe};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,6 +24,16 @@ pub trait ProcessSource: Send + Sync + 'static {
     fn has_ended(&self, id: ProcessId) -> bool {
         let _ = id;
         false
+    }
+
+    /// Which process has the id `pid` now, and whose it is. A source that does not know that has no such
+    /// process.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or that cannot be found out.
+    fn owner(&self, pid: Pid) -> Result<(ProcessId, UserIds), ProcessError> {
+        Err(ProcessError::NotFound { pid })
     }
 
     /// Finds out whether the process can be read and uses asyncio.
@@ -102,6 +112,16 @@ impl ProcessSource for HostProcesses {
             Ok(_) => false,
             Err(error) => matches!(error, ProcfsError::NoProcess { .. }),
         }
+    }
+
+    fn owner(&self, pid: Pid) -> Result<(ProcessId, UserIds), ProcessError> {
+        self.root.owner(pid).map_err(|error| match error {
+            ProcfsError::NoProcess { pid } => ProcessError::NotFound { pid },
+            error => ProcessError::Failed {
+                pid,
+                why: error.to_string(),
+            },
+        })
     }
 
     fn set_limits(&self, limits: Limits) {

@@ -2,7 +2,6 @@
 
 use super::clock::Clock;
 use super::discovery::{Discovery, DiscoveryError, Look};
-use super::http::SNAPSHOTS_MAX;
 use super::otlp::{Health, Otlp, Prepared, Subject};
 use super::roster::Roster;
 use super::rules::rules;
@@ -29,13 +28,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 /// Rounds at once, those included that hang in the kernel.
-const ROUNDS_HANGING_MAX: usize = 64;
+pub(super) const ROUNDS_HANGING_MAX: usize = 64;
 /// A round that takes longer hangs.
 const HANGS_AFTER: Duration = Duration::from_secs(5);
 /// The longest time between two rounds over a process that cannot be read.
 const RETRY_MAX: Duration = Duration::from_secs(5 * 60);
-/// Threads for rounds, discovery, snapshots that somebody asks for, reloads and passwords.
-pub(super) const BLOCKING_THREADS_MAX: usize = ROUNDS_HANGING_MAX + SNAPSHOTS_MAX + 6;
 /// A look at the list of processes that takes longer will not end.
 const DISCOVERY_HANGS_AFTER: Duration = Duration::from_secs(5 * 60);
 /// Kinds of problems that are counted one by one; further ones are counted together.

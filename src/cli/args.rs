@@ -20,12 +20,23 @@ const EXIT_FAILURES: &str = "  2  wrong arguments
   3  no such process
   4  permission denied; with --freeze also: another process traces it
   5  not a supported process: no Python, a version that cannot be read, no asyncio
+  6  the agent, which was asked for, cannot be reached
   7  any other failure, such as a file that is damaged or cannot be written";
+
+const EXIT_FINDINGS: &str = "\
+Exit status:
+  0  done
+  1  an await cycle is among the findings
+  2  wrong arguments
+  4  permission denied
+  6  the agent cannot be reached
+  7  any other failure";
 
 const EXIT_CONFIG: &str = "\
 Exit status:
   0  done
   2  wrong arguments, or a configuration that cannot be used
+  6  the agent, which was asked for, cannot be reached
   7  any other failure";
 
 /// The help text with the exit statuses of a command that looks for cycles.
@@ -37,8 +48,17 @@ const HELP_TARGETS: &str = "\
 Examples:
   agentctl targets                          every Python with asyncio in use
   agentctl targets --config agent.yaml      what the agent would watch with this configuration
+  agentctl targets --agent                  what the running agent watches
 
-No agent needs to run. Which processes can be read depends on the user: run it as the agent's.";
+Without --agent none needs to run. Which processes can be read depends on the user: run it as the agent's.";
+
+const HELP_FINDINGS: &str = "\
+Examples:
+  agentctl findings
+  agentctl findings --format json | jq '.findings[].path'
+
+Root and the members of the group that control.group names in the agent's configuration see all of it,
+anybody else what is of processes that run as them.";
 
 const HELP: &str = "\
 Examples:
@@ -47,7 +67,8 @@ Examples:
   agentctl snapshot 4242 -o before.json     keep the state for later
   agentctl pstree --from before.json        and look at it, also on another machine
 
-A process can be read by its own user or by root (sudo agentctl ...).
+A process can be read by its own user or by root (sudo agentctl ...). If asyncio-agent runs, it is asked
+to read, so that members of its group need no sudo.
 'agentctl COMMAND --help' says more about a command.";
 
 const HELP_PS: &str = "\
@@ -125,9 +146,14 @@ pub(super) enum Command {
     /// List the processes that a configuration of asyncio-agent stands for now
     ///
     /// A line tells the target, the process, the rule by which it belongs to the target, and whether it
-    /// can be read; if not, standard error says why.
+    /// can be read; if not, standard error says why. With --agent it is what the running agent watches.
     #[command(after_help = HELP_TARGETS, after_long_help = format!("{HELP_TARGETS}\n\n{EXIT_CONFIG}"))]
     Targets(TargetsArgs),
+    /// List the await cycles and stuck tasks that the running agent has found
+    ///
+    /// A line tells the target, the process, what it is, for how long it has been there, and its tasks.
+    #[command(after_help = HELP_FINDINGS, after_long_help = format!("{HELP_FINDINGS}\n\n{EXIT_FINDINGS}"))]
+    Findings(FindingsArgs),
     /// Check or show a configuration of asyncio-agent
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -152,8 +178,51 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 pub(super) struct TargetsArgs {
     /// The configuration, a YAML file; without it every Python with asyncio in use is listed
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "agent")]
     pub(super) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) agent: AgentArgs,
+    /// The form of what the agent tells
+    #[arg(long, value_enum, default_value_t = AnswerFormat::Text, requires = "agent")]
+    pub(super) format: AnswerFormat,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct FindingsArgs {
+    #[command(flatten)]
+    pub(super) agent: AgentArgs,
+    /// The form of the output
+    #[arg(long, value_enum, default_value_t = AnswerFormat::Text)]
+    pub(super) format: AnswerFormat,
+}
+
+/// The agent.
+#[derive(Debug, Args)]
+pub(super) struct AgentArgs {
+    /// Ask the running agent, by its socket at SOCKET [default: /run/asyncio-agent/agent.sock, or what
+    /// ASYNCIO_AGENT_SOCKET says]
+    #[arg(long, value_name = "SOCKET", num_args = 0..=1, require_equals = true)]
+    pub(super) agent: Option<Option<PathBuf>>,
+}
+
+/// Who reads the process.
+///
+/// Without either the agent is asked if there is one.
+#[derive(Debug, Args)]
+pub(super) struct ViaArgs {
+    #[command(flatten)]
+    pub(super) agent: AgentArgs,
+    /// Read the process without asking the agent, as if none ran; so it is with --freeze
+    #[arg(long, conflicts_with = "agent")]
+    pub(super) direct: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum AnswerFormat {
+    /// A table with aligned columns
+    Text,
+    /// As the agent serves it under /api/v1
+    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -190,7 +259,7 @@ pub(super) struct Source {
     #[arg(value_name = "PID", allow_negative_numbers = true)]
     pub(super) pid: Option<Pid>,
     /// Show a saved snapshot instead of a process; '-' reads it from standard input
-    #[arg(long, value_name = "FILE", conflicts_with = "freeze")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["freeze", "agent", "direct"])]
     pub(super) from: Option<PathBuf>,
 }
 
@@ -210,6 +279,7 @@ pub(super) struct FreezeArgs {
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = "50ms",
+        conflicts_with = "agent",
         value_parser = parse_pause
     )]
     pub(super) freeze: Option<Duration>,
@@ -242,6 +312,8 @@ pub(super) struct ViewArgs {
     pub(super) source: Source,
     #[command(flatten)]
     pub(super) freeze: FreezeArgs,
+    #[command(flatten)]
+    pub(super) via: ViaArgs,
     /// How tables and trees look
     ///
     /// It has no effect on json and csv, which also ignore the options that bound tables and trees.
@@ -292,6 +364,8 @@ pub(super) struct SnapshotArgs {
     pub(super) pid: Pid,
     #[command(flatten)]
     pub(super) freeze: FreezeArgs,
+    #[command(flatten)]
+    pub(super) via: ViaArgs,
     /// Write to this file instead of standard output, which '-' stands for
     #[arg(short, long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,

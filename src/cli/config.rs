@@ -7,7 +7,7 @@ use super::output;
 use crate::config::{self, ConfigError, DEFAULTS, Settings, WebFile};
 use crate::procfs::ProcRoot;
 use crate::sanitize::escape;
-use crate::targets::unknown_users;
+use crate::targets::{unknown_group, unknown_users};
 
 /// Runs a command about configurations.
 pub(super) fn config(command: &ConfigCommand) -> Result<Exit, Stop> {
@@ -23,6 +23,9 @@ pub(super) fn config(command: &ConfigCommand) -> Result<Exit, Stop> {
                 }
                 for user in unknown_users(&settings.targets, &ProcRoot::default()) {
                     output::say(&format!("agentctl: {}\n", escape(&user.to_string())));
+                }
+                if let Some(group) = unknown_group(&settings.control) {
+                    output::say(&format!("agentctl: {}\n", escape(&group.to_string())));
                 }
                 settings.checked(file) + "\n"
             }

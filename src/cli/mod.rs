@@ -1,9 +1,11 @@
 //! The command line tool: arguments in, text and an exit status out.
 //!
-//! It only connects: reading is `process`, text is `render`, JSON is `protocol`. What it owns is the
+//! It only connects: reading is `process`, or the agent's by its socket, text is `render`, JSON is `protocol`. What it owns is the
 //! help text, the messages and hints, the exit status, and the files and streams it was pointed at.
 
+mod agent;
 mod args;
+mod columns;
 mod config;
 mod exit;
 mod explain;
@@ -12,6 +14,7 @@ mod pages;
 mod source;
 mod targets;
 mod views;
+mod watched;
 
 pub use exit::Exit;
 
@@ -32,6 +35,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Pstree(args) => views::pstree(args),
         Command::Snapshot(args) => views::snapshot(args),
         Command::Targets(args) => targets::targets(args),
+        Command::Findings(args) => watched::findings(args),
         Command::Config(command) => config::config(command),
         Command::Schema => pages::schema(),
         Command::Completions { shell } => pages::completions(*shell),

@@ -1,6 +1,7 @@
-//! Where a snapshot comes from: a running process, a file, or standard input.
+//! Where a snapshot comes from: a running process, read from here or by the agent, a file, or standard input.
 
-use super::args::{FreezeArgs, ViewArgs};
+use super::agent::Agent;
+use super::args::{FreezeArgs, ViaArgs, ViewArgs};
 use super::explain::{self, Failure, Stop};
 use super::output;
 use crate::graph::Snapshot;
@@ -19,7 +20,7 @@ pub(super) fn load(args: &ViewArgs) -> Result<(Snapshot, String), Stop> {
     match (args.source.pid, &args.source.from) {
         (Some(pid), _) => {
             let stop = stop_of(pid);
-            let snapshot = of_process(pid, &args.freeze)?;
+            let snapshot = of_process(pid, &args.freeze, &args.via)?;
             // A tracer may have held it for a moment only.
             if let Some(stop) = stop.filter(|_| stop_of(pid) == stop) {
                 output::say(&explain::stopped(pid, stop));
@@ -43,8 +44,14 @@ pub(super) fn is_standard(path: &Path) -> bool {
     path == "-"
 }
 
-/// Reads the process once. If it was to be stopped for that, says for how long it was.
-pub(super) fn of_process(pid: Pid, args: &FreezeArgs) -> Result<Snapshot, Stop> {
+/// Has the agent read the process if there is one that is to, or else reads it. If it was to be stopped for that,
+/// says for how long it was.
+pub(super) fn of_process(pid: Pid, args: &FreezeArgs, via: &ViaArgs) -> Result<Snapshot, Stop> {
+    // The agent stops no process: it takes ptrace(2), which a service of systemd is kept from.
+    let is_direct = via.direct || args.freeze.is_some();
+    if let Some(agent) = Agent::find(&via.agent, is_direct)? {
+        return agent.snapshot(pid);
+    }
     let started = now();
     let mut snapshot = Process::attach(&ProcRoot::default(), pid, Limits::default())
         .and_then(|mut process| match args.freeze {

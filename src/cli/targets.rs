@@ -1,10 +1,11 @@
-//! `agentctl targets`: which processes a configuration stands for now.
+//! `agentctl targets`: which processes a configuration stands for now. What a running agent watches is in `watched`.
 
 use super::args::TargetsArgs;
+use super::columns::columns;
 use super::config::unusable;
 use super::exit::Exit;
 use super::explain::{Failure, Stop};
-use super::output;
+use super::{output, watched};
 use crate::config::{self, Matching, Settings, TargetSettings};
 use crate::ids::ProcessId;
 use crate::process::ProcessError;
@@ -25,6 +26,9 @@ type Answers = RefCell<BTreeMap<ProcessId, Result<(), ProcessError>>>;
 
 /// Lists the processes that belong to targets.
 pub(super) fn targets(args: &TargetsArgs) -> Result<Exit, Stop> {
+    if args.agent.agent.is_some() {
+        return watched::targets(&args.agent, args.format);
+    }
     let settings = match args.config.as_deref().map(config::load).transpose() {
         Ok(settings) => settings.unwrap_or_else(Settings::default),
         Err(error) => return Ok(unusable(&error)),
@@ -74,7 +78,7 @@ fn table(
     found: &[Assignment],
     answers: &BTreeMap<ProcessId, Result<(), ProcessError>>,
 ) -> String {
-    let head = ["TARGET", "PID", "RULE", "READABLE", "COMMAND"].map(str::to_owned);
+    let head = ["TARGET", "PID", "RULE", "READABLE", "COMMAND"];
     let rows = found.iter().map(|assignment| {
         let answer = answers.get(&assignment.process);
         let readable = match answer {
@@ -89,22 +93,7 @@ fn table(
             command(root, assignment.process),
         ]
     });
-    let rows: Vec<_> = std::iter::once(head).chain(rows).collect();
-    let width = |column: usize| {
-        let widths = rows.iter().map(|row| row[column].chars().count());
-        widths.max().unwrap_or(0)
-    };
-    let widths: Vec<_> = (0..4).map(width).collect();
-    let mut table = String::new();
-    for row in rows {
-        for (cell, width) in row.iter().zip(&widths) {
-            write!(table, "{cell:width$}  ").expect("writing to a String does not fail");
-        }
-        table.push_str(&row[4]);
-        table.truncate(table.trim_end().len());
-        table.push('\n');
-    }
-    table
+    columns(head, rows)
 }
 
 /// The path of the conditions that held.

@@ -74,7 +74,7 @@ pub(super) fn pstree(args: &PstreeArgs) -> Result<Exit, Stop> {
 
 /// `agentctl snapshot`.
 pub(super) fn snapshot(args: &SnapshotArgs) -> Result<Exit, Stop> {
-    let snapshot = source::of_process(args.pid, &args.freeze)?;
+    let snapshot = source::of_process(args.pid, &args.freeze, &args.via)?;
     match &args.output {
         Some(path) if !source::is_standard(path) => {
             output::to_file(path, |out| protocol::write_snapshot(&snapshot, None, out))

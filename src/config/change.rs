@@ -27,12 +27,16 @@ pub fn diff(old: &Settings, new: &Settings) -> Change {
     if old.web.listen != new.web.listen {
         change.needs_restart.push("web.listen");
     }
+    if old.control.socket != new.control.socket {
+        change.needs_restart.push("control.socket");
+    }
     let live = [
         (
             "web.config_file",
             old.web.config_file != new.web.config_file,
         ),
         ("web.reload", old.web.reload != new.web.reload),
+        ("control.group", old.control.group != new.control.group),
         ("discovery", old.discovery != new.discovery),
     ];
     let live = live.into_iter().filter(|(_, differs)| *differs);
@@ -95,22 +99,23 @@ mod tests {
         let old = settings("targets: [{name: a, match: {pid: 1}}, {name: b, match: {pid: 2}}]");
         assert!(diff(&old, &old).is_empty());
         let new = settings(
-            "web: {listen: 127.0.0.1:1, reload: true}\nlimits: {rounds: 2}\nexporters: {otlp: {}}\n\
+            "web: {listen: 127.0.0.1:1, reload: true}\ncontrol: {socket: none, group: adm}\nlimits: {rounds: 2}\nexporters: {otlp: {}}\n\
              targets: [{name: a, match: {pid: 1}}, {name: b, match: {pid: 3}}, {match: auto}]",
         );
         let change = diff(&old, &new);
-        assert_eq!(change.needs_restart, ["web.listen"]);
+        assert_eq!(change.needs_restart, ["web.listen", "control.socket"]);
         assert_eq!(
             change.live,
             [
                 "web.reload",
+                "control.group",
                 "targets[1]",
                 "targets[2]",
                 "limits",
                 "exporters.otlp"
             ]
         );
-        assert_eq!(diff(&new, &old).live[1..3], ["targets[1]", "targets"]);
+        assert_eq!(diff(&new, &old).live[2..4], ["targets[1]", "targets"]);
     }
 
     #[test]

@@ -23,11 +23,12 @@ pub use change::{Change, diff, successors};
 pub use load::{load, load_web_file, load_with_web_file};
 pub use problem::{ConfigError, ConfigProblem};
 pub use settings::{
-    AnalysisSettings, ClientAuth, CommandPattern, Compression, CycleSettings, DiscoverySettings,
-    ExporterSettings, Glob, GlobError, LimitSettings, MatchSettings, Matching, NameTemplate,
-    OtlpMetricsSettings, OtlpProtocol, OtlpSettings, OtlpTlsSettings, PrometheusSettings, Secret,
-    Settings, SpanSettings, Star, StuckSettings, TargetName, TargetSettings, Temporality,
-    TlsSettings, TlsVersion, TopSettings, UserId, WebFile, WebSettings,
+    AnalysisSettings, ClientAuth, CommandPattern, Compression, ControlSettings, ControlSocket,
+    CycleSettings, DiscoverySettings, ExporterSettings, Glob, GlobError, LimitSettings,
+    MatchSettings, Matching, NameTemplate, OtlpMetricsSettings, OtlpProtocol, OtlpSettings,
+    OtlpTlsSettings, PrometheusSettings, Secret, Settings, SpanSettings, Star, StuckSettings,
+    TargetName, TargetSettings, Temporality, TlsSettings, TlsVersion, TopSettings, UserId, WebFile,
+    WebSettings,
 };
 pub use show::show;
 pub use units::{DURATION_FORM, parse_duration};

@@ -2,8 +2,8 @@
 //! same settings, secrets apart, which are not shown.
 
 use super::settings::{
-    Compression, Glob, MatchSettings, Matching, OtlpProtocol, OtlpSettings, Secret, Settings,
-    TargetName, TargetSettings, Temporality, UserId,
+    Compression, ControlSocket, Glob, MatchSettings, Matching, OtlpProtocol, OtlpSettings, Secret,
+    Settings, TargetName, TargetSettings, Temporality, UserId,
 };
 use super::units::{show_duration, show_size};
 use serde_yaml::{Mapping, Value};
@@ -30,6 +30,7 @@ pub fn show(settings: &Settings) -> String {
                 ("reload", web.reload.into()),
             ]),
         ),
+        ("control", control(settings)),
         (
             "discovery",
             map([("interval", duration(settings.discovery.interval))]),
@@ -46,6 +47,19 @@ pub fn show(settings: &Settings) -> String {
         ),
     ]);
     serde_yaml::to_string(&value).expect("maps, lists and texts can be written as YAML")
+}
+
+fn control(settings: &Settings) -> Value {
+    let control = &settings.control;
+    let socket = match &control.socket {
+        ControlSocket::Auto => text("auto"),
+        ControlSocket::None => text("none"),
+        ControlSocket::Path(socket) => path(socket),
+    };
+    map([
+        ("socket", socket),
+        ("group", optional(control.group.as_deref().map(text))),
+    ])
 }
 
 fn analysis(settings: &Settings) -> Value {

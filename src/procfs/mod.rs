@@ -6,6 +6,7 @@ mod auxv;
 mod listing;
 mod machine;
 mod maps;
+mod owner;
 mod stat;
 mod status;
 
@@ -13,6 +14,7 @@ pub use asleep::Asleep;
 pub use auxv::Auxv;
 pub use listing::user_id;
 pub use maps::{Mapping, Maps, parse_maps};
+pub use owner::{UserIds, is_group, is_member};
 pub use stat::{Stat, StopReason};
 pub use status::Status;
 

@@ -1,5 +1,6 @@
 //! `/proc/PID/status`: one line for each field, of which few are used (proc(5)).
 
+use super::UserIds;
 use crate::ids::Pid;
 
 /// What is used of it.
@@ -14,6 +15,8 @@ pub struct Status {
     pub tracer: Option<Pid>,
     /// The user that it runs as: its effective user id (`Uid`, second number).
     pub user: Option<u32>,
+    /// All its user ids but that for files (`Uid`).
+    pub users: Option<UserIds>,
     /// Its parent (`PPid`). `None`: it has none, or one that our pid namespace does not show.
     pub parent: Option<Pid>,
 }
@@ -27,14 +30,26 @@ impl Status {
                 .lines()
                 .find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim()))
         };
+        let users = field("Uid").and_then(user_ids);
         Some(Self {
             name: field("Name")?.to_owned(),
             process: field("Tgid")?.parse().ok()?,
             tracer: Pid::new(field("TracerPid")?.parse().ok()?),
-            user: field("Uid").and_then(|ids| ids.split_ascii_whitespace().nth(1)?.parse().ok()),
+            user: users.map(|users| users.effective),
+            users,
             parent: field("PPid").and_then(|parent| parent.parse().ok()),
         })
     }
+}
+
+fn user_ids(text: &str) -> Option<UserIds> {
+    let mut ids = text.split_ascii_whitespace().map(str::parse);
+    let mut next = || ids.next()?.ok();
+    Some(UserIds {
+        real: next()?,
+        effective: next()?,
+        saved: next()?,
+    })
 }
 
 #[cfg(test)]
@@ -50,6 +65,8 @@ mod tests {
         assert_eq!(status.process.as_raw(), 41);
         assert_eq!(status.tracer, Pid::new(7));
         assert_eq!((status.user, status.parent), (Some(33), Pid::new(1)));
+        let ids = status.users.map(|ids| (ids.real, ids.effective, ids.saved));
+        assert_eq!(ids, Some((1000, 33, 0)));
         let text = b"Name:\ta\xffb\nTgid:\t41\nTracerPid:\t0\n";
         let status = Status::parse(text).unwrap();
         assert_eq!((status.name.as_str(), status.tracer), ("a\u{fffd}b", None));

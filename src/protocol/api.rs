@@ -1,19 +1,21 @@
-//! The answers of the agent's HTTP interface, as JSON.
+//! The answers of the agent's HTTP interface and of its socket, as JSON.
 
 use super::layout::OneLine;
-use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Serializer;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// The answer of `/api/v1/targets`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TargetsAnswer {
     /// The targets, in the order of the configuration.
     pub targets: Vec<TargetAnswer>,
 }
 
 /// A target.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TargetAnswer {
     /// Its name: the label `target`.
     pub name: String,
@@ -26,13 +28,13 @@ pub struct TargetAnswer {
 }
 
 /// A process of a target.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProcessAnswer {
     /// Its id.
     pub pid: i32,
     /// How its latest round ended, as the label `result` says; `new` before the first, `hangs` while a round
     /// takes much too long, `late` when one should have ended long ago.
-    pub state: &'static str,
+    pub state: Cow<'static, str>,
     /// Why it could not be read; empty if it could.
     pub error: String,
     /// When its latest round ended, in seconds since the Unix epoch.
@@ -52,21 +54,21 @@ pub struct ProcessAnswer {
 }
 
 /// The answer of `/api/v1/findings`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FindingsAnswer {
     /// Those that are open, by target and process; of one process cycles come first.
     pub findings: Vec<FindingAnswer>,
 }
 
 /// A finding.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FindingAnswer {
     /// The target of its process.
     pub target: String,
     /// Its process.
     pub pid: i32,
     /// `await_cycle` or `stuck_task`.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// Stays the same from round to round.
     pub fingerprint: String,
     /// When it was first seen, in seconds since the Unix epoch.
@@ -84,7 +86,7 @@ pub struct FindingAnswer {
 }
 
 /// A task of a finding.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FindingTaskAnswer {
     /// Its address, in hexadecimal digits.
     pub task_id: String,
@@ -97,7 +99,7 @@ pub struct FindingTaskAnswer {
 }
 
 /// Where a frame stands.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FindingFrameAnswer {
     /// Qualified name of the function.
     pub funcname: String,
@@ -114,4 +116,13 @@ pub fn answer_to_json(answer: &impl Serialize) -> Vec<u8> {
     let _ = answer.serialize(&mut Serializer::with_formatter(&mut json, OneLine));
     json.push(b'\n');
     json
+}
+
+/// Reads what [`answer_to_json`] writes. What a newer agent has added is left out.
+///
+/// # Errors
+///
+/// When it is something else.
+pub fn answer_from_json<T: DeserializeOwned>(json: &[u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_slice(json)
 }

@@ -18,7 +18,7 @@ pub use matching::assign;
 pub use names::{OTHER, settle_names};
 pub use probe::probe;
 pub use program::program_name;
-pub use users::{UnknownUser, unknown_users};
+pub use users::{UnknownGroup, UnknownUser, unknown_group, unknown_users};
 
 use crate::ids::ProcessId;
 

@@ -1,7 +1,9 @@
-//! Users that conditions name and that there are not. They may be made later, so this is no error.
+//! Users that conditions name, and the group of `control.group`, if there are none such. They may be made later, so
+//! this is no error.
 
 use super::ReadFacts;
-use crate::config::{MatchSettings, Matching, TargetSettings, UserId};
+use crate::config::{ControlSettings, MatchSettings, Matching, TargetSettings, UserId};
+use crate::procfs::is_group;
 use std::collections::BTreeMap;
 
 /// A user that is named and that this machine does not know.
@@ -14,6 +16,22 @@ pub struct UnknownUser<'t> {
     pub target: usize,
     /// Its name.
     pub name: &'t str,
+}
+
+/// A group that is named and that this machine does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "control.group: there is no group {name} on this machine; until there is, root alone may ask for everything"
+)]
+pub struct UnknownGroup<'t> {
+    /// Its name.
+    pub name: &'t str,
+}
+
+/// The group whose members may ask for everything, if this machine does not know it.
+pub fn unknown_group(control: &ControlSettings) -> Option<UnknownGroup<'_>> {
+    let name = control.group.as_deref()?;
+    (!is_group(name)).then_some(UnknownGroup { name })
 }
 
 /// The users that conditions of `targets` name and that `reader` does not know. Asks for each once.

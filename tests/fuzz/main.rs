@@ -137,6 +137,7 @@ macro_rules! smoke_tests {
 smoke_tests!(
     line_table,
     maps,
+    request,
     stat,
     elf,
     debug_offsets,

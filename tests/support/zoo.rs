@@ -9,11 +9,12 @@ use asyncio_agent::graph::{
 use asyncio_agent::ids::{Pid, ProcessId, StartTime, TaskId};
 use asyncio_agent::limits::Stop;
 use asyncio_agent::process::ProcessError;
-use asyncio_agent::procfs::ProcfsError;
+use asyncio_agent::procfs::{ProcfsError, UserIds};
 use asyncio_agent::targets::ReadFacts;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -76,6 +77,21 @@ impl ProcessSource for Zoo {
         self.act_of(id.pid).is_none()
     }
 
+    /// Those with a command that begins with `user=N` are that user's, others of whoever runs the test.
+    fn owner(&self, pid: Pid) -> Result<(ProcessId, UserIds), ProcessError> {
+        let zoo = self.0.lock().unwrap();
+        let (command, _) = zoo
+            .get(&pid.as_raw())
+            .ok_or(ProcessError::NotFound { pid })?;
+        let user = command.strip_prefix("user=").map(|rest| {
+            let number = rest.split(' ').next().unwrap();
+            number.parse().unwrap()
+        });
+        let start = StartTime(1);
+        let users = UserIds::all(user.unwrap_or_else(own_user));
+        Ok((ProcessId { pid, start }, users))
+    }
+
     fn probe(&self, id: ProcessId) -> Result<(), ProcessError> {
         self.attach(id)?.snapshot(&Stop::default()).map(drop)
     }
@@ -86,6 +102,11 @@ impl ProcessSource for Zoo {
             pid: id.pid,
         }))
     }
+}
+
+/// The user who runs the test.
+pub fn own_user() -> u32 {
+    std::fs::metadata("/proc/self").unwrap().uid()
 }
 
 impl ReadFacts for Zoo {

@@ -80,7 +80,7 @@ impl Outbox {
 
     /// The same bytes, which count as being sent until the last of them is dropped. `give_up` is notified if
     /// they are to be dropped before they have been sent.
-    pub(super) fn post(self: &Arc<Self>, bytes: Bytes, give_up: &Arc<Notify>) -> Bytes {
+    pub(in crate::agent) fn post(self: &Arc<Self>, bytes: Bytes, give_up: &Arc<Notify>) -> Bytes {
         let mut sending = self.sending();
         let n = bytes.len();
         while sending.bytes.saturating_add(n) > self.bytes_max && sending.give_up_oldest(u64::MAX) {
@@ -111,7 +111,7 @@ impl Outbox {
 
     /// Bytes of all answers that are being sent.
     #[cfg(test)]
-    pub(super) fn bytes(&self) -> usize {
+    pub(in crate::agent) fn bytes(&self) -> usize {
         self.sending().bytes
     }
 

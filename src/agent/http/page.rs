@@ -1,7 +1,7 @@
 //! The page at `/`: the version, links, and how the targets are doing.
 
-use super::api::{count, findings_of, state};
 use super::site::{Answer, HTML, response};
+use crate::agent::answers::{count, findings_of, state};
 use crate::analysis::{Finding, FindingKind, FindingTask};
 use crate::metrics::{AgentView, ProcessView, TargetView};
 use crate::sanitize::escape;

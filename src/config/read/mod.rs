@@ -1,6 +1,7 @@
 //! From the tree of a file to [`Settings`]: one file for each section. Whatever is wrong is a problem,
 //! and reading goes on with the default.
 
+mod control;
 mod exporters;
 mod targets;
 mod web;
@@ -26,6 +27,7 @@ const INTERVALS: RangeInclusive<Duration> =
 pub(super) fn read(document: &Node, reader: &mut Reader<'_>) -> Settings {
     let keys = [
         "web",
+        "control",
         "discovery",
         "targets",
         "analysis",
@@ -40,6 +42,7 @@ pub(super) fn read(document: &Node, reader: &mut Reader<'_>) -> Settings {
     };
     Settings {
         web: web::read(&top, reader),
+        control: control::read(&top, reader),
         discovery: discovery(&top, reader),
         targets: targets::read(&top, reader),
         analysis: analysis(&top, reader),

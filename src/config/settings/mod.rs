@@ -1,6 +1,7 @@
 //! The settings that the agent runs with. Values of this module are valid; how they were written is
 //! the business of the rest of `config`.
 
+mod control;
 mod exporters;
 mod name;
 mod pattern;
@@ -8,6 +9,7 @@ mod secret;
 mod target;
 mod web;
 
+pub use control::{ControlSettings, ControlSocket};
 pub use exporters::{
     Compression, ExporterSettings, OtlpMetricsSettings, OtlpProtocol, OtlpSettings,
     OtlpTlsSettings, PrometheusSettings, SpanSettings, Temporality,
@@ -28,6 +30,8 @@ use std::time::Duration;
 pub struct Settings {
     /// The HTTP server.
     pub web: WebSettings,
+    /// The socket on which `agentctl` asks the agent.
+    pub control: ControlSettings,
     /// How processes are found.
     pub discovery: DiscoverySettings,
     /// What is watched, in the order of the file: a process belongs to the first that matches it.
@@ -44,6 +48,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             web: WebSettings::default(),
+            control: ControlSettings::default(),
             discovery: DiscoverySettings::default(),
             targets: vec![TargetSettings::auto()],
             analysis: AnalysisSettings::default(),

@@ -25,6 +25,7 @@ mod maps;
 mod matching;
 mod pages;
 mod render;
+mod request;
 mod stat;
 mod text;
 mod walk;
@@ -62,6 +63,7 @@ const MIB: usize = 1 << 20;
 pub const TARGETS: &[Target] = &[
     target("line_table", line_table::run, line_table::seeds, MIB),
     target("maps", maps::run, maps::seeds, 4 * MIB),
+    target("request", request::run, request::seeds, 4 * MIB),
     target("stat", stat::run, stat::seeds, MIB),
     target("elf", elf::run, elf::seeds, 4 * MIB),
     target(

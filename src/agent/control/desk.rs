@@ -1,0 +1,287 @@
+//! What is answered to a request: who may ask for it, then what was asked for. All that blocks runs on threads of
+//! its own, so many at once, and is waited for so long.
+
+use super::rights::{Peer, Refusal, Rights};
+use super::{ControlLimits, ControlRules};
+use crate::agent::answers;
+use crate::agent::clock::Clock;
+use crate::agent::http::SNAPSHOTS_MAX;
+use crate::agent::source::ProcessSource;
+use crate::agent::store::Store;
+use crate::ids::ProcessId;
+use crate::limits::Stop;
+use crate::metrics::{AgentView, ProcessView};
+use crate::process::ProcessError;
+use crate::protocol::{ANSWER_BYTES_MAX, ControlError, Request, answer_to_json, write_snapshot};
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+/// Requests at once for which it is found out what may be asked.
+pub(in crate::agent) const DECISIONS_MAX: usize = 2;
+
+/// What requests are answered with.
+#[derive(Clone)]
+pub(in crate::agent) struct Desk {
+    store: Arc<Store>,
+    source: Arc<dyn ProcessSource>,
+    pub(super) rules: watch::Receiver<Arc<ControlRules>>,
+    clock: Clock,
+    /// A permit for each snapshot that somebody asks for, here or over HTTP.
+    snapshots: Arc<Semaphore>,
+    /// Those that may be had by users who may not ask for everything: all but one. Reading a process of theirs
+    /// can be made to take as long as they like (userfaultfd(2)).
+    of_owners: Arc<Semaphore>,
+    decisions: Arc<Semaphore>,
+}
+
+/// What came of a request.
+pub(super) struct Outcome {
+    /// What whoever asked may ask for; `None` if that was not found out.
+    pub(super) rights: Option<Rights>,
+    /// The answer, as JSON.
+    pub(super) answer: Result<Vec<u8>, ControlError>,
+}
+
+/// What remains to be done for a request.
+enum Step {
+    Answer(Vec<u8>),
+    Read(ProcessId),
+}
+
+impl Desk {
+    pub(in crate::agent) fn new(
+        store: Arc<Store>,
+        source: Arc<dyn ProcessSource>,
+        rules: watch::Receiver<Arc<ControlRules>>,
+        snapshots: Arc<Semaphore>,
+    ) -> Self {
+        Self {
+            store,
+            source,
+            rules,
+            clock: Clock::start(),
+            snapshots,
+            of_owners: Arc::new(Semaphore::new(SNAPSHOTS_MAX.saturating_sub(1).max(1))),
+            decisions: Arc::new(Semaphore::new(DECISIONS_MAX)),
+        }
+    }
+
+    /// Answers `request` of `peer`.
+    pub(super) async fn ask(&self, peer: Peer, request: Request, limits: ControlLimits) -> Outcome {
+        let rules = Arc::clone(&self.rules.borrow());
+        match self.decide(peer, request, &rules, limits).await {
+            Err(error) => Outcome {
+                rights: None,
+                answer: Err(error),
+            },
+            Ok((rights, step)) => Outcome {
+                answer: match step {
+                    Err(error) => Err(error),
+                    Ok(Step::Answer(answer)) => Ok(answer),
+                    Ok(Step::Read(id)) => self.read(id, &rights, &rules, limits).await,
+                },
+                rights: Some(rights),
+            },
+        }
+    }
+
+    /// Finds out what `peer` may ask for, and answers what takes no reading.
+    async fn decide(
+        &self,
+        peer: Peer,
+        request: Request,
+        rules: &Arc<ControlRules>,
+        limits: ControlLimits,
+    ) -> Result<(Rights, Result<Step, ControlError>), ControlError> {
+        let permit = self.permit(&self.decisions, limits).await?;
+        let (desk, rules) = (self.clone(), Arc::clone(rules));
+        let deciding = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            let rights = Rights::of(peer, rules.group.as_deref());
+            let step = desk.first_step(&rights, request);
+            (
+                rights,
+                step.map_err(|refusal| refusal.into_error(rules.group.as_deref())),
+            )
+        });
+        let decided = timeout(limits.decision_max, deciding).await;
+        decided.map_err(|_| timed_out())?.map_err(|_| defect())
+    }
+
+    fn first_step(&self, rights: &Rights, request: Request) -> Result<Step, Refusal> {
+        let source = &*self.source;
+        Ok(match request {
+            Request::Snapshot(pid) => Step::Read(rights.pin(source, pid)?),
+            Request::Targets => {
+                let view = visible(&self.store.latest(), rights, source);
+                Step::Answer(answer_to_json(&answers::targets(&view)))
+            }
+            Request::Findings => {
+                let view = visible(&self.store.latest(), rights, source);
+                Step::Answer(answer_to_json(&answers::findings(&view)))
+            }
+        })
+    }
+
+    /// Reads the process now.
+    async fn read(
+        &self,
+        id: ProcessId,
+        rights: &Rights,
+        rules: &ControlRules,
+        limits: ControlLimits,
+    ) -> Result<Vec<u8>, ControlError> {
+        let of_owner = match rights.are_unbounded() {
+            true => None,
+            false => Some(self.permit(&self.of_owners, limits).await?),
+        };
+        let permits = (of_owner, self.permit(&self.snapshots, limits).await?);
+        let stop = Stop::default();
+        let mut reading = self.begin_reading(id, rights, rules, &stop, permits);
+        let scan_time = rules.scan_time.min(limits.scan_max);
+        let read = tokio::select! {
+            read = &mut reading => read,
+            () = sleep(scan_time) => {
+                stop.stop();
+                // One that hangs in the kernel keeps its permit, and nobody waits for it.
+                timeout(limits.scan_end_max, reading).await.map_err(|_| timed_out())?
+            }
+        };
+        read.unwrap_or_else(|_| Err(defect()))
+    }
+
+    fn begin_reading(
+        &self,
+        id: ProcessId,
+        rights: &Rights,
+        rules: &ControlRules,
+        stop: &Stop,
+        permits: (Option<OwnedSemaphorePermit>, OwnedSemaphorePermit),
+    ) -> JoinHandle<Result<Vec<u8>, ControlError>> {
+        let (source, clock, stop) = (Arc::clone(&self.source), self.clock, stop.clone());
+        let (rights, group) = (rights.clone(), rules.group.clone());
+        tokio::task::spawn_blocking(move || {
+            let _permits = permits;
+            let group = group.as_deref();
+            let unreadable = |error| Refusal::Process(error).into_error(group);
+            let began = clock.now();
+            let mut attached = source.attach(id).map_err(unreadable)?;
+            let mut snapshot = attached.snapshot(&stop).map_err(unreadable)?;
+            snapshot.stats.duration = Some(clock.now().since(began));
+            if !rights.are_unbounded() {
+                // It may have ended, or run a program of another user since.
+                let now = rights.pin(&*source, id.pid);
+                if now.map_err(|refusal| refusal.into_error(group))? != id {
+                    return Err(unreadable(ProcessError::Gone { pid: id.pid }));
+                }
+            }
+            let mut answer = Bounded(Vec::new());
+            match write_snapshot(&snapshot, None, &mut answer) {
+                Ok(()) => Ok(answer.0),
+                Err(_) => Err(too_large()),
+            }
+        })
+    }
+
+    /// Waits for its turn.
+    async fn permit(
+        &self,
+        permits: &Arc<Semaphore>,
+        limits: ControlLimits,
+    ) -> Result<OwnedSemaphorePermit, ControlError> {
+        match timeout(limits.turn_max, Arc::clone(permits).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(busy("the agent answers others")),
+        }
+    }
+}
+
+/// What of `view` may be asked for. Targets of which nothing is left are left out.
+fn visible(view: &Arc<AgentView>, rights: &Rights, source: &dyn ProcessSource) -> Arc<AgentView> {
+    if rights.are_unbounded() {
+        return Arc::clone(view);
+    }
+    let mut visible = AgentView::clone(view);
+    let may_be_seen = |process: &ProcessView| rights.include_process(source, process.id);
+    for target in &mut visible.targets {
+        target.processes.retain(may_be_seen);
+    }
+    visible
+        .targets
+        .retain(|target| !target.processes.is_empty());
+    Arc::new(visible)
+}
+
+/// An answer that does not become longer than it may.
+struct Bounded(Vec<u8>);
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = u32::try_from(self.0.len().saturating_add(bytes.len()));
+        if length.is_ok_and(|length| length <= ANSWER_BYTES_MAX) {
+            self.0.extend_from_slice(bytes);
+            return Ok(bytes.len());
+        }
+        Err(io::ErrorKind::FileTooLarge.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The agent has no time.
+pub(super) fn busy(message: &str) -> ControlError {
+    error(
+        "busy",
+        message,
+        "try again in a moment; --direct asks no agent",
+    )
+}
+
+fn timed_out() -> ControlError {
+    let message = "it took too long, and was given up";
+    error("timed_out", message, "try again; --direct asks no agent")
+}
+
+fn too_large() -> ControlError {
+    let message = format!(
+        "the snapshot has more than {} MiB, too much to be sent",
+        ANSWER_BYTES_MAX >> 20
+    );
+    error(
+        "answer_too_large",
+        &message,
+        "--direct asks no agent, and has no such bound",
+    )
+}
+
+fn defect() -> ControlError {
+    error("defect", "a defect of the agent", "its log says more")
+}
+
+/// Why there is no answer.
+pub(super) fn error(code: &str, message: &str, hint: &str) -> ControlError {
+    ControlError {
+        code: code.to_owned(),
+        message: message.to_owned(),
+        hints: vec![hint.to_owned()],
+    }
+}
+
+impl Default for ControlLimits {
+    fn default() -> Self {
+        Self {
+            request_max: Duration::from_secs(5),
+            turn_max: Duration::from_secs(5),
+            decision_max: Duration::from_secs(5),
+            scan_max: Duration::from_secs(20),
+            scan_end_max: Duration::from_secs(5),
+            sending_max: Duration::from_secs(30),
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! The socket on which `agentctl` asks the agent: one request a connection, one answer, and a line in the log of
+//! who asked for what and got it or not.
+//!
+//! `frame` and `request` of `protocol` say what is on the wire, `rights` who may ask for what, `desk` answers. Here
+//! are the connections. A client holds up nobody but itself: connections have a bound for each user (`places`), all
+//! waiting has one, and the bytes of answers count with those that are sent over HTTP.
+
+mod desk;
+mod places;
+mod rights;
+mod socket;
+
+pub(super) use desk::{DECISIONS_MAX, Desk};
+pub(super) use socket::{SocketFile, listen, path_of};
+
+use super::http::Outbox;
+use crate::config::{ControlSettings, Settings};
+use crate::protocol::{
+    ControlError, FrameError, FrameKind, HEADER_BYTES, Header, PROTOCOL_VERSION, Request,
+};
+use crate::targets::unknown_group;
+use desk::Outcome;
+use hyper::body::Bytes;
+use places::{Place, Places};
+use rights::{Peer, Rights};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+/// Pause after a connection could not be accepted, which usually is a lack of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What of the configuration requests are answered by. Replaced as a whole when that changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ControlRules {
+    /// Its members may ask for everything.
+    group: Option<String>,
+    /// The longest time that a scan may take.
+    scan_time: Duration,
+}
+
+impl ControlRules {
+    /// What the settings say.
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            group: settings.control.group.clone(),
+            scan_time: settings.limits.scan_time,
+        }
+    }
+}
+
+/// Says in the log that there is no such group as the settings name, if there is none.
+pub(super) fn note_unknown_group(settings: &ControlSettings) {
+    if let Some(group) = unknown_group(settings) {
+        tracing::warn!(%group, "nobody may ask by way of a group");
+    }
+}
+
+/// How long a client may take, and is kept waiting. `agentctl` waits for longer than all of it together.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ControlLimits {
+    /// For its request to come in.
+    request_max: Duration,
+    /// For its turn, when others are being answered.
+    turn_max: Duration,
+    /// For what it may ask for to be found out.
+    decision_max: Duration,
+    /// For a process to be read, whatever the configuration allows.
+    scan_max: Duration,
+    /// For that to end when it is told to.
+    scan_end_max: Duration,
+    /// For the answer to be taken.
+    sending_max: Duration,
+}
+
+/// What came of sending an answer.
+enum Sent {
+    Taken,
+    /// The client has gone, or was too slow.
+    NotTaken,
+}
+
+/// Answers on `listener` until `stopped` becomes true and the connections have ended.
+pub(super) async fn serve(
+    listener: UnixListener,
+    file: SocketFile,
+    desk: Desk,
+    outbox: Arc<Outbox>,
+    limits: ControlLimits,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let places = Places::default();
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            _ = stopped.wait_for(|stopped| *stopped) => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::debug!(%error, "cannot accept a connection");
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        // Without a name there is nothing that may be asked for.
+        let Ok(peer) = peer_of(&stream) else {
+            continue;
+        };
+        match places.take(peer.user) {
+            Some(place) => {
+                let connection = Connection {
+                    stream,
+                    peer,
+                    outbox: Arc::clone(&outbox),
+                    limits,
+                };
+                connections.spawn(connection.serve(desk.clone(), place));
+            }
+            None => refuse(&stream, peer),
+        }
+    }
+    // In this order: as long as it is listened on, no other file can be taken for it.
+    drop(file);
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+fn peer_of(stream: &UnixStream) -> io::Result<Peer> {
+    let peer = stream.peer_cred()?;
+    Ok(Peer {
+        user: peer.uid(),
+        group: peer.gid(),
+        pid: peer.pid(),
+    })
+}
+
+/// Tells a client that there are too many, if it has room for that: nobody waits for it.
+fn refuse(stream: &UnixStream, peer: Peer) {
+    let json = desk::busy("too many connections to the agent").to_json();
+    if let Ok(header) = Header::of(FrameKind::Error, &json) {
+        let _ = stream.try_write(&[&header.to_bytes()[..], &json].concat());
+    }
+    tracing::debug!(uid = peer.user, "too many connections to the socket");
+}
+
+/// A client.
+struct Connection {
+    stream: UnixStream,
+    peer: Peer,
+    outbox: Arc<Outbox>,
+    limits: ControlLimits,
+}
+
+impl Connection {
+    async fn serve(mut self, desk: Desk, _place: Place) {
+        let request = match timeout(self.limits.request_max, self.read_request()).await {
+            Ok(Ok(request)) => request,
+            Ok(Err(None)) => return,
+            Ok(Err(Some(error))) => {
+                self.end(None, None, Err(error)).await;
+                return;
+            }
+            Err(_) => {
+                let hint = "a request is sent at once";
+                let error = desk::error("timed_out", "the request did not come in time", hint);
+                self.end(None, None, Err(error)).await;
+                return;
+            }
+        };
+        let Outcome { rights, answer } = desk.ask(self.peer, request, self.limits).await;
+        self.end(Some(request), rights, answer).await;
+    }
+
+    /// Reads a request.
+    ///
+    /// # Errors
+    ///
+    /// Why it is none; nothing if the client went before it had asked.
+    async fn read_request(&mut self) -> Result<Request, Option<ControlError>> {
+        let mut header = [0; HEADER_BYTES];
+        self.stream
+            .read_exact(&mut header)
+            .await
+            .map_err(|_| None)?;
+        let header =
+            Header::parse(header, &[FrameKind::Request]).map_err(|error| Some(refused(&error)))?;
+        let mut json = Vec::new();
+        let mut rest = (&mut self.stream).take(u64::from(header.length));
+        rest.read_to_end(&mut json).await.map_err(|_| None)?;
+        if u32::try_from(json.len()) != Ok(header.length) {
+            return Err(None);
+        }
+        Request::from_json(&json).map_err(|error| {
+            let hint = "use an agentctl of the agent's version";
+            Some(desk::error("bad_request", &error.to_string(), hint))
+        })
+    }
+
+    /// Sends the answer, and says in the log what came of the request.
+    async fn end(
+        mut self,
+        request: Option<Request>,
+        rights: Option<Rights>,
+        answer: Result<Vec<u8>, ControlError>,
+    ) {
+        let result = answer
+            .as_ref()
+            .map_or_else(|error| error.code.clone(), |_| "ok".to_owned());
+        let denial = answer
+            .as_ref()
+            .err()
+            .filter(|error| error.code == "not_allowed");
+        let denial = denial.map(|error| error.message.clone());
+        let (kind, bytes) = match answer {
+            Ok(answer) => (FrameKind::Answer, answer),
+            Err(error) => (FrameKind::Error, error.to_json()),
+        };
+        let n_bytes = bytes.len();
+        let result = match self.send(kind, bytes).await {
+            Sent::Taken => result,
+            Sent::NotTaken => format!("{result}, not taken"),
+        };
+        let Peer { user, group, pid } = self.peer;
+        let asks = request.map(Request::name);
+        let of = request.and_then(Request::pid).map(|pid| pid.as_raw());
+        let allowed = rights.is_some() && denial.is_none();
+        let why = denial.or_else(|| rights.map(|rights| rights.to_string()));
+        tracing::info!(
+            uid = user,
+            gid = group,
+            client = pid,
+            asks,
+            pid = of,
+            allowed,
+            why,
+            result,
+            bytes = n_bytes,
+            "on-demand request"
+        );
+    }
+
+    async fn send(&mut self, kind: FrameKind, bytes: Vec<u8>) -> Sent {
+        let Ok(header) = Header::of(kind, &bytes) else {
+            return Sent::NotTaken;
+        };
+        let give_up = Arc::new(Notify::new());
+        let bytes = self.outbox.post(Bytes::from(bytes), &give_up);
+        let writing = async {
+            self.stream.write_all(&header.to_bytes()).await?;
+            self.stream.write_all(&bytes).await?;
+            self.stream.shutdown().await
+        };
+        tokio::select! {
+            written = writing => match written {
+                Ok(()) => Sent::Taken,
+                Err(_) => Sent::NotTaken,
+            },
+            () = give_up.notified() => Sent::NotTaken,
+            () = sleep(self.limits.sending_max) => Sent::NotTaken,
+        }
+    }
+}
+
+/// What whoever sent bytes that are no request is told.
+fn refused(error: &FrameError) -> ControlError {
+    let hint = match error {
+        FrameError::Version { .. } => {
+            format!(
+                "the agent speaks version {PROTOCOL_VERSION}: use an agentctl of the agent's version"
+            )
+        }
+        _ => "only agentctl is answered here".to_owned(),
+    };
+    desk::error(error.code(), &error.to_string(), &hint)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,248 @@
+//! Who may ask for what: root and the members of the configured group for everything, anybody else for processes
+//! that are theirs. By what the kernel says of the peer, never by what it says itself.
+//!
+//! A process is somebody's if its real, effective and saved user ids all are that user's, as the kernel's own rule
+//! for reading another process has it (ptrace(2), "Ptrace access mode checking"). Of that rule the group ids and
+//! the dumpable attribute are left out: a worker that gave up root for a user is that user's here.
+
+use crate::agent::source::ProcessSource;
+use crate::ids::{Pid, ProcessId};
+use crate::process::ProcessError;
+use crate::procfs::{UserIds, is_member};
+use crate::protocol::ControlError;
+use std::fmt;
+
+/// Stands for every user that has no number where the agent runs (user_namespaces(7)), so for nobody in particular.
+const OVERFLOW_USER: u32 = 65_534;
+
+/// Who is at the other end of a connection, as it was when that began (SO_PEERCRED, unix(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Peer {
+    /// Its effective user id.
+    pub(super) user: u32,
+    /// Its effective group id.
+    pub(super) group: u32,
+    /// Its process; only for the log. `None`: one that is not to be seen from here.
+    pub(super) pid: Option<i32>,
+}
+
+/// What somebody may ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Rights {
+    /// Everything, as root.
+    Root,
+    /// Everything, as a member of this group.
+    Member(String),
+    /// Processes of this user.
+    Owner(u32),
+}
+
+impl Rights {
+    /// What `peer` may ask for. Blocks.
+    pub(super) fn of(peer: Peer, group: Option<&str>) -> Self {
+        match group {
+            _ if peer.user == 0 => Self::Root,
+            Some(group) if is_member(peer.user, peer.group, group) => {
+                Self::Member(group.to_owned())
+            }
+            _ => Self::Owner(peer.user),
+        }
+    }
+
+    /// Whether that is everything.
+    pub(super) fn are_unbounded(&self) -> bool {
+        !matches!(self, Self::Owner(_))
+    }
+
+    /// Whether processes with these user ids are among it.
+    fn include(&self, users: UserIds) -> bool {
+        match self {
+            Self::Root | Self::Member(_) => true,
+            Self::Owner(user) => *user != OVERFLOW_USER && users == UserIds::all(*user),
+        }
+    }
+
+    /// Whether this process, and not one that has its id since, is among it.
+    pub(super) fn include_process(&self, source: &dyn ProcessSource, id: ProcessId) -> bool {
+        let is_it = |(now, users)| now == id && self.include(users);
+        self.are_unbounded() || source.owner(id.pid).is_ok_and(is_it)
+    }
+
+    /// Which process has the id `pid`, if it is among it.
+    ///
+    /// # Errors
+    ///
+    /// When it is not, or there is none.
+    pub(super) fn pin(&self, source: &dyn ProcessSource, pid: Pid) -> Result<ProcessId, Refusal> {
+        let (id, users) = source.owner(pid).map_err(Refusal::Process)?;
+        match (self, self.include(users)) {
+            (Self::Owner(user), false) => Err(Refusal::NotYours {
+                pid,
+                user: *user,
+                users,
+            }),
+            _ => Ok(id),
+        }
+    }
+}
+
+impl fmt::Display for Rights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => f.write_str("root"),
+            Self::Member(group) => write!(f, "member of {group}"),
+            Self::Owner(_) => f.write_str("owner"),
+        }
+    }
+}
+
+/// Why somebody gets no process.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// It is not theirs.
+    NotYours { pid: Pid, user: u32, users: UserIds },
+    /// It cannot be read.
+    Process(ProcessError),
+}
+
+impl Refusal {
+    /// In words. `group` is the one whose members may ask for everything.
+    pub(super) fn into_error(self, group: Option<&str>) -> ControlError {
+        match self {
+            Self::NotYours { pid, user, users } => ControlError {
+                code: "not_allowed".to_owned(),
+                message: not_yours(pid, user, users),
+                hints: vec![match group {
+                    Some(group) => format!(
+                        "root and the members of the group {group} may ask for every process"
+                    ),
+                    None => {
+                        "root may ask for every process, and so may the members of the group that \
+                             control.group names in the agent's configuration"
+                            .to_owned()
+                    }
+                }],
+            },
+            Self::Process(error) => ControlError {
+                code: error.code().to_owned(),
+                message: error.to_string(),
+                hints: hint(&error).map(str::to_owned).into_iter().collect(),
+            },
+        }
+    }
+}
+
+fn not_yours(pid: Pid, user: u32, users: UserIds) -> String {
+    let UserIds {
+        real,
+        effective,
+        saved,
+    } = users;
+    let whose = if users == UserIds::all(real) {
+        format!("process {pid} belongs to user {real}")
+    } else {
+        format!(
+            "process {pid} has the user ids {real}, {effective} and {saved} (real, effective and saved)"
+        )
+    };
+    if user == OVERFLOW_USER {
+        return format!("{whose}, and user {user} stands for users without a number here");
+    }
+    format!("{whose}, and user {user} may ask for its own processes only")
+}
+
+/// What can be done about a process that the agent cannot read.
+fn hint(error: &ProcessError) -> Option<&'static str> {
+    Some(match error {
+        ProcessError::NotFound { .. } | ProcessError::Gone { .. } => {
+            "'pgrep -af python' lists the Python processes"
+        }
+        ProcessError::Denied { .. } => {
+            "the agent may not read it, which takes CAP_SYS_PTRACE; --direct reads it as the user who runs \
+             agentctl"
+        }
+        ProcessError::NotStarted { .. } => "try again in a moment",
+        ProcessError::NotPython { .. } | ProcessError::NoAsyncio { .. } => {
+            "if it leaves the work to children, give the id of one of them: 'pgrep -a -P PID'"
+        }
+        ProcessError::Failed { .. } => "try again; if it stays, report it with the message above",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(user: u32) -> Peer {
+        Peer {
+            user,
+            group: 4_000_000_001,
+            pid: None,
+        }
+    }
+
+    #[test]
+    fn root_and_members_may_ask_for_everything() {
+        assert_eq!(Rights::of(peer(0), None), Rights::Root);
+        assert_eq!(Rights::of(peer(7), None), Rights::Owner(7));
+        let nobody_is_in = Some("no such group");
+        assert_eq!(Rights::of(peer(7), nobody_is_in), Rights::Owner(7));
+        let member = Peer {
+            group: 0,
+            ..peer(7)
+        };
+        let rights = Rights::of(member, Some("root"));
+        assert_eq!(rights, Rights::Member("root".to_owned()));
+        for rights in [Rights::Root, rights] {
+            assert!(rights.include(UserIds::all(0)) && rights.include(UserIds::all(8)));
+        }
+    }
+
+    #[test]
+    fn a_process_is_somebodys_if_all_its_user_ids_are() {
+        let ids = |real, effective, saved| UserIds {
+            real,
+            effective,
+            saved,
+        };
+        let rights = Rights::Owner(7);
+        assert!(rights.include(ids(7, 7, 7)));
+        for other in [
+            ids(0, 7, 7),
+            ids(7, 0, 7),
+            ids(7, 7, 0),
+            ids(7, 0, 0),
+            ids(0, 0, 0),
+            ids(8, 8, 8),
+        ] {
+            assert!(!rights.include(other), "{other:?}");
+        }
+        let nobody = Rights::Owner(OVERFLOW_USER);
+        assert!(!nobody.include(UserIds::all(OVERFLOW_USER)));
+    }
+
+    #[test]
+    fn denials_say_why() {
+        let pid = Pid::new(42).unwrap();
+        let refusal = |users| Refusal::NotYours {
+            pid,
+            user: 7,
+            users,
+        };
+        let error = refusal(UserIds::all(0)).into_error(Some("staff"));
+        assert_eq!(error.code, "not_allowed");
+        assert_eq!(
+            error.message,
+            "process 42 belongs to user 0, and user 7 may ask for its own processes only"
+        );
+        assert!(error.hints[0].contains("the group staff"));
+        let mixed = UserIds {
+            saved: 0,
+            ..UserIds::all(7)
+        };
+        let error = refusal(mixed).into_error(None);
+        assert!(error.message.contains("user ids 7, 7 and 0"), "{error}");
+        assert!(error.hints[0].contains("control.group"));
+    }
+}

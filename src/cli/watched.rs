@@ -1,0 +1,135 @@
+//! `agentctl findings` and `agentctl targets --agent`: what the running agent watches and has found.
+
+use super::agent::{Agent, bad_answer};
+use super::args::{AgentArgs, AnswerFormat, FindingsArgs};
+use super::columns::columns;
+use super::exit::Exit;
+use super::explain::Stop;
+use super::output;
+use crate::protocol::{
+    FindingsAnswer, ProcessAnswer, Request, TargetsAnswer, answer_from_json, answer_to_json,
+};
+use crate::sanitize::escape_start;
+use std::fmt;
+
+/// Characters of a name, of a path of tasks, and of a reason that are shown.
+const TEXT_CHARS_MAX: usize = 1_000;
+
+/// `agentctl findings`.
+pub(super) fn findings(args: &FindingsArgs) -> Result<Exit, Stop> {
+    let answer: FindingsAnswer = ask(&args.agent, Request::Findings, answer_from_json)?;
+    let has_cycle = answer.findings.iter().any(|it| it.kind == "await_cycle");
+    let json = || answer_to_json(&answer);
+    show(args.format, json, || {
+        let rows = answer.findings.iter().map(|finding| {
+            [
+                shown(&finding.target),
+                finding.pid.to_string(),
+                shown(&finding.kind),
+                age(finding.age_seconds),
+                shown(&finding.path),
+            ]
+        });
+        let head = ["TARGET", "PID", "KIND", "AGE", "TASKS"];
+        columns(head, rows)
+    })?;
+    if args.format == AnswerFormat::Text && answer.findings.is_empty() {
+        output::say("agentctl: nothing was found in what this user may ask for\n");
+    }
+    Ok(if has_cycle {
+        Exit::CycleFound
+    } else {
+        Exit::Done
+    })
+}
+
+/// `agentctl targets --agent`.
+pub(super) fn targets(args: &AgentArgs, format: AnswerFormat) -> Result<Exit, Stop> {
+    let answer: TargetsAnswer = ask(args, Request::Targets, answer_from_json)?;
+    let json = || answer_to_json(&answer);
+    show(format, json, || {
+        let rows = answer.targets.iter().flat_map(|target| {
+            let name = shown(&target.name);
+            let none = target.processes.is_empty().then(|| row(&name, None));
+            let all = target.processes.iter().map(move |it| row(&name, Some(it)));
+            none.into_iter().chain(all.collect::<Vec<_>>())
+        });
+        let head = [
+            "TARGET", "PID", "STATE", "TASKS", "CYCLES", "STUCK", "PYTHON", "ERROR",
+        ];
+        columns(head, rows)
+    })?;
+    if format == AnswerFormat::Text && answer.targets.is_empty() {
+        output::say("agentctl: nothing is watched that this user may ask for\n");
+    }
+    Ok(Exit::Done)
+}
+
+fn row(target: &str, process: Option<&ProcessAnswer>) -> [String; 8] {
+    let Some(process) = process else {
+        return [target, "-", "-", "-", "-", "-", "-", "no process matches"].map(str::to_owned);
+    };
+    [
+        target.to_owned(),
+        process.pid.to_string(),
+        shown(&process.state),
+        process
+            .pending_tasks
+            .map_or_else(|| "-".to_owned(), |n| n.to_string()),
+        process.await_cycles.to_string(),
+        process.stuck_tasks.to_string(),
+        shown(process.python_version.as_deref().unwrap_or("-")),
+        shown(&process.error),
+    ]
+}
+
+fn ask<T, E: fmt::Display>(
+    args: &AgentArgs,
+    request: Request,
+    read: impl FnOnce(&[u8]) -> Result<T, E>,
+) -> Result<T, Stop> {
+    let agent = Agent::reach(args)?;
+    let path = agent.path().to_owned();
+    let json = agent.ask(request)?;
+    read(&json).map_err(|error| bad_answer(&path, &error.to_string()))
+}
+
+/// Prints an answer. As JSON it is written anew: nothing that came over the socket goes to a terminal as it is.
+fn show(
+    format: AnswerFormat,
+    json: impl FnOnce() -> Vec<u8>,
+    text: impl FnOnce() -> String,
+) -> Result<(), Stop> {
+    let bytes = match format {
+        AnswerFormat::Text => text().into_bytes(),
+        AnswerFormat::Json => json(),
+    };
+    output::to_stdout(|out| out.write_all(&bytes))
+}
+
+fn shown(text: &str) -> String {
+    escape_start(text, TEXT_CHARS_MAX).into_owned()
+}
+
+/// Seconds as people say them.
+fn age(seconds: f64) -> String {
+    let minutes = (seconds / 60.0).floor();
+    let hours = (minutes / 60.0).floor();
+    match seconds {
+        _ if seconds < 60.0 => format!("{seconds:.0}s"),
+        _ if minutes < 60.0 => format!("{minutes}m{:.0}s", (seconds % 60.0).floor()),
+        _ if hours < 48.0 => format!("{hours}h{}m", minutes % 60.0),
+        _ => format!("{}d{}h", (hours / 24.0).floor(), hours % 24.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::age;
+
+    #[test]
+    fn ages_are_short() {
+        let ages = [0.2, 59.0, 61.9, 3_600.0, 7_290.0, 200_000.0].map(age);
+        assert_eq!(ages, ["0s", "59s", "1m1s", "1h0m", "2h1m", "2d7h"]);
+    }
+}

@@ -1,0 +1,52 @@
+//! `control`: the socket on which `agentctl` asks the agent.
+
+use super::super::problem::quote;
+use super::super::section::{Located, Reader, Section};
+use super::super::settings::{ControlSettings, ControlSocket};
+
+/// Characters of the name of a group (groupadd(8): 32).
+const GROUP_CHARS_MAX: usize = 32;
+/// Bytes of the path of a socket, without the NUL byte at its end (unix(7)).
+const PATH_BYTES_MAX: usize = 107;
+
+pub(super) fn read(top: &Section<'_>, reader: &mut Reader<'_>) -> ControlSettings {
+    let default = ControlSettings::default();
+    let Some(control) = top.section("control", &["socket", "group"], reader) else {
+        return default;
+    };
+    let text_at = |key, reader: &mut Reader<'_>| control.get(key)?.text(reader);
+    let socket = text_at("socket", reader).and_then(|text| socket(&text, reader));
+    let group = text_at("group", reader).and_then(|text| group(text, reader));
+    ControlSettings {
+        socket: socket.unwrap_or(default.socket),
+        group,
+    }
+}
+
+fn socket(text: &Located, reader: &mut Reader<'_>) -> Option<ControlSocket> {
+    match &*text.value {
+        "auto" => return Some(ControlSocket::Auto),
+        "none" => return Some(ControlSocket::None),
+        _ => {}
+    }
+    let path = text.file(reader)?;
+    if path.as_os_str().len() > PATH_BYTES_MAX {
+        let what = format!("too long, expected a path of {PATH_BYTES_MAX} bytes at most");
+        text.problem(what, reader);
+    }
+    Some(ControlSocket::Path(path))
+}
+
+/// Names only: a number says nothing of who is meant.
+fn group(text: Located, reader: &mut Reader<'_>) -> Option<String> {
+    let is_part = |c: char| !c.is_whitespace() && !c.is_control() && !":,/".contains(c);
+    let is_name = text.value.chars().all(is_part)
+        && !text.value.starts_with('-')
+        && (1..=GROUP_CHARS_MAX).contains(&text.value.chars().count());
+    if !is_name {
+        let what = format!("{}, expected the name of a group", quote(&text.value));
+        text.problem(what, reader);
+        return None;
+    }
+    Some(text.value)
+}

@@ -1,0 +1,547 @@
+//! Asking the agent over its socket: what `agentctl` shows of it, who may ask for what, and what clients that mean
+//! no good can do. The agent is in process, with made-up processes, or a program of its own.
+//!
+//! As root, whoever asks is another user: a child with another user id. Anybody else is the owner of its own
+//! processes and a stranger to root's.
+#![cfg(all(feature = "agent", feature = "cli"))]
+#![expect(clippy::unwrap_used, reason = "a failed test may panic")]
+
+mod support;
+
+use asyncio_agent::config::WebFile;
+use asyncio_agent::protocol::{FrameKind, Request, read_header, read_payload, write_frame};
+use serde_json::Value;
+use std::fs::{self, Permissions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+use support::agent::{Agent, agent};
+use support::agentctl::Answer;
+use support::python;
+use support::target::{Target, wait_until};
+use support::zoo::{Act, Running, Zoo, own_user};
+use tempfile::TempDir;
+
+const DONE: i32 = 0;
+const CYCLE: i32 = 1;
+const USAGE: i32 = 2;
+const NO_SUCH_PROCESS: i32 = 3;
+const NOT_ALLOWED: i32 = 4;
+const UNREACHABLE: i32 = 6;
+
+/// Users that this machine has no names for.
+const OWNER: u32 = 61_234;
+const STRANGER: u32 = 61_235;
+
+fn is_root() -> bool {
+    own_user() == 0
+}
+
+/// A folder that everybody may enter, with an `agentctl` that everybody may run, and the path of a socket in it.
+struct Place {
+    folder: TempDir,
+    socket: PathBuf,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let copy = folder.path().join("agentctl");
+        fs::copy(env!("CARGO_BIN_EXE_agentctl"), &copy).unwrap();
+        for path in [folder.path(), &copy] {
+            fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+        }
+        let socket = folder.path().join("agent.sock");
+        Self { folder, socket }
+    }
+
+    /// The configuration of an agent that listens here.
+    fn config(&self, group: &str, rest: &str) -> String {
+        let socket = self.socket.display();
+        format!(
+            "web: {{listen: 127.0.0.1:0}}\ncontrol: {{socket: '{socket}', group: {group}}}\n\
+             discovery: {{interval: 20ms}}\ntargets: {rest}\n"
+        )
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.folder.path().join("agentctl"));
+        command
+            .env("ASYNCIO_AGENT_SOCKET", &self.socket)
+            .current_dir("/")
+            .args(arguments);
+        command
+    }
+
+    /// Asks as whoever runs the test.
+    fn ask(&self, arguments: &[&str]) -> Answer {
+        Answer::of(self.command(arguments))
+    }
+
+    /// Asks as another user, which takes root.
+    fn ask_as(&self, user: u32, group: u32, arguments: &[&str]) -> Answer {
+        let mut command = self.command(arguments);
+        command.uid(user).gid(group);
+        Answer::of(command)
+    }
+
+    fn connect(&self) -> UnixStream {
+        let stream = UnixStream::connect(&self.socket).unwrap();
+        let patience = Some(Duration::from_secs(60));
+        stream.set_read_timeout(patience).unwrap();
+        stream
+    }
+}
+
+/// It did what was asked, and had nothing to say.
+fn check_done(answer: &Answer) {
+    assert_eq!((answer.status, &*answer.stderr), (DONE, ""), "{answer:?}");
+}
+
+fn check_refused(answer: &Answer, status: i32, says: &[&str]) {
+    assert_eq!((answer.status, &*answer.stdout), (status, ""), "{answer:?}");
+    for text in says {
+        assert!(answer.stderr.contains(text), "no {text:?} in {answer:?}");
+    }
+}
+
+fn json(answer: &Answer) -> Value {
+    serde_json::from_str(&answer.stdout).unwrap_or_else(|error| panic!("{error}: {answer:?}"))
+}
+
+fn rows(answer: &Answer) -> Vec<Vec<&str>> {
+    let lines = answer.stdout.lines();
+    lines
+        .map(|line| line.split_whitespace().collect())
+        .collect()
+}
+
+#[test]
+fn what_the_agent_knows_is_shown() {
+    let zoo = Zoo::with(&[
+        (10, "web", Act::Chain(3)),
+        (11, "ring", Act::Ring(2)),
+        (12, "sh", Act::NotPython),
+    ]);
+    let place = Place::new();
+    let targets = "[{name: web, match: {command: web}, interval: 20ms}, {name: ring, match: {command: ring}, \
+                   interval: 20ms}, {name: none, match: {command: never}, interval: 20ms}]";
+    let config = place.config("", targets);
+    let running = Running::start_with(&zoo, &config, &WebFile::default());
+    running.eventually("the cycle is found", |_| {
+        rows(&place.ask(&["findings"])).len() == 2
+    });
+
+    // Processes that are not watched can be asked for as well.
+    let answer = place.ask(&["ps", "10"]);
+    check_done(&answer);
+    assert_eq!(rows(&answer).len(), 2 + 3, "{answer:?}");
+    let answer = place.ask(&["pstree", "--agent", "11"]);
+    assert_eq!(answer.status, CYCLE, "{answer:?}");
+    let answer = place.ask(&["snapshot", "10"]);
+    check_done(&answer);
+    assert!(json(&answer)["stats"]["duration_seconds"].is_number());
+    check_refused(&place.ask(&["ps", "12"]), 5, &["process 12", "hint:"]);
+    check_refused(&place.ask(&["ps", "13"]), NO_SUCH_PROCESS, &["13", "hint:"]);
+    // Without the agent there are no such processes.
+    let answer = place.ask(&["ps", "--direct", &i32::MAX.to_string()]);
+    assert_eq!(answer.status, NO_SUCH_PROCESS);
+
+    let answer = place.ask(&["findings"]);
+    assert_eq!((answer.status, &*answer.stderr), (CYCLE, ""));
+    let found = &rows(&answer)[1];
+    assert_eq!(
+        (found[0], found[1], found[2]),
+        ("ring", "11", "await_cycle")
+    );
+    let answer = place.ask(&["findings", "--format", "json"]);
+    assert_eq!(json(&answer)["findings"][0]["pid"], 11);
+    if is_root() {
+        // What is told over HTTP is the same.
+        let http = running.get("/api/v1/findings");
+        let http: Value = serde_json::from_str(http.split_once("\r\n\r\n").unwrap().1).unwrap();
+        let path = |answer: &Value| answer["findings"][0]["path"].clone();
+        assert_eq!(path(&http), path(&json(&answer)));
+    }
+
+    let answer = place.ask(&["targets", "--agent"]);
+    check_done(&answer);
+    let web = rows(&answer).into_iter().find(|row| row[0] == "web");
+    assert_eq!(web.unwrap()[..4], ["web", "10", "ok", "3"]);
+    let answer = place.ask(&["targets", "--agent", "--format=json"]);
+    let names: Vec<_> = json(&answer)["targets"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|target| target["name"].as_str().unwrap().to_owned())
+        .collect();
+    // Targets without processes are nobody's but root's.
+    let expected: &[&str] = if is_root() {
+        &["web", "ring", "none"]
+    } else {
+        &["web", "ring"]
+    };
+    assert_eq!(names, expected);
+}
+
+#[test]
+fn wrong_ways_to_ask_are_explained() {
+    let place = Place::new();
+    for arguments in [
+        &["ps", "--agent", "--direct", "1"][..],
+        &["ps", "--agent", "--freeze", "1"],
+        &["ps", "--agent", "--from", "x"],
+        &["targets", "--agent", "--config", "x"],
+        &["targets", "--format", "json"],
+        &["findings", "--direct"],
+    ] {
+        let answer = place.ask(arguments);
+        assert_eq!(answer.status, USAGE, "{arguments:?}: {answer:?}");
+    }
+}
+
+#[test]
+fn an_agent_that_is_not_there_is_only_missed_by_who_asks_for_it() {
+    let place = Place::new();
+    let target = Target::start(python::all()[0].program("music"));
+    let pid = target.pid_text();
+    let socket = format!("--agent={}", place.socket.display());
+    let check_missed = |why: &str| {
+        check_done(&place.ask(&["ps", &pid]));
+        check_done(&place.ask(&["ps", "--direct", &pid]));
+        for arguments in [
+            &["ps", "--agent", &pid][..],
+            &["ps", &socket, &pid],
+            &["findings"],
+            &["targets", "--agent"],
+        ] {
+            let says = ["cannot reach the agent", why, "hint:"];
+            check_refused(&place.ask(arguments), UNREACHABLE, &says);
+        }
+    };
+    check_missed("No such file");
+    // One that was killed has left its socket behind.
+    drop(UnixListener::bind(&place.socket).unwrap());
+    check_missed("refused");
+}
+
+#[test]
+fn an_agent_that_talks_nonsense_is_told() {
+    let place = Place::new();
+    let listener = UnixListener::bind(&place.socket).unwrap();
+    let answers = [
+        (&b""[..], UNREACHABLE, "without an answer"),
+        (
+            b"AIOA\0\x01\0\x02\0\0\0\x09{}",
+            UNREACHABLE,
+            "without an answer",
+        ),
+        (b"AIOA\0\x07\0\x02\0\0\0\x09", UNREACHABLE, "version 7"),
+        (b"HTTP/1.1 400 Bad Request\r\n", 7, "not the protocol"),
+        (b"AIOA\0\x01\0\x02\xff\xff\xff\xff", 7, "at most"),
+        (b"AIOA\0\x01\0\x02\0\0\0\x02{}", 7, "cannot be used"),
+        (b"AIOA\0\x01\0\x03\0\0\0\x02{}", 7, "cannot be used"),
+    ];
+    for (bytes, status, says) in answers {
+        let server = std::thread::scope(|scope| {
+            let asking = scope.spawn(|| place.ask(&["ps", "7"]));
+            let (mut stream, _) = listener.accept().unwrap();
+            let header = read_header(&mut stream, &[FrameKind::Request]).unwrap();
+            // What is left unread would end the connection in another way.
+            read_payload(header, &mut stream).unwrap();
+            stream.write_all(bytes).unwrap();
+            drop(stream);
+            asking.join().unwrap()
+        });
+        check_refused(&server, status, &[says, "hint:"]);
+        assert!(!server.stderr.contains("panicked"), "{server:?}");
+    }
+}
+
+#[test]
+fn findings_and_targets_are_those_of_own_processes() {
+    let zoo = Zoo::with(&[
+        (10, "user=61234 ring", Act::Ring(2)),
+        (11, "user=0 ring", Act::Ring(3)),
+    ]);
+    let place = Place::new();
+    let targets = "[{name: a, match: {pid: 10}, interval: 20ms}, {name: b, match: {pid: 11}, interval: 20ms}]";
+    let config = place.config("no-such-group", targets);
+    let running = Running::start_with(&zoo, &config, &WebFile::default());
+    running.eventually("both are found", |agent| {
+        agent.metric("asyncio_await_cycles").values().sum::<f64>() == 2.0
+    });
+    let pids = |answer: &Answer| -> Vec<String> {
+        let rows = rows(answer).into_iter().skip(1);
+        rows.map(|row| row[1].to_owned()).collect()
+    };
+    if !is_root() {
+        // Neither is of whoever runs this test.
+        for arguments in [&["findings"][..], &["targets", "--agent"]] {
+            let answer = place.ask(arguments);
+            assert_eq!((answer.status, pids(&answer)), (DONE, vec![]), "{answer:?}");
+        }
+        return;
+    }
+    for arguments in [&["findings"][..], &["targets", "--agent"]] {
+        let all = place.ask(arguments);
+        assert_eq!(pids(&all), ["10", "11"], "{all:?}");
+        let own = place.ask_as(OWNER, OWNER, arguments);
+        assert_eq!(pids(&own), ["10"], "{own:?}");
+        let none = place.ask_as(STRANGER, STRANGER, arguments);
+        assert_eq!(none.status, DONE, "{none:?}");
+        assert!(pids(&none).is_empty() && none.stderr.contains("this user"));
+    }
+    let root = ["snapshot", "11"];
+    check_done(&place.ask(&root));
+    check_refused(&place.ask_as(OWNER, OWNER, &root), NOT_ALLOWED, &["user 0"]);
+    check_done(&place.ask_as(OWNER, OWNER, &["snapshot", "10"]));
+    // Who is in the group may have changed since the agent started: with a new configuration, at once.
+    let (group, id) = a_group();
+    running.write_config(&place.config(&group, targets));
+    running.reload();
+    wait_until("the group counts", || {
+        place.ask_as(STRANGER, id, &["snapshot", "11"]).status == DONE
+    });
+    let hint = format!("the group {group}");
+    let answer = place.ask_as(STRANGER, STRANGER, &root);
+    check_refused(&answer, NOT_ALLOWED, &[&hint]);
+}
+
+/// A group of this machine that is not root's.
+fn a_group() -> (String, u32) {
+    let groups = fs::read_to_string("/etc/group").unwrap();
+    let mut groups = groups.lines().filter_map(|line| {
+        let mut parts = line.split(':');
+        let name = parts.next()?;
+        let id = parts.nth(1)?.parse().ok()?;
+        (id != 0).then(|| (name.to_owned(), id))
+    });
+    groups.next().expect("every machine has one")
+}
+
+#[test]
+fn whoever_makes_reads_hang_keeps_others_from_none() {
+    let zoo = Zoo::with(&[
+        (10, "user=61234 a", Act::Hangs),
+        (11, "user=61234 b", Act::Hangs),
+        (12, "fine", Act::Chain(1)),
+    ]);
+    if !is_root() {
+        // It takes somebody who may ask for everything, and somebody who may not.
+        return;
+    }
+    let place = Place::new();
+    let config = place.config("", "[]");
+    let _running = Running::start_with(&zoo, &config, &WebFile::default());
+    std::thread::scope(|scope| {
+        let (place, zoo) = (&place, &zoo);
+        let ask = |pid| scope.spawn(move || place.ask_as(OWNER, OWNER, &["ps", pid]));
+        let hanging = [ask("10"), ask("11")];
+        for _ in 0..3 {
+            check_done(&place.ask(&["ps", "12"]));
+        }
+        for (asking, pid) in hanging.into_iter().zip([10, 11]) {
+            zoo.set(pid, "user=61234 a", Act::Chain(1));
+            let answer = asking.join().unwrap();
+            assert!([DONE, 7].contains(&answer.status), "{answer:?}");
+        }
+    });
+}
+
+/// A Python of this user, or of root if `saved` is 0.
+fn python_of(user: u32, saved: u32) -> Target {
+    let mut command = python::all()[0].command();
+    command.arg("-c").arg(format!(
+        "import asyncio, os\n\
+         async def main():\n\
+         \x20   os.write(1, b'{{}}\\n')\n\
+         \x20   await asyncio.sleep(1000)\n\
+         os.setgroups([])\n\
+         os.setresgid({user}, {user}, {user})\n\
+         os.setresuid({user}, {user}, {saved})\n\
+         asyncio.run(main())"
+    ));
+    Target::start(command)
+}
+
+#[test]
+fn who_may_read_which_process() {
+    let place = Place::new();
+    let (group, id) = a_group();
+    let agent = Agent::start(&place.config(&group, "[]"));
+    let mut log = String::new();
+    if is_root() {
+        let of_root = Target::start(python::all()[0].program("music"));
+        let owned = python_of(OWNER, OWNER);
+        let half = python_of(OWNER, 0);
+        let [root_pid, own_pid, half_pid] = [&of_root, &owned, &half].map(Target::pid_text);
+        for command in ["ps", "pstree", "snapshot"] {
+            for pid in [&root_pid, &own_pid, &half_pid] {
+                check_done(&place.ask(&[command, pid]));
+                check_done(&place.ask_as(STRANGER, id, &[command, pid]));
+                let answer = place.ask_as(STRANGER, STRANGER, &[command, pid]);
+                let says = [
+                    &**pid,
+                    "user 61235 may ask for its own processes only",
+                    "hint:",
+                ];
+                check_refused(&answer, NOT_ALLOWED, &says);
+            }
+            check_done(&place.ask_as(OWNER, OWNER, &[command, &own_pid]));
+            let answer = place.ask_as(OWNER, OWNER, &[command, &root_pid]);
+            check_refused(&answer, NOT_ALLOWED, &["belongs to user 0"]);
+            let answer = place.ask_as(OWNER, OWNER, &[command, &half_pid]);
+            check_refused(&answer, NOT_ALLOWED, &["61234, 61234 and 0 (real"]);
+        }
+        // It is not the number that counts.
+        drop(owned);
+        let answer = place.ask_as(OWNER, OWNER, &["ps", &own_pid]);
+        check_refused(&answer, NO_SUCH_PROCESS, &[&own_pid]);
+        log.push_str(&format!(
+            "uid=61235 gid={id} .* asks=\"snapshot\" pid={root_pid} allowed=true why=\"member of {group}\" result=\"ok\"\n\
+             uid=61235 gid=61235 .* asks=\"snapshot\" pid={root_pid} allowed=false why=\"process {root_pid} belongs to \
+             user 0, and user 61235 may ask for its own processes only\" result=\"not_allowed\"\n\
+             uid=61234 gid=61234 .* asks=\"snapshot\" pid={own_pid} allowed=true why=\"owner\" result=\"ok\"\n\
+             uid=0 gid=0 .* asks=\"snapshot\" pid={half_pid} allowed=true why=\"root\" result=\"ok\"\n"
+        ));
+    } else {
+        let own = Target::start(python::all()[0].program("music"));
+        check_done(&place.ask(&["ps", &own.pid_text()]));
+        check_refused(
+            &place.ask(&["ps", "1"]),
+            NOT_ALLOWED,
+            &["belongs to user 0"],
+        );
+        let user = own_user();
+        log.push_str(&format!(
+            "uid={user} .* asks=\"snapshot\" pid=1 allowed=false\n"
+        ));
+    }
+    let (status, told) = agent.end_with("TERM");
+    assert!(status.success() && !place.socket.exists());
+    for expected in log.lines() {
+        let mut parts = expected.split(" .* ");
+        let (who, what) = (parts.next().unwrap(), parts.next().unwrap());
+        let is_it = |line: &str| line.contains(who) && line.contains(what);
+        assert!(told.lines().any(is_it), "no {expected} in\n{told}");
+    }
+}
+
+fn ends_with_an_error(place: &Place, says: &str) {
+    let path = place.folder.path().join("second.yaml");
+    fs::write(&path, place.config("", "[]")).unwrap();
+    let answer = Answer::of(agent(&path));
+    assert_eq!(answer.status, 7, "{answer:?}");
+    for text in ["control.socket", says] {
+        assert!(answer.stderr.contains(text), "no {text:?} in {answer:?}");
+    }
+}
+
+#[test]
+fn a_socket_that_is_left_over_is_replaced_and_no_other() {
+    let place = Place::new();
+    let config = place.config("", "[]");
+    let first = Agent::start(&config);
+    ends_with_an_error(&place, "another agent listens there");
+    check_done(&place.ask(&["targets", "--agent", "--format=json"]));
+    first.end_with("KILL");
+    assert!(place.socket.exists());
+    let second = Agent::start(&config);
+    check_done(&place.ask(&["targets", "--agent", "--format=json"]));
+    drop(second);
+    fs::remove_file(&place.socket).unwrap();
+    fs::write(&place.socket, "precious").unwrap();
+    ends_with_an_error(&place, "something else than a socket");
+    assert_eq!(fs::read_to_string(&place.socket).unwrap(), "precious");
+}
+
+#[test]
+fn systemd_says_where_the_socket_is() {
+    let place = Place::new();
+    let folders = format!("{}:/nowhere", place.folder.path().display());
+    let config = "web: {listen: 127.0.0.1:0}\ntargets: []\n";
+    let environment = [("RUNTIME_DIRECTORY", &*folders)];
+    let agent = Agent::start_with(config, &environment);
+    check_done(&place.ask(&["targets", "--agent", "--format=json"]));
+    // What there is stays, whatever a new configuration says.
+    agent.rewrite(&format!("{config}control: {{socket: none}}\n"));
+    agent.signal("HUP");
+    check_done(&place.ask(&["targets", "--agent", "--format=json"]));
+    let (_, log) = agent.end_with("TERM");
+    assert!(!place.socket.exists());
+    assert!(log.contains("agentctl is answered"), "{log}");
+    // Without it there is none, and nothing is missed.
+    let agent = Agent::start(config);
+    let (status, log) = agent.end_with("TERM");
+    assert!(status.success() && !log.contains("agentctl"), "{log}");
+}
+
+/// The file descriptors that a process has open, and its memory in KiB.
+fn resources_of(pid: u32) -> (usize, u64) {
+    let fds = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let memory = memory.unwrap().trim().trim_end_matches(" kB");
+    (fds, memory.parse().unwrap())
+}
+
+#[test]
+fn clients_that_mean_no_good_leave_nothing_behind() {
+    let place = Place::new();
+    let agent = Agent::start(&place.config("", "[]"));
+    let ask_for_targets = || {
+        let answer = place.ask(&["targets", "--agent", "--format=json"]);
+        answer.status == DONE
+    };
+    wait_until("it answers", ask_for_targets);
+    let (fds, memory) = resources_of(agent.pid());
+
+    // As many at once as this process may have open, and more than the agent takes.
+    let held: Vec<_> = (0..900).map(|_| place.connect()).collect();
+    if is_root() {
+        // Who opened them has no more places, everybody else has.
+        let answer = place.ask_as(STRANGER, STRANGER, &["findings"]);
+        assert_eq!(answer.status, DONE, "{answer:?}");
+    }
+    assert!(agent.get("/-/healthy").0.contains("200"));
+    drop(held);
+    wait_until("it answers again", ask_for_targets);
+    let mut request = Vec::new();
+    write_frame(
+        FrameKind::Request,
+        &Request::Targets.to_json(),
+        &mut request,
+    )
+    .unwrap();
+    for round in 0..600 {
+        let mut stream = place.connect();
+        // Each may be ended by the agent at any moment.
+        let _ = match round % 4 {
+            0 => stream.write_all(&request),
+            1 => stream.write_all(&request[..round % request.len()]),
+            2 => stream.write_all(&[b'x'; 100_000]),
+            _ => {
+                let _ = stream.write_all(b"AIOA\0\x01\0\x01\xff\xff\xff\xff");
+                stream.write_all(&[0; 100_000])
+            }
+        };
+        // Half a request would be waited for.
+        if round % 4 != 1 && round % 3 == 0 {
+            let _ = stream.read(&mut [0; 10]);
+        }
+    }
+    wait_until("it answers as ever", ask_for_targets);
+    wait_until("all connections are gone", || {
+        resources_of(agent.pid()).0 <= fds
+    });
+    let grown = resources_of(agent.pid()).1.saturating_sub(memory);
+    assert!(grown < 32 << 10, "{grown} KiB more than before");
+    let (status, log) = agent.end_with("TERM");
+    assert!(status.success() && !log.contains("panicked"), "{log}");
+    assert!(log.contains("result=\"too_long\""), "{log}");
+}
