@@ -219,3 +219,14 @@ fn users_that_there_are_not_are_told_and_are_no_error() {
     assert_eq!(status, 0);
     assert!(err.starts_with(told), "{err}");
 }
+
+#[test]
+fn a_group_that_there_is_not_is_told_and_is_no_error() {
+    let control = "control: {group: nobody-has-this-name}\ntargets: []\n";
+    let folder = folder(&[("agent.yaml", control)]);
+    let (status, out, err) = run(&folder, &["config", "check", "agent.yaml"]);
+    assert_eq!((status, out.as_str()), (0, "agent.yaml: ok, 0 targets\n"));
+    let told = "agentctl: control.group: there is no group nobody-has-this-name on this machine; until there \
+                is, root alone may ask for everything\n";
+    assert_eq!(err, told);
+}
