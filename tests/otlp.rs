@@ -10,9 +10,10 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use support::agent::Agent;
+use support::agent::{Agent, get};
 use support::agentctl::Answer;
 use support::python;
+use support::servers::Prometheus;
 use support::target::{Target, wait_until};
 use tempfile::TempDir;
 
@@ -305,6 +306,54 @@ fn metrics_arrive_under_names_that_become_those_of_prometheus() {
         drop(agent);
         assert!(target.end().success());
     }
+}
+
+#[test]
+fn the_counter_of_cycles_leads_to_the_trace() {
+    let ports = Ports::free();
+    let receiver = Receiver::start(ports);
+    let target = Target::start(python::all()[0].program("cycle_of_two"));
+    let agent = agent(
+        &target,
+        &format!(
+            "endpoint: 'http://127.0.0.1:{}', metrics: {{enabled: false}}, spans: {{ratio: 1}}",
+            ports.grpc
+        ),
+    );
+    let scrape = format!(
+        "global: {{scrape_interval: 500ms}}\n\
+         scrape_configs: [{{job_name: agent, static_configs: [{{targets: ['{}']}}]}}]\n",
+        agent.address()
+    );
+    let prometheus = Prometheus::start(&scrape, &[]);
+    let counter = "asyncio_await_cycle_detections_total";
+    let series = format!("{counter}{{target=\"shop\"}}");
+    prometheus.wait_for(&format!("{series} == 1"));
+    let exemplars = prometheus.exemplars(&series);
+    assert_eq!(exemplars.len(), 1, "{exemplars:?}");
+    let (labels, exemplar) = &exemplars[0];
+    assert_eq!(labels["team"], "a");
+    assert_eq!(exemplar["value"], "1");
+    let trace = exemplar["labels"]["trace_id"].as_str().expect("a text");
+    wait_until("the trace arrives", || {
+        let spans = receiver.spans();
+        let mut of_trace = spans.iter().filter(|it| it.field("Trace ID") == trace);
+        of_trace.any(|span| span.attribute("asyncio.finding.kind") == "await_cycle")
+    });
+    // The log line of the finding names the same.
+    let (_, openmetrics) = get(agent.address(), "/metrics", "application/openmetrics-text");
+    let line = openmetrics.lines().find(|line| line.starts_with(counter));
+    let expected =
+        format!("{counter}{{target=\"shop\",team=\"a\"}} 1 # {{trace_id=\"{trace}\"}} 1 ");
+    assert!(
+        line.is_some_and(|line| line.starts_with(&expected)),
+        "{line:?}"
+    );
+    let (_, classic) = agent.get("/metrics");
+    assert!(classic.contains(counter) && !classic.contains("trace_id"));
+    let (_, log) = agent.end_with("TERM");
+    assert!(log.contains(&format!("trace_id={trace}")), "{log}");
+    assert!(target.end().success());
 }
 
 /// `agentctl trace` with these arguments after the id of the process.
