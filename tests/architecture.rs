@@ -158,7 +158,8 @@ const LAYERS: &[Layer] = &[
             // Only the agent knows what the files of its configuration should hold.
             "agent::check_files",
             // And only it has an exporter.
-            "agent::send_traces",
+            "agent::TraceSender",
+            "agent::AgentError",
             "agent::SendError",
             "agent::TracedProcess",
         ],

@@ -451,6 +451,10 @@ fn where_to_send_traces_is_checked_first() {
         "{}",
         run.err
     );
+    let mut run = command(&["trace", NO_PID, "--otlp"]);
+    let run = run_of(run.env("OTEL_EXPORTER_OTLP_CERTIFICATE", "none.pem"));
+    assert_eq!(run.status, 2);
+    assert!(run.err.contains("none.pem: "), "{}", run.err);
     let run = agentctl(&["trace", NO_PID, "--print", "--for", "1d"]);
     assert_eq!(run.status, 2);
     assert!(run.err.contains("100ms to 1h"), "{}", run.err);

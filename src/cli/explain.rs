@@ -2,7 +2,7 @@
 
 use super::exit::Exit;
 #[cfg(feature = "agent")]
-use crate::agent::SendError;
+use crate::agent::{AgentError, SendError};
 #[cfg(feature = "agent")]
 use crate::config::{OtlpProtocol, OtlpSettings};
 use crate::graph::Snapshot;
@@ -162,12 +162,21 @@ pub(super) fn unsent(error: &SendError, settings: &OtlpSettings) -> Stop {
             )]
         }
         SendError::Refused { why, .. } => vec![refused(why, settings)],
-        SendError::Prepare(_) => Vec::new(),
     };
     Stop::Failed(Failure {
         exit: Exit::Failed,
         message: error.to_string(),
         hints,
+    })
+}
+
+/// A file of certificates or headers that is of no use.
+#[cfg(feature = "agent")]
+pub(super) fn unusable_receiver(error: &AgentError) -> Stop {
+    Stop::Failed(Failure {
+        exit: Exit::Usage,
+        message: error.to_string(),
+        hints: Vec::new(),
     })
 }
 

@@ -10,7 +10,7 @@ mod sampling;
 mod spans;
 mod transport;
 
-pub use once::{SendError, TracedProcess, send_traces};
+pub use once::{SendError, TraceSender, TracedProcess};
 pub use transport::OtlpError;
 
 use super::clock::Clock;

@@ -34,6 +34,8 @@ pub(super) fn trace(args: &TraceArgs) -> Result<Exit, Stop> {
         Ok(receiver) => receiver,
         Err(exit) => return Ok(exit),
     };
+    #[cfg(feature = "agent")]
+    let sender = receiver.as_ref().map(send::sender).transpose()?;
     #[cfg(not(feature = "agent"))]
     if receiver.is_some() {
         return Err(explain::no_exporter());
@@ -56,8 +58,8 @@ pub(super) fn trace(args: &TraceArgs) -> Result<Exit, Stop> {
         );
     }
     #[cfg(feature = "agent")]
-    if let Some(settings) = &receiver {
-        send::send(args, settings, watch.process.id(), &snapshot, &traces)?;
+    if let Some(to) = receiver.as_ref().zip(sender) {
+        send::send(args, to, watch.process.id(), &snapshot, &traces)?;
     }
     Ok(views::finish(&snapshot, &args.pid.to_string(), has_cycle))
 }

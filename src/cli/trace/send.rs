@@ -1,6 +1,6 @@
 //! Sending traces: the exporter is the agent's.
 
-use crate::agent::{TracedProcess, send_traces};
+use crate::agent::{TraceSender, TracedProcess};
 use crate::cli::args::TraceArgs;
 use crate::cli::explain::{self, Stop};
 use crate::cli::output;
@@ -17,10 +17,15 @@ const TRACES_TOLD: usize = 20;
 /// Characters of a name of a service.
 const SERVICE_CHARS_MAX: usize = 200;
 
+/// What sends to this receiver.
+pub(super) fn sender(settings: &OtlpSettings) -> Result<TraceSender, Stop> {
+    TraceSender::new(settings).map_err(|error| explain::unusable_receiver(&error))
+}
+
 /// Sends the traces, and says what was sent where.
 pub(super) fn send(
     args: &TraceArgs,
-    settings: &OtlpSettings,
+    (settings, sender): (&OtlpSettings, TraceSender),
     process: ProcessId,
     snapshot: &Snapshot,
     traces: &Traces,
@@ -34,7 +39,8 @@ pub(super) fn send(
         python_version: snapshot.process.python_version.clone().unwrap_or_default(),
     };
     let service = traced.service.clone();
-    send_traces(settings, traced, traces).map_err(|error| explain::unsent(&error, settings))?;
+    let sent_all = sender.send(traced, traces);
+    sent_all.map_err(|error| explain::unsent(&error, settings))?;
     output::text_to_stdout(|out| sent(traces, &service, settings, out))
 }
 
