@@ -83,8 +83,8 @@ fn findings_show_everywhere_and_end_when_they_are_mended() {
             lines.count()
         };
         for kind in ["kind=\"await_cycle\"", "kind=\"stuck_task\""] {
-            assert_eq!(count(" WARN found ", kind), 2, "{log}");
-            assert_eq!(count(" INFO found no more ", kind), 2, "{log}");
+            assert_eq!(count("level=warn msg=\"found\" ", kind), 2, "{log}");
+            assert_eq!(count("level=info msg=\"found no more\" ", kind), 2, "{log}");
         }
         assert_eq!(count("/mends.py:17) -> ", "path=\"reader ("), 2, "{log}");
         assert_eq!(count("/mends.py:21)", "path=\"asks upstream ("), 2, "{log}");

@@ -30,7 +30,7 @@ mod watched;
 pub use args::run_from_args;
 pub use check::check_files;
 pub use http::{TlsError, WebError};
-pub use otlp::OtlpError;
+pub use otlp::{OtlpError, SendError, TraceSender, TracedProcess};
 pub use reload::LoadConfig;
 pub use source::{AttachedProcess, HostProcesses, ProcessSource};
 

@@ -17,7 +17,7 @@ use crate::config::{Settings, TargetSettings, TopSettings};
 use crate::ids::ProcessId;
 use crate::limits::{Limits, Stop};
 use crate::metrics::{
-    AgentView, BuildInfo, ConfigView, ProcessView, RoundOutcome, TargetView, Top,
+    AgentView, BuildInfo, ConfigView, Exemplar, ProcessView, RoundOutcome, TargetView, Top,
 };
 use crate::sanitize::escape_start;
 use crate::spans::TraceId;
@@ -529,6 +529,12 @@ impl Supervisor {
                 target.totals.add(observation);
                 watched.totals.add(observation);
                 log_findings(&target.name, process, observation, &traces);
+                if let Some(trace) = watched.new_trace_of_cycle(observation, &traces) {
+                    let (trace, at) = (trace.0, scan.at);
+                    let exemplar = Some(Exemplar { trace, at });
+                    target.totals.cycle_exemplar = exemplar;
+                    watched.totals.cycle_exemplar = exemplar;
+                }
                 watched.note_traces(observation, traces);
             }
             if let Some(program) = program

@@ -11,6 +11,7 @@ mod output;
 mod pages;
 mod source;
 mod targets;
+mod trace;
 mod views;
 
 pub use exit::Exit;
@@ -31,6 +32,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Ps(args) => views::ps(args),
         Command::Pstree(args) => views::pstree(args),
         Command::Snapshot(args) => views::snapshot(args),
+        Command::Trace(args) => trace::trace(args),
         Command::Targets(args) => targets::targets(args),
         Command::Config(command) => config::config(command),
         Command::Schema => pages::schema(),

@@ -5,10 +5,12 @@
 
 mod health;
 mod metrics;
+mod once;
 mod sampling;
 mod spans;
 mod transport;
 
+pub use once::{SendError, TraceSender, TracedProcess};
 pub use transport::OtlpError;
 
 use super::clock::Clock;

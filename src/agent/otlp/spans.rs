@@ -4,7 +4,7 @@
 use super::health::{Health, Signal};
 use crate::export::otlp::{ProcessResource, resource_of, span_data};
 use crate::spans::Traces;
-use opentelemetry_sdk::trace::SpanExporter as _;
+use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -123,19 +123,12 @@ impl Sending {
 
     async fn send(&mut self, batch: &Batch) {
         self.exporter.set_resource(&resource_of(&batch.resource));
-        let mut spans = Vec::new();
-        for trace in &batch.traces.traces {
-            spans.extend(span_data(trace));
-            if spans.len() >= REQUEST_SPANS_MAX {
-                self.send_spans(std::mem::take(&mut spans)).await;
-            }
-        }
-        if !spans.is_empty() {
+        for spans in requests(&batch.traces) {
             self.send_spans(spans).await;
         }
     }
 
-    async fn send_spans(&mut self, spans: Vec<opentelemetry_sdk::trace::SpanData>) {
+    async fn send_spans(&mut self, spans: Vec<SpanData>) {
         let n_spans = spans.len();
         let mut pause = PAUSE;
         for attempt in 1..=ATTEMPTS_MAX {
@@ -158,6 +151,21 @@ impl Sending {
         }
         self.health.note_dropped("failed", n_spans);
     }
+}
+
+/// The spans of each request, made when it is its turn. A trace is in one request as a whole.
+pub(super) fn requests(traces: &Traces) -> impl Iterator<Item = Vec<SpanData>> {
+    let mut traces = traces.traces.iter();
+    std::iter::from_fn(move || {
+        let mut spans = Vec::new();
+        while spans.len() < REQUEST_SPANS_MAX {
+            match traces.next() {
+                Some(trace) => spans.extend(span_data(trace)),
+                None => break,
+            }
+        }
+        (!spans.is_empty()).then_some(spans)
+    })
 }
 
 async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {

@@ -23,7 +23,7 @@ use std::future::Future;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::runtime::Handle;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
@@ -100,6 +100,7 @@ impl Transport {
             OtlpProtocol::Http => Security::Http(Arc::new(OnRuntime {
                 runtime: Handle::current(),
                 client: HyperClient::new(connector(&settings.tls)?, settings.timeout, None),
+                failure: Mutex::default(),
             })),
         };
         Ok(Self {
@@ -172,6 +173,29 @@ impl Transport {
         match self.settings.compression {
             Compression::Gzip => builder.with_compression(opentelemetry_otlp::Compression::Gzip),
             Compression::None => builder,
+        }
+    }
+
+    /// Host and port of the receiver.
+    pub(super) fn address(&self) -> String {
+        let endpoint = &self.settings.endpoint;
+        let rest = endpoint.split_once("://").map_or(&**endpoint, |it| it.1);
+        let authority = rest.split('/').next().unwrap_or(rest);
+        let has_port = authority
+            .rsplit_once(':')
+            .is_some_and(|(_, port)| !port.contains(']'));
+        match (has_port, self.is_https()) {
+            (true, _) => authority.to_owned(),
+            (false, true) => format!("{authority}:443"),
+            (false, false) => format!("{authority}:80"),
+        }
+    }
+
+    /// Why the latest request over HTTP got no answer, if it got none.
+    pub(super) fn latest_failure(&self) -> Option<String> {
+        match &self.security {
+            Security::Grpc(_) => None,
+            Security::Http(client) => client.with_failure(|failure| failure.clone()),
         }
     }
 
@@ -309,6 +333,31 @@ fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, OtlpError> {
 struct OnRuntime {
     runtime: Handle,
     client: HyperClient<HttpsConnector<HttpConnector>>,
+    /// Why the latest request got no answer. The SDK keeps that to itself.
+    failure: Mutex<Option<String>>,
+}
+
+impl OnRuntime {
+    fn with_failure<R>(&self, look: impl FnOnce(&mut Option<String>) -> R) -> R {
+        // Nothing that is done under the lock can be left half done.
+        look(&mut self.failure.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// An error with its causes.
+fn with_causes(error: &HttpError) -> String {
+    let mut shown = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_shown = cause.to_string();
+        // Many say what their cause says.
+        if !shown.ends_with(&cause_shown) {
+            shown += ": ";
+            shown += &cause_shown;
+        }
+        next = cause.source();
+    }
+    shown
 }
 
 impl HttpClient for OnRuntime {
@@ -324,6 +373,11 @@ impl HttpClient for OnRuntime {
         let sent = self
             .runtime
             .spawn(async move { client.send_bytes(request).await });
-        Box::pin(async move { sent.await? })
+        Box::pin(async move {
+            let answer = sent.await?;
+            let failure = answer.as_ref().err().map(with_causes);
+            self.with_failure(|latest| *latest = failure);
+            answer
+        })
     }
 }
