@@ -25,6 +25,7 @@ mod source;
 mod store;
 mod supervisor;
 mod telemetry;
+mod told;
 mod watched;
 
 pub use args::run_from_args;

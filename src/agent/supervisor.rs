@@ -11,16 +11,15 @@ use super::schedule::{Effect, Event, Found, RoundEnd, Scheduler, SchedulerSettin
 use super::service::ServiceManager;
 use super::source::ProcessSource;
 use super::store::Store;
+use super::told::{log_change, log_findings};
 use super::watched::Watched;
-use crate::analysis::{Fingerprint, Observation, Rules};
+use crate::analysis::Rules;
 use crate::config::{Settings, TargetSettings, TopSettings};
 use crate::ids::ProcessId;
 use crate::limits::{Limits, Stop};
 use crate::metrics::{
     AgentView, BuildInfo, ConfigView, Exemplar, ProcessView, RoundOutcome, TargetView, Top,
 };
-use crate::sanitize::escape_start;
-use crate::spans::TraceId;
 use crate::time::Monotonic;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,9 +39,6 @@ pub(super) const BLOCKING_THREADS_MAX: usize = ROUNDS_HANGING_MAX + SNAPSHOTS_MA
 const DISCOVERY_HANGS_AFTER: Duration = Duration::from_secs(5 * 60);
 /// Kinds of problems that are counted one by one; further ones are counted together.
 const PROBLEM_CODES_MAX: usize = 100;
-
-/// Characters of the path of a finding in the log.
-const PATH_CHARS_MAX: usize = 4_096;
 
 /// What ran on another thread and has ended.
 enum Done {
@@ -654,53 +650,5 @@ fn top(settings: &TopSettings) -> Top {
         tasks: size(settings.coroutines),
         waits: size(settings.waits),
         stuck: size(settings.stuck),
-    }
-}
-
-/// One line for each finding that is new, and for each that has ended.
-fn log_findings(
-    target: &str,
-    process: ProcessId,
-    observation: &Observation,
-    traces: &[(Fingerprint, TraceId)],
-) {
-    let pid = process.pid.as_raw();
-    for finding in &observation.findings {
-        if observation.opened.contains(&finding.fingerprint) {
-            let (kind, fingerprint) = (finding.kind.as_str(), finding.fingerprint);
-            let (path, age_s) = (finding.to_string(), finding.age.as_secs());
-            let path = escape_start(&path, PATH_CHARS_MAX);
-            let trace = traces.iter().find(|(sent, _)| *sent == fingerprint);
-            let trace_id = trace.map(|(_, trace)| tracing::field::display(*trace));
-            tracing::warn!(target, pid, kind, %fingerprint, age_s, trace_id, %path, "found");
-        }
-    }
-    for finding in &observation.closed {
-        let (kind, fingerprint) = (finding.kind.as_str(), finding.fingerprint);
-        let age_s = finding.age.as_secs();
-        tracing::info!(target, pid, kind, %fingerprint, age_s, "found no more");
-    }
-}
-
-/// One line when the outcome is of another kind than that of the round before.
-fn log_change(
-    target: &str,
-    process: ProcessId,
-    before: Option<RoundOutcome>,
-    now: RoundOutcome,
-    failure: Option<(&'static str, String)>,
-) {
-    let kind = |outcome: RoundOutcome| (outcome.is_read(), outcome.is_failure());
-    if before.map(kind) == Some(kind(now)) || now == RoundOutcome::Gone {
-        return;
-    }
-    let pid = process.pid.as_raw();
-    let (code, error) = failure.unwrap_or_default();
-    if now.is_failure() {
-        tracing::warn!(target, pid, code, error, "process cannot be read");
-    } else if now.is_read() {
-        tracing::info!(target, pid, "process is read");
-    } else {
-        tracing::info!(target, pid, code, error, "process is not one to read");
     }
 }

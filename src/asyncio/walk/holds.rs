@@ -241,7 +241,7 @@ impl Walk<'_, '_> {
     }
 
     /// Whether it is a task of the graph.
-    fn is_task_here(&self, at: RemoteAddr) -> bool {
+    pub(super) fn is_task_here(&self, at: RemoteAddr) -> bool {
         let record = self.by_address.get(&at);
         record.is_some_and(|record| self.alive(*record).is_some())
     }
@@ -460,7 +460,10 @@ impl Walk<'_, '_> {
 
     /// What `shield` shields that gave this future: a callback of the future refers to it. Nothing if it is
     /// another future.
-    fn shielded_by(&mut self, future: RemoteAddr) -> Result<Option<RemoteAddr>, DecodeError> {
+    pub(super) fn shielded_by(
+        &mut self,
+        future: RemoteAddr,
+    ) -> Result<Option<RemoteAddr>, DecodeError> {
         let callback = future.plus(self.layout.future_callback(self.offsets));
         let callback = self.reader.addr_at(callback)?;
         if !callback.is_plausible() {

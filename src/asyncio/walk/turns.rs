@@ -97,7 +97,7 @@ impl Walk<'_, '_> {
 
     /// At which attribute the innermost function of a stack waits, if it is one that does.
     fn queue_of(&self, stack: StackIdx) -> Option<usize> {
-        let (function, file) = self.graph.innermost(stack)?;
+        let (function, file) = self.graph.frames_of(stack).next()?;
         let mut queues = QUEUES.iter();
         let queue = queues.find(|(name, of, _)| function == *name && file.ends_with(of));
         queue.map(|(_, _, queue)| *queue)
