@@ -31,7 +31,7 @@ const WORD: u64 = 8;
 /// Of the hash of FxHash (rustc-hash 1).
 const HASH_FACTOR: u64 = 0x517c_c1b7_2722_0a95;
 /// Bytes of an object that are looked at: a generator with a few local variables.
-const OBJECT_BYTES: usize = 256;
+const OBJECT_BYTES: usize = 512;
 
 /// What a frame costs whoever keeps its stack.
 const BYTES_PER_FRAME: usize = 16;
