@@ -3,7 +3,7 @@
 use super::clock::Clock;
 use super::discovery::{Discovery, DiscoveryError, Look};
 use super::http::SNAPSHOTS_MAX;
-use super::otlp::{Health, Otlp, Prepared, Subject};
+use super::otlp::{Otlp, Prepared, Subject};
 use super::roster::Roster;
 use super::rules::rules;
 use super::sampler::{Job, RoundReport, RoundRules, run_round};
@@ -86,8 +86,7 @@ pub(super) struct Supervisor {
     has_news: bool,
     /// It was said that too many rounds hang; none of them has ended since.
     is_crowded: bool,
-    otlp: Option<Otlp>,
-    otlp_health: Arc<Health>,
+    otlp: Otlp,
 }
 
 impl Supervisor {
@@ -104,7 +103,6 @@ impl Supervisor {
             clock,
             discovery: Arc::new(Mutex::new(Discovery::new(settings, Arc::clone(&source)))),
             source,
-            store,
             scheduler: Scheduler::new(scheduler_settings(settings)),
             scan_time: settings.limits.scan_time,
             new_settings: None,
@@ -130,10 +128,10 @@ impl Supervisor {
             n_over_limits: (0, 0),
             has_news: false,
             is_crowded: false,
-            otlp: None,
-            otlp_health: Arc::default(),
+            otlp: Otlp::new(clock, &store),
+            store,
         };
-        supervisor.replace_otlp(Some(otlp.map(Box::new)));
+        supervisor.otlp.replace(otlp);
         supervisor.name_targets();
         supervisor.label_fixed_targets();
         supervisor.publish();
@@ -184,23 +182,7 @@ impl Supervisor {
             self.publish();
         }
         self.work.detach_all();
-        if let Some(otlp) = self.otlp.take() {
-            otlp.stop().await;
-        }
-    }
-
-    /// Sends over OTLP by other settings from now on, if there are any.
-    fn replace_otlp(&mut self, new: Option<Option<Box<Prepared>>>) {
-        let Some(new) = new else {
-            return;
-        };
-        if let Some(old) = self.otlp.take() {
-            // What waits there is still sent.
-            tokio::spawn(old.stop());
-        }
-        let start =
-            |it: Box<Prepared>| Otlp::start(*it, self.clock, &self.store, &self.otlp_health);
-        self.otlp = new.map(start);
+        self.otlp.stop().await;
     }
 
     fn ask_scheduler(&mut self, event: Event) {
@@ -349,7 +331,7 @@ impl Supervisor {
         };
         let clock = self.clock;
         let (stop, scan_time) = (Stop::default(), self.scan_time);
-        let spans = self.otlp.as_ref().and_then(Otlp::sink).map(|sink| {
+        let spans = self.otlp.sink().map(|sink| {
             let target = self
                 .watched
                 .get(&process)
@@ -390,7 +372,9 @@ impl Supervisor {
         self.generation += 1;
         self.targets = settings.targets.clone().into();
         self.rules = rules(&settings);
-        self.replace_otlp(otlp);
+        if let Some(otlp) = otlp {
+            self.otlp.replace(otlp.map(|prepared| *prepared));
+        }
         self.scan_time = settings.limits.scan_time;
         self.source.set_limits(scan_limits(&settings));
         self.totals.top = top(&settings.analysis.top);
@@ -547,7 +531,7 @@ impl Supervisor {
                 traces: Arc::clone(&watched.traces),
             });
         }
-        view.otlp = self.otlp_health.counts();
+        view.otlp = self.otlp.counts();
         view.targets.retain(|target| !target.name.is_empty());
         self.store.publish(view);
         let is_seen = |it: &Watched| it.latest.is_some() || it.hangs || it.is_overdue;

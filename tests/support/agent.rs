@@ -13,7 +13,7 @@ pub struct Agent {
     child: Child,
     log: File,
     address: String,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Agent {
@@ -31,7 +31,7 @@ impl Agent {
             child,
             log,
             address: String::new(),
-            _folder: folder,
+            folder,
         };
         wait_until("the agent listens", || {
             let log = text_of(&mut agent.log);
@@ -78,14 +78,35 @@ impl Agent {
         });
     }
 
-    /// Sends a signal and waits for the end.
-    pub fn end_with(mut self, signal: &str) -> (ExitStatus, String) {
+    /// Gives it another configuration, and waits until it has it.
+    pub fn reload(&mut self, config: &str) {
+        let path = self.folder.path().join("agent.yaml");
+        fs::write(path, config).expect("our own file");
+        let read_again = "the configuration was read again";
+        let n_before = self.log().matches(read_again).count();
+        self.signal("HUP");
+        wait_until("the configuration is read again", || {
+            self.log().matches(read_again).count() > n_before
+        });
+    }
+
+    /// What it has said so far.
+    pub fn log(&mut self) -> String {
+        text_of(&mut self.log)
+    }
+
+    fn signal(&self, signal: &str) {
         let kill = format!("kill -{signal} {}", self.child.id());
         let sent = Command::new("sh")
             .args(["-c", &kill])
             .status()
             .expect("a shell");
         assert!(sent.success());
+    }
+
+    /// Sends a signal and waits for the end.
+    pub fn end_with(mut self, signal: &str) -> (ExitStatus, String) {
+        self.signal(signal);
         let mut status = None;
         wait_until("the agent ends", || {
             status = self.child.try_wait().expect("our own child");
