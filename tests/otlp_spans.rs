@@ -164,8 +164,9 @@ fn check_task(spans: &Spans<'_>, expected: &Value, frames: &Value) {
     let stack = expected["stack"].as_array().expect("a list").iter();
     let stack: Vec<&str> = stack.map(|it| it.as_str().expect("text")).collect();
     assert!(stack_matches(&stack, &names), "{stack:?} {names:?}");
-    assert_eq!(Some(&task.field("Name")), names.last());
-    assert_eq!(task.attribute("code.function.name"), task.field("Name"));
+    let coroutine = task.attribute("code.function.name");
+    assert_eq!(Some(&coroutine), names.last());
+    assert_eq!(task.field("Name"), format!("task {coroutine}"));
     let places: Vec<(&str, &str, &str)> = received
         .iter()
         .map(|frame| {
@@ -234,6 +235,13 @@ fn check_findings(spans: &Spans<'_>, on_cycle: &[&str]) {
     let all = spans.tasks.values().flat_map(|task| &task.links);
     let closing = all.filter(|link| link.contains_key("asyncio.link.closes_cycle"));
     assert_eq!(closing.count(), fingerprints.len());
+    let roots = spans
+        .tasks
+        .values()
+        .filter(|task| task.field("Parent ID").is_empty());
+    let told = roots.map(|root| root.attribute("asyncio.tree.findings").parse::<usize>());
+    let told: usize = told.map(|n| n.expect("a number")).sum();
+    assert_eq!(told, fingerprints.len());
 }
 
 #[test]

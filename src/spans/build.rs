@@ -124,6 +124,7 @@ pub fn traces_of(facts: &Facts<'_>, limits: &SpanLimits, seed: u128) -> Traces {
                 Attribute::count("asyncio.snapshot.roots", n_roots),
                 Attribute::count("asyncio.snapshot.roots_sent", sent.len()),
                 Attribute::count("asyncio.tree.tasks", tree.len()),
+                Attribute::count("asyncio.tree.findings", trace.findings.len()),
             ]);
         }
     }
@@ -204,7 +205,8 @@ impl TraceBuilder<'_> {
         let mut span = Span {
             id,
             parent: parent.map(|(parent, _)| parent),
-            name: name(self.coroutine(at)),
+            // Told from the frame of the same function below it.
+            name: format!("task {}", name(self.coroutine(at))),
             start,
             end: facts.times.now(),
             attributes: self.attributes(at),
@@ -278,11 +280,11 @@ impl TraceBuilder<'_> {
         }
     }
 
-    /// The qualified name of its coroutine function.
+    /// The qualified name of its coroutine function; empty if it has no frame any more.
     fn coroutine(&self, at: TaskIdx) -> &str {
         let graph = self.facts.graph;
         let outermost = graph.stack(graph.task(at).stack).next_back();
-        outermost.map_or("task", |frame| graph.text(frame.function))
+        outermost.map_or("", |frame| graph.text(frame.function))
     }
 
     fn attributes(&self, at: TaskIdx) -> Vec<Attribute> {
@@ -291,12 +293,15 @@ impl TraceBuilder<'_> {
         let mut attributes = vec![
             Attribute::text("asyncio.task.id", task.id.to_string()),
             Attribute::text("asyncio.task.state", state(task.state)),
-            Attribute::text("code.function.name", text(self.coroutine(at))),
             Attribute::count(
                 "asyncio.thread.native_id",
                 usize::try_from(thread.tid.0).unwrap_or(usize::MAX),
             ),
         ];
+        let coroutine = self.coroutine(at);
+        if !coroutine.is_empty() {
+            attributes.push(Attribute::text("code.function.name", text(coroutine)));
+        }
         if let Some(task_name) = graph.name(at) {
             attributes.push(Attribute::text(
                 "asyncio.task.name",

@@ -21,7 +21,19 @@ impl Drop for Receiver {
 }
 
 impl Receiver {
+    /// Starts it.
     pub fn start(ports: Ports) -> Self {
+        let detailed = ["--debug-log-verbosity", "detailed"];
+        let all = ["--debug-log", "traces", "--debug-log", "metrics"];
+        Self::start_with(ports, &[&all[..], &detailed].concat())
+    }
+
+    /// Starts one that writes down nothing, for measurements.
+    pub fn start_quiet(ports: Ports) -> Self {
+        Self::start_with(ports, &[])
+    }
+
+    fn start_with(ports: Ports, arguments: &[&str]) -> Self {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/receivers/bin/rotel");
         assert!(
             path.exists(),
@@ -35,8 +47,7 @@ impl Receiver {
             .args(["--otlp-grpc-endpoint", &format!("127.0.0.1:{}", ports.grpc)])
             .args(["--otlp-http-endpoint", &format!("127.0.0.1:{}", ports.http)])
             .args(["--exporter", "blackhole"])
-            .args(["--debug-log", "traces", "--debug-log", "metrics"])
-            .args(["--debug-log-verbosity", "detailed"])
+            .args(arguments)
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
