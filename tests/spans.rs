@@ -252,9 +252,9 @@ fn a_cycle_is_told_by_the_link_that_closes_it_and_by_its_members() {
         task main 100s task=Task-1
           main 40s
             __aexit__ 20s
-              task wait_for_other 20s task=cyc-a <-closes ERROR in await cycle 0000000000000abc: it can never go on
+              task wait_for_other 20s task=cyc-a <-closes ERROR in await cycle 0000000000000abc: awaits cyc-b, and can never go on
                 wait_for_other 20s awaiting=Task
-              task wait_for_other 20s task=cyc-b <-link ERROR in await cycle 0000000000000abc: it can never go on
+              task wait_for_other 20s task=cyc-b <-link ERROR in await cycle 0000000000000abc: awaits cyc-a, and can never go on
                 wait_for_other 20s awaiting=Task
         --
         task work 100s task=other unknown awaiters=1

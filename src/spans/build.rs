@@ -362,11 +362,23 @@ impl TraceBuilder<'_> {
             Attribute::text("asyncio.finding.fingerprint", fingerprint.to_string()),
         ]);
         span.error = Some(match kind {
-            FindingKind::AwaitCycle => format!("in await cycle {fingerprint}: it can never go on"),
+            FindingKind::AwaitCycle => {
+                let awaited = self.awaited_on_cycle(at);
+                format!("in await cycle {fingerprint}: awaits {awaited}, and can never go on")
+            }
             FindingKind::StuckTask => {
                 format!("stuck ({fingerprint}): it has not moved for too long")
             }
         });
+    }
+
+    /// The name of a task that it awaits and that is on its cycle: not all who show traces show links.
+    fn awaited_on_cycle(&self, at: TaskIdx) -> String {
+        let (graph, cycles) = (self.facts.graph, self.facts.cycles);
+        let mut awaited = graph.awaited(at).map(|edge| graph.entry(edge.awaited));
+        let next = awaited.find(|awaited| cycles.is_cyclic(at, *awaited));
+        let next_name = next.and_then(|next| graph.name(next));
+        next_name.map_or_else(|| "another task".to_owned(), |name| text(&name.to_string()))
     }
 }
 
