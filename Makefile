@@ -57,7 +57,7 @@ soak: interpreters
 soak-agent: interpreters
 	cargo bench --bench soak-agent -- --minutes $(SOAK_AGENT_MINUTES)
 
-bench: interpreters
+bench: interpreters receivers
 	cargo bench --bench compare -- $(SECTIONS)
 
 interpreters:
