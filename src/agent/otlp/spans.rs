@@ -7,9 +7,11 @@ use super::told_to_stop;
 use super::transport::Exporter;
 use crate::export::otlp::{ProcessResource, resource_of, span_data};
 use crate::spans::Traces;
+use opentelemetry::trace::Status;
 use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
+use std::iter::Peekable;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,8 +20,9 @@ use tokio::task::JoinHandle;
 
 /// Batches that wait, however small they are.
 const BATCHES_MAX: usize = 10_000;
-/// Spans in one request.
+/// Spans in one request, and about so many bytes: receivers take 4 MiB over gRPC unless they are told otherwise.
 const REQUEST_SPANS_MAX: usize = 2_000;
+const REQUEST_BYTES_MAX: usize = 2 << 20;
 /// How often a batch is sent; the exporter repeats each request some times by itself.
 const ATTEMPTS_MAX: u32 = 4;
 /// The pause after the first attempt that failed; it doubles.
@@ -159,15 +162,9 @@ impl Sending {
     async fn send(&mut self, batch: &Batch) {
         self.resource = resource_of(&batch.resource);
         self.exporter.inner.set_resource(&self.resource);
-        let mut spans = Vec::new();
-        for trace in &batch.traces.traces {
-            spans.extend(span_data(trace));
-            if spans.len() >= REQUEST_SPANS_MAX {
-                self.send_spans(std::mem::take(&mut spans)).await;
-            }
-        }
-        if !spans.is_empty() {
-            self.send_spans(spans).await;
+        let mut spans = batch.traces.traces.iter().flat_map(span_data).peekable();
+        while spans.peek().is_some() {
+            self.send_spans(next_request(&mut spans)).await;
         }
     }
 
@@ -229,5 +226,78 @@ async fn another(replaced: &mut watch::Receiver<Slot>) {
         replaced.mark_changed();
     } else {
         std::future::pending().await
+    }
+}
+
+/// As many spans as one request may have; at least one.
+fn next_request(spans: &mut Peekable<impl Iterator<Item = SpanData>>) -> Vec<SpanData> {
+    let mut request = Vec::new();
+    let mut n_bytes = 0;
+    while let Some(span) = spans.next_if(|span| {
+        n_bytes += size(span);
+        request.is_empty() || n_bytes <= REQUEST_BYTES_MAX
+    }) {
+        request.push(span);
+        if request.len() >= REQUEST_SPANS_MAX {
+            break;
+        }
+    }
+    request
+}
+
+/// About how many bytes a span takes in a request: its texts, its links, and the rest.
+fn size(span: &SpanData) -> usize {
+    let texts = span.attributes.iter();
+    let texts: usize = texts
+        .map(|it| it.key.as_str().len() + it.value.as_str().len() + 8)
+        .sum();
+    let status = match &span.status {
+        Status::Error { description } => description.len(),
+        _ => 0,
+    };
+    // An id of a trace, one of a span, and up to two attributes.
+    120 + span.name.len() + status + texts + 120 * span.links.links.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spans::{Span, SpanId, Trace, TraceId};
+    use crate::time::Timestamp;
+    use std::collections::BTreeSet;
+
+    /// The sizes of the requests that a trace is sent in.
+    fn requests(n_spans: u64, name: &str) -> Vec<usize> {
+        let at = Timestamp::new(Duration::from_secs(1));
+        let spans = (1..=n_spans).map(|id| Span {
+            id: SpanId(id),
+            parent: None,
+            name: name.to_owned(),
+            start: at,
+            end: at,
+            attributes: Vec::new(),
+            links: Vec::new(),
+            error: None,
+        });
+        let trace = Trace {
+            id: TraceId(1),
+            spans: spans.collect(),
+            findings: BTreeSet::new(),
+        };
+        let mut spans = span_data(&trace).into_iter().peekable();
+        let mut sizes = Vec::new();
+        while spans.peek().is_some() {
+            sizes.push(next_request(&mut spans).len());
+        }
+        sizes
+    }
+
+    #[test]
+    fn a_large_trace_is_sent_in_several_requests() {
+        assert_eq!(requests(3, "main"), [3]);
+        assert_eq!(requests(4_500, "main"), [2_000, 2_000, 500]);
+        let long = "x".repeat(REQUEST_BYTES_MAX / 4);
+        assert_eq!(requests(7, &long), [3, 3, 1]);
+        assert_eq!(requests(2, &"x".repeat(REQUEST_BYTES_MAX)), [1, 1]);
     }
 }

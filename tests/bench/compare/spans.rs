@@ -30,6 +30,8 @@ use tokio::runtime::Runtime;
 
 const TASKS: u32 = 10_001;
 const ROUNDS: usize = 15;
+/// Spans in one request, as the agent sends them.
+const REQUEST_SPANS: usize = 2_000;
 /// Longer than a request takes.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -49,8 +51,8 @@ fn run_trees(out: &mut impl Write) -> io::Result<()> {
         out,
         "\n## Spans\n\n\
          The tree of `forest.py` with {TASKS} tasks, in one trace: as much of it as `spans_per_trace` allows by \
-         default, and all. *Made*: `traces_of` the graph. *Sent*: from there on, by the SDK's exporter to rotel, \
-         until it has answered. Median (minimum) of {ROUNDS}, in milliseconds. *KiB*: what went over the \
+         default, and all. *Made*: `traces_of` the graph. *Sent*: from there on, by the SDK's exporter to rotel in \
+         requests of {REQUEST_SPANS} spans, until it has answered. Median (minimum) of {ROUNDS}, in milliseconds. *KiB*: what went over the \
          connection.\n\n\
          | Python | spans | made | protocol | compression | sent | KiB | bytes a span |\n\
          |---|--:|--:|---|---|--:|--:|--:|"
@@ -124,8 +126,9 @@ fn send(
     for _ in 0..ROUNDS {
         let before = counter.bytes.load(Ordering::Acquire);
         let (time, result) = timed(|| {
-            let spans = traces.traces.iter().flat_map(span_data).collect();
-            runtime.block_on(exporter.export(spans))
+            let spans: Vec<_> = traces.traces.iter().flat_map(span_data).collect();
+            let mut requests = spans.chunks(REQUEST_SPANS);
+            requests.try_for_each(|spans| runtime.block_on(exporter.export(spans.to_vec())))
         });
         result.map_err(io::Error::other)?;
         times.push_time(time);
@@ -182,6 +185,9 @@ impl Counter {
             for client in listener.incoming().flatten() {
                 let counted = Arc::clone(&counted);
                 let server = TcpStream::connect(("127.0.0.1", to)).expect("rotel listens");
+                for stream in [&client, &server] {
+                    stream.set_nodelay(true).expect("it is open");
+                }
                 let [mut from, mut back] =
                     [&client, &server].map(|it| it.try_clone().expect("a handle"));
                 thread::spawn(move || io::copy(&mut back, &mut &client));
