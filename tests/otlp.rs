@@ -4,164 +4,16 @@ mod support;
 
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::thread;
 use support::agent::{Agent, get};
 use support::agentctl::Answer;
 use support::python;
-use support::servers::Prometheus;
+use support::rotel::{Ports, ReceivedSpan, Receiver};
+use support::servers::{Prometheus, free_port};
 use support::target::{Target, wait_until};
-use tempfile::TempDir;
-
-/// A running rotel, which writes down what it receives.
-struct Receiver {
-    child: Child,
-    folder: TempDir,
-}
-
-impl Drop for Receiver {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
-}
-
-impl Receiver {
-    fn start(ports: Ports) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/receivers/bin/rotel");
-        assert!(
-            path.exists(),
-            "{} is missing: run `make receivers`, which brings it (`make test` does)",
-            path.display()
-        );
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let log = File::create(folder.path().join("log")).expect("our own folder");
-        let child = Command::new(path)
-            .arg("start")
-            .args(["--otlp-grpc-endpoint", &format!("127.0.0.1:{}", ports.grpc)])
-            .args(["--otlp-http-endpoint", &format!("127.0.0.1:{}", ports.http)])
-            .args(["--exporter", "blackhole"])
-            .args(["--debug-log", "traces", "--debug-log", "metrics"])
-            .args(["--debug-log-verbosity", "detailed"])
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a second handle"))
-            .stderr(log)
-            .spawn()
-            .expect("rotel starts");
-        Self { child, folder }
-    }
-
-    fn log(&self) -> String {
-        let path: PathBuf = self.folder.path().join("log");
-        String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
-    }
-
-    /// The spans that it received so far.
-    fn spans(&self) -> Vec<ReceivedSpan> {
-        let mut spans: Vec<ReceivedSpan> = Vec::new();
-        let mut resource = BTreeMap::new();
-        let mut is_resource = false;
-        for line in self.log().lines() {
-            let text = line.trim();
-            if text.starts_with("ResourceSpans #") {
-                resource = BTreeMap::new();
-                is_resource = true;
-            } else if text.starts_with("ResourceMetrics #") || text.starts_with("ScopeMetrics #") {
-                is_resource = false;
-            } else if text.starts_with("Span #") {
-                is_resource = false;
-                spans.push(ReceivedSpan {
-                    resource: resource.clone(),
-                    ..ReceivedSpan::default()
-                });
-            } else if text.starts_with("SpanLink #") {
-                if let Some(span) = spans.last_mut() {
-                    span.links.push(BTreeMap::new());
-                }
-            } else if let Some((key, value)) = field(text) {
-                let is_attribute = text.starts_with("->");
-                match spans.last_mut() {
-                    _ if is_resource && is_attribute => {
-                        resource.insert(key, value);
-                    }
-                    Some(span) => span.take(key, value, is_attribute),
-                    None => {}
-                }
-            }
-        }
-        spans
-    }
-
-    /// The names of metrics that it received so far.
-    fn metrics(&self) -> Vec<String> {
-        let log = self.log();
-        let names = log
-            .lines()
-            .filter_map(|line| line.trim().strip_prefix("-> Name: "));
-        names.map(str::to_owned).collect()
-    }
-}
-
-/// `key : value`, with or without an arrow before it; texts without their type.
-fn field(text: &str) -> Option<(String, String)> {
-    let text = text.strip_prefix("-> ").unwrap_or(text);
-    let (key, value) = text.split_once(':')?;
-    let value = value.trim_start_matches(':').trim();
-    let inner = ["Str(", "Int(", "Bool(", "Double("];
-    let inner = inner
-        .iter()
-        .find_map(|kind| value.strip_prefix(kind)?.strip_suffix(')'));
-    Some((key.trim().to_owned(), inner.unwrap_or(value).to_owned()))
-}
-
-#[derive(Debug, Default, Clone)]
-struct ReceivedSpan {
-    resource: BTreeMap<String, String>,
-    fields: BTreeMap<String, String>,
-    attributes: BTreeMap<String, String>,
-    links: Vec<BTreeMap<String, String>>,
-}
-
-impl ReceivedSpan {
-    fn take(&mut self, key: String, value: String, is_attribute: bool) {
-        match (self.links.last_mut(), is_attribute) {
-            (Some(link), true) => link.insert(key, value),
-            (None, true) => self.attributes.insert(key, value),
-            (_, false) => self.fields.insert(key, value),
-        };
-    }
-
-    fn field(&self, key: &str) -> &str {
-        self.fields.get(key).map_or("", String::as_str)
-    }
-
-    fn attribute(&self, key: &str) -> &str {
-        self.attributes.get(key).map_or("", String::as_str)
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Ports {
-    grpc: u16,
-    http: u16,
-}
-
-impl Ports {
-    fn free() -> Self {
-        let (grpc, http) = (free_port(), free_port());
-        Self { grpc, http }
-    }
-}
 
 /// An agent that watches a program and sends to a receiver.
 fn agent(target: &Target, otlp: &str) -> Agent {
@@ -209,11 +61,7 @@ fn the_tree_of_a_cycle_arrives_span_by_span() {
     for protocol in ["grpc", "http/protobuf"] {
         let ports = Ports::free();
         let receiver = Receiver::start(ports);
-        let port = if protocol == "grpc" {
-            ports.grpc
-        } else {
-            ports.http
-        };
+        let port = ports.of(protocol);
         let target = Target::start(python::all()[0].program("cycle_of_two"));
         let agent = agent(
             &target,
@@ -280,11 +128,7 @@ fn metrics_arrive_under_names_that_become_those_of_prometheus() {
     for protocol in ["grpc", "http/protobuf"] {
         let ports = Ports::free();
         let receiver = Receiver::start(ports);
-        let port = if protocol == "grpc" {
-            ports.grpc
-        } else {
-            ports.http
-        };
+        let port = ports.of(protocol);
         let target = Target::start(python::all()[0].program("gather"));
         let agent = agent(
             &target,
@@ -294,10 +138,10 @@ fn metrics_arrive_under_names_that_become_those_of_prometheus() {
             ),
         );
         wait_until("metrics arrive", || {
-            let received = receiver.metrics();
+            let received = receiver.units();
             let all = asyncio_agent::metrics::CATALOG.iter();
-            let mut names = all.map(|def| def.in_opentelemetry().0);
-            names.all(|name| received.iter().any(|it| it == name))
+            let mut expected = all.map(|def| def.in_opentelemetry());
+            expected.all(|(name, unit)| received.contains(&(name.to_owned(), unit.to_owned())))
         });
         let exported = "asyncio_agent_otlp_exports_total{signal=\"metrics\",result=\"ok\"}";
         wait_until("it is counted", || {

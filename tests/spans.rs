@@ -276,15 +276,15 @@ fn a_cycle_is_told_by_the_link_that_closes_it_and_by_its_members() {
     let traces = traces(&graph, &marks, ALL);
     let shown: Vec<String> = traces.traces.iter().map(shown).collect();
     expect_test::expect![[r#"
-        main 100s task=Task-1
+        task main 100s task=Task-1
           main 40s
             __aexit__ 20s
-              wait_for_other 20s task=cyc-a <-closes ERROR in await cycle 0000000000000abc: it can never go on
+              task wait_for_other 20s task=cyc-a <-closes ERROR in await cycle 0000000000000abc: awaits cyc-b, and can never go on
                 wait_for_other 20s awaiting=Task
-              wait_for_other 20s task=cyc-b <-link ERROR in await cycle 0000000000000abc: it can never go on
+              task wait_for_other 20s task=cyc-b <-link ERROR in await cycle 0000000000000abc: awaits cyc-a, and can never go on
                 wait_for_other 20s awaiting=Task
         --
-        work 100s task=other unknown awaiters=1
+        task work 100s task=other unknown awaiters=1
           work 40s
             sleep 20s awaiting=Future
     "#]].assert_eq(&shown.join("--\n"));
@@ -309,16 +309,16 @@ fn a_tree_that_is_too_large_keeps_what_leads_to_findings() {
     };
     let traces = traces(&graph, &[(named(&graph, "deep"), mark)], limits);
     expect_test::expect![[r#"
-        main 100s task=root
+        task main 100s task=root
           main 40s
             (tasks left out) 40s omitted=47
-            work 40s task=child-0
+            task work 40s task=child-0
               work 40s
-            work 40s task=child-1
+            task work 40s task=child-1
               work 40s
-            work 40s task=child-49
+            task work 40s task=child-49
               work 40s
-                lock 40s task=deep ERROR stuck (0000000000000abc): it has not moved for too long
+                task lock 40s task=deep ERROR stuck (0000000000000abc): it has not moved for too long
                   lock 40s
     "#]]
     .assert_eq(&shown(&traces.traces[0]));

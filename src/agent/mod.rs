@@ -138,6 +138,7 @@ impl Agent {
         } = config;
         let rules = WebRules::new(&settings, &web_file)?;
         let otlp = otlp::Prepared::new(&settings)?;
+        let otlp_files = otlp.as_ref().map(otlp::Prepared::files);
         let mut listeners = Vec::new();
         for address in &settings.web.listen {
             listeners.push(listen(*address).await?);
@@ -158,6 +159,7 @@ impl Agent {
         let reloader = Reloader {
             load,
             current: Arc::new(settings),
+            otlp_files,
             supervisor: commands,
             web,
             service: ServiceManager::of_environment(),

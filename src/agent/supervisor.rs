@@ -3,7 +3,7 @@
 use super::clock::Clock;
 use super::discovery::{Discovery, DiscoveryError, Look};
 use super::http::SNAPSHOTS_MAX;
-use super::otlp::{Health, Otlp, Prepared, Subject};
+use super::otlp::{Otlp, Prepared, Subject};
 use super::roster::Roster;
 use super::rules::rules;
 use super::sampler::{Job, RoundReport, RoundRules, run_round};
@@ -85,8 +85,7 @@ pub(super) struct Supervisor {
     has_news: bool,
     /// It was said that too many rounds hang; none of them has ended since.
     is_crowded: bool,
-    otlp: Option<Otlp>,
-    otlp_health: Arc<Health>,
+    otlp: Otlp,
     service: ServiceManager,
     /// When the service manager is to hear that the agent works.
     beat_at: Option<Monotonic>,
@@ -110,7 +109,6 @@ impl Supervisor {
             clock,
             discovery: Arc::new(Mutex::new(Discovery::new(settings, Arc::clone(&source)))),
             source,
-            store,
             scheduler: Scheduler::new(scheduler_settings(settings)),
             scan_time: settings.limits.scan_time,
             new_settings: None,
@@ -136,14 +134,14 @@ impl Supervisor {
             n_over_limits: (0, 0),
             has_news: false,
             is_crowded: false,
-            otlp: None,
-            otlp_health: Arc::default(),
+            otlp: Otlp::new(clock, &store),
+            store,
             service,
             beat_at: service.beat_every().map(|_| clock.now()),
             discovered_at: clock.now(),
             discovery_hangs_after: discovery_hangs_after(settings),
         };
-        supervisor.replace_otlp(Some(otlp.map(Box::new)));
+        supervisor.otlp.replace(otlp);
         supervisor.name_targets();
         supervisor.label_fixed_targets();
         supervisor.publish();
@@ -199,9 +197,7 @@ impl Supervisor {
             self.publish();
         }
         self.work.detach_all();
-        if let Some(otlp) = self.otlp.take() {
-            otlp.stop().await;
-        }
+        self.otlp.stop().await;
     }
 
     /// Tells the service manager that the agent works, if it does. Rounds may hang for reasons of their processes; but
@@ -224,20 +220,6 @@ impl Supervisor {
         self.service.beat(&format!(
             "{n_processes} processes watched, {n_cycles} await cycles, {n_stuck} stuck tasks"
         ));
-    }
-
-    /// Sends over OTLP by other settings from now on, if there are any.
-    fn replace_otlp(&mut self, new: Option<Option<Box<Prepared>>>) {
-        let Some(new) = new else {
-            return;
-        };
-        if let Some(old) = self.otlp.take() {
-            // What waits there is still sent.
-            tokio::spawn(old.stop());
-        }
-        let start =
-            |it: Box<Prepared>| Otlp::start(*it, self.clock, &self.store, &self.otlp_health);
-        self.otlp = new.map(start);
     }
 
     fn ask_scheduler(&mut self, event: Event) {
@@ -387,7 +369,7 @@ impl Supervisor {
         };
         let clock = self.clock;
         let (stop, scan_time) = (Stop::default(), self.scan_time);
-        let spans = self.otlp.as_ref().and_then(Otlp::sink).map(|sink| {
+        let spans = self.otlp.sink().map(|sink| {
             let target = self
                 .watched
                 .get(&process)
@@ -428,7 +410,9 @@ impl Supervisor {
         self.generation += 1;
         self.targets = settings.targets.clone().into();
         self.rules = rules(&settings);
-        self.replace_otlp(otlp);
+        if let Some(otlp) = otlp {
+            self.otlp.replace(otlp.map(|prepared| *prepared));
+        }
         self.scan_time = settings.limits.scan_time;
         self.discovery_hangs_after = discovery_hangs_after(&settings);
         self.source.set_limits(scan_limits(&settings));
@@ -592,7 +576,7 @@ impl Supervisor {
                 traces: Arc::clone(&watched.traces),
             });
         }
-        view.otlp = self.otlp_health.counts();
+        view.otlp = self.otlp.counts();
         view.targets.retain(|target| !target.name.is_empty());
         self.store.publish(view);
         let is_seen = |it: &Watched| it.latest.is_some() || it.hangs || it.is_overdue;

@@ -1,4 +1,4 @@
-//! The servers that `tests/servers.sh` brings: Prometheus and its tools, Alertmanager.
+//! The servers that `tests/servers.sh` brings: Prometheus and its tools, Alertmanager, VictoriaMetrics.
 
 use super::agent::get;
 use super::target::wait_until;
@@ -158,6 +158,6 @@ impl Prometheus {
     }
 }
 
-fn percent_encoded(text: &str) -> String {
+pub fn percent_encoded(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }

@@ -2,7 +2,7 @@
 
 use super::super::AgentError;
 use super::spans::requests;
-use super::transport::Transport;
+use super::transport::{Exporter, Transport};
 use crate::config::OtlpSettings;
 use crate::export::otlp::{ProcessResource, resource_of};
 use crate::ids::ProcessId;
@@ -56,7 +56,7 @@ pub enum SendError {
 pub struct TraceSender {
     runtime: Runtime,
     transport: Transport,
-    exporter: SpanExporter,
+    exporter: Exporter<SpanExporter>,
 }
 
 impl TraceSender {
@@ -94,20 +94,22 @@ impl TraceSender {
     pub fn send(mut self, process: TracedProcess, traces: &Traces) -> Result<(), SendError> {
         let root = ProcRoot::default();
         let started = process.process.start.since_boot();
-        self.exporter.set_resource(&resource_of(&ProcessResource {
-            service: process.service,
-            labels: Vec::new(),
-            process: process.process,
-            started: root.boot_time().map(|booted| booted.after(started)),
-            executable: process.executable,
-            python_version: process.python_version,
-            host: root.host_name().unwrap_or_default(),
-        }));
+        self.exporter
+            .inner
+            .set_resource(&resource_of(&ProcessResource {
+                service: process.service,
+                labels: Vec::new(),
+                process: process.process,
+                started: root.boot_time().map(|booted| booted.after(started)),
+                executable: process.executable,
+                python_version: process.python_version,
+                host: root.host_name().unwrap_or_default(),
+            }));
         let (exporter, transport) = (&self.exporter, &self.transport);
         self.runtime.block_on(async {
             for spans in requests(traces) {
-                if let Err(error) = exporter.export(spans).await {
-                    return Err(why_not(transport, &error.to_string()).await);
+                if let Err(error) = exporter.inner.export(spans).await {
+                    return Err(why_not(transport, exporter.explain(&error)).await);
                 }
             }
             Ok(())
@@ -115,16 +117,12 @@ impl TraceSender {
     }
 }
 
-/// Why the receiver did not take what was sent. The SDK does not say why it could not reach anybody.
-async fn why_not(transport: &Transport, error: &str) -> SendError {
+/// Why the receiver did not take what was sent.
+async fn why_not(transport: &Transport, why: String) -> SendError {
     let address = transport.address();
-    let why = transport.latest_failure();
     match reach(&address).await {
         Err(why) => SendError::Connect { address, why },
-        Ok(()) => SendError::Refused {
-            address,
-            why: why.unwrap_or_else(|| error.to_owned()),
-        },
+        Ok(()) => SendError::Refused { address, why },
     }
 }
 
