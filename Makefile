@@ -25,7 +25,7 @@ help:
 	@echo "make bench         measures beside CPython's own reader, and the agent, as Markdown (SECTIONS=\"speed agent\")"
 	@echo "make fuzz          libFuzzer on the fuzz targets: FUZZ_SECONDS each (60), FUZZ_TARGETS or all"
 	@echo "make interpreters  bring CPython 3.14 and 3.15 into target/interpreters (make test does)"
-	@echo "make servers       bring Prometheus and Alertmanager into target/servers (make test does)"
+	@echo "make servers       bring Prometheus, Alertmanager and VictoriaMetrics into target/servers (make test does)"
 	@echo "make node_packages bring TypeScript and Grafana's types into target/node_packages (make test does)"
 	@echo "make browser       bring Chromium into target/browser (make test does)"
 	@echo "make receivers     bring rotel, a receiver of OpenTelemetry, into target/receivers (make test does)"
@@ -58,7 +58,7 @@ soak: interpreters
 soak-agent: interpreters
 	cargo bench --bench soak-agent -- --minutes $(SOAK_AGENT_MINUTES)
 
-bench: interpreters
+bench: interpreters receivers
 	cargo bench --bench compare -- $(SECTIONS)
 
 interpreters:

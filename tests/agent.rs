@@ -114,7 +114,7 @@ fn it_serves_until_it_is_told_to_stop() {
             "web: {listen: 127.0.0.1:0}\n\
              targets: [{name: \"a \\\"b\\\"\", match: {pid: 1}, interval: 50ms}]\n",
         );
-        let address = daemon.wait_for("listening address=");
+        let address = daemon.wait_for("listening\" address=");
         let mut stream = TcpStream::connect(&address).unwrap();
         stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
         let mut answer = String::new();
@@ -128,7 +128,7 @@ fn it_serves_until_it_is_told_to_stop() {
         let (status, log) = daemon.end(signal);
         assert_eq!(status, Some(0), "{log}");
         assert!(
-            log.contains(&format!("stopping signal=\"SIG{signal}\"")),
+            log.contains(&format!("stopping\" signal=\"SIG{signal}\"")),
             "{log}"
         );
         drop(idle);
@@ -145,7 +145,7 @@ fn it_has_the_allocator_give_memory_back() {
                 None => command.env_remove("MALLOC_ARENA_MAX"),
             };
         });
-        daemon.wait_for("listening address=");
+        daemon.wait_for("listening\" address=");
         let proc = |file: &str| {
             let path = format!("/proc/{}/{file}", daemon.child.id());
             String::from_utf8(std::fs::read(path).unwrap()).unwrap()
@@ -167,7 +167,7 @@ fn a_round_is_no_news() {
         "web: {listen: 127.0.0.1:0}\ndiscovery: {interval: 10ms}\n\
          targets: [{name: one, match: {pid: 1}, interval: 10ms}]\n",
     );
-    let address = daemon.wait_for("listening address=");
+    let address = daemon.wait_for("listening\" address=");
     // Some rounds of whatever process 1 is here; it cannot be a Python that comes and goes.
     loop {
         let mut stream = TcpStream::connect(&address).unwrap();
@@ -303,6 +303,42 @@ fn an_address_in_use_is_told() {
     );
 }
 
+/// The lines of a log in JSON, each an object.
+fn json_lines(log: &str) -> Vec<serde_json::Value> {
+    let lines = log.lines().map(|line| match serde_json::from_str(line) {
+        Ok(line @ serde_json::Value::Object(_)) => line,
+        other => panic!("{line}: {other:?}"),
+    });
+    lines.collect()
+}
+
+#[test]
+fn the_log_can_be_json() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let config = Config::new(&format!("web: {{listen: '{address}'}}\n"));
+    // What it says before it has begun, and why it ends, are lines like all others.
+    let output = config.run(&["--log.format", "json", "--log.level=warn"]);
+    assert_eq!(output.status.code(), Some(7));
+    let lines = json_lines(&config.plain(&output.stderr));
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert_eq!(lines[0]["level"], "error");
+    assert_eq!(lines[0]["msg"], "the agent cannot run");
+    let error = lines[0]["error"].as_str().unwrap();
+    assert!(error.contains("Address already in use"), "{error}");
+    assert!(lines[0]["hint"].is_string() && lines[0]["time"].is_string());
+
+    let config = Config::new("web: {listen: secret-token, nonsense: 1}\n");
+    let output = config.run(&["--log-format=json"]);
+    assert_eq!(output.status.code(), Some(2));
+    let lines = json_lines(&config.plain(&output.stderr));
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let error = lines[0]["error"].as_str().unwrap();
+    assert!(error.contains("web.nonsense: unknown key"), "{error}");
+    // A line of the configuration may hold secrets.
+    assert_eq!(error.lines().count(), 2, "{error}");
+}
+
 #[test]
 fn usage() {
     for (arguments, status) in [
@@ -312,6 +348,8 @@ fn usage() {
         (&["--config"], 2),
         (&["--config", "a", "--nonsense"], 2),
         (&["--config", "a", "b"], 2),
+        (&["--config", "a", "--log-format", "xml"], 2),
+        (&["--config", "a", "--log-level", "loud"], 2),
     ] {
         let output = command().args(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(status), "{arguments:?}");

@@ -77,18 +77,18 @@ const LAYERS: &[Layer] = &[
     ),
     layer("analysis", &["graph", "ids", "time", "limits"], &[]),
     layer(
-        "render",
+        "spans",
         &["graph", "analysis", "ids", "sanitize", "time"],
+        &[],
+    ),
+    layer(
+        "render",
+        &["graph", "analysis", "spans", "ids", "sanitize", "time"],
         &["unicode_width"],
     ),
     layer(
         "metrics",
         &["graph", "analysis", "ids", "limits", "time"],
-        &[],
-    ),
-    layer(
-        "spans",
-        &["graph", "analysis", "ids", "sanitize", "time"],
         &[],
     ),
     layer(
@@ -155,8 +155,14 @@ const LAYERS: &[Layer] = &[
             "sanitize",
             "targets",
             "time",
+            "spans",
             // Only the agent knows what the files of its configuration should hold.
             "agent::check_files",
+            // And only it has an exporter.
+            "agent::TraceSender",
+            "agent::AgentError",
+            "agent::SendError",
+            "agent::TracedProcess",
         ],
         &["clap", "clap_complete", "clap_mangen", "regex", "tracing"],
     ),

@@ -388,7 +388,7 @@ fn help_is_for_newcomers() {
     ] {
         assert!(help.out.contains(part), "{part}");
     }
-    for view in ["ps", "pstree", "snapshot"] {
+    for view in ["ps", "pstree", "snapshot", "trace"] {
         let help = agentctl(&[view, "--help"]);
         let same = agentctl(&["help", view]);
         assert_eq!((same.status, &same.out), (0, &help.out));
@@ -408,6 +408,66 @@ fn help_is_for_newcomers() {
         version.out,
         format!("agentctl {}\n", env!("CARGO_PKG_VERSION"))
     );
+}
+
+#[test]
+fn where_to_send_traces_is_checked_first() {
+    let trace = |args: &[&str], variables: &[(&str, &str)], expected: Expect| {
+        let args = [&["trace", NO_PID], args].concat();
+        let mut command = command(&args);
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("OTEL_")) {
+            command.env_remove(name);
+        }
+        let run = run_of(command.envs(variables.iter().copied()));
+        expected.assert_eq(&run.err);
+        assert_eq!((run.status, run.out.as_str()), (2, ""));
+    };
+    trace(
+        &["--otlp", "localhost:4317", "--timeout", "5"],
+        &[],
+        expect![[r#"
+            agentctl: --otlp: no http:// or https:// in front, expected one such as http://localhost:4317
+            agentctl: --timeout: "5" has no unit: write 5s for seconds, expected a duration such as 15s, 500ms or 1m30s
+        "#]],
+    );
+    trace(
+        &["--otlp"],
+        &[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a:1/x"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "pigeon\n"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "secret"),
+        ],
+        expect![[r#"
+            agentctl: OTEL_EXPORTER_OTLP_PROTOCOL: "pigeon\n", expected grpc or http/protobuf
+            agentctl: OTEL_EXPORTER_OTLP_ENDPOINT: grpc has no paths, expected one such as http://localhost:4317
+            agentctl: OTEL_EXPORTER_OTLP_HEADERS: an entry without =, expected name=value,name=value
+        "#]],
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("agent.yaml");
+    fs::write(&path, "exporters: {otlp: {enabled: false}}\n").unwrap();
+    let run = agentctl(&["trace", NO_PID, "--config", path.to_str().unwrap()]);
+    assert_eq!(run.status, 2);
+    assert!(
+        run.err.contains("has no section exporters.otlp"),
+        "{}",
+        run.err
+    );
+    let mut run = command(&["trace", NO_PID, "--otlp"]);
+    let run = run_of(run.env("OTEL_EXPORTER_OTLP_CERTIFICATE", "none.pem"));
+    assert_eq!(run.status, 2);
+    assert!(run.err.contains("none.pem: "), "{}", run.err);
+    let run = agentctl(&["trace", NO_PID, "--print", "--for", "1d"]);
+    assert_eq!(run.status, 2);
+    assert!(run.err.contains("100ms to 1h"), "{}", run.err);
+    let run = agentctl(&["trace", NO_PID]);
+    assert!(
+        run.err.contains("--otlp") && run.err.contains("--print"),
+        "{}",
+        run.err
+    );
+    let run = agentctl(&["trace", NO_PID, "--print"]);
+    assert_eq!(run.status, 3, "{}", run.err);
 }
 
 #[test]

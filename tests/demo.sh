@@ -165,7 +165,7 @@ if ! wait_until both_are_found "$agent_pid"; then
 fi
 
 heading "What its log says, with the way round the cycle and the place where the task waits"
-sed -n -E 's/^[^ ]+ +(WARN|INFO) (found )/\1 \2/p' "$work/agent.log"
+sed -n -E 's/^time=[^ ]+ level=(warn|info) msg="(found[^"]*)"/\1: \2/p' "$work/agent.log"
 
 heading "What it serves on http://$address/metrics"
 fetch /metrics >"$work/metrics"

@@ -47,6 +47,7 @@ const TESTED_ELSEWHERE: &[&str] = &[
     "churn_python",
     "churn_threads",
     "cycles_that_open",
+    "hangs_elsewhere",
     "in_step",
     "mends",
     "modules_change",

@@ -83,8 +83,8 @@ fn findings_show_everywhere_and_end_when_they_are_mended() {
             lines.count()
         };
         for kind in ["kind=\"await_cycle\"", "kind=\"stuck_task\""] {
-            assert_eq!(count(" WARN found ", kind), 2, "{log}");
-            assert_eq!(count(" INFO found no more ", kind), 2, "{log}");
+            assert_eq!(count("level=warn msg=\"found\" ", kind), 2, "{log}");
+            assert_eq!(count("level=info msg=\"found no more\" ", kind), 2, "{log}");
         }
         assert_eq!(count("/mends.py:17) -> ", "path=\"reader ("), 2, "{log}");
         assert_eq!(count("/mends.py:21)", "path=\"asks upstream ("), 2, "{log}");
@@ -124,6 +124,32 @@ fn a_task_that_goes_round_in_step_is_not_stuck() {
                 "{what}: {path}"
             );
         }
+    }
+}
+
+#[test]
+fn tasks_that_hang_are_stuck_whatever_they_are_noted_to_await() {
+    for python in python::all() {
+        let target = Target::start(python.program("hangs_elsewhere"));
+        let agent = Agent::start(&format!(
+            "web: {{listen: 127.0.0.1:0}}\n\
+             limits: {{cpu_share: 1}}\n\
+             analysis: {{stuck: {{after: 1s}}}}\n\
+             targets: [{{name: app, match: {{pid: {}}}, interval: 50ms}}]\n",
+            target.pid()
+        ));
+        agent.wait_for_value("asyncio_stuck_tasks{target=\"app\"}", 4.0);
+        let mut told = findings(&agent);
+        told.sort();
+        let names = told.iter().filter_map(|(_, path)| path.split(' ').next());
+        let names: Vec<&str> = names.collect();
+        let expected = [
+            "hangs",
+            "hangs_before_gather",
+            "hangs_before_shield",
+            "hangs_in_group",
+        ];
+        assert_eq!(names, expected, "{}", python.full_version);
     }
 }
 

@@ -4,162 +4,16 @@ mod support;
 
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::thread;
-use support::agent::Agent;
+use support::agent::{Agent, get};
+use support::agentctl::Answer;
 use support::python;
+use support::rotel::{Ports, ReceivedSpan, Receiver};
+use support::servers::{Prometheus, free_port};
 use support::target::{Target, wait_until};
-use tempfile::TempDir;
-
-/// A running rotel, which writes down what it receives.
-struct Receiver {
-    child: Child,
-    folder: TempDir,
-}
-
-impl Drop for Receiver {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
-}
-
-impl Receiver {
-    fn start(ports: Ports) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/receivers/bin/rotel");
-        assert!(
-            path.exists(),
-            "{} is missing: run `make receivers`, which brings it (`make test` does)",
-            path.display()
-        );
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let log = File::create(folder.path().join("log")).expect("our own folder");
-        let child = Command::new(path)
-            .arg("start")
-            .args(["--otlp-grpc-endpoint", &format!("127.0.0.1:{}", ports.grpc)])
-            .args(["--otlp-http-endpoint", &format!("127.0.0.1:{}", ports.http)])
-            .args(["--exporter", "blackhole"])
-            .args(["--debug-log", "traces", "--debug-log", "metrics"])
-            .args(["--debug-log-verbosity", "detailed"])
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a second handle"))
-            .stderr(log)
-            .spawn()
-            .expect("rotel starts");
-        Self { child, folder }
-    }
-
-    fn log(&self) -> String {
-        let path: PathBuf = self.folder.path().join("log");
-        String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
-    }
-
-    /// The spans that it received so far.
-    fn spans(&self) -> Vec<ReceivedSpan> {
-        let mut spans: Vec<ReceivedSpan> = Vec::new();
-        let mut resource = BTreeMap::new();
-        let mut is_resource = false;
-        for line in self.log().lines() {
-            let text = line.trim();
-            if text.starts_with("ResourceSpans #") {
-                resource = BTreeMap::new();
-                is_resource = true;
-            } else if text.starts_with("ResourceMetrics #") || text.starts_with("ScopeMetrics #") {
-                is_resource = false;
-            } else if text.starts_with("Span #") {
-                is_resource = false;
-                spans.push(ReceivedSpan {
-                    resource: resource.clone(),
-                    ..ReceivedSpan::default()
-                });
-            } else if text.starts_with("SpanLink #") {
-                if let Some(span) = spans.last_mut() {
-                    span.links.push(BTreeMap::new());
-                }
-            } else if let Some((key, value)) = field(text) {
-                let is_attribute = text.starts_with("->");
-                match spans.last_mut() {
-                    _ if is_resource && is_attribute => {
-                        resource.insert(key, value);
-                    }
-                    Some(span) => span.take(key, value, is_attribute),
-                    None => {}
-                }
-            }
-        }
-        spans
-    }
-
-    /// The names of metrics that it received so far.
-    fn metrics(&self) -> Vec<String> {
-        let log = self.log();
-        let names = log
-            .lines()
-            .filter_map(|line| line.trim().strip_prefix("-> Name: "));
-        names.map(str::to_owned).collect()
-    }
-}
-
-/// `key : value`, with or without an arrow before it; texts without their type.
-fn field(text: &str) -> Option<(String, String)> {
-    let text = text.strip_prefix("-> ").unwrap_or(text);
-    let (key, value) = text.split_once(':')?;
-    let value = value.trim_start_matches(':').trim();
-    let inner = ["Str(", "Int(", "Bool(", "Double("];
-    let inner = inner
-        .iter()
-        .find_map(|kind| value.strip_prefix(kind)?.strip_suffix(')'));
-    Some((key.trim().to_owned(), inner.unwrap_or(value).to_owned()))
-}
-
-#[derive(Debug, Default, Clone)]
-struct ReceivedSpan {
-    resource: BTreeMap<String, String>,
-    fields: BTreeMap<String, String>,
-    attributes: BTreeMap<String, String>,
-    links: Vec<BTreeMap<String, String>>,
-}
-
-impl ReceivedSpan {
-    fn take(&mut self, key: String, value: String, is_attribute: bool) {
-        match (self.links.last_mut(), is_attribute) {
-            (Some(link), true) => link.insert(key, value),
-            (None, true) => self.attributes.insert(key, value),
-            (_, false) => self.fields.insert(key, value),
-        };
-    }
-
-    fn field(&self, key: &str) -> &str {
-        self.fields.get(key).map_or("", String::as_str)
-    }
-
-    fn attribute(&self, key: &str) -> &str {
-        self.attributes.get(key).map_or("", String::as_str)
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Ports {
-    grpc: u16,
-    http: u16,
-}
-
-impl Ports {
-    fn free() -> Self {
-        let (grpc, http) = (free_port(), free_port());
-        Self { grpc, http }
-    }
-}
 
 /// An agent that watches a program and sends to a receiver.
 fn agent(target: &Target, otlp: &str) -> Agent {
@@ -207,11 +61,7 @@ fn the_tree_of_a_cycle_arrives_span_by_span() {
     for protocol in ["grpc", "http/protobuf"] {
         let ports = Ports::free();
         let receiver = Receiver::start(ports);
-        let port = if protocol == "grpc" {
-            ports.grpc
-        } else {
-            ports.http
-        };
+        let port = ports.of(protocol);
         let target = Target::start(python::all()[0].program("cycle_of_two"));
         let agent = agent(
             &target,
@@ -278,11 +128,7 @@ fn metrics_arrive_under_names_that_become_those_of_prometheus() {
     for protocol in ["grpc", "http/protobuf"] {
         let ports = Ports::free();
         let receiver = Receiver::start(ports);
-        let port = if protocol == "grpc" {
-            ports.grpc
-        } else {
-            ports.http
-        };
+        let port = ports.of(protocol);
         let target = Target::start(python::all()[0].program("gather"));
         let agent = agent(
             &target,
@@ -292,10 +138,10 @@ fn metrics_arrive_under_names_that_become_those_of_prometheus() {
             ),
         );
         wait_until("metrics arrive", || {
-            let received = receiver.metrics();
+            let received = receiver.units();
             let all = asyncio_agent::metrics::CATALOG.iter();
-            let mut names = all.map(|def| def.in_opentelemetry().0);
-            names.all(|name| received.iter().any(|it| it == name))
+            let mut expected = all.map(|def| def.in_opentelemetry());
+            expected.all(|(name, unit)| received.contains(&(name.to_owned(), unit.to_owned())))
         });
         let exported = "asyncio_agent_otlp_exports_total{signal=\"metrics\",result=\"ok\"}";
         wait_until("it is counted", || {
@@ -304,6 +150,169 @@ fn metrics_arrive_under_names_that_become_those_of_prometheus() {
         drop(agent);
         assert!(target.end().success());
     }
+}
+
+#[test]
+fn the_counter_of_cycles_leads_to_the_trace() {
+    let ports = Ports::free();
+    let receiver = Receiver::start(ports);
+    let target = Target::start(python::all()[0].program("cycle_of_two"));
+    let agent = agent(
+        &target,
+        &format!(
+            "endpoint: 'http://127.0.0.1:{}', metrics: {{enabled: false}}, spans: {{ratio: 1}}",
+            ports.grpc
+        ),
+    );
+    let scrape = format!(
+        "global: {{scrape_interval: 500ms}}\n\
+         scrape_configs: [{{job_name: agent, static_configs: [{{targets: ['{}']}}]}}]\n",
+        agent.address()
+    );
+    let prometheus = Prometheus::start(&scrape, &[]);
+    let counter = "asyncio_await_cycle_detections_total";
+    let series = format!("{counter}{{target=\"shop\"}}");
+    prometheus.wait_for(&format!("{series} == 1"));
+    let exemplars = prometheus.exemplars(&series);
+    assert_eq!(exemplars.len(), 1, "{exemplars:?}");
+    let (labels, exemplar) = &exemplars[0];
+    assert_eq!(labels["team"], "a");
+    assert_eq!(exemplar["value"], "1");
+    let trace = exemplar["labels"]["trace_id"].as_str().expect("a text");
+    wait_until("the trace arrives", || {
+        let spans = receiver.spans();
+        let mut of_trace = spans.iter().filter(|it| it.field("Trace ID") == trace);
+        of_trace.any(|span| span.attribute("asyncio.finding.kind") == "await_cycle")
+    });
+    // The log line of the finding names the same.
+    let (_, openmetrics) = get(agent.address(), "/metrics", "application/openmetrics-text");
+    let line = openmetrics.lines().find(|line| line.starts_with(counter));
+    let expected =
+        format!("{counter}{{target=\"shop\",team=\"a\"}} 1 # {{trace_id=\"{trace}\"}} 1 ");
+    assert!(
+        line.is_some_and(|line| line.starts_with(&expected)),
+        "{line:?}"
+    );
+    let (_, classic) = agent.get("/metrics");
+    assert!(classic.contains(counter) && !classic.contains("trace_id"));
+    let (_, log) = agent.end_with("TERM");
+    assert!(log.contains(&format!("trace_id={trace}")), "{log}");
+    assert!(target.end().success());
+}
+
+/// `agentctl trace` with these arguments after the id of the process.
+fn trace(target: &Target, arguments: &[&str]) -> Answer {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_agentctl"));
+    command.args(["trace", &target.pid_text()]).args(arguments);
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("OTEL_")) {
+        command.env_remove(name);
+    }
+    Answer::of(command)
+}
+
+#[test]
+fn one_snapshot_is_sent_at_once() {
+    let target = Target::start(python::all()[0].program("cycle_of_two"));
+    let ports = Ports::free();
+    let receiver = Receiver::start(ports);
+    for (protocol, port) in [("grpc", ports.grpc), ("http/protobuf", ports.http)] {
+        let endpoint = format!("http://127.0.0.1:{port}");
+        let mut sent = None;
+        // It takes a moment until the receiver listens.
+        wait_until("it is sent", || {
+            let more = ["--otlp", &endpoint, "--protocol", protocol, "--print"];
+            let time = ["--for", "300ms", "--service", "shop"];
+            let answer = trace(&target, &[more.as_slice(), &time].concat());
+            let is_sent = answer.status == 1;
+            sent = is_sent.then_some(answer);
+            is_sent
+        });
+        let sent = sent.expect("it was waited for");
+        assert!(sent.stderr.contains("cycle: cycle "), "{}", sent.stderr);
+        let told = format!("sent to {endpoint}, {protocol}, as service shop: traces: 2, spans: 10");
+        assert!(sent.stdout.contains(&told), "{}", sent.stdout);
+        let ids: Vec<&str> = sent
+            .stdout
+            .lines()
+            .filter_map(|line| line.strip_prefix("sent trace ")?.split(':').next())
+            .collect();
+        assert_eq!(ids.len(), 2);
+        let of_trace = |id: &str| -> Vec<ReceivedSpan> {
+            let spans = receiver.spans().into_iter();
+            spans.filter(|span| span.field("Trace ID") == id).collect()
+        };
+        for id in &ids {
+            assert!(
+                sent.stdout.contains(&format!("trace {id}: ")),
+                "{}",
+                sent.stdout
+            );
+            wait_until("the trace arrives", || of_trace(id).len() >= 4);
+        }
+        let spans = of_trace(ids[0]);
+        let tasks = spans
+            .iter()
+            .filter(|span| !span.attribute("asyncio.task.id").is_empty());
+        let tasks: Vec<&ReceivedSpan> = tasks.collect();
+        assert_eq!(tasks.len(), 2);
+        for task in tasks {
+            // What was printed is what was sent.
+            let printed = format!("id={}", task.attribute("asyncio.task.id"));
+            assert!(sent.stdout.contains(&printed), "{printed}\n{}", sent.stdout);
+            assert_eq!(task.field("Status code"), "STATUS_CODE_ERROR");
+            assert_eq!(task.resource["service.name"], "shop");
+            assert_eq!(task.resource["process.pid"], target.pid().to_string());
+            assert_ne!(task.field("Start time"), task.field("End time"));
+        }
+    }
+    assert!(target.end().success());
+}
+
+#[test]
+fn why_nothing_was_sent_is_told_with_what_to_do() {
+    let target = Target::start(python::all()[0].program("gather"));
+    let told = |arguments: &[&str], status: i32, what: &[&str]| {
+        let answer = trace(&target, arguments);
+        assert_eq!(answer.status, status, "{}", answer.stderr);
+        for what in what {
+            assert!(answer.stderr.contains(what), "{what}: {}", answer.stderr);
+        }
+    };
+    let nobody = format!("http://127.0.0.1:{}", free_port());
+    for protocol in ["grpc", "http/protobuf"] {
+        let arguments = ["--otlp", &nobody, "--protocol", protocol];
+        let what = [
+            "cannot connect to 127.0.0.1:",
+            "refused",
+            "hint: is a receiver",
+        ];
+        told(&arguments, 7, &what);
+    }
+    for (answer, what, hint) in [
+        (
+            Some("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"),
+            "401",
+            "OTEL_EXPORTER_OTLP_HEADERS",
+        ),
+        (
+            Some("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"),
+            "404",
+            "--protocol grpc",
+        ),
+        (Some("nonsense\r\n\r\n"), "invalid HTTP", "--protocol grpc"),
+        (None, "does not take spans", "did not answer in time"),
+    ] {
+        let endpoint = format!("http://127.0.0.1:{}", broken_receiver(answer));
+        let timeout = ["--protocol", "http/protobuf", "--timeout", "200ms"];
+        told(
+            &[&["--otlp", &endpoint], timeout.as_slice()].concat(),
+            7,
+            &[what, hint],
+        );
+    }
+    let no_tls = format!("https://127.0.0.1:{}", broken_receiver(Some("nonsense")));
+    told(&["--otlp", &no_tls], 7, &["does not speak TLS"]);
+    assert!(target.end().success());
 }
 
 /// Answers each connection with the same bytes, or never if there are none.

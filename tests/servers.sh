@@ -1,20 +1,21 @@
 #!/usr/bin/env bash
 #
-# Brings Prometheus, promtool and Alertmanager from Debian's packages into target/servers, for the tests.
+# Brings Prometheus, promtool, Alertmanager and VictoriaMetrics from Debian's packages into target/servers, for the tests.
 # Nothing is installed and no root is needed. What it leaves behind:
 #
 #   target/servers/unpacked/root       the unpacked packages
 #   target/servers/unpacked/packages   what was unpacked, one "name version" a line
-#   target/servers/bin/NAME   starts prometheus, promtool or prometheus-alertmanager; paths must be absolute
+#   target/servers/bin/NAME   starts prometheus, promtool, prometheus-alertmanager or victoria-metrics; paths
+#                             must be absolute
 
 set -Eeuo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly HOME_DIR=$PWD/target/servers
 # Raised when what this script leaves behind changes, so that older leavings are replaced.
-readonly RECIPE=1
+readonly RECIPE=2
 readonly NAME=servers
-readonly PROGRAMS=(prometheus promtool prometheus-alertmanager)
+readonly PROGRAMS=(prometheus promtool prometheus-alertmanager victoria-metrics)
 . tests/packages.sh
 
 # The launcher execs, so its pid is the program's. It finds its files from where it stands.
@@ -44,7 +45,7 @@ LAUNCHER
 main() {
     lock "$HOME_DIR"
     if ! is_complete "$HOME_DIR/unpacked" "$RECIPE"; then
-        download "$HOME_DIR/apt" "Prometheus" sid "${PROGRAMS[@]}"
+        download "$HOME_DIR/apt" "Prometheus and VictoriaMetrics" sid "${PROGRAMS[@]}"
         unpack "$HOME_DIR/apt" "$HOME_DIR/unpacked" "$RECIPE"
     fi
     local program

@@ -6,6 +6,7 @@ mod graphs;
 use asyncio_agent::analysis::{FindingKind, Fingerprint, Mark, TaskTimes};
 use asyncio_agent::graph::text::parse;
 use asyncio_agent::graph::{TaskGraph, TaskIdx, find_cycles};
+use asyncio_agent::render;
 use asyncio_agent::spans::{
     Attribute, AttributeValue, Facts, Span, SpanId, SpanLimits, Trace, Traces, traces_of,
 };
@@ -106,6 +107,30 @@ fn check(traces: &Traces, limits: SpanLimits) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+fn printed(traces: &Traces) -> String {
+    let mut text = String::new();
+    render::traces(traces, false, &mut text).expect("writing to a String does not fail");
+    text
+}
+
+/// The text has a line for each span and no more than it must, and nothing in it moves the cursor.
+fn check_printed(traces: &Traces) -> Result<(), TestCaseError> {
+    let text = printed(traces);
+    let lines: Vec<&str> = text.lines().collect();
+    let n = |what: &str| lines.iter().filter(|line| line.contains(what)).count();
+    let spans: Vec<&Span> = traces.traces.iter().flat_map(|it| &it.spans).collect();
+    let is_task = |span: &&&Span| crate::text(&span.attributes, "asyncio.task.id").is_some();
+    prop_assert_eq!(n("── (T) "), spans.iter().filter(is_task).count());
+    let is_bad = |span: &&&Span| span.error.is_some();
+    prop_assert_eq!(n("   error: "), spans.iter().filter(is_bad).count());
+    let n_parts = n("… goes on at [");
+    prop_assert_eq!(n("] below "), n_parts);
+    prop_assert_eq!(n("── ") - n_parts, spans.len());
+    let bad = |c: char| c != '\n' && c.is_control();
+    prop_assert!(!text.contains(bad));
+    Ok(())
+}
+
 fn times(graph: &TaskGraph, ages: &[(u64, u64)]) -> TaskTimes {
     let age = |at: usize| ages.get(at % ages.len().max(1)).copied().unwrap_or((0, 0));
     let seconds = Duration::from_secs;
@@ -137,6 +162,7 @@ proptest! {
         let traces = traces_of(&facts, &ALL, seed);
         check(&traces, ALL)?;
         prop_assert_eq!(traces.n_roots_omitted, 0);
+        check_printed(&traces)?;
 
         // Each task once, and each await: below the awaiter, or as a link.
         let tasks = tasks(&traces);
@@ -163,6 +189,7 @@ proptest! {
         let limits = SpanLimits { traces, spans, spans_per_trace };
         let cut = traces_of(&facts, &limits, seed);
         check(&cut, limits)?;
+        check_printed(&cut)?;
         prop_assert_eq!(cut.traces.len() + cut.n_roots_omitted, cycles.entries().len());
     }
 }
@@ -249,15 +276,15 @@ fn a_cycle_is_told_by_the_link_that_closes_it_and_by_its_members() {
     let traces = traces(&graph, &marks, ALL);
     let shown: Vec<String> = traces.traces.iter().map(shown).collect();
     expect_test::expect![[r#"
-        main 100s task=Task-1
+        task main 100s task=Task-1
           main 40s
             __aexit__ 20s
-              wait_for_other 20s task=cyc-a <-closes ERROR in await cycle 0000000000000abc: it can never go on
+              task wait_for_other 20s task=cyc-a <-closes ERROR in await cycle 0000000000000abc: awaits cyc-b, and can never go on
                 wait_for_other 20s awaiting=Task
-              wait_for_other 20s task=cyc-b <-link ERROR in await cycle 0000000000000abc: it can never go on
+              task wait_for_other 20s task=cyc-b <-link ERROR in await cycle 0000000000000abc: awaits cyc-a, and can never go on
                 wait_for_other 20s awaiting=Task
         --
-        work 100s task=other unknown awaiters=1
+        task work 100s task=other unknown awaiters=1
           work 40s
             sleep 20s awaiting=Future
     "#]].assert_eq(&shown.join("--\n"));
@@ -282,19 +309,92 @@ fn a_tree_that_is_too_large_keeps_what_leads_to_findings() {
     };
     let traces = traces(&graph, &[(named(&graph, "deep"), mark)], limits);
     expect_test::expect![[r#"
-        main 100s task=root
+        task main 100s task=root
           main 40s
             (tasks left out) 40s omitted=47
-            work 40s task=child-0
+            task work 40s task=child-0
               work 40s
-            work 40s task=child-1
+            task work 40s task=child-1
               work 40s
-            work 40s task=child-49
+            task work 40s task=child-49
               work 40s
-                lock 40s task=deep ERROR stuck (0000000000000abc): it has not moved for too long
+                task lock 40s task=deep ERROR stuck (0000000000000abc): it has not moved for too long
                   lock 40s
     "#]]
     .assert_eq(&shown(&traces.traces[0]));
+}
+
+#[test]
+fn traces_are_printed_with_what_a_view_of_them_would_list() {
+    let mut text = String::from(
+        "thread 7
+         Task-1 suspended @ __aexit__ taskgroups.py:72, main app.py:30
+         'a name' suspended waits Task @ wait_for_other app.py:11
+           <- Task-1
+         cyc-b suspended waits Task @ wait_for_other app.py:12
+           <- 'a name'
+           <- Task-1
+         'a name' <- cyc-b
+         work running @ work app.py:20
+           <- #0xdead :\n",
+    );
+    text = text.replace('\'', "\"");
+    for other in 0..3 {
+        text += &format!("root-{other} @ serve app.py:2\n");
+    }
+    let graph = graph(&text);
+    let mark = Mark {
+        kind: FindingKind::AwaitCycle,
+        fingerprint: Fingerprint(0xabc),
+    };
+    let marks = [
+        (named(&graph, "a name"), mark),
+        (named(&graph, "cyc-b"), mark),
+    ];
+    let limits = SpanLimits {
+        traces: 3,
+        spans: 100,
+        spans_per_trace: 100,
+    };
+    let traces = traces(&graph, &marks, limits);
+    expect_test::expect![[r#"
+        trace 0000000000000000910a2dec89025cc1: 7 spans, 3 tasks
+        └── (T) main  1m40s  name=Task-1  id=0x1000  state=suspended
+            └── main app.py:30  40.0s
+                └── __aexit__ taskgroups.py:72  20.0s
+                    ├── (T) wait_for_other  20.0s  name="a name"  id=0x1010  state=suspended  seen for 1m40s
+                    │   │   error: in await cycle 0000000000000abc: it can never go on
+                    │   │   link: also awaited by cyc-b (0x1020)  ↻ closes an await cycle
+                    │   └── wait_for_other app.py:11  20.0s  awaiting=Task
+                    └── (T) wait_for_other  20.0s  name=cyc-b  id=0x1020  state=suspended  seen for 1m40s
+                        │   error: in await cycle 0000000000000abc: it can never go on
+                        │   link: also awaited by "a name" (0x1010)
+                        └── wait_for_other app.py:12  20.0s  awaiting=Task
+        trace 000000000000000071bb54d8d101b5b9: 2 spans, 1 task
+        └── (T) work  1m40s  name=work  id=0x1030  state=running
+            │   also awaited by what stands in no trace: 1
+            └── work app.py:20  40.0s
+        trace 0000000000000000e099ec6cd7363ca5: 2 spans, 1 task
+        └── (T) serve  1m40s  name=root-0  id=0x1040  state=pending
+            └── serve app.py:2  40.0s
+        … 2 more root tasks, left out with all below them
+    "#]].assert_eq(&printed(&traces));
+    let nothing = Traces::default();
+    assert_eq!(printed(&nothing), "(no tasks)\n");
+}
+
+#[test]
+fn a_long_chain_does_not_go_to_the_right_for_ever() {
+    let mut text = String::from("thread 1\ntask-0 @ f app.py:1\n");
+    for at in 1..200 {
+        text += &format!("task-{at} @ f app.py:1\n  <- task-{}\n", at - 1);
+    }
+    let graph = graph(&text);
+    let text = printed(&traces(&graph, &[], ALL));
+    let longest = text.lines().map(|line| line.chars().count()).max();
+    assert!(longest.is_some_and(|n| n < 300), "{longest:?}");
+    assert!(text.contains("… goes on at [12]"), "{text}");
+    assert_eq!(text.matches("(T) ").count(), 200);
 }
 
 #[test]

@@ -31,8 +31,22 @@ struct Args {
     check: bool,
 
     /// How much to log, to stderr
-    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    #[arg(
+        long,
+        visible_alias = "log.level",
+        value_name = "LEVEL",
+        default_value = "info"
+    )]
     log_level: LogLevel,
+
+    /// How the log is written: fields as name=value, or each line an object of JSON
+    #[arg(
+        long,
+        visible_alias = "log.format",
+        value_name = "FORMAT",
+        default_value = "logfmt"
+    )]
+    log_format: LogFormat,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -41,6 +55,12 @@ pub(super) enum LogLevel {
     Warn,
     Info,
     Debug,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogFormat {
+    Logfmt,
+    Json,
 }
 
 /// Runs the daemon as the arguments `args` say, the first of which is the program's name.
@@ -55,10 +75,23 @@ pub fn run_from_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let path = args.config.clone();
     let load = move || config::load_with_web_file(&path);
+    let log_format = if args.check {
+        LogFormat::Logfmt
+    } else {
+        args.log_format
+    };
+    if !args.check {
+        telemetry::start(args.log_level, log_format);
+    }
     let (settings, web_file) = match load() {
         Ok(loaded) => loaded,
         Err(error) => {
-            complain(&error.explained("asyncio-agent"));
+            if log_format == LogFormat::Json {
+                let error = error.without_lines().to_string();
+                tracing::error!(error, "the configuration cannot be used");
+            } else {
+                complain(&error.explained("asyncio-agent"));
+            }
             return ExitCode::from(EXIT_USAGE);
         }
     };
@@ -79,7 +112,6 @@ pub fn run_from_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     allocator::set();
-    telemetry::start(args.log_level);
     let config = AgentConfig {
         settings,
         web_file,
@@ -88,8 +120,13 @@ pub fn run_from_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            let hint = hint(&error);
+            if log_format == LogFormat::Json {
+                tracing::error!(%error, hint, "the agent cannot run");
+                return ExitCode::from(EXIT_FAILURE);
+            }
             complain(&format!("asyncio-agent: {error}"));
-            if let Some(hint) = hint(&error) {
+            if let Some(hint) = hint {
                 complain(&format!("  hint: {hint}"));
             }
             ExitCode::from(EXIT_FAILURE)

@@ -27,12 +27,13 @@ mod source;
 mod store;
 mod supervisor;
 mod telemetry;
+mod told;
 mod watched;
 
 pub use args::run_from_args;
 pub use check::check_files;
 pub use http::{TlsError, WebError};
-pub use otlp::OtlpError;
+pub use otlp::{OtlpError, SendError, TraceSender, TracedProcess};
 pub use reload::LoadConfig;
 pub use source::{AttachedProcess, HostProcesses, ProcessSource};
 
@@ -154,8 +155,8 @@ impl Agent {
         } = config;
         let rules = WebRules::new(&settings, &web_file)?;
         let otlp = otlp::Prepared::new(&settings)?;
+        let otlp_files = otlp.as_ref().map(otlp::Prepared::files);
         let listeners = listen(&settings.web.listen).await?;
-        let control = ControlRules::new(&settings);
         let socket = listen_to_agentctl(&settings).await?;
         let store = Arc::new(Store::new(Arc::clone(&source)));
         let latest = Arc::clone(&store);
@@ -168,12 +169,13 @@ impl Agent {
             supervisor::Supervisor::new(&settings, Arc::clone(&source), Arc::clone(&store), otlp);
         let supervisor = tokio::spawn(supervisor.run(obeyed, stopped.clone()));
         let (web, rules) = watch::channel(Arc::new(rules));
-        let (control, control_rules) = watch::channel(Arc::new(control));
+        let (control, control_rules) = watch::channel(Arc::new(ControlRules::new(&settings)));
         // One that is carried out, and one that came since.
         let (reloads, requests) = mpsc::channel(1);
         let reloader = Reloader {
             load,
             current: Arc::new(settings),
+            otlp_files,
             supervisor: commands,
             web,
             control,
@@ -197,8 +199,7 @@ impl Agent {
                 outbox: Arc::clone(&outbox),
                 is_local: address.ip().is_loopback(),
             };
-            let limits = http::HttpLimits::default();
-            let server = http::serve(listener, site, limits, stopped.clone());
+            let server = http::serve(listener, site, Default::default(), stopped.clone());
             servers.push(tokio::spawn(server));
         }
         let path = socket.as_ref().map(|(_, file)| file.path().to_owned());

@@ -3,7 +3,7 @@
 
 use super::control::{ControlRules, note_unknown_group};
 use super::http::{WebError, WebRules};
-use super::otlp::{OtlpError, Prepared};
+use super::otlp::{FileContents, OtlpError, Prepared};
 use super::service::ServiceManager;
 use super::supervisor::Command;
 use crate::config::{ConfigError, Settings, WebFile, diff};
@@ -28,6 +28,8 @@ pub(super) struct Reloader {
     pub(super) load: Arc<LoadConfig>,
     /// The settings in effect.
     pub(super) current: Arc<Settings>,
+    /// What stood in the files of `exporters.otlp`.
+    pub(super) otlp_files: Option<FileContents>,
     pub(super) supervisor: mpsc::Sender<Command>,
     pub(super) web: watch::Sender<Arc<WebRules>>,
     pub(super) control: watch::Sender<Arc<ControlRules>>,
@@ -100,9 +102,15 @@ impl Reloader {
         otlp: Option<Prepared>,
     ) -> String {
         // What waits to be sent goes on waiting if nothing of this has changed.
-        let has_changed = self.current.exporters.otlp != settings.exporters.otlp;
-        let otlp = has_changed.then(|| otlp.map(Box::new));
-        let change = diff(&self.current, &settings);
+        let files = otlp.as_ref().map(Prepared::files);
+        let mut change = diff(&self.current, &settings);
+        let other_settings = self.current.exporters.otlp != settings.exporters.otlp;
+        let other_files = self.otlp_files != files;
+        if other_files && !other_settings {
+            change.live.push("files of exporters.otlp".to_owned());
+        }
+        let otlp = (other_settings || other_files).then(|| otlp.map(Box::new));
+        self.otlp_files = files;
         let mut told = match change.live[..] {
             [] => "the configuration was read again; nothing changed".to_owned(),
             _ => format!(

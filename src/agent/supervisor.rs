@@ -2,7 +2,7 @@
 
 use super::clock::Clock;
 use super::discovery::{Discovery, DiscoveryError, Look};
-use super::otlp::{Health, Otlp, Prepared, Subject};
+use super::otlp::{Otlp, Prepared, Subject};
 use super::roster::Roster;
 use super::rules::rules;
 use super::sampler::{Job, RoundReport, RoundRules, run_round};
@@ -10,16 +10,15 @@ use super::schedule::{Effect, Event, Found, RoundEnd, Scheduler, SchedulerSettin
 use super::service::ServiceManager;
 use super::source::ProcessSource;
 use super::store::Store;
+use super::told::{log_change, log_findings};
 use super::watched::Watched;
-use crate::analysis::{Fingerprint, Observation, Rules};
+use crate::analysis::Rules;
 use crate::config::{Settings, TargetSettings, TopSettings};
 use crate::ids::ProcessId;
 use crate::limits::{Limits, Stop};
 use crate::metrics::{
-    AgentView, BuildInfo, ConfigView, ProcessView, RoundOutcome, TargetView, Top,
+    AgentView, BuildInfo, ConfigView, Exemplar, ProcessView, RoundOutcome, TargetView, Top,
 };
-use crate::sanitize::escape_start;
-use crate::spans::TraceId;
 use crate::time::Monotonic;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,9 +36,6 @@ const RETRY_MAX: Duration = Duration::from_secs(5 * 60);
 const DISCOVERY_HANGS_AFTER: Duration = Duration::from_secs(5 * 60);
 /// Kinds of problems that are counted one by one; further ones are counted together.
 const PROBLEM_CODES_MAX: usize = 100;
-
-/// Characters of the path of a finding in the log.
-const PATH_CHARS_MAX: usize = 4_096;
 
 /// What ran on another thread and has ended.
 enum Done {
@@ -86,8 +82,7 @@ pub(super) struct Supervisor {
     has_news: bool,
     /// It was said that too many rounds hang; none of them has ended since.
     is_crowded: bool,
-    otlp: Option<Otlp>,
-    otlp_health: Arc<Health>,
+    otlp: Otlp,
     service: ServiceManager,
     /// When the service manager is to hear that the agent works.
     beat_at: Option<Monotonic>,
@@ -111,7 +106,6 @@ impl Supervisor {
             clock,
             discovery: Arc::new(Mutex::new(Discovery::new(settings, Arc::clone(&source)))),
             source,
-            store,
             scheduler: Scheduler::new(scheduler_settings(settings)),
             scan_time: settings.limits.scan_time,
             new_settings: None,
@@ -137,14 +131,14 @@ impl Supervisor {
             n_over_limits: (0, 0),
             has_news: false,
             is_crowded: false,
-            otlp: None,
-            otlp_health: Arc::default(),
+            otlp: Otlp::new(clock, &store),
+            store,
             service,
             beat_at: service.beat_every().map(|_| clock.now()),
             discovered_at: clock.now(),
             discovery_hangs_after: discovery_hangs_after(settings),
         };
-        supervisor.replace_otlp(Some(otlp.map(Box::new)));
+        supervisor.otlp.replace(otlp);
         supervisor.name_targets();
         supervisor.label_fixed_targets();
         supervisor.publish();
@@ -200,9 +194,7 @@ impl Supervisor {
             self.publish();
         }
         self.work.detach_all();
-        if let Some(otlp) = self.otlp.take() {
-            otlp.stop().await;
-        }
+        self.otlp.stop().await;
     }
 
     /// Tells the service manager that the agent works, if it does. Rounds may hang for reasons of their processes; but
@@ -225,20 +217,6 @@ impl Supervisor {
         self.service.beat(&format!(
             "{n_processes} processes watched, {n_cycles} await cycles, {n_stuck} stuck tasks"
         ));
-    }
-
-    /// Sends over OTLP by other settings from now on, if there are any.
-    fn replace_otlp(&mut self, new: Option<Option<Box<Prepared>>>) {
-        let Some(new) = new else {
-            return;
-        };
-        if let Some(old) = self.otlp.take() {
-            // What waits there is still sent.
-            tokio::spawn(old.stop());
-        }
-        let start =
-            |it: Box<Prepared>| Otlp::start(*it, self.clock, &self.store, &self.otlp_health);
-        self.otlp = new.map(start);
     }
 
     fn ask_scheduler(&mut self, event: Event) {
@@ -388,7 +366,7 @@ impl Supervisor {
         };
         let clock = self.clock;
         let (stop, scan_time) = (Stop::default(), self.scan_time);
-        let spans = self.otlp.as_ref().and_then(Otlp::sink).map(|sink| {
+        let spans = self.otlp.sink().map(|sink| {
             let target = self
                 .watched
                 .get(&process)
@@ -429,7 +407,9 @@ impl Supervisor {
         self.generation += 1;
         self.targets = settings.targets.clone().into();
         self.rules = rules(&settings);
-        self.replace_otlp(otlp);
+        if let Some(otlp) = otlp {
+            self.otlp.replace(otlp.map(|prepared| *prepared));
+        }
         self.scan_time = settings.limits.scan_time;
         self.discovery_hangs_after = discovery_hangs_after(&settings);
         self.source.set_limits(scan_limits(&settings));
@@ -526,6 +506,12 @@ impl Supervisor {
                 target.totals.add(observation);
                 watched.totals.add(observation);
                 log_findings(&target.name, process, observation, &traces);
+                if let Some(trace) = watched.new_trace_of_cycle(observation, &traces) {
+                    let (trace, at) = (trace.0, scan.at);
+                    let exemplar = Some(Exemplar { trace, at });
+                    target.totals.cycle_exemplar = exemplar;
+                    watched.totals.cycle_exemplar = exemplar;
+                }
                 watched.note_traces(observation, traces);
             }
             if let Some(program) = program
@@ -587,7 +573,7 @@ impl Supervisor {
                 traces: Arc::clone(&watched.traces),
             });
         }
-        view.otlp = self.otlp_health.counts();
+        view.otlp = self.otlp.counts();
         view.targets.retain(|target| !target.name.is_empty());
         self.store.publish(view);
         let is_seen = |it: &Watched| it.latest.is_some() || it.hangs || it.is_overdue;
@@ -645,53 +631,5 @@ fn top(settings: &TopSettings) -> Top {
         tasks: size(settings.coroutines),
         waits: size(settings.waits),
         stuck: size(settings.stuck),
-    }
-}
-
-/// One line for each finding that is new, and for each that has ended.
-fn log_findings(
-    target: &str,
-    process: ProcessId,
-    observation: &Observation,
-    traces: &[(Fingerprint, TraceId)],
-) {
-    let pid = process.pid.as_raw();
-    for finding in &observation.findings {
-        if observation.opened.contains(&finding.fingerprint) {
-            let (kind, fingerprint) = (finding.kind.as_str(), finding.fingerprint);
-            let (path, age_s) = (finding.to_string(), finding.age.as_secs());
-            let path = escape_start(&path, PATH_CHARS_MAX);
-            let trace = traces.iter().find(|(sent, _)| *sent == fingerprint);
-            let trace_id = trace.map(|(_, trace)| tracing::field::display(*trace));
-            tracing::warn!(target, pid, kind, %fingerprint, age_s, trace_id, %path, "found");
-        }
-    }
-    for finding in &observation.closed {
-        let (kind, fingerprint) = (finding.kind.as_str(), finding.fingerprint);
-        let age_s = finding.age.as_secs();
-        tracing::info!(target, pid, kind, %fingerprint, age_s, "found no more");
-    }
-}
-
-/// One line when the outcome is of another kind than that of the round before.
-fn log_change(
-    target: &str,
-    process: ProcessId,
-    before: Option<RoundOutcome>,
-    now: RoundOutcome,
-    failure: Option<(&'static str, String)>,
-) {
-    let kind = |outcome: RoundOutcome| (outcome.is_read(), outcome.is_failure());
-    if before.map(kind) == Some(kind(now)) || now == RoundOutcome::Gone {
-        return;
-    }
-    let pid = process.pid.as_raw();
-    let (code, error) = failure.unwrap_or_default();
-    if now.is_failure() {
-        tracing::warn!(target, pid, code, error, "process cannot be read");
-    } else if now.is_read() {
-        tracing::info!(target, pid, "process is read");
-    } else {
-        tracing::info!(target, pid, code, error, "process is not one to read");
     }
 }

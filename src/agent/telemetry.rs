@@ -1,93 +1,172 @@
-//! The agent's own log: lines of `time level message key=value…` on stderr.
+//! The agent's own log on stderr, a line for each event: logfmt, or JSON (RFC 8259). Both begin with `time`,
+//! `level` and `msg`; then come the fields.
 //!
 //! What is logged is a change of state, never a round. Names and errors that are logged can be of processes
 //! that want to be taken for somebody else: however a value looks, it can neither end its line nor begin
 //! another field. Messages are texts of ours; what is not goes into a field.
 
-use super::args::LogLevel;
-use crate::sanitize::{escape, is_unsafe};
+use super::args::{LogFormat, LogLevel};
+use crate::sanitize::is_unsafe;
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::{self, Write as _};
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::field::RecordFields;
-use tracing_subscriber::fmt::FormatFields;
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
 
 /// Starts logging. Does nothing if the program logs already.
-pub(super) fn start(level: LogLevel) {
+pub(super) fn start(level: LogLevel, format: LogFormat) {
     let level = match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
     };
-    let _ = tracing_subscriber::fmt()
+    let started = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_target(false)
-        .fmt_fields(Fields)
+        .event_format(Lines { format })
         .try_init();
+    if started.is_ok() {
+        std::panic::set_hook(Box::new(log_panic));
+    }
 }
 
-/// Writes fields as `key=value`. Texts are quoted, as in JSON; other values if they would be ambiguous
-/// without quotes.
+/// A panic is a line like all others, whatever it says.
+fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let payload = panic.payload();
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let location = panic.location().map(ToString::to_string);
+    // It is made only if RUST_BACKTRACE asks for it.
+    let backtrace = Backtrace::capture();
+    let is_made = backtrace.status() == BacktraceStatus::Captured;
+    let backtrace = is_made.then(|| backtrace.to_string());
+    tracing::error!(panic = text, location, backtrace, "panicked");
+}
+
+/// Writes events as lines.
 #[derive(Debug)]
-struct Fields;
+struct Lines {
+    format: LogFormat,
+}
 
-impl<'w> FormatFields<'w> for Fields {
-    fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> fmt::Result {
-        let mut line = Line {
-            writer,
-            is_empty: true,
-            result: Ok(()),
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'s> LookupSpan<'s>,
+    N: for<'w> FormatFields<'w> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut time = String::new();
+        SystemTime.format_time(&mut Writer::new(&mut time))?;
+        let line = line(self.format, &time, event);
+        writer.write_str(&line)
+    }
+}
+
+fn line(format: LogFormat, time: &str, event: &Event<'_>) -> String {
+    let mut line = Line {
+        format,
+        message: String::new(),
+        fields: String::new(),
+    };
+    event.record(&mut line);
+    let level = match *event.metadata().level() {
+        Level::ERROR => "error",
+        Level::WARN => "warn",
+        Level::INFO => "info",
+        Level::DEBUG => "debug",
+        Level::TRACE => "trace",
+    };
+    let (message, fields) = (quoted(&line.message), line.fields);
+    match format {
+        LogFormat::Logfmt => format!("time={time} level={level} msg={message}{fields}\n"),
+        LogFormat::Json => {
+            let time = quoted(time);
+            format!("{{\"time\":{time},\"level\":\"{level}\",\"msg\":{message}{fields}}}\n")
+        }
+    }
+}
+
+/// A line that is put together.
+struct Line {
+    format: LogFormat,
+    message: String,
+    /// Each with what separates it from the one before.
+    fields: String,
+}
+
+impl Line {
+    /// Adds a field. In JSON texts are in quotes, and so is whatever is no number or truth value; in logfmt texts
+    /// are, and other values that would be ambiguous without.
+    fn push(&mut self, field: &Field, value: Shown<'_>) {
+        if field.name() == "message" {
+            let (Shown::Text(text) | Shown::Word(text) | Shown::Literal(text)) = value;
+            text.clone_into(&mut self.message);
+            return;
+        }
+        // Other crates log too, and may call a field anything.
+        let is_taken = matches!(field.name(), "time" | "level" | "msg");
+        let name = format!("{}{}", if is_taken { "field_" } else { "" }, field.name());
+        let value = match (self.format, value) {
+            (_, Shown::Literal(text)) => text.to_owned(),
+            (LogFormat::Logfmt, Shown::Word(text)) if is_plain(text) => text.to_owned(),
+            (_, Shown::Word(text) | Shown::Text(text)) => quoted(text),
         };
-        fields.record(&mut line);
-        line.result
+        // Writing to a String does not fail.
+        let _ = match self.format {
+            LogFormat::Logfmt => write!(self.fields, " {name}={value}"),
+            LogFormat::Json => write!(self.fields, ",{}:{value}", quoted(&name)),
+        };
     }
 }
 
-struct Line<'w> {
-    writer: Writer<'w>,
-    is_empty: bool,
-    result: fmt::Result,
+/// How a value is shown.
+enum Shown<'v> {
+    /// In quotes.
+    Text(&'v str),
+    /// In quotes if that is needed.
+    Word(&'v str),
+    /// As it is: a number or a truth value.
+    Literal(&'v str),
 }
 
-impl Line<'_> {
-    fn push(&mut self, field: &Field, value: &str) {
-        if self.result.is_ok() {
-            self.result = self.write(field, value);
-        }
-    }
-
-    fn write(&mut self, field: &Field, value: &str) -> fmt::Result {
-        if !std::mem::take(&mut self.is_empty) {
-            self.writer.write_char(' ')?;
-        }
-        match field.name() {
-            "message" => self.writer.write_str(value),
-            name => write!(self.writer, "{name}={value}"),
-        }
-    }
-}
-
-impl Visit for Line<'_> {
+impl Visit for Line {
     fn record_str(&mut self, field: &Field, value: &str) {
-        match field.name() {
-            "message" => self.push(field, &escape(value)),
-            _ => self.push(field, &quoted(value)),
+        self.push(field, Shown::Text(value));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.push(field, Shown::Literal(if value { "true" } else { "false" }));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.push(field, Shown::Literal(&value.to_string()));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.push(field, Shown::Literal(&value.to_string()));
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        let shown = value.to_string();
+        // JSON knows no others.
+        match value.is_finite() {
+            true => self.push(field, Shown::Literal(&shown)),
+            false => self.push(field, Shown::Word(&shown)),
         }
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let value = format!("{value:?}");
-        if field.name() == "message" {
-            self.push(field, &escape(&value));
-        } else if is_plain(&value) {
-            self.push(field, &value);
-        } else {
-            self.push(field, &quoted(&value));
-        }
+        self.push(field, Shown::Word(&format!("{value:?}")));
     }
 }
 
@@ -123,11 +202,13 @@ fn quoted(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use serde_json::Value;
     use std::io;
     use std::sync::{Arc, Mutex};
 
-    /// What `log` logs, without the time.
-    fn logged(log: impl FnOnce()) -> String {
+    /// What `log` logs.
+    fn logged(format: LogFormat, log: impl FnOnce()) -> String {
         #[derive(Clone, Default)]
         struct Log(Arc<Mutex<Vec<u8>>>);
         impl io::Write for Log {
@@ -141,45 +222,111 @@ mod tests {
         let log_of_test = Log::default();
         let writer = log_of_test.clone();
         let subscriber = tracing_subscriber::fmt()
+            .with_max_level(LevelFilter::TRACE)
             .with_writer(move || writer.clone())
-            .with_ansi(false)
-            .with_target(false)
-            .without_time()
-            .fmt_fields(Fields)
+            .event_format(Lines { format })
             .finish();
         tracing::subscriber::with_default(subscriber, log);
         let bytes = log_of_test.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
     }
 
+    /// The same as logfmt, without the time.
+    fn logfmt(log: impl FnOnce()) -> String {
+        let line = logged(LogFormat::Logfmt, log);
+        let (time, rest) = line.split_once(' ').unwrap();
+        assert!(time.starts_with("time=2") && time.ends_with('Z'), "{time}");
+        rest.to_owned()
+    }
+
+    /// The same as JSON, without the time.
+    fn json(log: impl FnOnce()) -> Value {
+        let text = logged(LogFormat::Json, log);
+        let mut lines = text.lines();
+        let mut line: Value = serde_json::from_str(lines.next().unwrap()).unwrap();
+        assert_eq!(lines.next(), None, "{text}");
+        let time = line.as_object_mut().unwrap().remove("time").unwrap();
+        assert!(time.as_str().is_some_and(|time| time.ends_with('Z')));
+        line
+    }
+
+    const HOSTILE: &str = "a\" pid=1 kind=\"x\\\n2026 ERROR gone\r\u{1b}[2J\u{202e}\u{e0041}";
+
     #[test]
     fn values_forge_neither_fields_nor_lines() {
-        let name = "a\" pid=1 kind=\"x\\\n2026 ERROR gone\r\u{1b}[2J\u{202e}\u{e0041}";
+        let name = HOSTILE;
         let expected =
             "\"a\\\" pid=1 kind=\\\"x\\\\\\n2026 ERROR gone\\r\\u001b[2J\\u202e\\udb40\\udc41\"";
-        let text = logged(|| tracing::warn!(name, "found"));
-        assert_eq!(text, format!(" WARN found name={expected}\n"));
-        let shown = logged(|| tracing::warn!(%name, path = %"a -> b", "found"));
+        let text = logfmt(|| tracing::warn!(name, "found"));
+        assert_eq!(text, format!("level=warn msg=\"found\" name={expected}\n"));
+        let shown = logfmt(|| tracing::warn!(%name, path = %"a -> b", "found"));
         assert_eq!(
             shown,
-            format!(" WARN found name={expected} path=\"a -> b\"\n")
+            format!("level=warn msg=\"found\" name={expected} path=\"a -> b\"\n")
         );
         let read = serde_json::from_str::<String>(expected).unwrap();
         assert_eq!(read, name);
-        let message = logged(|| tracing::error!("{name}"));
-        assert_eq!(message.lines().count(), 1, "{message}");
-        assert!(!message.contains('\u{1b}'), "{message}");
+        let message = logfmt(|| tracing::error!("{name}"));
+        assert_eq!(message, format!("level=error msg={expected}\n"));
     }
 
     #[test]
     fn what_is_not_ambiguous_needs_no_quotes() {
-        let text = logged(|| {
+        let text = logfmt(|| {
             let (address, nothing) = (std::net::Ipv6Addr::LOCALHOST, None::<u32>);
             tracing::info!(%address, n = 7, path = %"", text = "x", is = true, nothing, "on");
         });
         assert_eq!(
             text,
-            " INFO on address=::1 n=7 path=\"\" text=\"x\" is=true\n"
+            "level=info msg=\"on\" address=::1 n=7 path=\"\" text=\"x\" is=true\n"
         );
+    }
+
+    #[test]
+    fn json_has_numbers_truth_values_and_texts() {
+        let line = json(|| {
+            let address = std::net::Ipv6Addr::LOCALHOST;
+            let nothing = None::<u32>;
+            tracing::debug!(%address, n = -7, big = u64::MAX, is = false, nothing, x = 0.5, y = f64::NAN, "on");
+        });
+        let expected = serde_json::json!({
+            "level": "debug", "msg": "on", "address": "::1", "n": -7, "big": u64::MAX, "is": false, "x": 0.5,
+            "y": "NaN",
+        });
+        assert_eq!(line, expected);
+        // Whoever else logs cannot say when, how bad, or what.
+        let line = json(|| {
+            tracing::trace!(
+                time = 1,
+                level = "x",
+                msg = "y",
+                r#type = "z",
+                a.b = 2,
+                "on"
+            );
+        });
+        let expected = serde_json::json!({
+            "level": "trace", "msg": "on", "field_time": 1, "field_level": "x", "field_msg": "y", "type": "z",
+            "a.b": 2,
+        });
+        assert_eq!(line, expected);
+        assert_eq!(json(|| tracing::info!(n = 1))["msg"], "");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn json_is_valid_whatever_values_hold(name in ".*", raw in prop::collection::vec(any::<char>(), 0..20)) {
+            let raw: String = raw.into_iter().collect();
+            let line = json(|| tracing::warn!(name, shown = %raw, debug = ?raw, "{name} {raw}"));
+            prop_assert_eq!(&line["name"], &name);
+            prop_assert_eq!(&line["shown"], &raw);
+            prop_assert_eq!(&line["debug"], &format!("{raw:?}"));
+            prop_assert_eq!(&line["msg"], &format!("{name} {raw}"));
+            let text = logged(LogFormat::Logfmt, || tracing::warn!(name, shown = %raw, "found"));
+            prop_assert_eq!(text.lines().count(), 1);
+            prop_assert!(!text.trim_end_matches('\n').contains(is_unsafe));
+        }
     }
 }

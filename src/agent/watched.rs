@@ -1,7 +1,7 @@
 //! What the supervisor keeps of each process.
 
 use super::sampler::Kept;
-use crate::analysis::{Fingerprint, Observation};
+use crate::analysis::{FindingKind, Fingerprint, Observation};
 use crate::metrics::{ProgramView, Scan, Totals};
 use crate::spans::TraceId;
 use crate::time::Monotonic;
@@ -34,6 +34,23 @@ pub(super) struct Watched {
 }
 
 impl Watched {
+    /// The trace of a cycle that was not sent before.
+    pub(super) fn new_trace_of_cycle(
+        &self,
+        observation: &Observation,
+        new: &[(Fingerprint, TraceId)],
+    ) -> Option<TraceId> {
+        let is_new = |finding: &Fingerprint| {
+            let mut cycles = observation
+                .findings
+                .iter()
+                .filter(|it| it.kind == FindingKind::AwaitCycle);
+            !self.traces.contains_key(finding) && cycles.any(|it| it.fingerprint == *finding)
+        };
+        let found = new.iter().find(|(finding, _)| is_new(finding));
+        found.map(|(_, trace)| *trace)
+    }
+
     /// Findings were sent in these traces. Those that are closed are forgotten.
     pub(super) fn note_traces(
         &mut self,

@@ -353,7 +353,7 @@ impl History {
             group.add_wait(since.at, now.at);
             observation.wait_max = observation.wait_max.max(now.at.since(since.at));
             // Those on a cycle are told of as such.
-            if graph.awaited(at).len() == 0 && waits.is_stuck(seen) {
+            if !awaits_tasks(graph, at) && waits.is_stuck(seen) {
                 group.figures.n_stuck += 1;
                 observation.n_stuck += 1;
                 stuck.push((since, key, at));
@@ -617,8 +617,16 @@ impl History {
     }
 }
 
+/// Whether a task waits for tasks, also if it does so round a cycle.
+fn awaits_tasks(graph: &TaskGraph, at: TaskIdx) -> bool {
+    graph.awaited(at).len() > 0 && !graph.task(at).waits_elsewhere
+}
+
 /// Whether nothing that a task waits for is another task; or only itself, round a cycle that nobody can leave.
 fn waits_for_no_task(graph: &TaskGraph, deadlocks: Option<&Cycles>, at: TaskIdx) -> bool {
+    if graph.task(at).waits_elsewhere {
+        return true;
+    }
     let mut awaited = graph.awaited(at);
     match deadlocks {
         None => awaited.len() == 0,

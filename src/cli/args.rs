@@ -39,6 +39,20 @@ Exit status:
   6  the agent, which was asked for, cannot be reached
   7  any other failure";
 
+const HELP_TRACE: &str = "\
+Examples:
+  agentctl trace 4242 --print               the spans as a tree, nothing is sent
+  agentctl trace 4242 --print --for 5s      with lengths: what was seen for how long
+  agentctl trace 4242 --otlp http://localhost:4317 --for 5s
+  agentctl trace 4242 --otlp https://otlp.example:4318 --protocol http/protobuf
+  agentctl trace 4242 --config agent.yaml   where, and as, an agent with it would send
+
+What --otlp leaves out is taken from OTEL_EXPORTER_OTLP_ENDPOINT, _PROTOCOL, _HEADERS, _COMPRESSION,
+_TIMEOUT, _CERTIFICATE, _CLIENT_CERTIFICATE and _CLIENT_KEY. Headers are not taken as arguments, which
+everybody on the machine can see.
+
+A cycle of tasks that wait for each other ends with status 1, after everything was sent.";
+
 /// The help text with the exit statuses of a command that looks for cycles.
 fn with_exit_status(help: &str) -> String {
     format!("{help}\n\n{EXIT_DONE}\n{EXIT_CYCLE}\n{EXIT_FAILURES}")
@@ -65,6 +79,7 @@ Examples:
   agentctl pstree 4242                      who waits for whom, as a tree
   agentctl ps 4242 --filter '^worker-'      the tasks with such names, one line each
   agentctl snapshot 4242 -o before.json     keep the state for later
+  agentctl trace 4242 --otlp --for 5s       send it as spans to a receiver of OpenTelemetry
   agentctl pstree --from before.json        and look at it, also on another machine
 
 A process can be read by its own user or by root (sudo agentctl ...). If asyncio-agent runs, it is asked
@@ -143,6 +158,15 @@ pub(super) enum Command {
         after_long_help = format!("{HELP_SNAPSHOT}\n\n{EXIT_DONE}\n{EXIT_FAILURES}")
     )]
     Snapshot(SnapshotArgs),
+    /// Show the tasks as spans of OpenTelemetry, or send them once
+    ///
+    /// A trace stands for a task that no other one awaits. Below a task stand the functions it is in, and
+    /// below the innermost the tasks that it waits for; links lead to others that wait for it, too. Tasks of a
+    /// cycle that none of them can leave have the status error. A span begins when the task, or the function at
+    /// its line, was first seen, and ends with the last look: with --for its length tells for how long it has
+    /// waited at least, without it has none. The agent sends the same (exporters.otlp).
+    #[command(after_help = HELP_TRACE, after_long_help = with_exit_status(HELP_TRACE))]
+    Trace(TraceArgs),
     /// List the processes that a configuration of asyncio-agent stands for now
     ///
     /// A line tells the target, the process, the rule by which it belongs to the target, and whether it
@@ -369,6 +393,59 @@ pub(super) struct SnapshotArgs {
     /// Write to this file instead of standard output, which '-' stands for
     #[arg(short, long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(group(
+    clap::ArgGroup::new("to").args(["otlp", "config", "print"]).required(true).multiple(true)
+))]
+pub(super) struct TraceArgs {
+    /// Process id of a running Python
+    #[arg(value_name = "PID", allow_negative_numbers = true)]
+    pub(super) pid: Pid,
+    /// Send the spans to this receiver [default without ENDPOINT: OTEL_EXPORTER_OTLP_ENDPOINT, or port 4317
+    /// (grpc) or 4318 (http/protobuf) of this machine]
+    #[arg(long, value_name = "ENDPOINT", num_args = 0..=1)]
+    pub(super) otlp: Option<Option<String>>,
+    /// How to speak to it [default: OTEL_EXPORTER_OTLP_PROTOCOL, or http/protobuf if the port is 4318, or
+    /// grpc]
+    #[arg(long, value_parser = ["grpc", "http/protobuf"], requires = "otlp")]
+    pub(super) protocol: Option<String>,
+    /// For how long a request may take, such as 5s [default: OTEL_EXPORTER_OTLP_TIMEOUT, or 10s]
+    #[arg(long, value_name = "TIME", requires = "otlp")]
+    pub(super) timeout: Option<String>,
+    /// Send the spans to the receiver of this configuration of asyncio-agent (exporters.otlp)
+    #[arg(long, value_name = "FILE", conflicts_with = "otlp")]
+    pub(super) config: Option<PathBuf>,
+    /// Print the spans as a tree
+    #[arg(long)]
+    pub(super) print: bool,
+    /// Watch the process for so long (100ms to 1h), by some twenty looks or more, to tell for how long its tasks
+    /// have waited
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_watch)]
+    pub(super) time: Option<Duration>,
+    /// What the service is called (service.name) [default: the script or module that the process runs]
+    #[arg(long, value_name = "NAME")]
+    pub(super) service: Option<String>,
+    /// Make at most N spans and say what was left out; 0 for all [default: 20000, and 2000 of a trace, or
+    /// what --config says]
+    #[arg(long, value_name = "N")]
+    pub(super) max_spans: Option<u32>,
+    /// Colour the output
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = ColorArg::Auto)]
+    pub(super) color: ColorArg,
+}
+
+/// Reads for how long a process is watched.
+fn parse_watch(text: &str) -> Result<Duration, String> {
+    const MIN: Duration = Duration::from_millis(100);
+    const MAX: Duration = Duration::from_secs(60 * 60);
+    let time = parse_duration(text).map_err(|why| format!("{why}, expected {DURATION_FORM}"))?;
+    if (MIN..=MAX).contains(&time) {
+        Ok(time)
+    } else {
+        Err("a process can be watched for 100ms to 1h".to_owned())
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -1,6 +1,10 @@
 //! What went wrong, in words that say what to do about it, and the exit status that goes with it.
 
 use super::exit::Exit;
+#[cfg(feature = "agent")]
+use crate::agent::{AgentError, SendError};
+#[cfg(feature = "agent")]
+use crate::config::{OtlpProtocol, OtlpSettings};
 use crate::graph::Snapshot;
 use crate::ids::Pid;
 use crate::process::ProcessError;
@@ -143,6 +147,85 @@ fn hints(error: &ProcessError) -> Vec<String> {
         ProcessError::Failed { .. } => "try again; if it stays, report it with the message above",
     };
     vec![hint.to_owned()]
+}
+
+/// Traces that have not arrived.
+#[cfg(feature = "agent")]
+pub(super) fn unsent(error: &SendError, settings: &OtlpSettings) -> Stop {
+    let hints = match error {
+        SendError::Connect { .. } => {
+            let default = settings.protocol.endpoint_default();
+            vec![format!(
+                "is a receiver of OpenTelemetry running there? on this machine it would be {default} for \
+                 {}; --otlp and OTEL_EXPORTER_OTLP_ENDPOINT take others",
+                settings.protocol.as_str()
+            )]
+        }
+        SendError::Refused { why, .. } => vec![refused(why, settings)],
+    };
+    Stop::Failed(Failure {
+        exit: Exit::Failed,
+        message: error.to_string(),
+        hints,
+    })
+}
+
+/// A file of certificates or headers that is of no use.
+#[cfg(feature = "agent")]
+pub(super) fn unusable_receiver(error: &AgentError) -> Stop {
+    Stop::Failed(Failure {
+        exit: Exit::Usage,
+        message: error.to_string(),
+        hints: Vec::new(),
+    })
+}
+
+/// What may be wrong if somebody listens and does not take what is sent.
+#[cfg(feature = "agent")]
+fn refused(why: &str, settings: &OtlpSettings) -> String {
+    let says = |words: &[&str]| words.iter().any(|word| why.contains(word));
+    if says(&[
+        "code: 401",
+        "code: 403",
+        "Unauthenticated",
+        "PermissionDenied",
+    ]) {
+        return "it wants credentials: OTEL_EXPORTER_OTLP_HEADERS has them, or headers_file in a \
+                configuration given by --config"
+            .to_owned();
+    }
+    if says(&["elapsed", "timed out", "Cancelled", "DeadlineExceeded"]) {
+        return "it did not answer in time; --timeout, OTEL_EXPORTER_OTLP_TIMEOUT, or timeout in a configuration \
+                give it more"
+            .to_owned();
+    }
+    if says(&["InvalidContentType"]) {
+        return "it does not speak TLS: give the endpoint with http://".to_owned();
+    }
+    if says(&["certificate"]) {
+        return "OTEL_EXPORTER_OTLP_CERTIFICATE names the file with the authority of its certificate, if this \
+                machine does not know it"
+            .to_owned();
+    }
+    let (spoken, other) = match settings.protocol {
+        OtlpProtocol::Grpc => (OtlpProtocol::Grpc, OtlpProtocol::Http),
+        OtlpProtocol::Http => (OtlpProtocol::Http, OtlpProtocol::Grpc),
+    };
+    let (spoken, other) = (spoken.as_str(), other.as_str());
+    format!("it was spoken to by {spoken}; if it expects the other: --protocol {other}")
+}
+
+/// There is nothing in this program that could send.
+#[cfg(not(feature = "agent"))]
+pub(super) fn no_exporter() -> Stop {
+    Stop::Failed(Failure {
+        exit: Exit::Failed,
+        message: "an agentctl without the agent sends nothing".to_owned(),
+        hints: vec![
+            "--print shows what would be sent; build it with the feature agent to send it"
+                .to_owned(),
+        ],
+    })
 }
 
 /// What the system says about who may read whom. Whatever cannot be found out is left out.

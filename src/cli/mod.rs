@@ -13,6 +13,7 @@ mod output;
 mod pages;
 mod source;
 mod targets;
+mod trace;
 mod views;
 mod watched;
 
@@ -34,6 +35,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Ps(args) => views::ps(args),
         Command::Pstree(args) => views::pstree(args),
         Command::Snapshot(args) => views::snapshot(args),
+        Command::Trace(args) => trace::trace(args),
         Command::Targets(args) => targets::targets(args),
         Command::Findings(args) => watched::findings(args),
         Command::Config(command) => config::config(command),

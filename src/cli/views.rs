@@ -98,12 +98,17 @@ fn view<'a>(args: &ViewArgs, matches: Option<&'a dyn Fn(&str) -> bool>) -> View<
         depth: None,
         lines_max: None,
         awaiters_max: None,
-        color: match args.color {
-            ColorArg::Always => true,
-            ColorArg::Never => false,
-            ColorArg::Auto => is_terminal && is_color_welcome(),
-        },
+        color: is_colored(args.color),
         raw_names: !is_terminal,
+    }
+}
+
+/// Whether standard output is to be coloured.
+pub(super) fn is_colored(when: ColorArg) -> bool {
+    match when {
+        ColorArg::Always => true,
+        ColorArg::Never => false,
+        ColorArg::Auto => io::stdout().is_terminal() && is_color_welcome(),
     }
 }
 
@@ -188,7 +193,7 @@ fn json(
 }
 
 /// Says on standard error which cycles there are, for forms that have no place for that.
-fn report_cycles(graph: &TaskGraph) -> bool {
+pub(super) fn report_cycles(graph: &TaskGraph) -> bool {
     let mut notes = String::new();
     let has_cycle =
         render::report_cycles(graph, &mut notes).expect("writing to a String does not fail");
@@ -197,7 +202,7 @@ fn report_cycles(graph: &TaskGraph) -> bool {
 }
 
 /// Says what is missing, and ends with the status for what was found.
-fn finish(snapshot: &Snapshot, name: &str, has_cycle: bool) -> Exit {
+pub(super) fn finish(snapshot: &Snapshot, name: &str, has_cycle: bool) -> Exit {
     let notes = [
         explain::ended(snapshot, name),
         explain::partial(snapshot, name),

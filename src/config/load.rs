@@ -1,7 +1,7 @@
 //! Reading configuration files and the environment. The only place of `config` that does.
 
 use super::{ConfigError, Settings, Surroundings, WebFile, parse_in, parse_web_file};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::Path;
 
@@ -56,6 +56,11 @@ fn text_of(path: &Path) -> Result<String, ConfigError> {
         file: path.to_owned(),
         why,
     };
+    let is_file = fs::metadata(path).map(|of| of.is_file());
+    // Opening a pipe that nobody writes to would take for ever.
+    if !is_file.map_err(|error| unreadable(error.to_string()))? {
+        return Err(unreadable("it is no regular file".to_owned()));
+    }
     let file = File::open(path).map_err(|error| unreadable(error.to_string()))?;
     let mut bytes = Vec::new();
     file.take(FILE_BYTES_MAX + 1)

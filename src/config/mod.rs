@@ -35,6 +35,7 @@ pub use units::{DURATION_FORM, parse_duration};
 
 use document::Node;
 use section::Reader;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The commented file with every option at its default, as it is shipped.
@@ -85,6 +86,22 @@ pub fn parse_in(
     text: &str,
 ) -> Result<Settings, ConfigError> {
     parse_by(read::read, surroundings, file, text)
+}
+
+/// Reads the settings of `exporters.otlp` from its keys alone, such as those that a command line gives. What they
+/// leave out is taken from the variables, then from the defaults.
+///
+/// # Errors
+///
+/// As [`parse`]; paths of problems begin with these keys.
+pub fn parse_otlp(
+    surroundings: Surroundings<'_>,
+    keys: &BTreeMap<&str, String>,
+) -> Result<OtlpSettings, ConfigError> {
+    // A map of texts is YAML in any case.
+    let text = serde_yaml::to_string(keys).unwrap_or_default();
+    let read = |document: &Node, reader: &mut Reader<'_>| read::read_otlp(document, reader);
+    parse_by(read, surroundings, "arguments", &text)
 }
 
 /// Reads what the file named by `web.config_file` says.

@@ -18,6 +18,7 @@ use super::{
 use crate::graph::Via;
 use crate::limits::LimitHit;
 use crate::memory::{Bytes, Moment, Reader, RemoteAddr};
+use std::ops::Range;
 
 /// `owner` of a frame that is embedded in a generator-like object (enum `_frameowner`).
 const OWNED_BY_GENERATOR: u8 = 1;
@@ -30,7 +31,7 @@ const WORD: u64 = 8;
 /// Of the hash of FxHash (rustc-hash 1).
 const HASH_FACTOR: u64 = 0x517c_c1b7_2722_0a95;
 /// Bytes of an object that are looked at: a generator with a few local variables.
-const OBJECT_BYTES: usize = 256;
+const OBJECT_BYTES: usize = 512;
 
 /// What a frame costs whoever keeps its stack.
 const BYTES_PER_FRAME: usize = 16;
@@ -71,13 +72,21 @@ pub struct Chain {
     pub awaiting: Option<TypeInfo>,
     /// A cap that ended the chain.
     pub cut: Option<LimitHit>,
-    /// Made of the addresses of its objects and of their code: different ones nearly always give different numbers.
+    /// Made of the addresses of its objects, of their code, and of the first of their variables: different ones nearly
+    /// always give different numbers. While a task stands none of this changes.
     pub hash: u64,
     /// In which order its objects were copied.
     pub order: CopyOrder,
 }
 
 impl Chain {
+    fn stand_on(&mut self, step: &Step, object: &Object) {
+        self.state.get_or_insert(step.state);
+        for word in object.words(step.variables.clone()) {
+            self.mix(word);
+        }
+    }
+
     fn mix(&mut self, word: u64) {
         self.hash = (self.hash.rotate_left(5) ^ word).wrapping_mul(HASH_FACTOR);
     }
@@ -140,6 +149,8 @@ struct Step {
     state: FrameState,
     /// What it awaits, and where that is kept.
     awaited: Option<(RemoteAddr, RemoteAddr)>,
+    /// Where its variables and its stack are in the object, if it stands.
+    variables: Range<u64>,
 }
 
 impl ChainReader {
@@ -216,7 +227,7 @@ impl ChainReader {
                 }
             }
             let step = self.read_step(reader, offsets, &mut object)?;
-            chain.state.get_or_insert(step.state);
+            chain.stand_on(&step, &object);
             if let Some((code, unit)) = step.frame {
                 reader.keep(BYTES_PER_FRAME)?;
                 chain.mix(u64::from(code.number()));
@@ -290,6 +301,7 @@ impl ChainReader {
                 frame: None,
                 state,
                 awaited: None,
+                variables: 0..0,
             });
         }
         let field = |offset: u64| frame_offset.saturating_add(offset);
@@ -316,7 +328,7 @@ impl ChainReader {
         let code_start = code_start(reader, offsets, code_at, copy_index)?;
         let info = self.code_info(code, code_at)?;
         let unit = info.unit_of(code_start, instr_ptr)?;
-        let mut awaited = None;
+        let (mut awaited, mut variables) = (None, 0..0);
         if state == FrameState::Awaiting {
             let stack = frame_at
                 .plus(layout.localsplus)
@@ -324,11 +336,13 @@ impl ChainReader {
             let top = top_of_stack(offsets, info, stack, stack_pointer)?;
             let offset = top.offset_from(at).unwrap_or(u64::MAX);
             awaited = Some((generator.word(reader, offset)?.untagged(), top));
+            variables = field(layout.localsplus)..offset;
         }
         Ok(Step {
             frame: Some((code, unit)),
             state,
             awaited,
+            variables,
         })
     }
 }
@@ -368,6 +382,13 @@ impl Object {
 
     fn bytes(&self) -> Bytes<'_> {
         Bytes::new(self.buffer.get(..self.len).unwrap_or_default())
+    }
+
+    /// The words in this range, as far as they were copied.
+    fn words(&self, range: Range<u64>) -> impl Iterator<Item = u64> {
+        let bytes = self.bytes();
+        let offsets = range.step_by(8);
+        offsets.map_while(move |offset| bytes.u64_at(offset).ok())
     }
 
     /// The word at this offset, which may lie beyond what was copied.

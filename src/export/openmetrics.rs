@@ -2,24 +2,40 @@
 //! (<https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md>), which the
 //! `prometheus` crate does not write.
 
+use crate::metrics::{Exemplar, SeriesExemplar};
 use prometheus::proto::{Metric, MetricFamily, MetricType};
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 /// The content type of the format.
 pub const OPENMETRICS_CONTENT_TYPE: &str =
     "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Families in the format.
-pub(super) fn write(families: &[MetricFamily]) -> String {
+/// Exemplars by the name of their metric, and the sorted labels of their series.
+type Exemplars = HashMap<&'static str, HashMap<Vec<(String, String)>, Exemplar>>;
+
+/// Families in the format, with these exemplars.
+pub(super) fn write(families: &[MetricFamily], of_series: Vec<SeriesExemplar>) -> String {
+    let mut exemplars = Exemplars::new();
+    for SeriesExemplar {
+        def,
+        mut labels,
+        exemplar,
+    } in of_series
+    {
+        labels.sort_unstable();
+        let of_metric = exemplars.entry(def.name).or_default();
+        of_metric.insert(labels, exemplar);
+    }
     let mut text = String::with_capacity(64 << 10);
     for family in families {
-        write_family(&mut text, family);
+        write_family(&mut text, family, &exemplars);
     }
     text.push_str("# EOF\n");
     text
 }
 
-fn write_family(text: &mut String, family: &MetricFamily) {
+fn write_family(text: &mut String, family: &MetricFamily, exemplars: &Exemplars) {
     let kind = family.get_field_type();
     let name = match kind {
         // Only its samples have the suffix.
@@ -40,10 +56,28 @@ fn write_family(text: &mut String, family: &MetricFamily) {
             MetricType::COUNTER => {
                 let value = metric.get_counter().get_value();
                 write_sample(text, name, "_total", metric, None, value);
+                write_exemplar(text, family.name(), metric, exemplars);
             }
             MetricType::HISTOGRAM => write_histogram(text, name, metric),
             _ => write_sample(text, name, "", metric, None, metric.get_gauge().get_value()),
         }
+    }
+}
+
+/// Puts the exemplar of a series, if it has one, behind its sample, which is the last line. Its label has 40
+/// characters; the format allows 128.
+fn write_exemplar(text: &mut String, name: &str, metric: &Metric, exemplars: &Exemplars) {
+    let Some(of_metric) = exemplars.get(name) else {
+        return;
+    };
+    let labels = metric.get_label().iter();
+    let owned = labels.map(|it| (it.name().to_owned(), it.value().to_owned()));
+    let mut labels: Vec<_> = owned.collect();
+    labels.sort_unstable();
+    if let Some(exemplar) = of_metric.get(&labels) {
+        text.truncate(text.trim_end_matches('\n').len());
+        let (trace, at) = (exemplar.trace, exemplar.at.as_secs_f64());
+        let _ = writeln!(text, " # {{trace_id=\"{trace:032x}\"}} 1 {at:.3}");
     }
 }
 
@@ -140,6 +174,12 @@ pub fn prefers_openmetrics(accept: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::export::prometheus::PrometheusExporter;
+    use crate::ids::{Pid, ProcessId, StartTime};
+    use crate::metrics::{AgentView, ProcessView, TargetView, Totals};
+    use crate::time::Timestamp;
+    use std::sync::Arc;
+    use std::time::Duration;
 
     #[test]
     fn what_is_preferred() {
@@ -160,6 +200,63 @@ mod tests {
         ] {
             assert!(!prefers_openmetrics(classic), "{classic}");
         }
+    }
+
+    #[test]
+    fn counters_have_the_traces_of_what_they_counted() {
+        let exemplar = |trace| Exemplar {
+            trace,
+            at: Timestamp::new(Duration::from_millis(1_700_000_000_125)),
+        };
+        let totals = |trace, n| Totals {
+            cycle_detections: n,
+            cycle_exemplar: trace,
+            ..Totals::default()
+        };
+        let target = |name: &str, totals: Totals, processes: Vec<ProcessView>| TargetView {
+            name: name.into(),
+            labels: vec![("team".to_owned(), "a\"b".to_owned())].into(),
+            per_process: !processes.is_empty(),
+            totals,
+            processes,
+            ..TargetView::default()
+        };
+        let process = ProcessView {
+            id: ProcessId {
+                pid: Pid::new(7).unwrap(),
+                start: StartTime(1),
+            },
+            latest: None,
+            hangs: false,
+            is_overdue: false,
+            failure: None,
+            program: None,
+            totals: totals(Some(exemplar(u128::MAX)), 1),
+            traces: Arc::default(),
+        };
+        let all = totals(Some(exemplar(0xabc)), 2);
+        let targets = vec![
+            target("a\\", all, Vec::new()),
+            target("b", all, vec![process]),
+            target("c", totals(None, 3), Vec::new()),
+        ];
+        let view = Arc::new(AgentView {
+            targets,
+            ..AgentView::default()
+        });
+        let exporter = PrometheusExporter::new(move || Arc::clone(&view)).unwrap();
+        let text = exporter.scrape_openmetrics();
+        let name = "asyncio_await_cycle_detections_total";
+        let lines = text.lines().filter(|line| line.starts_with(name));
+        expect_test::expect![[r#"
+            asyncio_await_cycle_detections_total{target="a\\",team="a\"b"} 2 # {trace_id="00000000000000000000000000000abc"} 1 1700000000.125
+            asyncio_await_cycle_detections_total{target="c",team="a\"b"} 3
+            asyncio_await_cycle_detections_total{target="b",team="a\"b",pid="7"} 1 # {trace_id="ffffffffffffffffffffffffffffffff"} 1 1700000000.125"#]].assert_eq(&lines.collect::<Vec<_>>().join("\n"));
+        assert_eq!(text.matches(" # {").count(), 2);
+        // The label set, names and values together.
+        let sets = text.lines().filter_map(|line| line.split(" # {").nth(1));
+        assert!(sets.map(str::len).all(|n| n <= 128));
+        assert!(!exporter.scrape().unwrap().contains("trace_id"));
     }
 
     #[test]

@@ -2,21 +2,31 @@
 //! latest view at every scrape, so a series that has no source any more is gone at once.
 
 use super::openmetrics;
-use crate::metrics::{AgentView, CATALOG, Family, Histogram, Kind, Value, collect};
+use crate::metrics::{AgentView, CATALOG, Family, Histogram, Kind, Value, collect, exemplars};
 use prometheus::core::{Collector, Desc};
 use prometheus::process_collector::ProcessCollector;
 use prometheus::proto;
 use prometheus::{Registry, TextEncoder};
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 /// The content type of what [`PrometheusExporter::scrape`] returns.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Writes the text exposition format.
-#[derive(Debug)]
 pub struct PrometheusExporter {
     registry: Registry,
+    latest: Arc<Latest>,
+}
+
+/// Where views come from.
+type Latest = dyn Fn() -> Arc<AgentView> + Send + Sync;
+
+impl fmt::Debug for PrometheusExporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PrometheusExporter").finish_non_exhaustive()
+    }
 }
 
 impl PrometheusExporter {
@@ -29,8 +39,9 @@ impl PrometheusExporter {
         latest: impl Fn() -> Arc<AgentView> + Send + Sync + 'static,
     ) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        registry.register(Box::new(ViewCollector::new(latest)?))?;
-        Ok(Self { registry })
+        let latest: Arc<Latest> = Arc::new(latest);
+        registry.register(Box::new(ViewCollector::new(Arc::clone(&latest))?))?;
+        Ok(Self { registry, latest })
     }
 
     /// From now on it also shows the usual `process_*` of this process.
@@ -45,7 +56,9 @@ impl PrometheusExporter {
 
     /// What a scrape gets that asks for OpenMetrics.
     pub fn scrape_openmetrics(&self) -> String {
-        openmetrics::write(&self.registry.gather())
+        // What was counted by then has been counted in a later view, too.
+        let exemplars = exemplars(&(self.latest)());
+        openmetrics::write(&self.registry.gather(), exemplars)
     }
 
     /// What a scrape gets.
@@ -58,13 +71,13 @@ impl PrometheusExporter {
     }
 }
 
-struct ViewCollector<F> {
+struct ViewCollector {
     descriptions: Vec<Desc>,
-    latest: F,
+    latest: Arc<Latest>,
 }
 
-impl<F> ViewCollector<F> {
-    fn new(latest: F) -> Result<Self, prometheus::Error> {
+impl ViewCollector {
+    fn new(latest: Arc<Latest>) -> Result<Self, prometheus::Error> {
         let descriptions = CATALOG.iter().map(|def| {
             let labels = def.labels.iter().map(|label| (*label).to_owned());
             Desc::new(
@@ -81,7 +94,7 @@ impl<F> ViewCollector<F> {
     }
 }
 
-impl<F: Fn() -> Arc<AgentView> + Send + Sync> Collector for ViewCollector<F> {
+impl Collector for ViewCollector {
     fn desc(&self) -> Vec<&Desc> {
         self.descriptions.iter().collect()
     }

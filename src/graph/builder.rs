@@ -145,18 +145,30 @@ impl GraphBuilder {
         at
     }
 
-    /// The function and the file of the innermost frame of a stack.
-    pub fn innermost(&self, stack: StackIdx) -> Option<(&str, &str)> {
-        let range = self.stacks.get(usize::try_from(stack.0).ok()?)?;
-        let frames = self
-            .stack_frames
-            .get(range.start as usize..range.end as usize)?;
-        let frame = self.frames.get(frames.first()?.0 as usize)?;
-        let text = |at: TextIdx| self.texts.get(at.0 as usize).map(|text| &**text);
-        Some((
-            text(frame.function)?,
-            frame.file.and_then(text).unwrap_or_default(),
-        ))
+    /// Notes that a task waits for something else than the tasks that it is noted to await: see
+    /// [`Task::waits_elsewhere`].
+    pub fn set_waits_elsewhere(&mut self, task: TaskIdx) {
+        let at = usize::try_from(task.0).ok();
+        if let Some(task) = at.and_then(|at| self.tasks.get_mut(at)) {
+            task.waits_elsewhere = true;
+        }
+    }
+
+    /// An interned text.
+    pub fn text_at(&self, at: TextIdx) -> Option<&str> {
+        self.texts.get(at.0 as usize).map(|text| &**text)
+    }
+
+    /// The functions and files of the frames of a stack, innermost first.
+    pub fn frames_of(&self, stack: StackIdx) -> impl Iterator<Item = (&str, &str)> {
+        let range = self.stacks.get(stack.0 as usize);
+        let range = range.map_or(0..0, |range| range.start as usize..range.end as usize);
+        let frames = self.stack_frames.get(range).unwrap_or_default().iter();
+        frames.filter_map(|frame| {
+            let frame = self.frames.get(frame.0 as usize)?;
+            let file = frame.file.and_then(|file| self.text_at(file));
+            Some((self.text_at(frame.function)?, file.unwrap_or_default()))
+        })
     }
 
     /// Begins the next thread; tasks added from now on are its own.
@@ -200,6 +212,7 @@ impl GraphBuilder {
             awaiting,
             footing: 0,
             needs_one: false,
+            waits_elsewhere: false,
             awaiters: 0..0,
         });
         if let Some(thread) = self.threads.last_mut() {

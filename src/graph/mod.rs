@@ -137,6 +137,8 @@ pub struct Task {
     pub footing: u64,
     /// It goes on as soon as one of what it awaits has ended, not only when all have.
     pub needs_one: bool,
+    /// It is noted as awaiter of tasks, but waits for something else at the moment.
+    pub waits_elsewhere: bool,
     awaiters: Range<u32>,
 }
 

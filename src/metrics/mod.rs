@@ -6,6 +6,7 @@
 mod bound;
 mod catalog;
 mod collect;
+mod exemplar;
 mod otel;
 mod view;
 
@@ -14,6 +15,7 @@ pub use catalog::{
     PROBLEM_CODES,
 };
 pub use collect::{DataPoint, Family, Histogram, OTHER, Value, collect};
+pub use exemplar::{Exemplar, SeriesExemplar, exemplars};
 pub use view::{
     AgentView, BuildInfo, ConfigView, OtlpView, ProcessView, ProgramView, RoundOutcome, Scan,
     ScanCounts, TargetView, Top, Totals,

@@ -1,6 +1,7 @@
 //! What the agent knows at one moment: the input of [`collect`](super::collect). Made by the agent's
 //! store, never changed afterwards.
 
+use super::exemplar::Exemplar;
 use crate::analysis::{FindingKind, Fingerprint, Observation, Summary};
 use crate::ids::ProcessId;
 use crate::limits::LimitsHit;
@@ -109,6 +110,8 @@ pub struct Totals {
     pub cycle_detections: u64,
     /// Tasks that were found to be stuck.
     pub stuck_detections: u64,
+    /// The latest trace in which a cycle was sent that was not sent before.
+    pub cycle_exemplar: Option<Exemplar>,
 }
 
 impl Totals {

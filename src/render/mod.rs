@@ -1,4 +1,4 @@
-//! Views of a task graph as text: the table of `ps`, the tree of `pstree`, CSV.
+//! Views of a task graph as text: the table of `ps`, the tree of `pstree`, CSV; and the spans of `trace`.
 //!
 //! Pure: a graph goes in, text comes out line by line, so that no view is ever held as a whole.
 //! JSON belongs to `protocol`. Three styles: [`Style::Agent`] is our own; the other two are, byte for
@@ -15,6 +15,7 @@ mod cycles;
 mod fold;
 mod labels;
 mod lines;
+mod spans;
 mod table;
 mod tree;
 mod width;
@@ -22,6 +23,7 @@ mod width;
 pub use crate::sanitize::escape;
 pub use csv::ps_csv;
 pub use cycles::report_cycles;
+pub use spans::traces;
 
 use crate::graph::TaskGraph;
 use std::fmt;

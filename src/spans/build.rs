@@ -124,6 +124,7 @@ pub fn traces_of(facts: &Facts<'_>, limits: &SpanLimits, seed: u128) -> Traces {
                 Attribute::count("asyncio.snapshot.roots", n_roots),
                 Attribute::count("asyncio.snapshot.roots_sent", sent.len()),
                 Attribute::count("asyncio.tree.tasks", tree.len()),
+                Attribute::count("asyncio.tree.findings", trace.findings.len()),
             ]);
         }
     }
@@ -204,7 +205,8 @@ impl TraceBuilder<'_> {
         let mut span = Span {
             id,
             parent: parent.map(|(parent, _)| parent),
-            name: name(self.coroutine(at)),
+            // Told from the frame of the same function below it.
+            name: format!("task {}", name(self.coroutine(at))),
             start,
             end: facts.times.now(),
             attributes: self.attributes(at),
@@ -278,11 +280,11 @@ impl TraceBuilder<'_> {
         }
     }
 
-    /// The qualified name of its coroutine function.
+    /// The qualified name of its coroutine function; empty if it has no frame any more.
     fn coroutine(&self, at: TaskIdx) -> &str {
         let graph = self.facts.graph;
         let outermost = graph.stack(graph.task(at).stack).next_back();
-        outermost.map_or("task", |frame| graph.text(frame.function))
+        outermost.map_or("", |frame| graph.text(frame.function))
     }
 
     fn attributes(&self, at: TaskIdx) -> Vec<Attribute> {
@@ -291,12 +293,15 @@ impl TraceBuilder<'_> {
         let mut attributes = vec![
             Attribute::text("asyncio.task.id", task.id.to_string()),
             Attribute::text("asyncio.task.state", state(task.state)),
-            Attribute::text("code.function.name", text(self.coroutine(at))),
             Attribute::count(
                 "asyncio.thread.native_id",
                 usize::try_from(thread.tid.0).unwrap_or(usize::MAX),
             ),
         ];
+        let coroutine = self.coroutine(at);
+        if !coroutine.is_empty() {
+            attributes.push(Attribute::text("code.function.name", text(coroutine)));
+        }
         if let Some(task_name) = graph.name(at) {
             attributes.push(Attribute::text(
                 "asyncio.task.name",
@@ -357,11 +362,23 @@ impl TraceBuilder<'_> {
             Attribute::text("asyncio.finding.fingerprint", fingerprint.to_string()),
         ]);
         span.error = Some(match kind {
-            FindingKind::AwaitCycle => format!("in await cycle {fingerprint}: it can never go on"),
+            FindingKind::AwaitCycle => {
+                let awaited = self.awaited_on_cycle(at);
+                format!("in await cycle {fingerprint}: awaits {awaited}, and can never go on")
+            }
             FindingKind::StuckTask => {
                 format!("stuck ({fingerprint}): it has not moved for too long")
             }
         });
+    }
+
+    /// The name of a task that it awaits and that is on its cycle: not all who show traces show links.
+    fn awaited_on_cycle(&self, at: TaskIdx) -> String {
+        let (graph, cycles) = (self.facts.graph, self.facts.cycles);
+        let mut awaited = graph.awaited(at).map(|edge| graph.entry(edge.awaited));
+        let next = awaited.find(|awaited| cycles.is_cyclic(at, *awaited));
+        let next_name = next.and_then(|next| graph.name(next));
+        next_name.map_or_else(|| "another task".to_owned(), |name| text(&name.to_string()))
     }
 }
 

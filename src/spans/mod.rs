@@ -3,10 +3,10 @@
 //! A trace stands for a task that no other task awaits, with all that it waits for below it:
 //!
 //! ```text
-//! main                            task: name of its coroutine function
+//! task main                       a task, by its coroutine function
 //! └── main                        its frames, outermost first
 //!     └── TaskGroup.__aexit__     innermost: what awaits
-//!         └── worker              an awaited task
+//!         └── task worker         an awaited task
 //!             └── ...
 //! ```
 //!

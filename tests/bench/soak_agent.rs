@@ -144,7 +144,7 @@ fn report(
         "| program | rounds | complete | tasks | started, seen | longest wait, s | cycles found | stuck tasks found |\n\
          |---|--:|--:|--:|--:|--:|--:|--:|"
     )?;
-    let is_found = |line: &&str| line.contains(" WARN found ");
+    let is_found = |line: &&str| line.contains("level=warn msg=\"found\" ");
     let found: Vec<&str> = log.lines().filter(is_found).collect();
     let mut is_read = true;
     for (title, _) in programs {

@@ -6,6 +6,7 @@ and by tasks in Python.
 """
 
 import asyncio
+import contextlib
 import sys
 
 from _truth import FOREVER, Truth, park, use_python_tasks
@@ -95,6 +96,52 @@ async def dead_no_timeout(pair):
         await pair.other
 
 
+async def dead_nested_gather(pair):
+    await asyncio.gather(asyncio.gather(pair.other), sleeper())
+
+
+async def dead_gather_shield(pair):
+    await asyncio.gather(asyncio.shield(pair.other))
+
+
+async def dead_shield_gather(pair):
+    await asyncio.shield(asyncio.gather(pair.other, sleeper()))
+
+
+async def dead_shield_shield(pair):
+    await asyncio.shield(asyncio.shield(pair.other))
+
+
+async def dead_wait_gather(pair):
+    await asyncio.wait([asyncio.gather(pair.other), sleeper()])
+
+
+async def dead_wait_first_shield(pair):
+    await asyncio.wait([asyncio.shield(pair.other)], return_when=asyncio.FIRST_COMPLETED)
+
+
+# In these the task will be cancelled. But it passes that on to what it awaits, which passes it on in turn, round the
+# circle, until CPython gives up with a RecursionError.
+
+
+async def dead_timeout_plain(pair):
+    async with asyncio.timeout(FOREVER):
+        await pair.other
+
+
+async def dead_timeout_wait_for(pair):
+    await asyncio.wait_for(pair.other, FOREVER)
+
+
+async def dead_timeout_gather(pair):
+    async with asyncio.timeout(FOREVER):
+        await asyncio.gather(pair.other)
+
+
+async def dead_timeout_over(pair):
+    await asyncio.wait_for(pair.other, 0.01)
+
+
 async def dead_first_of_dead(pair):
     # One is in the circle, the other awaits somebody who is in another one.
     async def await_plain():
@@ -141,22 +188,47 @@ async def open_as_completed_left(pair):
     await asyncio.get_running_loop().create_future()
 
 
-async def open_wait_for(pair):
-    await asyncio.wait_for(pair.other, FOREVER)
-
-
-async def open_timeout(pair):
+async def open_timeout_shield(pair):
     async with asyncio.timeout(FOREVER):
-        await asyncio.gather(pair.other)
+        await asyncio.shield(pair.other)
 
 
-async def open_outer_timeout(pair):
+async def open_timeout_wait(pair):
     async def inner():
         async with asyncio.timeout(None):
-            await pair.other
+            await asyncio.wait([pair.other])
 
     async with asyncio.timeout(FOREVER):
         await inner()
+
+
+async def open_timeout_of_other(pair):
+    # Its cancellation is passed on to one that it ends.
+    async def shields():
+        await asyncio.shield(pair.other)
+
+    third = asyncio.create_task(shields(), name="open_timeout_of_other third")
+    await asyncio.wait_for(third, FOREVER)
+
+
+async def open_timeout_gather_shield(pair):
+    await asyncio.wait_for(asyncio.gather(asyncio.shield(pair.other)), FOREVER)
+
+
+@contextlib.asynccontextmanager
+async def deadline():
+    async with asyncio.timeout(FOREVER):
+        yield
+
+
+async def open_wrapped_timeout(pair):
+    async with deadline():
+        await asyncio.wait([pair.other])
+
+
+async def open_call_later(pair):
+    asyncio.get_running_loop().call_later(FOREVER, asyncio.current_task().cancel)
+    await asyncio.shield(pair.other)
 
 
 async def open_gather_later(pair):

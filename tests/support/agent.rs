@@ -89,6 +89,22 @@ impl Agent {
         fs::write(self.folder.path().join("agent.yaml"), config).expect("our own file");
     }
 
+    /// Gives it another configuration, and waits until it has it.
+    pub fn reload(&mut self, config: &str) {
+        self.rewrite(config);
+        let read_again = "the configuration was read again";
+        let n_before = self.log().matches(read_again).count();
+        self.signal("HUP");
+        wait_until("the configuration is read again", || {
+            self.log().matches(read_again).count() > n_before
+        });
+    }
+
+    /// What it has said so far.
+    pub fn log(&mut self) -> String {
+        text_of(&mut self.log)
+    }
+
     pub fn signal(&self, signal: &str) {
         let kill = format!("kill -{signal} {}", self.child.id());
         let sent = Command::new("sh")

@@ -7,8 +7,12 @@ pub mod churn;
 pub mod judge;
 pub mod plain;
 pub mod python;
+pub mod rotel;
 pub mod servers;
 pub mod target;
+#[cfg(feature = "agent")]
+pub mod tls;
 pub mod truth;
+pub mod victoria;
 #[cfg(feature = "agent")]
 pub mod zoo;

@@ -1,4 +1,4 @@
-//! The servers that `tests/servers.sh` brings: Prometheus and its tools, Alertmanager.
+//! The servers that `tests/servers.sh` brings: Prometheus and its tools, Alertmanager, VictoriaMetrics.
 
 use super::agent::get;
 use super::target::wait_until;
@@ -71,6 +71,7 @@ impl Prometheus {
             format!("--config.file={}", path("prometheus.yaml")),
             format!("--storage.tsdb.path={}", path("data")),
             format!("--web.listen-address=127.0.0.1:{port}"),
+            "--enable-feature=exemplar-storage".to_owned(),
         ];
         let server = Server::start("prometheus", &arguments, folder.path());
         Self {
@@ -115,6 +116,22 @@ impl Prometheus {
         self.results(&call, expression)
     }
 
+    /// The exemplars of the series that an expression has, of the last hour: their labels and values.
+    pub fn exemplars(&self, expression: &str) -> Vec<(Value, Value)> {
+        let now = self.query("vector(time())");
+        let now = now[0]["value"][0].as_f64().expect("a time");
+        let query = percent_encoded(expression);
+        let start = now - 3_600.0;
+        let call = format!("query_exemplars?query={query}&start={start}&end={now}");
+        let answer = self.call(&call, expression);
+        let series = answer["data"].as_array().expect("a list").iter();
+        let exemplars = series.flat_map(|of| {
+            let all = of["exemplars"].as_array().expect("a list").iter();
+            all.map(|it| (of["seriesLabels"].clone(), it.clone()))
+        });
+        exemplars.collect()
+    }
+
     /// The values that a label has in the series that match.
     pub fn label_values(&self, label: &str, matching: &str) -> Vec<String> {
         let matching = percent_encoded(matching);
@@ -141,6 +158,6 @@ impl Prometheus {
     }
 }
 
-fn percent_encoded(text: &str) -> String {
+pub fn percent_encoded(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }

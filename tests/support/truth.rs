@@ -128,7 +128,7 @@ fn compare_task(
 }
 
 /// Whether a stack is the expected one; a first `...` stands for any number of frames.
-fn stack_matches(pattern: &[&str], stack: &[&str]) -> bool {
+pub fn stack_matches(pattern: &[&str], stack: &[&str]) -> bool {
     match pattern {
         ["...", outer @ ..] => stack.ends_with(outer),
         _ => pattern == stack,

@@ -1,99 +1,155 @@
-//! Metrics over OTLP: a provider of the SDK that asks for our families every interval.
+//! Metrics over OTLP: our families, every interval.
+//!
+//! The SDK's own periodic reader has a thread of its own and keeps its exporter for ever. Here the exporter can be
+//! replaced, so that counters go on when the configuration changes.
 
 use super::health::{Health, Signal};
-use crate::export::otlp::{Families, Instruments, depth_histograms};
+use super::told_to_stop;
+use super::transport::Exporter;
+use crate::export::otlp::Collector;
 use crate::metrics::{AgentView, collect};
 use opentelemetry::KeyValue;
 use opentelemetry_otlp::MetricExporter;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::metrics::data::ResourceMetrics;
-use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
-use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider, Temporality};
-use std::sync::Arc;
+use opentelemetry_sdk::metrics::Temporality;
+use opentelemetry_sdk::metrics::exporter::PushMetricExporter as _;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+
+/// What has been told so far. It outlives what sends it.
+pub(super) type Told = Arc<Mutex<Collector>>;
+
+/// An agent that has told nothing yet.
+pub(super) fn nothing_told(host: &str, temporality: Temporality) -> Told {
+    let resource = Resource::builder_empty()
+        .with_attributes([
+            KeyValue::new("service.name", "asyncio-agent"),
+            KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+            KeyValue::new("service.instance.id", host.to_owned()),
+            KeyValue::new("host.name", host.to_owned()),
+        ])
+        .build();
+    Arc::new(Mutex::new(Collector::new(resource, temporality)))
+}
+
+/// Where metrics go, and how often.
+#[derive(Debug, Clone)]
+pub(super) struct MetricsRoute {
+    pub(super) exporter: Arc<Exporter<MetricExporter>>,
+    pub(super) interval: Duration,
+}
 
 /// What sends metrics.
 #[derive(Debug)]
 pub(super) struct MetricsPusher {
-    provider: SdkMeterProvider,
+    task: JoinHandle<()>,
+    route: watch::Sender<MetricsRoute>,
+    stop: watch::Sender<bool>,
 }
 
 impl MetricsPusher {
-    /// Begins to send what `latest` gives, every `interval`.
+    /// Begins to send what `latest` gives.
     pub(super) fn start(
-        exporter: MetricExporter,
-        interval: Duration,
-        host: &str,
+        route: MetricsRoute,
+        told: Told,
         latest: Arc<dyn Fn() -> Arc<AgentView> + Send + Sync>,
         health: Arc<Health>,
     ) -> Self {
-        let resource = Resource::builder_empty()
-            .with_attributes([
-                KeyValue::new("service.name", "asyncio-agent"),
-                KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
-                KeyValue::new("service.instance.id", host.to_owned()),
-                KeyValue::new("host.name", host.to_owned()),
-            ])
-            .build();
-        let families = Families::new(move || collect(&latest()));
-        let exporter = Watched {
-            exporter,
-            resource: resource.clone(),
-            families: families.clone(),
+        let (route, routes) = watch::channel(route);
+        let (stop, stopped) = watch::channel(false);
+        let sending = Sending {
+            told,
+            latest,
             health,
+            routes,
         };
-        let reader = PeriodicReader::builder(exporter)
-            .with_interval(interval)
-            .build();
-        let provider = SdkMeterProvider::builder()
-            .with_resource(resource)
-            .with_reader(reader)
-            .build();
-        Instruments::register(&provider, &families);
-        Self { provider }
+        let task = tokio::spawn(sending.run(stopped));
+        Self { task, route, stop }
+    }
+
+    /// Sends by another route from now on.
+    pub(super) fn replace(&self, route: MetricsRoute) {
+        self.route.send_replace(route);
     }
 
     /// Sends metrics once more, and ends; takes at most so long.
-    pub(super) async fn stop(self, at_most: Duration) {
-        let provider = self.provider;
-        let ended = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(at_most));
-        // It has told the log.
-        let _ = tokio::time::timeout(at_most, ended).await;
-    }
-}
-
-/// An exporter that sends histograms too, and whose failures are noted.
-#[derive(Debug)]
-struct Watched {
-    exporter: MetricExporter,
-    resource: Resource,
-    families: Families,
-    health: Arc<Health>,
-}
-
-impl PushMetricExporter for Watched {
-    async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
-        let histograms = depth_histograms(self.resource.clone(), &self.families.latest())?;
-        let mut result = self.exporter.export(metrics).await;
-        if result.is_ok() {
-            result = self.exporter.export(&histograms).await;
+    pub(super) async fn stop(mut self, at_most: Duration) {
+        // A failed send means that it has ended.
+        let _ = self.stop.send(true);
+        if tokio::time::timeout(at_most, &mut self.task).await.is_err() {
+            self.task.abort();
         }
-        let told = result.as_ref().copied().map_err(ToString::to_string);
-        self.health.note_export(Signal::Metrics, told);
-        // It was told; the SDK would tell it each time.
-        Ok(())
+    }
+}
+
+struct Sending {
+    told: Told,
+    latest: Arc<dyn Fn() -> Arc<AgentView> + Send + Sync>,
+    health: Arc<Health>,
+    routes: watch::Receiver<MetricsRoute>,
+}
+
+impl Sending {
+    async fn run(mut self, mut stopped: watch::Receiver<bool>) {
+        let mut route = self.routes.borrow_and_update().clone();
+        loop {
+            let mut ticks = tokio::time::interval(route.interval);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            ticks.reset();
+            loop {
+                tokio::select! {
+                    _ = ticks.tick() => self.send(&route.exporter).await,
+                    changed = self.routes.changed() => {
+                        if changed.is_ok() {
+                            break;
+                        }
+                    }
+                    () = told_to_stop(&mut stopped) => {
+                        self.send(&route.exporter).await;
+                        return;
+                    }
+                }
+            }
+            route = self.routes.borrow_and_update().clone();
+        }
     }
 
-    fn force_flush(&self) -> OTelSdkResult {
-        self.exporter.force_flush()
+    async fn send(&self, exporter: &Exporter<MetricExporter>) {
+        let result = self.try_to_send(exporter).await;
+        self.health.note_export(
+            Signal::Metrics,
+            result.map_err(|error| exporter.explain(&error)),
+        );
     }
 
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.exporter.shutdown_with_timeout(timeout)
+    async fn try_to_send(&self, exporter: &Exporter<MetricExporter>) -> OTelSdkResult {
+        let (told, latest) = (Arc::clone(&self.told), Arc::clone(&self.latest));
+        // With many series this takes a while.
+        let collected = tokio::task::spawn_blocking(move || {
+            let families = collect(&latest()).into();
+            with(&told, |told| told.collect(families))
+        });
+        let Ok(collected) = collected.await else {
+            // It panicked, or the agent ends.
+            return Ok(());
+        };
+        let [numbers, histograms] = collected?;
+        let result = exporter.inner.export(&numbers).await;
+        with(&self.told, |told| match result {
+            Ok(()) => told.note_taken(),
+            Err(_) => told.give_back(),
+        });
+        result?;
+        exporter.inner.export(&histograms).await
     }
+}
 
-    fn temporality(&self) -> Temporality {
-        self.exporter.temporality()
-    }
+/// Changes what has been told.
+pub(super) fn with<R>(told: &Told, change: impl FnOnce(&mut Collector) -> R) -> R {
+    // A collection that panicked has told nothing.
+    change(&mut told.lock().unwrap_or_else(PoisonError::into_inner))
 }

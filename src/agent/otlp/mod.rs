@@ -5,31 +5,36 @@
 
 mod health;
 mod metrics;
+mod once;
 mod sampling;
 mod spans;
 mod transport;
 
+pub use once::{SendError, TraceSender, TracedProcess};
+pub(super) use transport::FileContents;
 pub use transport::OtlpError;
 
 use super::clock::Clock;
 use super::store::Store;
-use crate::config::{OtlpSettings, Settings};
+use crate::config::{OtlpMetricsSettings, OtlpSettings, Settings, SpanSettings};
 use crate::export::otlp::ProcessResource;
 use crate::ids::ProcessId;
-use crate::metrics::ProgramView;
+use crate::metrics::{OtlpView, ProgramView};
 use crate::procfs::ProcRoot;
 use crate::sanitize::escape;
 use crate::spans::{SpanLimits, Traces};
 use crate::time::Timestamp;
-pub(super) use health::Health;
-use metrics::MetricsPusher;
+use health::Health;
+use metrics::{MetricsPusher, MetricsRoute, Told};
 use opentelemetry_otlp::{MetricExporter, SpanExporter};
+use opentelemetry_sdk::metrics::exporter::PushMetricExporter as _;
 use sampling::Budget;
 use spans::{Batch, SpanPusher, SpanQueue};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use transport::Transport;
+use tokio::sync::watch;
+use transport::{Exporter, Transport};
 
 /// How long the last things may take to be sent when the agent ends.
 pub(super) const FLUSH_MAX: Duration = Duration::from_secs(3);
@@ -38,8 +43,9 @@ pub(super) const FLUSH_MAX: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(super) struct Prepared {
     settings: OtlpSettings,
-    metrics: Option<MetricExporter>,
-    spans: Option<SpanExporter>,
+    files: FileContents,
+    metrics: Option<Exporter<MetricExporter>>,
+    spans: Option<Exporter<SpanExporter>>,
 }
 
 impl Prepared {
@@ -56,15 +62,29 @@ impl Prepared {
         let (has_metrics, has_spans) = (settings.metrics.enabled, settings.spans.enabled);
         Ok(Some(Self {
             settings: settings.clone(),
+            files: transport.files(),
             metrics: has_metrics.then(|| transport.metrics()).transpose()?,
             spans: has_spans.then(|| transport.spans()).transpose()?,
         }))
     }
+
+    /// What stood in the files.
+    pub(super) fn files(&self) -> FileContents {
+        self.files.clone()
+    }
 }
 
-/// What sends over OTLP.
+/// What sends over OTLP, if anything does.
 #[derive(Debug)]
 pub(super) struct Otlp {
+    clock: Clock,
+    store: Arc<Store>,
+    health: Arc<Health>,
+    host: Arc<str>,
+    /// When the machine was started.
+    booted: Option<Timestamp>,
+    /// Made when metrics are sent for the first time.
+    told: Option<Told>,
     metrics: Option<MetricsPusher>,
     spans: Option<SpanPusher>,
     /// Where rounds put snapshots.
@@ -72,47 +92,25 @@ pub(super) struct Otlp {
 }
 
 impl Otlp {
-    /// Begins to send. Must be called within a tokio runtime.
-    pub(super) fn start(
-        prepared: Prepared,
-        clock: Clock,
-        store: &Arc<Store>,
-        health: &Arc<Health>,
-    ) -> Self {
-        let Prepared {
-            settings,
-            metrics,
-            spans,
-        } = prepared;
+    /// Sends nothing yet.
+    pub(super) fn new(clock: Clock, store: &Arc<Store>) -> Self {
         let root = ProcRoot::default();
-        let host: Arc<str> = root.host_name().unwrap_or_default().into();
-        let metrics = metrics.map(|exporter| {
-            let store = Arc::clone(store);
-            let latest = Arc::new(move || store.latest());
-            let (interval, health) = (settings.metrics.interval, Arc::clone(health));
-            MetricsPusher::start(exporter, interval, &host, latest, health)
-        });
-        let (spans, sink) = match spans {
-            Some(exporter) => {
-                let spans_max = usize::try_from(settings.spans.queue).unwrap_or(usize::MAX);
-                let (pusher, queue) = SpanPusher::start(exporter, spans_max, Arc::clone(health));
-                let budget = Budget::new(settings.spans, clock.now());
-                let sink = SpanSink {
-                    queue,
-                    budget: Arc::new(Mutex::new(budget)),
-                    clock,
-                    host,
-                    booted: root.boot_time(),
-                };
-                (Some(pusher), Some(sink))
-            }
-            None => (None, None),
-        };
         Self {
-            metrics,
-            spans,
-            sink,
+            clock,
+            store: Arc::clone(store),
+            health: Arc::default(),
+            host: root.host_name().unwrap_or_default().into(),
+            booted: root.boot_time(),
+            told: None,
+            metrics: None,
+            spans: None,
+            sink: None,
         }
+    }
+
+    /// How sending goes.
+    pub(super) fn counts(&self) -> OtlpView {
+        self.health.counts()
     }
 
     /// Where rounds put snapshots; `None` if they are not sent.
@@ -120,20 +118,96 @@ impl Otlp {
         self.sink.clone()
     }
 
-    /// Sends what is there, and ends.
-    pub(super) async fn stop(self) {
-        let spans = async {
-            if let Some(spans) = self.spans {
-                spans.stop(FLUSH_MAX).await;
+    /// Sends by other settings from now on, if there are any. Counters go on, and spans that wait are sent by the
+    /// new settings; without any, what is there is sent by the old ones. Must be called within a tokio runtime.
+    pub(super) fn replace(&mut self, prepared: Option<Prepared>) {
+        let (mut old_metrics, mut old_spans) = (None, None);
+        let settings = prepared.as_ref().map(|it| it.settings.clone());
+        let settings = settings.unwrap_or_default();
+        let (metrics, spans) = prepared.map_or((None, None), |it| (it.metrics, it.spans));
+        match metrics {
+            Some(exporter) => self.send_metrics(exporter, settings.metrics),
+            None => old_metrics = self.metrics.take(),
+        }
+        match spans {
+            Some(exporter) => self.send_spans(exporter, settings.spans),
+            None => {
+                self.sink = None;
+                old_spans = self.spans.take();
             }
-        };
-        let metrics = async {
-            if let Some(metrics) = self.metrics {
-                metrics.stop(FLUSH_MAX).await;
-            }
-        };
-        tokio::join!(spans, metrics);
+        }
+        if old_metrics.is_some() || old_spans.is_some() {
+            tokio::spawn(stop(old_metrics, old_spans));
+        }
     }
+
+    fn send_metrics(&mut self, exporter: Exporter<MetricExporter>, settings: OtlpMetricsSettings) {
+        let temporality = exporter.inner.temporality();
+        let told = self
+            .told
+            .get_or_insert_with(|| metrics::nothing_told(&self.host, temporality));
+        metrics::with(told, |told| told.set_temporality(temporality));
+        let route = MetricsRoute {
+            exporter: Arc::new(exporter),
+            interval: settings.interval,
+        };
+        match &self.metrics {
+            Some(pusher) => pusher.replace(route),
+            None => {
+                let store = Arc::clone(&self.store);
+                let latest = Arc::new(move || store.latest());
+                let (told, health) = (Arc::clone(told), Arc::clone(&self.health));
+                self.metrics = Some(MetricsPusher::start(route, told, latest, health));
+            }
+        }
+    }
+
+    fn send_spans(&mut self, exporter: Exporter<SpanExporter>, settings: SpanSettings) {
+        let spans_max = usize::try_from(settings.queue).unwrap_or(usize::MAX);
+        let queue = match &mut self.spans {
+            Some(pusher) => {
+                pusher.replace(exporter, spans_max);
+                pusher.queue()
+            }
+            None => {
+                let pusher = SpanPusher::start(exporter, spans_max, Arc::clone(&self.health));
+                self.spans.insert(pusher).queue()
+            }
+        };
+        self.sink = Some(SpanSink {
+            queue,
+            budget: Arc::new(Mutex::new(Budget::new(settings, self.clock.now()))),
+            clock: self.clock,
+            host: Arc::clone(&self.host),
+            booted: self.booted,
+        });
+    }
+
+    /// Sends what is there, and ends.
+    pub(super) async fn stop(&mut self) {
+        self.sink = None;
+        stop(self.metrics.take(), self.spans.take()).await;
+    }
+}
+
+/// Sends what is there.
+async fn stop(metrics: Option<MetricsPusher>, spans: Option<SpanPusher>) {
+    let spans = async {
+        if let Some(spans) = spans {
+            spans.stop(FLUSH_MAX).await;
+        }
+    };
+    let metrics = async {
+        if let Some(metrics) = metrics {
+            metrics.stop(FLUSH_MAX).await;
+        }
+    };
+    tokio::join!(spans, metrics);
+}
+
+async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
+    // An error means that nobody is left who could say it.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
 /// Takes snapshots as spans. Copies share what may be sent.

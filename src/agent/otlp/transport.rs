@@ -1,7 +1,4 @@
 //! Exporters of the OpenTelemetry SDK, made of our settings: gRPC or HTTP, certificates, headers.
-//!
-//! The SDK collects metrics on threads of its own, which no HTTP client of tokio can be used on. What is sent
-//! over HTTP therefore goes through a client that hands each request to the agent's runtime.
 
 use crate::config::{
     Compression, OtlpProtocol, OtlpSettings, OtlpTlsSettings, Secret, Temporality,
@@ -17,14 +14,14 @@ use opentelemetry_otlp::{
     ExporterBuildError, MetricExporter, Protocol, SpanExporter, WithExportConfig, WithHttpConfig,
     WithTonicConfig,
 };
+use opentelemetry_sdk::error::OTelSdkError;
 use std::collections::HashMap;
 use std::fs::File;
 use std::future::Future;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
-use tokio::runtime::Handle;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -72,11 +69,23 @@ pub(super) struct Transport {
     settings: OtlpSettings,
     headers: HashMap<String, String>,
     security: Security,
+    files: FileContents,
+    failure: Failure,
+}
+
+/// What stood in the files that settings name: renewed certificates and secrets have the same names.
+#[derive(Clone, PartialEq, Eq)]
+pub(in crate::agent) struct FileContents(Arc<[Vec<u8>]>);
+
+impl std::fmt::Debug for FileContents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileContents").finish_non_exhaustive()
+    }
 }
 
 enum Security {
     Grpc(Box<ClientTlsConfig>),
-    Http(Arc<OnRuntime>),
+    Http(Arc<Client>),
 }
 
 impl std::fmt::Debug for Security {
@@ -91,44 +100,64 @@ impl std::fmt::Debug for Security {
 impl Transport {
     /// Reads the files that the settings name. Must be called within a tokio runtime.
     pub(super) fn new(settings: &OtlpSettings) -> Result<Self, OtlpError> {
-        let mut headers = HashMap::new();
+        let (mut headers, mut files) = (HashMap::new(), Vec::new());
+        let failure = Failure::default();
         for (name, secret) in &settings.headers {
-            headers.insert(name.clone(), revealed(name, secret)?);
+            let value = revealed(name, secret)?;
+            if matches!(secret, Secret::File(_)) {
+                files.push(value.clone().into_bytes());
+            }
+            headers.insert(name.clone(), value);
         }
+        let tls = TlsFiles::read(&settings.tls, &mut files)?;
         let security = match settings.protocol {
-            OtlpProtocol::Grpc => Security::Grpc(Box::new(grpc_tls(&settings.tls)?)),
-            OtlpProtocol::Http => Security::Http(Arc::new(OnRuntime {
-                runtime: Handle::current(),
-                client: HyperClient::new(connector(&settings.tls)?, settings.timeout, None),
+            OtlpProtocol::Grpc => Security::Grpc(Box::new(tls.for_grpc()?)),
+            OtlpProtocol::Http => Security::Http(Arc::new(Client {
+                hyper: HyperClient::new(tls.for_http()?, settings.timeout, None),
+                failure: failure.clone(),
             })),
         };
         Ok(Self {
             settings: settings.clone(),
             headers,
             security,
+            files: FileContents(files.into()),
+            failure,
         })
     }
 
+    /// What stood in the files.
+    pub(super) fn files(&self) -> FileContents {
+        self.files.clone()
+    }
+
     /// Sends spans.
-    pub(super) fn spans(&self) -> Result<SpanExporter, OtlpError> {
+    pub(super) fn spans(&self) -> Result<Exporter<SpanExporter>, OtlpError> {
         let builder = SpanExporter::builder();
-        Ok(match &self.security {
+        let inner = match &self.security {
             Security::Grpc(tls) => self.grpc(builder.with_tonic(), tls)?.build()?,
             Security::Http(client) => self
                 .http(builder.with_http(), client, "v1/traces")
                 .build()?,
-        })
+        };
+        Ok(self.explained(inner))
     }
 
     /// Sends metrics.
-    pub(super) fn metrics(&self) -> Result<MetricExporter, OtlpError> {
+    pub(super) fn metrics(&self) -> Result<Exporter<MetricExporter>, OtlpError> {
         let builder = MetricExporter::builder().with_temporality(self.temporality());
-        Ok(match &self.security {
+        let inner = match &self.security {
             Security::Grpc(tls) => self.grpc(builder.with_tonic(), tls)?.build()?,
             Security::Http(client) => self
                 .http(builder.with_http(), client, "v1/metrics")
                 .build()?,
-        })
+        };
+        Ok(self.explained(inner))
+    }
+
+    fn explained<E>(&self, inner: E) -> Exporter<E> {
+        let failure = self.failure.clone();
+        Exporter { inner, failure }
     }
 
     fn temporality(&self) -> opentelemetry_sdk::metrics::Temporality {
@@ -159,10 +188,10 @@ impl Transport {
     fn http<B: WithExportConfig + WithHttpConfig>(
         &self,
         builder: B,
-        client: &Arc<OnRuntime>,
+        client: &Arc<Client>,
         path: &str,
     ) -> B {
-        let client: Arc<dyn HttpClient> = Arc::<OnRuntime>::clone(client);
+        let client: Arc<dyn HttpClient> = Arc::<Client>::clone(client);
         let builder = builder
             .with_endpoint(self.url(path))
             .with_protocol(Protocol::HttpBinary)
@@ -172,6 +201,21 @@ impl Transport {
         match self.settings.compression {
             Compression::Gzip => builder.with_compression(opentelemetry_otlp::Compression::Gzip),
             Compression::None => builder,
+        }
+    }
+
+    /// Host and port of the receiver.
+    pub(super) fn address(&self) -> String {
+        let endpoint = &self.settings.endpoint;
+        let rest = endpoint.split_once("://").map_or(&**endpoint, |it| it.1);
+        let authority = rest.split('/').next().unwrap_or(rest);
+        let has_port = authority
+            .rsplit_once(':')
+            .is_some_and(|(_, port)| !port.contains(']'));
+        match (has_port, self.is_https()) {
+            (true, _) => authority.to_owned(),
+            (false, true) => format!("{authority}:443"),
+            (false, false) => format!("{authority}:80"),
         }
     }
 
@@ -231,87 +275,137 @@ fn read(file: &Path) -> Result<Vec<u8>, OtlpError> {
     Ok(bytes)
 }
 
-fn grpc_tls(settings: &OtlpTlsSettings) -> Result<ClientTlsConfig, OtlpError> {
-    let mut tls = ClientTlsConfig::new();
-    // The SDK finds out only when it connects that a file is none of certificates.
-    for file in [&settings.ca_file, &settings.cert_file]
-        .into_iter()
-        .flatten()
-    {
-        certificates(file)?;
-    }
-    if let Some(key) = &settings.key_file {
-        private_key(key)?;
-    }
-    tls = match &settings.ca_file {
-        Some(file) => tls.ca_certificate(Certificate::from_pem(read(file)?)),
-        None => tls.with_native_roots(),
-    };
-    if let (Some(certificate), Some(key)) = (&settings.cert_file, &settings.key_file) {
-        tls = tls.identity(Identity::from_pem(read(certificate)?, read(key)?));
-    }
-    Ok(tls)
+/// Files of certificates and a key, read.
+struct TlsFiles<'s> {
+    ca: Option<(&'s Path, Vec<u8>)>,
+    own: Option<[(&'s Path, Vec<u8>); 2]>,
 }
 
-fn connector(settings: &OtlpTlsSettings) -> Result<HttpsConnector<HttpConnector>, OtlpError> {
-    let provider = Arc::new(ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
-    let builder = builder.with_safe_default_protocol_versions()?;
-    let builder = match &settings.ca_file {
-        Some(file) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates(file)? {
-                roots.add(certificate)?;
+impl<'s> TlsFiles<'s> {
+    fn read(settings: &'s OtlpTlsSettings, files: &mut Vec<Vec<u8>>) -> Result<Self, OtlpError> {
+        let mut one = |file: &'s Path| {
+            let bytes = read(file)?;
+            files.push(bytes.clone());
+            Ok::<_, OtlpError>((file, bytes))
+        };
+        let ca = settings.ca_file.as_deref().map(&mut one).transpose()?;
+        let own = match (&settings.cert_file, &settings.key_file) {
+            (Some(certificate), Some(key)) => Some([one(certificate)?, one(key)?]),
+            _ => None,
+        };
+        Ok(Self { ca, own })
+    }
+
+    fn for_grpc(&self) -> Result<ClientTlsConfig, OtlpError> {
+        let mut tls = ClientTlsConfig::new();
+        // The SDK finds out only when it connects that a file is none of certificates.
+        tls = match &self.ca {
+            Some((file, bytes)) => {
+                certificates(file, bytes)?;
+                tls.ca_certificate(Certificate::from_pem(bytes))
             }
-            builder.with_root_certificates(roots)
+            None => tls.with_native_roots(),
+        };
+        if let Some([certificate, key]) = &self.own {
+            certificates(certificate.0, &certificate.1)?;
+            private_key(key.0, &key.1)?;
+            tls = tls.identity(Identity::from_pem(&certificate.1, &key.1));
         }
-        None => {
-            use hyper_rustls::ConfigBuilderExt as _;
-            builder.with_native_roots().map_err(OtlpError::Roots)?
-        }
-    };
-    let config = match (&settings.cert_file, &settings.key_file) {
-        (Some(certificate), Some(key)) => {
-            let chain = certificates(certificate)?;
-            builder.with_client_auth_cert(chain, private_key(key)?)?
-        }
-        _ => builder.with_no_client_auth(),
-    };
-    Ok(HttpsConnectorBuilder::new()
-        .with_tls_config(config)
-        .https_or_http()
-        .enable_http1()
-        .build())
+        Ok(tls)
+    }
+
+    fn for_http(&self) -> Result<HttpsConnector<HttpConnector>, OtlpError> {
+        let provider = Arc::new(ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
+        let builder = builder.with_safe_default_protocol_versions()?;
+        let builder = match &self.ca {
+            Some((file, bytes)) => {
+                let mut roots = RootCertStore::empty();
+                for certificate in certificates(file, bytes)? {
+                    roots.add(certificate)?;
+                }
+                builder.with_root_certificates(roots)
+            }
+            None => {
+                use hyper_rustls::ConfigBuilderExt as _;
+                builder.with_native_roots().map_err(OtlpError::Roots)?
+            }
+        };
+        let config = match &self.own {
+            Some([certificate, key]) => {
+                let chain = certificates(certificate.0, &certificate.1)?;
+                builder.with_client_auth_cert(chain, private_key(key.0, &key.1)?)?
+            }
+            None => builder.with_no_client_auth(),
+        };
+        Ok(HttpsConnectorBuilder::new()
+            .with_tls_config(config)
+            .https_or_http()
+            .enable_http1()
+            .build())
+    }
 }
 
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, OtlpError> {
+fn certificates(file: &Path, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, OtlpError> {
     let no_pem = |source| OtlpError::Pem {
         file: file.to_owned(),
         source,
     };
-    let all = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
-    let all: Vec<_> = all.map_err(no_pem)?;
+    let all = CertificateDer::pem_slice_iter(bytes).collect::<Result<Vec<_>, _>>();
+    let all = all.map_err(no_pem)?;
     match all.is_empty() {
         true => Err(no_pem(pem::Error::NoItemsFound)),
         false => Ok(all),
     }
 }
 
-fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, OtlpError> {
-    PrivateKeyDer::from_pem_file(file).map_err(|source| OtlpError::Pem {
+fn private_key(file: &Path, bytes: &[u8]) -> Result<PrivateKeyDer<'static>, OtlpError> {
+    PrivateKeyDer::from_pem_slice(bytes).map_err(|source| OtlpError::Pem {
         file: file.to_owned(),
         source,
     })
 }
 
-/// A client whose requests are made on the agent's runtime, whichever thread asks for them.
+/// An exporter, and why its requests fail if it does not say so itself.
 #[derive(Debug)]
-struct OnRuntime {
-    runtime: Handle,
-    client: HyperClient<HttpsConnector<HttpConnector>>,
+pub(super) struct Exporter<E> {
+    pub(super) inner: E,
+    failure: Failure,
 }
 
-impl HttpClient for OnRuntime {
+impl<E> Exporter<E> {
+    /// What to tell of a request that failed.
+    pub(super) fn explain(&self, error: &OTelSdkError) -> String {
+        match self.failure.take() {
+            Some(why) => format!("{error}: {why}"),
+            None => error.to_string(),
+        }
+    }
+}
+
+/// Why the latest request over HTTP got no answer.
+#[derive(Debug, Clone, Default)]
+struct Failure(Arc<Mutex<Option<String>>>);
+
+impl Failure {
+    fn take(&self) -> Option<String> {
+        self.replace(None)
+    }
+
+    fn replace(&self, why: Option<String>) -> Option<String> {
+        let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut latest, why)
+    }
+}
+
+/// A client that notes why a request got no answer; the SDK says "network error" of all.
+#[derive(Debug)]
+struct Client {
+    hyper: HyperClient<HttpsConnector<HttpConnector>>,
+    failure: Failure,
+}
+
+impl HttpClient for Client {
     fn send_bytes<'a, 'f>(
         &'a self,
         request: Request<Bytes>,
@@ -320,10 +414,27 @@ impl HttpClient for OnRuntime {
         'a: 'f,
         Self: 'f,
     {
-        let client = self.client.clone();
-        let sent = self
-            .runtime
-            .spawn(async move { client.send_bytes(request).await });
-        Box::pin(async move { sent.await? })
+        Box::pin(async move {
+            let answer = self.hyper.send_bytes(request).await;
+            let why = answer.as_ref().err().map(|error| chain(&**error));
+            self.failure.replace(why);
+            answer
+        })
     }
+}
+
+/// An error and what caused it.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        // Some tell what their cause tells.
+        if !text.ends_with(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
 }

@@ -116,14 +116,7 @@ impl Walk<'_, '_> {
                 edges.push((task, at));
             }
         }
-        let unnoted = std::mem::take(&mut self.unnoted);
-        for (awaited, at) in edges {
-            self.note_cuts(at)?;
-            self.add_edges(awaited, at)?;
-            for awaiter in unnoted.get(&at).into_iter().flatten() {
-                self.add_unnoted_edge(awaited, at, *awaiter);
-            }
-        }
+        self.add_all_edges(&edges)?;
         Ok(Read {
             graph: std::mem::take(&mut self.graph).finish(),
             problems: std::mem::take(&mut self.problems),
@@ -138,6 +131,21 @@ impl Walk<'_, '_> {
             has_running_loop: self.lists.iter().any(|list| list.has_loop),
             interpreters: std::mem::take(&mut self.interpreters),
         })
+    }
+
+    /// Adds the edges to these tasks, which have these records.
+    fn add_all_edges(&mut self, tasks: &[(TaskIdx, u32)]) -> Result<(), DecodeError> {
+        let unnoted = std::mem::take(&mut self.unnoted);
+        self.is_awaiter = vec![false; self.records.len()];
+        for (awaited, at) in tasks {
+            self.note_cuts(*at)?;
+            self.add_edges(*awaited, *at)?;
+            for awaiter in unnoted.get(at).into_iter().flatten() {
+                self.add_unnoted_edge(*awaited, *at, *awaiter);
+            }
+        }
+        let is_awaiter = std::mem::take(&mut self.is_awaiter);
+        self.find_elsewhere(tasks, &is_awaiter)
     }
 
     fn add_unnoted_edge(&mut self, awaited: TaskIdx, record: u32, awaiter: u32) {
@@ -192,6 +200,10 @@ impl Walk<'_, '_> {
                 Some(stack) => {
                     let awaiter = TaskId(address.as_u64());
                     self.graph.add_edge(awaited, awaiter, stack);
+                    let known = listed.and_then(|at| usize::try_from(at).ok());
+                    if let Some(known) = known.and_then(|at| self.is_awaiter.get_mut(at)) {
+                        *known = true;
+                    }
                     if listed.is_some_and(|at| self.holds.loose.contains(&(record, at))) {
                         self.graph.loosen_edge();
                     }

@@ -180,7 +180,13 @@ impl Walk<'_, '_> {
     pub(super) fn note_torn_lists(&mut self) -> Result<(), DecodeError> {
         let torn: Vec<DecodeError> = self.lists.iter().filter_map(|list| list.torn).collect();
         for error in torn {
-            self.note_cut("list_torn", "list of tasks", error)?;
+            // One that a limit ended is whole.
+            let code = if error.is_limit() {
+                error.code()
+            } else {
+                "list_torn"
+            };
+            self.note_cut(code, "list of tasks", error)?;
         }
         Ok(())
     }

@@ -2,7 +2,8 @@
 //! cannot go on without it (Lib/asyncio/tasks.py, taskgroups.py and timeouts.py of CPython 3.14 and 3.15):
 //!
 //! - `asyncio.wait` may want the first of several, or have a timeout; so does `as_completed`.
-//! - `asyncio.timeout` and `wait_for` end what the task waits for, whatever that is.
+//! - `asyncio.timeout` and `wait_for` cancel the task after some time, which ends its wait, or that of a task that it
+//!   awaits. In a circle of plain awaits, `gather` and groups it ends none.
 //! - `gather`, `shield` and `TaskGroup.create_task` note the awaiter when they are called. It may wait for something
 //!   else until it comes to await what they gave it, or never do so.
 //!
@@ -25,16 +26,20 @@ const TASKS_MAX: usize = 16_384;
 const LOOKS: u32 = 2;
 /// Futures that a task waits for at once.
 const FUTURES_MAX: u64 = 65_536;
+/// The same, with those that stand for others.
+const FUTURES_BEHIND_MAX: usize = 65_536;
 /// Variables that the callback of `shield` refers to.
 const CELLS_MAX: u64 = 64;
 
-/// The attributes that are used, in the order in which [`Waiter`] names them.
-const ATTRIBUTES: [&str; 5] = [
+/// The attributes that are used.
+const ATTRIBUTES: [&str; 7] = [
     "_tasks",
     "_todo",
     "_children",
     "_timeout_handle",
     "_timeout_handler",
+    "_scheduled",
+    "_task",
 ];
 const TASKS: usize = 0;
 const TODO: usize = 1;
@@ -43,9 +48,13 @@ const CHILDREN: usize = 2;
 const TIMEOUT_HANDLE: usize = 3;
 /// Of `asyncio.timeout`.
 const TIMEOUT_HANDLER: usize = 4;
+/// The timers of an event loop.
+const SCHEDULED: usize = 5;
+/// Of `asyncio.timeout`: the task that it cancels.
+const TASK: usize = 6;
 
 /// Finds the attributes of what tasks wait for.
-type WaitAttributes = Attributes<5>;
+type WaitAttributes = Attributes<7>;
 
 /// What a task needs to go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +67,33 @@ enum Needs {
     Other,
 }
 
+/// How a task waits.
+#[derive(Debug)]
+struct Wait {
+    needs: Needs,
+    /// Being cancelled ends the wait: it is not passed on to what the task awaits.
+    ends_cancelled: bool,
+    /// After some time the task will be cancelled.
+    has_timeout: bool,
+}
+
+impl Wait {
+    /// It waits for something else.
+    const OTHER: Self = Self {
+        needs: Needs::Other,
+        ends_cancelled: false,
+        has_timeout: false,
+    };
+
+    fn new(needs: Needs, ends_cancelled: bool) -> Self {
+        Self {
+            needs,
+            ends_cancelled,
+            has_timeout: false,
+        }
+    }
+}
+
 /// What was found out of the edges of cycles.
 #[derive(Debug, Default)]
 pub(super) struct Holds {
@@ -65,6 +101,18 @@ pub(super) struct Holds {
     pub(super) loose: FxHashSet<(u32, u32)>,
     /// Tasks that need one of what they await.
     pub(super) needs_one: FxHashSet<u32>,
+    /// A limit ended the looking.
+    was_cut: bool,
+}
+
+/// Tasks that stand behind futures.
+#[derive(Debug, Default)]
+struct Behind {
+    tasks: Vec<RemoteAddr>,
+    /// One of them is behind a future of `shield`.
+    has_shield: bool,
+    /// There are futures as well that are no tasks, nor stand for some.
+    has_others: bool,
 }
 
 /// A frame of a task that waits: its function and file, and what it holds.
@@ -89,38 +137,88 @@ impl Walk<'_, '_> {
         for (awaited, awaiter) in self.edges_of_cycles() {
             awaited_of.entry(awaiter).or_default().push(awaited);
         }
+        if awaited_of.is_empty() {
+            return Ok(());
+        }
         let mut awaiters: Vec<u32> = awaited_of.keys().copied().collect();
         awaiters.sort_unstable();
         let mut attributes = WaitAttributes::new(ATTRIBUTES);
         let looks = if runs { LOOKS } else { 1 };
-        let mut was_cut = false;
         for _ in 0..looks {
-            for (nth, awaiter) in awaiters.iter().enumerate() {
-                if runs {
-                    self.reader.look_aside();
-                }
-                let needs = match nth < TASKS_MAX {
-                    true => self.needs_of(&mut attributes, *awaiter),
-                    false => Ok(Needs::Other),
-                };
-                self.reader.look_back();
-                let needs = match needs {
-                    Ok(needs) => needs,
-                    Err(error) if error.is_fatal() => return Err(error),
-                    Err(error) if error.is_limit() => {
-                        if !std::mem::replace(&mut was_cut, true) {
-                            self.note(error.code(), "await cycles", error)?;
-                        }
-                        Needs::Other
-                    }
-                    // Whoever is in a deadlock can be read.
-                    Err(_) => Needs::Other,
-                };
+            let mut waits = self.waits_of(&mut attributes, &awaiters, runs)?;
+            self.end_what_timeouts_end(&mut waits);
+            for awaiter in &awaiters {
+                let needs = waits.get(awaiter).map_or(&Needs::Other, |wait| &wait.needs);
                 let awaited = awaited_of.get(awaiter).map_or(&[][..], Vec::as_slice);
-                self.note_needs(*awaiter, awaited, &needs);
+                self.note_needs(*awaiter, awaited, needs);
             }
         }
         Ok(())
+    }
+
+    /// How these tasks wait.
+    fn waits_of(
+        &mut self,
+        attributes: &mut WaitAttributes,
+        awaiters: &[u32],
+        runs: bool,
+    ) -> Result<FxHashMap<u32, Wait>, DecodeError> {
+        let timed = self.aside(runs, |walk| walk.timed_tasks(attributes))?;
+        let timed = timed.unwrap_or_default();
+        let mut waits = FxHashMap::default();
+        for awaiter in awaiters.iter().take(TASKS_MAX) {
+            let wait = self.aside(runs, |walk| walk.wait_of(attributes, *awaiter))?;
+            let mut wait = wait.unwrap_or(Wait::OTHER);
+            let at = self.alive(*awaiter).map(|record| record.task.at);
+            wait.has_timeout |= at.is_some_and(|at| timed.contains(&at));
+            waits.insert(*awaiter, wait);
+        }
+        Ok(waits)
+    }
+
+    /// Reads something with later copies if the process runs. Nothing if it cannot be read: whoever is in a
+    /// deadlock can be.
+    fn aside<T>(
+        &mut self,
+        runs: bool,
+        read: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
+    ) -> Result<Option<T>, DecodeError> {
+        if runs {
+            self.reader.look_aside();
+        }
+        let found = read(self);
+        self.reader.look_back();
+        match found {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.is_fatal() => Err(error),
+            Err(error) => {
+                if error.is_limit() && !std::mem::replace(&mut self.holds.was_cut, true) {
+                    self.note(error.code(), "await cycles", error)?;
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// A task that is cancelled passes that on to what it awaits, until one is reached that ends its wait. In a
+    /// circle in which none does, the cancellation goes round and ends in a `RecursionError`: nobody goes on.
+    fn end_what_timeouts_end(&self, waits: &mut FxHashMap<u32, Wait>) {
+        let timed = waits.iter().filter(|(_, wait)| wait.has_timeout);
+        let mut cancelled: Vec<u32> = timed.map(|(awaiter, _)| *awaiter).collect();
+        let mut seen: FxHashSet<u32> = cancelled.iter().copied().collect();
+        while let Some(awaiter) = cancelled.pop() {
+            let Some(wait) = waits.get_mut(&awaiter) else {
+                continue;
+            };
+            if wait.ends_cancelled {
+                wait.needs = Needs::Other;
+                continue;
+            }
+            if let Needs::All(futures) | Needs::One(futures) = &wait.needs {
+                let tasks = futures.iter().filter_map(|at| self.by_address.get(at));
+                cancelled.extend(tasks.copied().filter(|task| seen.insert(*task)));
+            }
+        }
     }
 
     fn note_needs(&mut self, awaiter: u32, awaited: &[u32], needs: &Needs) {
@@ -143,24 +241,24 @@ impl Walk<'_, '_> {
     }
 
     /// Whether it is a task of the graph.
-    fn is_task_here(&self, at: RemoteAddr) -> bool {
+    pub(super) fn is_task_here(&self, at: RemoteAddr) -> bool {
         let record = self.by_address.get(&at);
         record.is_some_and(|record| self.alive(*record).is_some())
     }
 
-    fn needs_of(
+    fn wait_of(
         &mut self,
         attributes: &mut WaitAttributes,
         awaiter: u32,
-    ) -> Result<Needs, DecodeError> {
+    ) -> Result<Wait, DecodeError> {
         let Some(task) = self.alive(awaiter).map(|record| record.task) else {
-            return Ok(Needs::Other);
+            return Ok(Wait::OTHER);
         };
         let Some(task) = self.still_there(&task)? else {
-            return Ok(Needs::Other);
+            return Ok(Wait::OTHER);
         };
         if !task.awaits.is_plausible() {
-            return Ok(Needs::Other);
+            return Ok(Wait::OTHER);
         }
         let (reader, offsets) = (&mut *self.reader, self.offsets);
         let chain = self.chains.follow(reader, offsets, task.coro, false)?;
@@ -169,28 +267,43 @@ impl Walk<'_, '_> {
             Some(FrameState::Awaiting | FrameState::Suspended)
         );
         if !waits || chain.cut.is_some() {
-            return Ok(Needs::Other);
+            return Ok(Wait::OTHER);
         }
         // The innermost two.
         let (mut inner, mut outer) = (None, None);
+        let mut has_timeout = false;
         let frames: Vec<_> = self.chains.placed_frames().collect();
         for (frame, at) in frames {
             let Some(frame) = self.frame_waiting(frame, at)? else {
-                return Ok(Needs::Other);
+                return Ok(Wait::OTHER);
             };
-            if self.has_timeout(attributes, &frame)? {
-                return Ok(Needs::Other);
-            }
+            has_timeout |= self.has_timeout(attributes, &frame)?;
             outer = inner.replace(frame);
         }
-        if self.is_task_here(task.awaits) {
-            return Ok(Needs::All(vec![task.awaits]));
+        let wait = self.wait_in(attributes, task.awaits, (inner.as_ref(), outer.as_ref()))?;
+        Ok(Wait {
+            has_timeout,
+            ..wait
+        })
+    }
+
+    /// How a task waits that waits for this future, in these innermost frames.
+    fn wait_in(
+        &mut self,
+        attributes: &mut WaitAttributes,
+        future: RemoteAddr,
+        (inner, outer): (Option<&Waiting>, Option<&Waiting>),
+    ) -> Result<Wait, DecodeError> {
+        if self.is_task_here(future) {
+            return Ok(Wait::new(Needs::All(vec![future]), false));
         }
-        match (&inner, &outer) {
-            (Some(wait), _) if wait.is("_wait", "asyncio/tasks.py") => self.needs_of_wait(wait),
+        let (needs, ends_cancelled) = match (inner, outer) {
+            (Some(wait), _) if wait.is("_wait", "asyncio/tasks.py") => {
+                (self.needs_of_wait(attributes, wait)?, true)
+            }
             (Some(group), _) if group.is("TaskGroup._aexit", "asyncio/taskgroups.py") => {
                 let tasks = self.attribute(attributes, group, TASKS)?;
-                Ok(Needs::All(self.futures_in(tasks)?))
+                (Needs::All(self.futures_in(tasks)?), false)
             }
             (Some(get), Some(wait))
                 if get.is("Queue.get", "asyncio/queues.py")
@@ -198,13 +311,76 @@ impl Walk<'_, '_> {
             {
                 let timer = self.attribute(attributes, wait, TIMEOUT_HANDLE)?;
                 if self.is_set(timer)? {
-                    return Ok(Needs::Other);
+                    return Ok(Wait::OTHER);
                 }
                 let todo = self.attribute(attributes, wait, TODO)?;
-                Ok(Needs::One(self.futures_in(todo)?))
+                let todo = self.futures_in(todo)?;
+                (self.needs_one_of(attributes, todo)?, true)
             }
-            _ => self.needs_of_future(attributes, task.awaits),
+            _ => {
+                let behind = self.tasks_behind(attributes, vec![future])?;
+                (Needs::All(behind.tasks), behind.has_shield)
+            }
+        };
+        Ok(Wait::new(needs, ends_cancelled))
+    }
+
+    /// What a task needs that needs one of these futures. Each must stand for one task: of one that stands for
+    /// several it is not known which.
+    fn needs_one_of(
+        &mut self,
+        attributes: &mut WaitAttributes,
+        futures: Vec<RemoteAddr>,
+    ) -> Result<Needs, DecodeError> {
+        let mut tasks = Vec::with_capacity(futures.len());
+        for future in futures {
+            let behind = self.tasks_behind(attributes, vec![future])?;
+            match behind.tasks[..] {
+                [task] if !behind.has_others => tasks.push(task),
+                _ => return Ok(Needs::Other),
+            }
         }
+        Ok(Needs::One(tasks))
+    }
+
+    /// The tasks that must end for all of these futures to end: those among them, and those behind futures of
+    /// `gather` and `shield`.
+    fn tasks_behind(
+        &mut self,
+        attributes: &mut WaitAttributes,
+        futures: Vec<RemoteAddr>,
+    ) -> Result<Behind, DecodeError> {
+        let mut behind = Behind::default();
+        let mut seen: FxHashSet<RemoteAddr> = futures.iter().copied().collect();
+        let mut left = futures;
+        while let Some(future) = left.pop() {
+            if self.is_task_here(future) {
+                behind.tasks.push(future);
+                continue;
+            }
+            if !future.is_plausible() || seen.len() > FUTURES_BEHIND_MAX {
+                behind.has_others = true;
+                continue;
+            }
+            let (reader, types) = (&mut *self.reader, &mut self.chains.types);
+            let info = types.type_of(reader, self.offsets, future)?;
+            let inner = match types.name(info) {
+                "_GatheringFuture" => {
+                    let found = attributes.of(reader, self.offsets, types, future)?;
+                    let children = found.get(CHILDREN).copied().unwrap_or_default();
+                    self.futures_in(children.value)?
+                }
+                "_asyncio.Future" => {
+                    let inner = self.shielded_by(future)?;
+                    behind.has_shield |= inner.is_some();
+                    inner.into_iter().collect()
+                }
+                _ => Vec::new(),
+            };
+            behind.has_others |= inner.is_empty();
+            left.extend(inner.into_iter().filter(|it| seen.insert(*it)));
+        }
+        Ok(behind)
     }
 
     fn frame_waiting(
@@ -255,7 +431,11 @@ impl Walk<'_, '_> {
     }
 
     /// What `asyncio.wait` was called for: `_wait(fs, timeout, return_when, loop)`.
-    fn needs_of_wait(&mut self, wait: &Waiting) -> Result<Needs, DecodeError> {
+    fn needs_of_wait(
+        &mut self,
+        attributes: &mut WaitAttributes,
+        wait: &Waiting,
+    ) -> Result<Needs, DecodeError> {
         let parameter = |position| wait.variables.parameter(position);
         let (Some(futures), Some(timeout), Some(return_when)) =
             (parameter(0), parameter(1), parameter(2))
@@ -269,42 +449,29 @@ impl Walk<'_, '_> {
         let futures = self.value(futures)?;
         let futures = self.futures_in(futures)?;
         let return_when = self.value(return_when)?;
-        Ok(match self.text_of(return_when)?.as_str() {
-            "FIRST_COMPLETED" => Needs::One(futures),
-            "ALL_COMPLETED" | "FIRST_EXCEPTION" => Needs::All(futures),
-            _ => Needs::Other,
-        })
-    }
-
-    /// What a future needs to end that is no task: that of `gather`, or of `shield`.
-    fn needs_of_future(
-        &mut self,
-        attributes: &mut WaitAttributes,
-        future: RemoteAddr,
-    ) -> Result<Needs, DecodeError> {
-        let (reader, types) = (&mut *self.reader, &mut self.chains.types);
-        let info = types.type_of(reader, self.offsets, future)?;
-        match types.name(info) {
-            "_GatheringFuture" => {
-                let found = attributes.of(reader, self.offsets, types, future)?;
-                let children = found.get(CHILDREN).copied().unwrap_or_default();
-                Ok(Needs::All(self.futures_in(children.value)?))
+        match self.text_of(return_when)?.as_str() {
+            "FIRST_COMPLETED" => self.needs_one_of(attributes, futures),
+            "ALL_COMPLETED" | "FIRST_EXCEPTION" => {
+                Ok(Needs::All(self.tasks_behind(attributes, futures)?.tasks))
             }
-            "_asyncio.Future" => self.needs_of_shield(future),
             _ => Ok(Needs::Other),
         }
     }
 
-    /// The future that `shield` gives is told of the end of the inner one, which a callback of its own refers to.
-    fn needs_of_shield(&mut self, future: RemoteAddr) -> Result<Needs, DecodeError> {
+    /// What `shield` shields that gave this future: a callback of the future refers to it. Nothing if it is
+    /// another future.
+    pub(super) fn shielded_by(
+        &mut self,
+        future: RemoteAddr,
+    ) -> Result<Option<RemoteAddr>, DecodeError> {
         let callback = future.plus(self.layout.future_callback(self.offsets));
         let callback = self.reader.addr_at(callback)?;
         if !callback.is_plausible() {
-            return Ok(Needs::Other);
+            return Ok(None);
         }
         let (reader, types) = (&mut *self.reader, &mut self.chains.types);
         let Some(function) = read_function(reader, self.offsets, types, callback)? else {
-            return Ok(Needs::Other);
+            return Ok(None);
         };
         let codes = &mut self.chains.codes;
         let code = codes.code_at(reader, self.offsets, types, function.code)?;
@@ -314,20 +481,72 @@ impl Walk<'_, '_> {
                 && file.ends_with("asyncio/tasks.py")
         });
         if !is_shield {
-            return Ok(Needs::Other);
+            return Ok(None);
         }
         DecodeError::check_address("closure of a function", function.closure)?;
+        // The cells are in the order of the names of the variables: `inner` comes last.
         let cells = read_tuple(self.reader, self.offsets, function.closure, CELLS_MAX)?;
-        let mut inner = Vec::new();
-        for cell in cells.unwrap_or_default() {
-            DecodeError::check_address("cell", cell)?;
-            let value = in_cell(self.reader, self.offsets, cell)?;
-            if self.is_task_here(value) {
-                inner.push(value);
+        let Some(cell) = cells.unwrap_or_default().pop() else {
+            return Ok(None);
+        };
+        DecodeError::check_address("cell", cell)?;
+        let inner = in_cell(self.reader, self.offsets, cell)?;
+        Ok(Some(inner).filter(|inner| inner.is_plausible()))
+    }
+
+    /// The tasks that something cancels after some time, of those whose event loops say so: by
+    /// `asyncio.timeout`, wherever that is kept, and by `call_later(..., task.cancel)`.
+    fn timed_tasks(
+        &mut self,
+        attributes: &mut WaitAttributes,
+    ) -> Result<FxHashSet<RemoteAddr>, DecodeError> {
+        let mut tasks = FxHashSet::default();
+        let loops: FxHashSet<RemoteAddr> =
+            self.lists.iter().map(|list| list.running_loop).collect();
+        for event_loop in loops.into_iter().filter(|at| at.is_plausible()) {
+            let types = &mut self.chains.types;
+            let found = attributes.of(self.reader, self.offsets, types, event_loop)?;
+            let timers = found.get(SCHEDULED).copied().unwrap_or_default();
+            for timer in self.futures_in(timers.value)? {
+                if let Some(task) = self.task_of_timer(attributes, timer)? {
+                    tasks.insert(task);
+                }
             }
         }
-        // The task that awaits it may be there as well.
-        Ok(Needs::All(inner))
+        Ok(tasks)
+    }
+
+    /// The task that the callback of a timer cancels, if it does that. The callback is the second of the slots of
+    /// a handle (Lib/asyncio/events.py), which CPython sorts by name; a method has its object as second member
+    /// (`PyMethodObject`, `PyCFunctionObject`).
+    fn task_of_timer(
+        &mut self,
+        attributes: &mut WaitAttributes,
+        timer: RemoteAddr,
+    ) -> Result<Option<RemoteAddr>, DecodeError> {
+        DecodeError::check_address("timer", timer)?;
+        let second = self.offsets.pyobject.size.saturating_add(8);
+        let callback = self.reader.addr_at(timer.plus(second))?;
+        if !callback.is_plausible() {
+            return Ok(None);
+        }
+        let types = &mut self.chains.types;
+        let info = types.type_of(self.reader, self.offsets, callback)?;
+        if !matches!(types.name(info), "method" | "builtin_function_or_method") {
+            return Ok(None);
+        }
+        let of = self.reader.addr_at(callback.plus(second))?;
+        if !of.is_plausible() || self.is_task_here(of) {
+            return Ok(Some(of).filter(|of| of.is_plausible()));
+        }
+        let types = &mut self.chains.types;
+        let info = types.type_of(self.reader, self.offsets, of)?;
+        if types.name(info) != "Timeout" {
+            return Ok(None);
+        }
+        let found = attributes.of(self.reader, self.offsets, types, of)?;
+        let task = found.get(TASK).copied().unwrap_or_default().value;
+        Ok(Some(task).filter(|task| task.is_plausible()))
     }
 
     /// The value of an attribute of the `self` of a method.

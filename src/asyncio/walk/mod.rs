@@ -20,6 +20,7 @@ mod alone;
 mod confirm;
 mod cycles;
 mod edges;
+mod elsewhere;
 mod first;
 mod heads;
 mod holds;
@@ -223,6 +224,8 @@ struct Walk<'w, 'm> {
     ended_edges: FxHashSet<(u32, RemoteAddr)>,
     /// Which edges of cycles hold.
     holds: Holds,
+    /// The records of tasks that edges of the graph lead to.
+    is_awaiter: Vec<bool>,
     /// Of tasks that wait for a turn, by record: which one.
     turns: FxHashMap<usize, u64>,
     /// For each interpreter how often a code object was deleted.
@@ -315,6 +318,7 @@ pub fn read_graph(
         unnoted: scheduled::UnnotedAwaits::default(),
         ended_edges: FxHashSet::default(),
         holds: Holds::default(),
+        is_awaiter: Vec::new(),
         turns: FxHashMap::default(),
         generations: &mut knowledge.generations,
         is_exact: false,

@@ -3,10 +3,11 @@
 //! A task that goes round a loop can be seen at the same line, on objects at the same addresses: memory that is given
 //! back is given out again. But each time it waits at one of asyncio's primitives (Lib/asyncio/locks.py and queues.py
 //! of CPython 3.14 and 3.15) it puts a future into a deque of that primitive, at the next place. So the place tells
-//! two turns apart. It belongs to what the task stands on ([`Task::footing`](crate::graph::Task::footing)).
+//! two turns apart. It belongs to what the task stands on ([`Task::footing`](crate::graph::Task::footing)), and so does
+//! the place of the one whose turn is next: who waits in a line that moves is not stuck, however long it is.
 //!
-//! The place also changes when another task that came later gives up waiting: then it seems that the task has gone on,
-//! and its wait counts from there.
+//! Both also change when a task gives up waiting: then it seems that the others have gone on, and their waits count
+//! from there.
 
 use super::Walk;
 use crate::cpython::{Attributes, DecodeError, first_parameter, read_deque};
@@ -29,16 +30,31 @@ const QUEUES: [(&str, &str, usize); 6] = [
     ("Queue.put", "asyncio/queues.py", 2),
 ];
 
-/// The places of the futures of a deque.
-type Places = FxHashMap<RemoteAddr, RemoteAddr>;
+/// The futures of a deque.
+#[derive(Debug, Default)]
+struct Line {
+    places: FxHashMap<RemoteAddr, RemoteAddr>,
+    /// The place of the one whose turn is next.
+    front: RemoteAddr,
+}
+
+impl Line {
+    /// What tells a turn apart: the place of the future, and whose turn is next. Nothing if it does not wait here.
+    fn turn_of(&self, future: RemoteAddr) -> u64 {
+        let place = self.places.get(&future);
+        place.map_or(0, |place| {
+            place.as_u64() ^ self.front.as_u64().rotate_left(32)
+        })
+    }
+}
 
 /// What is known of the primitives, for one look.
 struct Primitives {
     attributes: Attributes<3>,
     /// Which attribute a stack waits at, if it does.
     stacks: FxHashMap<StackIdx, Option<usize>>,
-    /// The places by primitive and attribute.
-    places: FxHashMap<(RemoteAddr, usize), Places>,
+    /// Who waits there, by primitive and attribute.
+    lines: FxHashMap<(RemoteAddr, usize), Line>,
 }
 
 impl Walk<'_, '_> {
@@ -48,7 +64,7 @@ impl Walk<'_, '_> {
         let mut primitives = Primitives {
             attributes: Attributes::new(ATTRIBUTES),
             stacks: FxHashMap::default(),
-            places: FxHashMap::default(),
+            lines: FxHashMap::default(),
         };
         for at in 0..self.records.len() {
             let Some(record) = self.records.get(at).filter(|record| record.is_alive) else {
@@ -66,7 +82,7 @@ impl Walk<'_, '_> {
             };
             match self.turn_of(&mut primitives, at, queue) {
                 Ok(turn) => {
-                    self.turns.insert(at, turn.as_u64());
+                    self.turns.insert(at, turn);
                 }
                 Err(error) if error.is_fatal() => return Err(error),
                 Err(error) if error.is_limit() => {
@@ -81,31 +97,31 @@ impl Walk<'_, '_> {
 
     /// At which attribute the innermost function of a stack waits, if it is one that does.
     fn queue_of(&self, stack: StackIdx) -> Option<usize> {
-        let (function, file) = self.graph.innermost(stack)?;
+        let (function, file) = self.graph.frames_of(stack).next()?;
         let mut queues = QUEUES.iter();
         let queue = queues.find(|(name, of, _)| function == *name && file.ends_with(of));
         queue.map(|(_, _, queue)| *queue)
     }
 
-    /// The place of the future that a task waits for; null if it is in none.
+    /// Which turn a task waits for; 0 if it does not wait in the deque.
     fn turn_of(
         &mut self,
         primitives: &mut Primitives,
         record: usize,
         queue: usize,
-    ) -> Result<RemoteAddr, DecodeError> {
+    ) -> Result<u64, DecodeError> {
         let Some(task) = self.records.get(record).map(|record| record.task) else {
-            return Ok(RemoteAddr::NULL);
+            return Ok(0);
         };
         let (reader, offsets) = (&mut *self.reader, self.offsets);
         self.chains.follow(reader, offsets, task.coro, false)?;
         let innermost = self.chains.placed_frames().next_back();
         let Some((_, frame)) = innermost else {
-            return Ok(RemoteAddr::NULL);
+            return Ok(0);
         };
         let primitive = first_parameter(reader, offsets, frame)?;
-        if let Some(places) = primitives.places.get(&(primitive, queue)) {
-            return Ok(places.get(&task.awaits).copied().unwrap_or_default());
+        if let Some(line) = primitives.lines.get(&(primitive, queue)) {
+            return Ok(line.turn_of(task.awaits));
         }
         let types = &mut self.chains.types;
         let found = primitives
@@ -113,14 +129,16 @@ impl Walk<'_, '_> {
             .of(reader, offsets, types, primitive)?;
         let deque = found.get(queue).copied().unwrap_or_default().value;
         DecodeError::check_address("deque of futures", deque)?;
-        let mut places = Places::default();
+        let mut line = Line::default();
         let info = types.type_of(reader, offsets, deque)?;
         if matches!(types.name(info), "collections.deque") {
             let items = read_deque(reader, offsets, deque, WAITERS_MAX)?;
-            places.extend(items.into_iter().map(|it| (it.item, it.place)));
+            line.front = items.first().map_or(RemoteAddr::NULL, |it| it.place);
+            line.places
+                .extend(items.into_iter().map(|it| (it.item, it.place)));
         }
-        let place = places.get(&task.awaits).copied().unwrap_or_default();
-        primitives.places.insert((primitive, queue), places);
-        Ok(place)
+        let turn = line.turn_of(task.awaits);
+        primitives.lines.insert((primitive, queue), line);
+        Ok(turn)
     }
 }

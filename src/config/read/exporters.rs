@@ -1,6 +1,7 @@
 //! `exporters`. What the section `otlp` leaves out is taken from the variables that OpenTelemetry defines
 //! (`OTEL_EXPORTER_OTLP_*`), then from the defaults.
 
+use super::super::document::Node;
 use super::super::section::{Item, Located, Reader, Section, path_of};
 use super::super::settings::{
     Compression, ExporterSettings, OtlpMetricsSettings, OtlpProtocol, OtlpSettings,
@@ -39,6 +40,14 @@ pub(super) fn read(top: &Section<'_>, reader: &mut Reader<'_>) -> ExporterSettin
             let settings = otlp_settings(&section, reader);
             section.flag("enabled", true, reader).then_some(settings)
         }),
+    }
+}
+
+/// The keys of `exporters.otlp`, as a document of their own.
+pub(in crate::config) fn read_otlp(document: &Node, reader: &mut Reader<'_>) -> OtlpSettings {
+    match Section::open(document, "", &KEYS, reader) {
+        Some(section) => otlp_settings(&section, reader),
+        None => OtlpSettings::default(),
     }
 }
 

@@ -7,6 +7,7 @@ mod targets;
 mod web;
 mod web_file;
 
+pub(super) use exporters::read_otlp;
 pub(super) use web_file::read as read_web_file;
 
 use super::document::{Node, Value};

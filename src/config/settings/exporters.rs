@@ -69,6 +69,14 @@ pub enum OtlpProtocol {
 }
 
 impl OtlpProtocol {
+    /// Its name in configurations.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Grpc => "grpc",
+            Self::Http => "http/protobuf",
+        }
+    }
+
     /// Where a receiver on this machine listens.
     pub fn endpoint_default(self) -> &'static str {
         match self {

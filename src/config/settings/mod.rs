@@ -122,7 +122,7 @@ impl StuckSettings {
     /// Coroutines in which tasks wait for hours and nothing is wrong: what waits for the end of a
     /// program or a server, for a signal, for its next connection, the next request or message on one, or the next
     /// piece of work.
-    pub const EXCLUDE_DEFAULT: [&str; 29] = [
+    pub const EXCLUDE_DEFAULT: [&str; 30] = [
         "main",
         "*.main",
         "Queue.get",
@@ -135,6 +135,7 @@ impl StuckSettings {
         "*.recv",
         "*DataQueue.read",
         "PubSub.*",
+        "_SignalReceiver.*",
         "Queue.join",
         "Process.wait",
         "Process.communicate",

@@ -3,5 +3,5 @@
 mod metrics;
 mod spans;
 
-pub use metrics::{Families, Instruments, depth_histograms};
+pub use metrics::Collector;
 pub use spans::{ProcessResource, resource_of, span_data};

@@ -232,7 +232,7 @@ impl Rounds {
 }
 
 /// So many processes, in equal parts on each Python.
-fn fleet(processes: u32, tasks: u32) -> Vec<Target> {
+pub(crate) fn fleet(processes: u32, tasks: u32) -> Vec<Target> {
     let pythons = python::all();
     let parts = u32::try_from(pythons.len()).expect("a few");
     let of_python = |(position, python): (u32, &Python)| {
@@ -245,7 +245,7 @@ fn fleet(processes: u32, tasks: u32) -> Vec<Target> {
 }
 
 /// Ends the fleet, and waits until all of it has ended.
-fn end(fleet: Vec<Target>) {
+pub(crate) fn end(fleet: Vec<Target>) {
     let pids = pids(&fleet);
     drop(fleet);
     let root = ProcRoot::default();
@@ -265,7 +265,7 @@ fn pids(fleet: &[Target]) -> Vec<i32> {
 }
 
 /// A list of conditions, one for each parent of the fleet.
-fn parents(fleet: &[Target], condition: impl Fn(u32) -> String) -> String {
+pub(crate) fn parents(fleet: &[Target], condition: impl Fn(u32) -> String) -> String {
     let conditions = fleet.iter().map(|target| condition(target.pid()));
     format!("[{}]", conditions.collect::<Vec<_>>().join(", "))
 }

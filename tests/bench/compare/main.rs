@@ -19,6 +19,7 @@ mod echo;
 mod freeze;
 mod peer;
 mod samples;
+mod spans;
 mod speed;
 
 use std::io::{self, Write};
@@ -32,7 +33,7 @@ type Section = (
 );
 
 /// In the order in which they run.
-const SECTIONS: [Section; 8] = [
+const SECTIONS: [Section; 9] = [
     ("speed", speed::run),
     ("large", speed::run_large),
     ("calls", cost::run_calls),
@@ -41,6 +42,7 @@ const SECTIONS: [Section; 8] = [
     ("echo", echo::run),
     ("freeze", freeze::run),
     ("agent", agent::run),
+    ("spans", spans::run),
 ];
 
 fn main() -> io::Result<ExitCode> {

@@ -1,0 +1,136 @@
+//! Traces sent at once, for whoever waits for them to arrive.
+
+use super::super::AgentError;
+use super::spans::requests;
+use super::transport::{Exporter, Transport};
+use crate::config::OtlpSettings;
+use crate::export::otlp::{ProcessResource, resource_of};
+use crate::ids::ProcessId;
+use crate::procfs::ProcRoot;
+use crate::spans::Traces;
+use opentelemetry_otlp::SpanExporter;
+use opentelemetry_sdk::trace::SpanExporter as _;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
+
+/// How long it may take to find out that nobody can be reached.
+const CONNECT_MAX: Duration = Duration::from_secs(3);
+
+/// The process that traces are about.
+#[derive(Debug, Clone)]
+pub struct TracedProcess {
+    /// What its service is called.
+    pub service: String,
+    /// Which process.
+    pub process: ProcessId,
+    /// Its executable file; may be empty.
+    pub executable: String,
+    /// The version of its Python; may be empty.
+    pub python_version: String,
+}
+
+/// Why traces have not arrived.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// Nobody listens there.
+    #[error("cannot connect to {address}: {why}")]
+    Connect {
+        /// Host and port.
+        address: String,
+        /// The system's reason.
+        why: String,
+    },
+    /// The receiver does not take them.
+    #[error("{address} does not take spans: {why}")]
+    Refused {
+        /// Host and port.
+        address: String,
+        /// What the SDK says.
+        why: String,
+    },
+}
+
+/// What sends traces, with all files read that the settings name.
+#[derive(Debug)]
+pub struct TraceSender {
+    runtime: Runtime,
+    transport: Transport,
+    exporter: Exporter<SpanExporter>,
+}
+
+impl TraceSender {
+    /// Reads the files; sends nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// When one of them is of no use.
+    pub fn new(settings: &OtlpSettings) -> Result<Self, AgentError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|source| AgentError::System {
+                what: "start threads",
+                source,
+            })?;
+        // What sends is made within a runtime.
+        let within = runtime.enter();
+        let transport = Transport::new(settings)?;
+        let exporter = transport.spans()?;
+        drop(within);
+        Ok(Self {
+            runtime,
+            transport,
+            exporter,
+        })
+    }
+
+    /// Sends all of the traces, and returns when the receiver has taken them. It is asked several times if it has
+    /// no time for them.
+    ///
+    /// # Errors
+    ///
+    /// When the receiver has not taken all of them.
+    pub fn send(mut self, process: TracedProcess, traces: &Traces) -> Result<(), SendError> {
+        let root = ProcRoot::default();
+        let started = process.process.start.since_boot();
+        self.exporter
+            .inner
+            .set_resource(&resource_of(&ProcessResource {
+                service: process.service,
+                labels: Vec::new(),
+                process: process.process,
+                started: root.boot_time().map(|booted| booted.after(started)),
+                executable: process.executable,
+                python_version: process.python_version,
+                host: root.host_name().unwrap_or_default(),
+            }));
+        let (exporter, transport) = (&self.exporter, &self.transport);
+        self.runtime.block_on(async {
+            for spans in requests(traces) {
+                if let Err(error) = exporter.inner.export(spans).await {
+                    return Err(why_not(transport, exporter.explain(&error)).await);
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Why the receiver did not take what was sent.
+async fn why_not(transport: &Transport, why: String) -> SendError {
+    let address = transport.address();
+    match reach(&address).await {
+        Err(why) => SendError::Connect { address, why },
+        Ok(()) => SendError::Refused { address, why },
+    }
+}
+
+/// Tries to connect.
+async fn reach(address: &str) -> Result<(), String> {
+    match tokio::time::timeout(CONNECT_MAX, TcpStream::connect(address)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", CONNECT_MAX.as_secs())),
+    }
+}

@@ -1,0 +1,58 @@
+//! What the log says of processes and of what was found in them: once for each change of state.
+
+use crate::analysis::{Fingerprint, Observation};
+use crate::ids::ProcessId;
+use crate::metrics::RoundOutcome;
+use crate::sanitize::escape_start;
+use crate::spans::TraceId;
+
+/// Characters of the path of a finding in the log.
+const PATH_CHARS_MAX: usize = 4_096;
+
+/// One line for each finding that is new, and for each that has ended.
+pub(super) fn log_findings(
+    target: &str,
+    process: ProcessId,
+    observation: &Observation,
+    traces: &[(Fingerprint, TraceId)],
+) {
+    let pid = process.pid.as_raw();
+    for finding in &observation.findings {
+        if observation.opened.contains(&finding.fingerprint) {
+            let (kind, fingerprint) = (finding.kind.as_str(), finding.fingerprint);
+            let (path, age_s) = (finding.to_string(), finding.age.as_secs());
+            let path = escape_start(&path, PATH_CHARS_MAX);
+            let trace = traces.iter().find(|(sent, _)| *sent == fingerprint);
+            let trace_id = trace.map(|(_, trace)| tracing::field::display(*trace));
+            tracing::warn!(target, pid, kind, %fingerprint, age_s, trace_id, %path, "found");
+        }
+    }
+    for finding in &observation.closed {
+        let (kind, fingerprint) = (finding.kind.as_str(), finding.fingerprint);
+        let age_s = finding.age.as_secs();
+        tracing::info!(target, pid, kind, %fingerprint, age_s, "found no more");
+    }
+}
+
+/// One line when the outcome is of another kind than that of the round before.
+pub(super) fn log_change(
+    target: &str,
+    process: ProcessId,
+    before: Option<RoundOutcome>,
+    now: RoundOutcome,
+    failure: Option<(&'static str, String)>,
+) {
+    let kind = |outcome: RoundOutcome| (outcome.is_read(), outcome.is_failure());
+    if before.map(kind) == Some(kind(now)) || now == RoundOutcome::Gone {
+        return;
+    }
+    let pid = process.pid.as_raw();
+    let (code, error) = failure.unwrap_or_default();
+    if now.is_failure() {
+        tracing::warn!(target, pid, code, error, "process cannot be read");
+    } else if now.is_read() {
+        tracing::info!(target, pid, "process is read");
+    } else {
+        tracing::info!(target, pid, code, error, "process is not one to read");
+    }
+}
