@@ -40,7 +40,7 @@ targets:
   match: {command: \"\\n(a\"}
 ",
         &expect![[r#"
-            agent.yaml:1:1: \x1b[31m\u202e\n: unknown key, expected one of: web, discovery, targets, analysis, limits, exporters
+            agent.yaml:1:1: \x1b[31m\u202e\n: unknown key, expected one of: web, control, discovery, targets, analysis, limits, exporters
                 "\e[31m\u202e\n": 1
                 ^
             agent.yaml:2:15: web.listen: "\u{1b}[31m\u{202e}" is not an address to listen on, expected IP:PORT such as 127.0.0.1:9849 or '[::1]:9849'

@@ -37,7 +37,7 @@ fn findings(agent: &Agent) -> Vec<(String, String)> {
 fn findings_show_everywhere_and_end_when_they_are_mended() {
     for python in python::all() {
         let mut target = Target::start(python.program("mends"));
-        let agent = Agent::start(&format!(
+        let mut agent = Agent::start(&format!(
             "web: {{listen: 127.0.0.1:0}}\n\
              analysis: {{stuck: {{after: 1s}}}}\n\
              targets: [{{name: app, match: {{pid: {}}}, interval: 100ms}}]\n",
@@ -76,17 +76,28 @@ fn findings_show_everywhere_and_end_when_they_are_mended() {
             agent.wait_for_value(&series("asyncio_stuck_tasks"), 0.0);
             wait_until("nothing is open", || findings(&agent).is_empty());
         }
+        // What ends with its process ends as well.
+        target.write(b"cycle\n");
+        agent.wait_for_value(&series("asyncio_await_cycles"), 1.0);
+        drop(target);
+        wait_until("the cycle is told as ended", || {
+            agent.log().matches("msg=\"found no more\"").count() == 5
+        });
         let (_, log) = agent.end_with("TERM");
         let count = |what: &str, kind: &str| {
             let mut lines = log.lines().filter(|line| line.contains(what));
             let lines = lines.by_ref().filter(|line| line.contains(kind));
             lines.count()
         };
-        for kind in ["kind=\"await_cycle\"", "kind=\"stuck_task\""] {
-            assert_eq!(count("level=warn msg=\"found\" ", kind), 2, "{log}");
-            assert_eq!(count("level=info msg=\"found no more\" ", kind), 2, "{log}");
+        for (kind, n) in [("kind=\"await_cycle\"", 3), ("kind=\"stuck_task\"", 2)] {
+            assert_eq!(count("level=warn msg=\"found\" ", kind), n, "{log}");
+            assert_eq!(count("level=info msg=\"found no more\" ", kind), n, "{log}");
         }
-        assert_eq!(count("/mends.py:17) -> ", "path=\"reader ("), 2, "{log}");
+        assert_eq!(
+            count("/mends.py:17) -> ", "kind=\"await_cycle\""),
+            3,
+            "{log}"
+        );
         assert_eq!(count("/mends.py:21)", "path=\"asks upstream ("), 2, "{log}");
     }
 }

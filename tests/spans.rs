@@ -359,23 +359,23 @@ fn traces_are_printed_with_what_a_view_of_them_would_list() {
     let traces = traces(&graph, &marks, limits);
     expect_test::expect![[r#"
         trace 0000000000000000910a2dec89025cc1: 7 spans, 3 tasks
-        └── (T) main  1m40s  name=Task-1  id=0x1000  state=suspended
+        └── (T) task main  1m40s  name=Task-1  id=0x1000  state=suspended
             └── main app.py:30  40.0s
                 └── __aexit__ taskgroups.py:72  20.0s
-                    ├── (T) wait_for_other  20.0s  name="a name"  id=0x1010  state=suspended  seen for 1m40s
-                    │   │   error: in await cycle 0000000000000abc: it can never go on
+                    ├── (T) task wait_for_other  20.0s  name="a name"  id=0x1010  state=suspended  seen for 1m40s
+                    │   │   error: in await cycle 0000000000000abc: awaits cyc-b, and can never go on
                     │   │   link: also awaited by cyc-b (0x1020)  ↻ closes an await cycle
                     │   └── wait_for_other app.py:11  20.0s  awaiting=Task
-                    └── (T) wait_for_other  20.0s  name=cyc-b  id=0x1020  state=suspended  seen for 1m40s
-                        │   error: in await cycle 0000000000000abc: it can never go on
+                    └── (T) task wait_for_other  20.0s  name=cyc-b  id=0x1020  state=suspended  seen for 1m40s
+                        │   error: in await cycle 0000000000000abc: awaits a name, and can never go on
                         │   link: also awaited by "a name" (0x1010)
                         └── wait_for_other app.py:12  20.0s  awaiting=Task
         trace 000000000000000071bb54d8d101b5b9: 2 spans, 1 task
-        └── (T) work  1m40s  name=work  id=0x1030  state=running
+        └── (T) task work  1m40s  name=work  id=0x1030  state=running
             │   also awaited by what stands in no trace: 1
             └── work app.py:20  40.0s
         trace 0000000000000000e099ec6cd7363ca5: 2 spans, 1 task
-        └── (T) serve  1m40s  name=root-0  id=0x1040  state=pending
+        └── (T) task serve  1m40s  name=root-0  id=0x1040  state=pending
             └── serve app.py:2  40.0s
         … 2 more root tasks, left out with all below them
     "#]].assert_eq(&printed(&traces));

@@ -10,7 +10,7 @@ use super::schedule::{Effect, Event, Found, RoundEnd, Scheduler, SchedulerSettin
 use super::service::ServiceManager;
 use super::source::ProcessSource;
 use super::store::Store;
-use super::told::{log_change, log_findings};
+use super::told::{log_change, log_ended, log_findings};
 use super::watched::Watched;
 use crate::analysis::Rules;
 use crate::config::{Settings, TargetSettings, TopSettings};
@@ -523,7 +523,10 @@ impl Supervisor {
             for limit in scan.limit_hits.names() {
                 count_limit(&mut self.totals.limit_hits, limit, 1);
             }
-            watched.latest = Some(scan);
+            // What was known of one that has ended is told as ended with it.
+            if outcome != RoundOutcome::Gone {
+                watched.latest = Some(scan);
+            }
         }
         self.count_problems(problems);
         self.ask_scheduler(Event::RoundEnded {
@@ -545,6 +548,8 @@ impl Supervisor {
         if let Some(watched) = self.watched.remove(&process) {
             let target = &*self.totals.targets[watched.target].name;
             tracing::info!(target, pid = process.pid.as_raw(), "process gone");
+            let latest = watched.latest.and_then(|scan| scan.observation);
+            log_ended(target, process, latest.iter().flat_map(|it| &it.findings));
         }
     }
 

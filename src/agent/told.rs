@@ -1,10 +1,11 @@
 //! What the log says of processes and of what was found in them: once for each change of state.
 
-use crate::analysis::{Fingerprint, Observation};
+use crate::analysis::{Finding, Fingerprint, Observation};
 use crate::ids::ProcessId;
 use crate::metrics::RoundOutcome;
 use crate::sanitize::escape_start;
 use crate::spans::TraceId;
+use std::sync::Arc;
 
 /// Characters of the path of a finding in the log.
 const PATH_CHARS_MAX: usize = 4_096;
@@ -27,7 +28,17 @@ pub(super) fn log_findings(
             tracing::warn!(target, pid, kind, %fingerprint, age_s, trace_id, %path, "found");
         }
     }
-    for finding in &observation.closed {
+    log_ended(target, process, &observation.closed);
+}
+
+/// One line for each finding that has ended, by itself or with its process.
+pub(super) fn log_ended<'f>(
+    target: &str,
+    process: ProcessId,
+    findings: impl IntoIterator<Item = &'f Arc<Finding>>,
+) {
+    let pid = process.pid.as_raw();
+    for finding in findings {
         let (kind, fingerprint) = (finding.kind.as_str(), finding.fingerprint);
         let age_s = finding.age.as_secs();
         tracing::info!(target, pid, kind, %fingerprint, age_s, "found no more");
