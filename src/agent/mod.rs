@@ -288,21 +288,32 @@ async fn listen_to_agentctl(
     Ok(Some(listening))
 }
 
+/// A runtime that works while somebody waits for it, without threads of its own.
+fn runtime_of_one() -> Result<tokio::runtime::Runtime, AgentError> {
+    build_runtime(&mut tokio::runtime::Builder::new_current_thread())
+}
+
+fn build_runtime(
+    builder: &mut tokio::runtime::Builder,
+) -> Result<tokio::runtime::Runtime, AgentError> {
+    let built = builder.enable_all().build();
+    built.map_err(|source| AgentError::System {
+        what: "start threads",
+        source,
+    })
+}
+
 /// Runs the agent on this machine's processes until SIGTERM or SIGINT.
 ///
 /// # Errors
 ///
 /// When it cannot start, or a part of it fails for good.
 pub fn run(config: AgentConfig) -> Result<(), AgentError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let mut threads = tokio::runtime::Builder::new_multi_thread();
+    threads
         .worker_threads(2)
-        .max_blocking_threads(BLOCKING_THREADS_MAX)
-        .enable_all()
-        .build()
-        .map_err(|source| AgentError::System {
-            what: "start threads",
-            source,
-        })?;
+        .max_blocking_threads(BLOCKING_THREADS_MAX);
+    let runtime = build_runtime(&mut threads)?;
     let result = runtime.block_on(run_until_signal(config));
     // A read that hangs in the kernel must not keep the agent from ending.
     runtime.shutdown_background();

@@ -229,6 +229,8 @@ fn read_items(
     if n_items > items_max {
         return Ok(None);
     }
+    let bytes = usize::try_from(n_items).map(|n| n.saturating_mul(BYTES_PER_MEMBER));
+    reader.keep(bytes.unwrap_or(usize::MAX))?;
     let place = |n: u64| items.plus(n.saturating_mul(8));
     let all = (0..n_items).map(|n| Ok(reader.addr_at(place(n))?));
     all.collect::<Result<_, DecodeError>>().map(Some)

@@ -1,6 +1,6 @@
 //! Traces sent at once, for whoever waits for them to arrive.
 
-use super::super::AgentError;
+use super::super::{AgentError, runtime_of_one};
 use super::spans::requests;
 use super::transport::{Exporter, Transport};
 use crate::config::OtlpSettings;
@@ -66,13 +66,7 @@ impl TraceSender {
     ///
     /// When one of them is of no use.
     pub fn new(settings: &OtlpSettings) -> Result<Self, AgentError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|source| AgentError::System {
-                what: "start threads",
-                source,
-            })?;
+        let runtime = runtime_of_one()?;
         // What sends is made within a runtime.
         let within = runtime.enter();
         let transport = Transport::new(settings)?;
