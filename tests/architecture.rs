@@ -88,12 +88,12 @@ const LAYERS: &[Layer] = &[
     ),
     layer(
         "metrics",
-        &["graph", "analysis", "ids", "limits", "time"],
+        &["graph", "analysis", "ids", "limits", "sanitize", "time"],
         &[],
     ),
     layer(
         "export",
-        &["metrics", "spans", "ids", "time"],
+        &["metrics", "spans", "ids", "sanitize", "time"],
         &["prometheus", "opentelemetry", "opentelemetry_sdk"],
     ),
     layer(
