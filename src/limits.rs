@@ -115,6 +115,19 @@ impl LimitsHit {
         }
     }
 
+    /// Whether one of them is about all of a snapshot, not about a part of one task: whoever reads that process
+    /// pays for all that the limit allows.
+    pub fn is_costly(self) -> bool {
+        let costly = [
+            "bytes_read_max",
+            "decoded_bytes_max",
+            SCAN_TIME,
+            "tasks_max",
+            "work_max",
+        ];
+        self.names().any(|name| costly.contains(&name))
+    }
+
     /// Their names.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         let is_hit = move |at: &usize| self.0 & (1 << *at) != 0;
