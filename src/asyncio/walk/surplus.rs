@@ -27,6 +27,9 @@ impl Walk<'_, '_> {
         let mut passed = VecDeque::from([previous]);
         let mut node = node;
         while node != head {
+            if self.tasks_counted >= self.reader.limits().tasks_counted_max {
+                return Err(DecodeError::Limit(self.tasks_max()));
+            }
             let previous = passed.back().copied().unwrap_or(head);
             match self.next_of(previous, node) {
                 Ok(next) => {
