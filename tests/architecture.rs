@@ -164,7 +164,14 @@ const LAYERS: &[Layer] = &[
             "agent::SendError",
             "agent::TracedProcess",
         ],
-        &["clap", "clap_complete", "clap_mangen", "regex", "tracing"],
+        &[
+            "clap",
+            "clap_complete",
+            "clap_mangen",
+            "terminal_size",
+            "regex",
+            "tracing",
+        ],
     ),
 ];
 

@@ -78,6 +78,8 @@ pub(super) struct Supervisor {
     discovered_once: bool,
     /// Processes that the latest discovery left out, and those it put into `other`.
     n_over_limits: (usize, usize),
+    /// The most processes that were told to be hidden, since there were none.
+    n_hidden_told: usize,
     /// Rounds hang or are overdue since the last publication.
     has_news: bool,
     /// It was said that too many rounds hang; none of them has ended since.
@@ -129,6 +131,7 @@ impl Supervisor {
             discovery_fails: false,
             discovered_once: false,
             n_over_limits: (0, 0),
+            n_hidden_told: 0,
             has_news: false,
             is_crowded: false,
             otlp: Otlp::new(clock, &store),
@@ -271,6 +274,7 @@ impl Supervisor {
         self.discovery_fails = false;
         self.discovered_once = true;
         self.note_over_limits((look.n_left_out, look.n_others));
+        self.note_hidden(&look.hidden);
         let mut settings_of: BTreeMap<usize, usize> = BTreeMap::new();
         let found: Vec<Found> = look
             .found
@@ -324,6 +328,28 @@ impl Supervisor {
         let hits = |n| u64::try_from(n).unwrap_or(u64::MAX);
         count_limit(limit_hits, "processes", hits(n_over_limits.0));
         count_limit(limit_hits, "target_names", hits(n_over_limits.1));
+    }
+
+    /// It cannot be found out whether these processes belong to a target.
+    fn note_hidden(&mut self, hidden: &[ProcessId]) {
+        let n = hidden.len();
+        self.totals.n_hidden = n;
+        if n == 0 && self.n_hidden_told > 0 {
+            tracing::info!("all processes can be looked at");
+            self.n_hidden_told = 0;
+        }
+        // They come and go. More of them than there ever were is news.
+        if n > self.n_hidden_told {
+            let example_pid = hidden.last().map(|process| process.pid.as_raw());
+            let advice = "the agent needs CAP_SYS_PTRACE, or to run as their user or root; `agentctl targets --all` lists them";
+            tracing::warn!(
+                processes = n,
+                example_pid,
+                advice,
+                "it cannot be found out whether these processes belong to a target: permission denied"
+            );
+            self.n_hidden_told = n;
+        }
     }
 
     /// Gives targets with a fixed name their labels before a process is found.

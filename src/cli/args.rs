@@ -170,7 +170,7 @@ pub(super) enum Command {
     /// List the processes that a configuration of asyncio-agent stands for now
     ///
     /// A line tells the target, the process, the rule by which it belongs to the target, and whether it
-    /// can be read; if not, standard error says why. With --agent it is what the running agent watches.
+    /// can be read; if not, standard error says why, and what may not be looked at. With --agent it is what the running agent watches.
     #[command(after_help = HELP_TARGETS, after_long_help = format!("{HELP_TARGETS}\n\n{EXIT_CONFIG}"))]
     Targets(TargetsArgs),
     /// List the await cycles and stuck tasks that the running agent has found
@@ -204,6 +204,12 @@ pub(super) struct TargetsArgs {
     /// The configuration, a YAML file; without it every Python with asyncio in use is listed
     #[arg(long, value_name = "FILE", conflicts_with = "agent")]
     pub(super) config: Option<PathBuf>,
+    /// List also the processes of which it cannot be found out whether they belong to a target
+    #[arg(long, conflicts_with = "agent")]
+    pub(super) all: bool,
+    /// Do not cut lines at the width of the terminal; to anything else they are written whole anyway
+    #[arg(long, short = 'w')]
+    pub(super) wide: bool,
     #[command(flatten)]
     pub(super) agent: AgentArgs,
     /// The form of what the agent tells

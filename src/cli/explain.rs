@@ -107,7 +107,7 @@ fn hints(error: &ProcessError) -> Vec<String> {
         }
         ProcessError::Gone { .. } => "if it was restarted it has a new id: 'pgrep -af python'",
         ProcessError::Denied { pid, .. } => {
-            return Surroundings::look(*pid).permission_hints(*pid);
+            return permission_hints(*pid);
         }
         ProcessError::Traced { tracer, name, .. } => {
             let hint = match name.as_deref() {
@@ -226,6 +226,11 @@ pub(super) fn no_exporter() -> Stop {
                 .to_owned(),
         ],
     })
+}
+
+/// What helps when this process may not be read.
+pub(super) fn permission_hints(pid: Pid) -> Vec<String> {
+    Surroundings::look(pid).permission_hints(pid)
 }
 
 /// What the system says about who may read whom. Whatever cannot be found out is left out.

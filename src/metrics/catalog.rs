@@ -103,6 +103,13 @@ pub(super) const FOLDED_SERIES: MetricDef = gauge(
      tasks and whether a target can be read.",
 );
 
+pub(super) const HIDDEN_PROCESSES: MetricDef = gauge(
+    "asyncio_agent_hidden_processes",
+    &[],
+    "Processes of which it cannot be found out whether they belong to a target, because the agent may not look at them: \
+     a rule depends on their executable, or on whether they use asyncio. As of the latest look at the list of processes.",
+);
+
 pub(super) const LIMIT_HITS_TOTAL: MetricDef = counter(
     "asyncio_agent_limit_hits_total",
     &["limit"],
@@ -368,6 +375,7 @@ pub const CATALOG: &[MetricDef] = &[
     CONFIG_LAST_RELOAD_SUCCESSFUL,
     FOLDED_COROUTINES,
     FOLDED_SERIES,
+    HIDDEN_PROCESSES,
     LIMIT_HITS_TOTAL,
     OTLP_DROPPED_SPANS_TOTAL,
     OTLP_EXPORTS_TOTAL,

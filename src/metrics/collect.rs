@@ -150,6 +150,7 @@ fn about_agent(view: &AgentView, groups: &[Group<'_>]) -> Vec<Family> {
             }),
         ),
         family(&catalog::FOLDED_SERIES, one(0.0)),
+        family(&catalog::HIDDEN_PROCESSES, one(count(view.n_hidden))),
         family(&catalog::LIMIT_HITS_TOTAL, limit_hits(view)),
         family(&catalog::OTLP_DROPPED_SPANS_TOTAL, dropped_spans(view)),
         family(&catalog::OTLP_EXPORTS_TOTAL, otlp_exports(view)),

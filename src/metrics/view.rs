@@ -17,6 +17,8 @@ pub struct AgentView {
     pub build: BuildInfo,
     /// The targets, in the order of the configuration.
     pub targets: Vec<TargetView>,
+    /// Processes that might belong to a target, which cannot be found out because the agent may not look at them.
+    pub n_hidden: usize,
     /// Problems met since the start, by their code.
     pub problems: BTreeMap<String, u64>,
     /// Bytes copied from processes since the start.

@@ -12,6 +12,9 @@ use std::collections::BTreeMap;
 pub struct TargetsAnswer {
     /// The targets, in the order of the configuration.
     pub targets: Vec<TargetAnswer>,
+    /// Processes of which it cannot be found out whether they belong to a target.
+    #[serde(default)]
+    pub hidden_processes: u64,
 }
 
 /// A target.

@@ -93,6 +93,7 @@ fn write(html: &mut String, view: &AgentView, details: bool) -> Written {
         write_findings(html, view)?;
     }
     write_targets(html, view, details)?;
+    write_hidden(html, view)?;
     html.push_str("</body>\n</html>\n");
     Ok(())
 }
@@ -233,6 +234,23 @@ fn write_targets(html: &mut String, view: &AgentView, details: bool) -> Written 
     }
     html.push_str("</table></div>\n");
     write_left_out(html, n_rows, n_rows.min(ROWS_MAX))
+}
+
+fn write_hidden(html: &mut String, view: &AgentView) -> Written {
+    let n = view.n_hidden;
+    if n == 0 {
+        return Ok(());
+    }
+    let (plural, they) = match n {
+        1 => ("", "it belongs"),
+        _ => ("es", "they belong"),
+    };
+    writeln!(
+        html,
+        "<p><span class=\"mark warn\">{n} hidden process{plural}</span> The agent may not look at {n} process{plural} \
+         (permission denied), so whether {they} to a target is not known. It needs <code>CAP_SYS_PTRACE</code>, or to run \
+         as their user or root; <code>agentctl targets --all</code>, run as the agent's user, lists them.</p>"
+    )
 }
 
 fn write_target(html: &mut String, target: &TargetView, details: bool, rows_max: usize) -> Written {
