@@ -127,6 +127,7 @@ const LAYERS: &[Layer] = &[
             "tokio_rustls",
             "bcrypt",
             "base64",
+            "percent_encoding",
             "prometheus",
             "opentelemetry",
             "opentelemetry_sdk",

@@ -113,7 +113,8 @@ pub(super) const HIDDEN_PROCESSES: MetricDef = gauge(
 pub(super) const LIMIT_HITS_TOTAL: MetricDef = counter(
     "asyncio_agent_limit_hits_total",
     &["limit"],
-    "How often a limit was reached: something was left out, put off or added up.",
+    "How often a limit was reached: something was left out, put off or added up. Those without _max are keys of limits in \
+     the configuration; rounds_hanging and those with _max are built in.",
 );
 
 pub(super) const OTLP_DROPPED_SPANS_TOTAL: MetricDef = counter(
@@ -357,7 +358,17 @@ pub const PROBLEM_CODES: &[&str] = &[
     "unsupported_python",
 ];
 
-/// The values of `limit` besides [`LIMITS`](crate::limits::LIMITS), by name: limits of the configuration.
+/// How a cap of [`LIMITS`](crate::limits::LIMITS) is called in the label `limit`: as in the configuration, if it has a key
+/// there.
+pub fn limit_label(cap: &str) -> &str {
+    match cap {
+        "tasks_max" => "tasks_per_process",
+        "bytes_read_max" => "scan_bytes",
+        cap => cap,
+    }
+}
+
+/// The values of `limit` besides those of [`LIMITS`](crate::limits::LIMITS), by name.
 pub const AGENT_LIMITS: &[&str] = &["cpu_share", "processes", "rounds_hanging", "target_names"];
 
 /// Why spans are not sent.

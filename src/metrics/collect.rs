@@ -511,8 +511,8 @@ fn problems(view: &AgentView) -> Vec<DataPoint> {
 fn limit_hits(view: &AgentView) -> Vec<DataPoint> {
     let known: Vec<&str> = LIMITS
         .iter()
-        .chain(catalog::AGENT_LIMITS)
-        .copied()
+        .map(|cap| catalog::limit_label(cap))
+        .chain(catalog::AGENT_LIMITS.iter().copied())
         .collect();
     with_known(&known, &view.limit_hits)
 }

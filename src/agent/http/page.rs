@@ -1,5 +1,6 @@
 //! The page at `/`: the version, links, and how the targets are doing.
 
+use super::runbooks::RUNBOOKS;
 use super::site::{Answer, HTML, response};
 use crate::agent::answers::{count, findings_of, state};
 use crate::analysis::{Finding, FindingKind, FindingTask};
@@ -50,6 +51,7 @@ code { font: .87em ui-monospace, monospace; overflow-wrap: anywhere }
 .path { list-style: none; margin: 0; padding: 0 }
 .path li + li::before { content: '\\2192  awaits '; color: var(--dim) }
 .nowrap { white-space: nowrap }
+.links a { margin-left: .75rem; display: inline-block }
 .why { overflow-wrap: anywhere; min-width: 16rem }
 ";
 
@@ -94,7 +96,18 @@ fn write(html: &mut String, view: &AgentView, details: bool) -> Written {
     }
     write_targets(html, view, details)?;
     write_hidden(html, view)?;
+    write_runbooks(html)?;
     html.push_str("</body>\n</html>\n");
+    Ok(())
+}
+
+/// For whoever was called by an alert.
+fn write_runbooks(html: &mut String) -> Written {
+    html.push_str("<h2>Runbooks</h2>\n<p class=\"links\">What each alert means, and what to do:");
+    for (name, _) in RUNBOOKS {
+        write!(html, "\n<a href=\"/runbooks/{name}\">{name}</a>")?;
+    }
+    html.push_str("</p>\n");
     Ok(())
 }
 
