@@ -34,7 +34,7 @@ help:
 	@echo "make node_packages bring TypeScript and Grafana's types into target/node_packages (make test does)"
 	@echo "make browser       bring Chromium into target/browser (make test does)"
 	@echo "make receivers     bring rotel, a receiver of OpenTelemetry, into target/receivers (make test does)"
-	@echo "make systemd       bring systemd-analyze 257 into target/systemd (make test does)"
+	@echo "make systemd       bring systemd 257 and debootstrap into target/systemd (make test does)"
 	@echo "make machine       bring a Debian to boot into target/machine (make test-system does)"
 
 demo:
@@ -112,7 +112,7 @@ receivers:
 systemd:
 	@tests/systemd.sh
 
-machine:
+machine: systemd
 	@tests/machine.sh
 
 # Not part of the gate, which runs the same targets as an ordinary test. See tests/fuzz/run.sh.

@@ -37,7 +37,8 @@ impl Machine {
             nix::unistd::Uid::effective().is_root(),
             "booting a machine takes root: sudo make test-system"
         );
-        let home = brought("target/machine", "make machine");
+        let system = brought("target/machine/system", "make machine");
+        let nspawn = brought("target/systemd/bin/systemd-nspawn", "make systemd");
         let interpreters = brought("target/interpreters", "make interpreters");
         let folder = tempfile::tempdir().expect("a temporary folder");
         let notify = folder.path().join("notify");
@@ -52,7 +53,7 @@ impl Machine {
         // If this process is killed, the machine ends as well.
         let nspawn = Command::new("setpriv")
             .args(["--pdeathsig", "TERM"])
-            .arg(home.join("bin/systemd-nspawn"))
+            .arg(nspawn)
             .args(["--quiet", "--boot", "--register=no", "--keep-unit"])
             .args([
                 "--private-network",
@@ -61,7 +62,7 @@ impl Machine {
             ])
             .args(["--console=pipe"])
             .arg(format!("--machine={name}"))
-            .arg(format!("--directory={}", home.join("system").display()))
+            .arg(format!("--directory={}", system.display()))
             .arg(bound(&interpreters, "/opt/interpreters"))
             .arg(bound(&programs, PROGRAMS))
             .arg(bound(folder.path(), "/opt/test"))
