@@ -190,12 +190,15 @@ pub(super) enum Command {
     Completions {
         /// The shell
         shell: Shell,
+        /// The program whose arguments are completed
+        #[arg(default_value = "agentctl", value_parser = ["agentctl", "asyncio-agent"])]
+        program: String,
     },
     /// Print a manual page
     ///
     /// For example: agentctl man pstree | man -l -
     Man {
-        /// The command whose page to print
+        /// The command whose page to print, such as pstree or config-check, or asyncio-agent
         command: Option<String>,
     },
 }
