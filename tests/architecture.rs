@@ -127,6 +127,7 @@ const LAYERS: &[Layer] = &[
             "tokio_rustls",
             "bcrypt",
             "base64",
+            "percent_encoding",
             "prometheus",
             "opentelemetry",
             "opentelemetry_sdk",
@@ -166,7 +167,14 @@ const LAYERS: &[Layer] = &[
             "agent::SendError",
             "agent::TracedProcess",
         ],
-        &["clap", "clap_complete", "clap_mangen", "regex", "tracing"],
+        &[
+            "clap",
+            "clap_complete",
+            "clap_mangen",
+            "terminal_size",
+            "regex",
+            "tracing",
+        ],
     ),
 ];
 

@@ -159,11 +159,89 @@ fn who_may_not_read_a_process_is_told() {
     assert_eq!(answer.status, 0, "{answer:?}");
     assert!(answer.stdout.contains("permission_denied"), "{answer:?}");
     assert!(answer.stderr.contains("permission denied"), "{answer:?}");
-    let answer = run(&[]);
+    // Whether a rule holds depends on what may not be looked at: on the executable, or on asyncio.
+    let rules = folder.config("targets: [{name: a, match: {executable: no-such-program}}]\n");
+    let by_executable = run(&["--config", &rules.to_string_lossy()]);
+    for answer in [run(&[]), by_executable] {
+        for said in [
+            " could not be looked at, so whether they belong to a target is not known: permission denied; --all",
+            "hint: ",
+        ] {
+            assert!(answer.stderr.contains(said), "{answer:?}");
+        }
+        assert!(!answer.stdout.contains("permission_denied"), "{answer:?}");
+    }
+    let answer = run(&["--all", "--config", &rules.to_string_lossy()]);
+    let hidden = answer.stdout.lines().filter(|line| line.starts_with("?  "));
+    assert!(hidden.clone().count() > 0, "{answer:?}");
     assert!(
-        answer.stderr.contains("may not be read by this user"),
+        hidden
+            .clone()
+            .all(|line| line.contains("  permission_denied  "))
+    );
+    let is_listed = |line: &str| line.contains(&format!("  {pid}  ")) && line.contains("secret.py");
+    assert!(
+        own_uid() != "0" || hidden.clone().any(is_listed),
         "{answer:?}"
     );
+}
+
+#[test]
+fn an_agent_tells_what_it_may_not_look_at() {
+    if own_uid() != "0" {
+        // Somebody else's processes are on every machine; they end and begin, so there may be any number.
+        return;
+    }
+    let python = &python::all()[0];
+    let folder = Folder::new();
+    let _target = Target::start(folder.program(python, "music", "secret.py"));
+    let copy = folder.0.path().join("asyncio-agent");
+    fs::copy(env!("CARGO_BIN_EXE_asyncio-agent"), &copy).expect("a copy");
+    let anybody = PermissionsExt::from_mode(0o755);
+    fs::set_permissions(folder.0.path(), anybody).expect("our own folder");
+    for rule in [
+        "{name: a, match: {executable: no-such-program}}",
+        "{match: auto}",
+    ] {
+        let mut agent = support::agent::Agent::start_command(
+            &format!(
+                "{{web: {{listen: 127.0.0.1:0}}, discovery: {{interval: 50ms}}, targets: [{rule}]}}"
+            ),
+            |config| {
+                let mut command = Command::new(&copy);
+                fs::set_permissions(
+                    config.parent().expect("a folder"),
+                    PermissionsExt::from_mode(0o755),
+                )
+                .expect("our own folder");
+                command
+                    .arg("--config")
+                    .arg(config)
+                    .uid(65534)
+                    .gid(65534)
+                    .current_dir("/");
+                command
+            },
+        );
+        wait_until("it is counted", || {
+            agent.value("asyncio_agent_hidden_processes") > Some(0.0)
+        });
+        let (_, page) = agent.get("/");
+        assert!(page.contains("The agent may not look at"), "{page}");
+        let (_, json) = agent.get("/api/v1/targets");
+        assert!(
+            json.contains("\"hidden_processes\":") && !json.contains("\"hidden_processes\":0"),
+            "{json}"
+        );
+        let log = agent.log();
+        let told =
+            "it cannot be found out whether these processes belong to a target: permission denied";
+        let line = log.lines().find(|line| line.contains(told));
+        let line = line.unwrap_or_else(|| panic!("{log}"));
+        for part in ["level=warn", "processes=", "example_pid=", "CAP_SYS_PTRACE"] {
+            assert!(line.contains(part), "{line}");
+        }
+    }
 }
 
 #[test]

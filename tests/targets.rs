@@ -6,7 +6,7 @@
 use asyncio_agent::config::{self, MatchSettings, Matching, Settings, TargetSettings, UserId};
 use asyncio_agent::ids::{Pid, ProcessId, StartTime};
 use asyncio_agent::targets::{
-    Assignment, OTHER, ReadFacts, UnknownUser, assign, settle_names, unknown_users,
+    Assigned, Assignment, OTHER, ReadFacts, UnknownUser, assign, settle_names, unknown_users,
 };
 use proptest::prelude::*;
 use std::cell::RefCell;
@@ -23,6 +23,8 @@ struct Made {
     user: u32,
     cgroup: String,
     uses_asyncio: bool,
+    /// May not be looked at.
+    is_hidden: bool,
 }
 
 impl Made {
@@ -56,10 +58,16 @@ impl World {
     }
 
     fn assign(&self, targets: &[TargetSettings]) -> Vec<Assignment> {
+        let Assigned { found, hidden } = self.assign_all(targets);
+        assert_eq!(hidden, []);
+        found
+    }
+
+    fn assign_all(&self, targets: &[TargetSettings]) -> Assigned {
         let ids: Vec<_> = self.processes.iter().map(Made::id).collect();
         let uses_asyncio = |process| {
-            self.ask("asyncio", process)
-                .is_some_and(|it| it.uses_asyncio)
+            let made = self.ask("asyncio", process)?;
+            (!made.is_hidden).then_some(made.uses_asyncio)
         };
         assign(targets, &ids, Pid::new(99), self, &uses_asyncio)
     }
@@ -77,7 +85,13 @@ impl World {
 impl ReadFacts for World {
     fn executable(&self, process: ProcessId) -> Option<Vec<u8>> {
         let made = self.ask("executable", process)?;
-        (!made.executable.is_empty()).then(|| made.executable.as_bytes().to_vec())
+        (!made.executable.is_empty() && !made.is_hidden)
+            .then(|| made.executable.as_bytes().to_vec())
+    }
+
+    fn hides_executable(&self, process: ProcessId) -> bool {
+        let mut all = self.processes.iter();
+        all.any(|made| made.id() == process && made.is_hidden)
     }
 
     fn command_line(&self, process: ProcessId) -> Option<Vec<u8>> {
@@ -256,6 +270,95 @@ fn children_join_their_parent() {
 }
 
 #[test]
+fn what_may_not_be_looked_at_is_told_where_a_rule_depends_on_it() {
+    let hidden = |pid, parent, command| Made {
+        is_hidden: true,
+        parent,
+        ..made(pid, command)
+    };
+    let world = World::of(vec![
+        hidden(1, 0, "init"),
+        hidden(2, 1, "worker"),
+        Made {
+            parent: 2,
+            ..made(3, "worker")
+        },
+        Made {
+            executable: "/bin/sh",
+            ..made(4, "sh")
+        },
+        Made {
+            uses_asyncio: true,
+            ..made(5, "python")
+        },
+        Made {
+            parent: 3,
+            executable: "/usr/bin/gunicorn",
+            ..made(6, "worker")
+        },
+    ]);
+    for (targets, found, hidden) in [
+        (
+            "- {name: a, match: {executable: python3.14}}",
+            &[3, 5][..],
+            &[1, 2][..],
+        ),
+        // What else is asked for says that they do not belong to it.
+        (
+            "- {name: a, match: {executable: python3.14, command: work}}",
+            &[3],
+            &[2],
+        ),
+        (
+            "- {name: a, match: {executable: python3.14, user: celery}}",
+            &[],
+            &[],
+        ),
+        // One of the alternatives is clear; another target is.
+        (
+            "- {name: a, match: [{executable: x}, {command: worker}]}",
+            &[2, 3, 6],
+            &[1],
+        ),
+        (
+            "- {name: a, match: {executable: x}}\n- {name: b, match: {pid: 1}}",
+            &[1],
+            &[2],
+        ),
+        // If it did belong to it, it would be left out.
+        (
+            "- {name: a, match: {executable: x}, exclude: {pid: 1}}",
+            &[],
+            &[2],
+        ),
+        // Below a process that may be the one.
+        (
+            "- {name: a, match: {parent: {executable: gunicorn}}}",
+            &[6],
+            &[1, 2, 3],
+        ),
+        (
+            "- {name: a, match: {parent: {executable: gunicorn}, command: sh}}",
+            &[],
+            &[],
+        ),
+        ("- {match: auto}", &[5], &[1, 2]),
+        ("- {name: a, match: {command: worker}}", &[2, 3, 6], &[]),
+    ] {
+        let assigned = world.assign_all(&settings(targets).targets);
+        let pids = |ids: Vec<ProcessId>| -> Vec<i32> {
+            ids.into_iter().map(|id| id.pid.as_raw()).collect()
+        };
+        let belong = pids(assigned.found.into_iter().map(|it| it.process).collect());
+        assert_eq!(
+            (&belong[..], &pids(assigned.hidden)[..]),
+            (found, hidden),
+            "{targets}"
+        );
+    }
+}
+
+#[test]
 fn a_long_line_of_processes_takes_no_longer_than_many_short_ones() {
     let line = (1..20_000).map(|pid| Made {
         parent: pid - 1,
@@ -266,8 +369,8 @@ fn a_long_line_of_processes_takes_no_longer_than_many_short_ones() {
     // The facts are found by a search through all of them, which is no part of what is tested.
     let facts = Quick(&world);
     let ids: Vec<_> = world.processes.iter().rev().map(Made::id).collect();
-    let found = assign(&targets, &ids, None, &facts, &|_| false);
-    assert_eq!(found.len(), world.processes.len());
+    let assigned = assign(&targets, &ids, None, &facts, &|_| Some(false));
+    assert_eq!(assigned.found.len(), world.processes.len());
 }
 
 /// The facts of processes that stand in the order of their ids.

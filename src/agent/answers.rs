@@ -29,6 +29,7 @@ pub(super) fn targets(view: &AgentView) -> TargetsAnswer {
     };
     TargetsAnswer {
         targets: view.targets.iter().map(target).collect(),
+        hidden_processes: u64::try_from(view.n_hidden).unwrap_or(u64::MAX),
     }
 }
 

@@ -3,9 +3,12 @@
 use super::probe::Probes;
 use super::source::ProcessSource;
 use crate::config::{Settings, TargetSettings, successors};
+use crate::ids::ProcessId;
 use crate::procfs::ProcfsError;
 use crate::sanitize::escape;
-use crate::targets::{Assignment, OTHER, UnknownUser, assign, settle_names, unknown_users};
+use crate::targets::{
+    Assigned, Assignment, OTHER, UnknownUser, assign, settle_names, unknown_users,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -34,6 +37,8 @@ pub(super) struct Look {
     pub(super) n_left_out: usize,
     /// Processes whose name of a target was one too many, and which belong to `other` now.
     pub(super) n_others: usize,
+    /// Processes that might belong to a target, which cannot be found out because we may not look at them.
+    pub(super) hidden: Vec<ProcessId>,
 }
 
 /// Why a look failed.
@@ -94,7 +99,8 @@ impl Discovery {
         }
         let probes = &self.probes;
         let uses_asyncio = |process| probes.uses_asyncio(process);
-        let mut found = assign(&self.targets, &listed, None, facts, &uses_asyncio);
+        let Assigned { mut found, hidden } =
+            assign(&self.targets, &listed, None, facts, &uses_asyncio);
         let n_left_out = found.len().saturating_sub(self.processes_max);
         found.truncate(self.processes_max);
         let n_others = settle_names(&mut found, &self.targets, self.names_max, &self.names);
@@ -107,6 +113,7 @@ impl Discovery {
             users,
             n_left_out,
             n_others,
+            hidden,
         })
     }
 }

@@ -41,7 +41,8 @@ pub(super) struct Probes {
 #[derive(Debug, Clone)]
 struct Known {
     executable: Option<Vec<u8>>,
-    uses_asyncio: bool,
+    /// `None`: it may not be looked at.
+    uses_asyncio: Option<bool>,
     /// Looks until it is asked again.
     wait: u32,
     /// How many there were before this answer.
@@ -73,18 +74,18 @@ impl Probes {
         }
     }
 
-    /// Whether the process can be read and uses asyncio.
-    pub(super) fn uses_asyncio(&self, process: ProcessId) -> bool {
+    /// Whether the process can be read and uses asyncio; `None` if that may not be looked at.
+    pub(super) fn uses_asyncio(&self, process: ProcessId) -> Option<bool> {
         let executable = self.source.facts().executable(process);
         let before = self.known.borrow().get(&process).cloned();
         let before = before.filter(|known| known.executable == executable);
         if let Some(known) = &before
-            && (known.uses_asyncio || known.wait > 0)
+            && (known.uses_asyncio == Some(true) || known.wait > 0)
         {
             return known.uses_asyncio;
         }
         if self.clock.now().since(self.began) > LOOK_MAX {
-            return false;
+            return Some(false);
         }
         let answer = self.ask(process);
         let (pause_min, pause_max) = match &answer {
@@ -95,7 +96,16 @@ impl Probes {
         };
         let twice = before.map_or(0, |known| known.pause * 2);
         let pause = twice.clamp(pause_min, pause_max);
-        let uses_asyncio = matches!(answer, Some(Ok(())));
+        let uses_asyncio = match answer {
+            Some(Ok(())) => Some(true),
+            // A kernel thread may not be looked at either; it has no command line.
+            Some(Err(ProcessError::Denied { .. }))
+                if self.source.facts().command_line(process).is_some() =>
+            {
+                None
+            }
+            Some(Err(_)) | None => Some(false),
+        };
         let known = Known {
             executable,
             uses_asyncio,
@@ -210,7 +220,7 @@ mod tests {
         for look in 0..60 {
             let before = shy.asked.load(Ordering::SeqCst);
             probes.begin_look(&[process(1)]);
-            assert!(!probes.uses_asyncio(process(1)));
+            assert_eq!(probes.uses_asyncio(process(1)), Some(false));
             if shy.asked.load(Ordering::SeqCst) > before {
                 at.push(look);
             }
@@ -228,10 +238,10 @@ mod tests {
         let mut probes = Probes::new(Arc::clone(&shy) as Arc<dyn ProcessSource>);
         for _ in 0..3 {
             probes.begin_look(&[process(3)]);
-            assert!(probes.uses_asyncio(process(3)));
+            assert_eq!(probes.uses_asyncio(process(3)), Some(true));
         }
         assert_eq!(shy.asked.load(Ordering::SeqCst), 1);
-        assert!(!probes.uses_asyncio(process(2)));
+        assert_eq!(probes.uses_asyncio(process(2)), Some(false));
         probes.begin_look(&[]);
         assert!(probes.known.borrow().is_empty());
     }

@@ -10,7 +10,7 @@ use super::schedule::{Effect, Event, Found, RoundEnd, Scheduler, SchedulerSettin
 use super::service::ServiceManager;
 use super::source::ProcessSource;
 use super::store::Store;
-use super::told::{log_change, log_ended, log_findings};
+use super::told::{log_change, log_ended, log_findings, log_limits};
 use super::watched::Watched;
 use crate::analysis::Rules;
 use crate::config::{Settings, TargetSettings, TopSettings};
@@ -18,6 +18,7 @@ use crate::ids::ProcessId;
 use crate::limits::{Limits, Stop};
 use crate::metrics::{
     AgentView, BuildInfo, ConfigView, Exemplar, ProcessView, RoundOutcome, TargetView, Top,
+    limit_label,
 };
 use crate::time::Monotonic;
 use std::collections::{BTreeMap, BTreeSet};
@@ -78,6 +79,8 @@ pub(super) struct Supervisor {
     discovered_once: bool,
     /// Processes that the latest discovery left out, and those it put into `other`.
     n_over_limits: (usize, usize),
+    /// The most processes that were told to be hidden, since there were none.
+    n_hidden_told: usize,
     /// Rounds hang or are overdue since the last publication.
     has_news: bool,
     /// It was said that too many rounds hang; none of them has ended since.
@@ -129,6 +132,7 @@ impl Supervisor {
             discovery_fails: false,
             discovered_once: false,
             n_over_limits: (0, 0),
+            n_hidden_told: 0,
             has_news: false,
             is_crowded: false,
             otlp: Otlp::new(clock, &store),
@@ -271,6 +275,7 @@ impl Supervisor {
         self.discovery_fails = false;
         self.discovered_once = true;
         self.note_over_limits((look.n_left_out, look.n_others));
+        self.note_hidden(&look.hidden);
         let mut settings_of: BTreeMap<usize, usize> = BTreeMap::new();
         let found: Vec<Found> = look
             .found
@@ -324,6 +329,28 @@ impl Supervisor {
         let hits = |n| u64::try_from(n).unwrap_or(u64::MAX);
         count_limit(limit_hits, "processes", hits(n_over_limits.0));
         count_limit(limit_hits, "target_names", hits(n_over_limits.1));
+    }
+
+    /// It cannot be found out whether these processes belong to a target.
+    fn note_hidden(&mut self, hidden: &[ProcessId]) {
+        let n = hidden.len();
+        self.totals.n_hidden = n;
+        if n == 0 && self.n_hidden_told > 0 {
+            tracing::info!("all processes can be looked at");
+            self.n_hidden_told = 0;
+        }
+        // They come and go. More of them than there ever were is news.
+        if n > self.n_hidden_told {
+            let example_pid = hidden.last().map(|process| process.pid.as_raw());
+            let advice = "the agent needs CAP_SYS_PTRACE, or to run as their user or root; `agentctl targets --all` lists them";
+            tracing::warn!(
+                processes = n,
+                example_pid,
+                advice,
+                "it cannot be found out whether these processes belong to a target: permission denied"
+            );
+            self.n_hidden_told = n;
+        }
     }
 
     /// Gives targets with a fixed name their labels before a process is found.
@@ -488,6 +515,7 @@ impl Supervisor {
             traces,
         } = report;
         let outcome = scan.outcome;
+        let is_over_limit = scan.limit_hits.is_costly();
         if let Some(watched) = self.watched.get_mut(&process) {
             let target = &mut self.totals.targets[watched.target];
             target.scans.add(outcome);
@@ -500,6 +528,7 @@ impl Supervisor {
             }
             watched.failure = failure.as_ref().map(|(_, error)| error.as_str().into());
             log_change(&target.name, process, before, outcome, failure);
+            log_limits(&target.name, process, watched.latest.as_ref(), &scan);
             watched.is_overdue = false;
             watched.kept = kept;
             if let Some(observation) = &scan.observation {
@@ -521,7 +550,7 @@ impl Supervisor {
             }
             self.totals.bytes_read = self.totals.bytes_read.saturating_add(scan.bytes_read);
             for limit in scan.limit_hits.names() {
-                count_limit(&mut self.totals.limit_hits, limit, 1);
+                count_limit(&mut self.totals.limit_hits, limit_label(limit), 1);
             }
             // What was known of one that has ended is told as ended with it.
             if outcome != RoundOutcome::Gone {
@@ -533,6 +562,7 @@ impl Supervisor {
             process,
             used,
             end: match outcome {
+                RoundOutcome::Ok | RoundOutcome::Partial if is_over_limit => RoundEnd::OverLimit,
                 RoundOutcome::Ok | RoundOutcome::Partial => {
                     look_again.map_or(RoundEnd::Read, RoundEnd::ReadAgain)
                 }

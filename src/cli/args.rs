@@ -48,7 +48,8 @@ Examples:
   agentctl trace 4242 --config agent.yaml   where, and as, an agent with it would send
 
 What --otlp leaves out is taken from OTEL_EXPORTER_OTLP_ENDPOINT, _PROTOCOL, _HEADERS, _COMPRESSION,
-_TIMEOUT, _CERTIFICATE, _CLIENT_CERTIFICATE and _CLIENT_KEY. Headers are not taken as arguments, which
+_TIMEOUT, _CERTIFICATE, _CLIENT_CERTIFICATE and _CLIENT_KEY, or of OTEL_EXPORTER_OTLP_TRACES_ENDPOINT
+and so on, which come first. Headers are not taken as arguments, which
 everybody on the machine can see.
 
 A cycle of tasks that wait for each other ends with status 1, after everything was sent.";
@@ -170,7 +171,7 @@ pub(super) enum Command {
     /// List the processes that a configuration of asyncio-agent stands for now
     ///
     /// A line tells the target, the process, the rule by which it belongs to the target, and whether it
-    /// can be read; if not, standard error says why. With --agent it is what the running agent watches.
+    /// can be read; if not, standard error says why, and what may not be looked at. With --agent it is what the running agent watches.
     #[command(after_help = HELP_TARGETS, after_long_help = format!("{HELP_TARGETS}\n\n{EXIT_CONFIG}"))]
     Targets(TargetsArgs),
     /// List the await cycles and stuck tasks that the running agent has found
@@ -207,6 +208,12 @@ pub(super) struct TargetsArgs {
     /// The configuration, a YAML file; without it every Python with asyncio in use is listed
     #[arg(long, value_name = "FILE", conflicts_with = "agent")]
     pub(super) config: Option<PathBuf>,
+    /// List also the processes of which it cannot be found out whether they belong to a target
+    #[arg(long, conflicts_with = "agent")]
+    pub(super) all: bool,
+    /// Do not cut lines at the width of the terminal; to anything else they are written whole anyway
+    #[arg(long, short = 'w')]
+    pub(super) wide: bool,
     #[command(flatten)]
     pub(super) agent: AgentArgs,
     /// The form of what the agent tells

@@ -4,20 +4,20 @@ use super::args::TargetsArgs;
 use super::columns::columns;
 use super::config::unusable;
 use super::exit::Exit;
-use super::explain::{Failure, Stop};
+use super::explain::{Failure, Stop, permission_hints};
 use super::{output, watched};
 use crate::config::{self, Matching, Settings, TargetSettings};
-use crate::ids::ProcessId;
+use crate::ids::{Pid, ProcessId};
 use crate::process::ProcessError;
 use crate::procfs::ProcRoot;
 use crate::sanitize::{escape, escape_start};
-use crate::targets::{Assignment, ReadFacts, assign, probe, settle_names, unknown_users};
+use crate::targets::{Assigned, Assignment, ReadFacts, assign, probe, settle_names, unknown_users};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io;
+use terminal_size::terminal_size_of;
 
-/// Characters of a command line that are shown.
-const COMMAND_CHARS_MAX: usize = 100;
 /// Processes for which it is said why they cannot be read.
 const REASONS_MAX: usize = 20;
 
@@ -40,7 +40,7 @@ pub(super) fn targets(args: &TargetsArgs) -> Result<Exit, Stop> {
     })?;
     let answers = Answers::default();
     let ask = |process| is_readable(&root, process, &answers);
-    let mut found = assign(&settings.targets, &processes, None, &root, &ask);
+    let Assigned { mut found, hidden } = assign(&settings.targets, &processes, None, &root, &ask);
     let limit = |limit| usize::try_from(limit).unwrap_or(usize::MAX);
     let processes_max = limit(settings.limits.processes);
     let n_left_out = found.len().saturating_sub(processes_max);
@@ -52,30 +52,79 @@ pub(super) fn targets(args: &TargetsArgs) -> Result<Exit, Stop> {
         ask(assignment.process);
     }
     let answers = answers.into_inner();
-    let table = table(&root, &settings.targets, &found, &answers);
+    let listed: &[ProcessId] = if args.all { &hidden } else { &[] };
+    let mut table = table(&root, &settings.targets, (&found, listed), &answers);
+    if let Some(width) = terminal_width().filter(|_| !args.wide) {
+        table = cut_lines(&table, width);
+    }
     output::to_stdout(|out| out.write_all(table.as_bytes()))?;
     for user in unknown_users(&settings.targets, &root) {
         output::say(&format!("agentctl: {}\n", escape(&user.to_string())));
     }
     output::say(&remarks(&found, &answers, n_left_out));
+    if let Some(example) = hidden.last() {
+        output::say(&about_hidden(hidden.len(), example.pid, args.all));
+    }
     Ok(Exit::Done)
 }
 
-/// Whether the process can be read and uses asyncio.
-fn is_readable(root: &ProcRoot, process: ProcessId, answers: &Answers) -> bool {
-    let known = answers.borrow().get(&process).map(Result::is_ok);
-    known.unwrap_or_else(|| {
-        let answer = probe(root, process);
-        let is_readable = answer.is_ok();
-        answers.borrow_mut().insert(process, answer);
-        is_readable
-    })
+/// Whether the process can be read and uses asyncio; `None` if it may not be looked at. A kernel thread may not either,
+/// but it has no command line.
+fn is_readable(root: &ProcRoot, process: ProcessId, answers: &Answers) -> Option<bool> {
+    let mut answers = answers.borrow_mut();
+    let answer = answers
+        .entry(process)
+        .or_insert_with(|| probe(root, process));
+    match answer {
+        Err(ProcessError::Denied { .. }) => {
+            ReadFacts::command_line(root, process).map_or(Some(false), |_| None)
+        }
+        answer => Some(answer.is_ok()),
+    }
+}
+
+/// What to say about processes of which it cannot be found out whether they belong to a target.
+fn about_hidden(n: usize, example: Pid, are_listed: bool) -> String {
+    let (plural, they) = if n == 1 {
+        ("", "it belongs")
+    } else {
+        ("es", "they belong")
+    };
+    let list = if are_listed { "" } else { "; --all lists them" };
+    let failure = Failure {
+        hints: permission_hints(example),
+        ..Failure::other(format!(
+            "{n} process{plural} could not be looked at, so whether {they} to a target is not known: permission \
+             denied{list}"
+        ))
+    };
+    failure.to_string()
+}
+
+/// How many characters a line of the terminal has that we write to. `None`: it is none, or that is not known.
+fn terminal_width() -> Option<usize> {
+    let (width, _) = terminal_size_of(io::stdout())?;
+    Some(width.0.into()).filter(|width| *width > 0)
+}
+
+/// Lines of `width` characters at most.
+fn cut_lines(table: &str, width: usize) -> String {
+    let lines = table
+        .lines()
+        .map(|line| match line.char_indices().nth(width) {
+            None => format!("{line}\n"),
+            Some(_) => {
+                let start: String = line.chars().take(width.saturating_sub(1)).collect();
+                format!("{start}…\n")
+            }
+        });
+    lines.collect()
 }
 
 fn table(
     root: &ProcRoot,
     targets: &[TargetSettings],
-    found: &[Assignment],
+    (found, hidden): (&[Assignment], &[ProcessId]),
     answers: &BTreeMap<ProcessId, Result<(), ProcessError>>,
 ) -> String {
     let head = ["TARGET", "PID", "RULE", "READABLE", "COMMAND"];
@@ -93,7 +142,16 @@ fn table(
             command(root, assignment.process),
         ]
     });
-    columns(head, rows)
+    let hidden = hidden.iter().map(|process| {
+        [
+            "?".to_owned(),
+            process.pid.to_string(),
+            "?".to_owned(),
+            "permission_denied".to_owned(),
+            command(root, *process),
+        ]
+    });
+    columns(head, rows.chain(hidden))
 }
 
 /// The path of the conditions that held.
@@ -115,7 +173,7 @@ fn rule(targets: &[TargetSettings], assignment: &Assignment) -> String {
 fn command(root: &ProcRoot, process: ProcessId) -> String {
     let arguments = ReadFacts::command_line(root, process).unwrap_or_default();
     let arguments = String::from_utf8_lossy(&arguments).replace('\0', " ");
-    escape_start(arguments.trim_end(), COMMAND_CHARS_MAX).into_owned()
+    escape(arguments.trim_end()).into_owned()
 }
 
 /// What the table does not say.
@@ -142,25 +200,31 @@ fn remarks(
     if n_more > 0 {
         say(&format!("{n_more} more cannot be read"));
     }
-    let is_denied =
-        |answer: &&Result<(), ProcessError>| matches!(answer, Err(ProcessError::Denied { .. }));
-    let n_denied_listed = found
-        .iter()
-        .filter_map(|it| answers.get(&it.process))
-        .filter(is_denied)
-        .count();
-    let n_denied = answers.values().filter(is_denied).count() - n_denied_listed;
-    if n_denied > 0 {
-        let plural = if n_denied == 1 { "" } else { "es" };
-        say(&format!(
-            "{n_denied} process{plural} may not be read by this user; what of that uses asyncio is not \
-             listed"
-        ));
-    }
     if n_left_out > 0 {
         say(&format!(
             "{n_left_out} more processes match than limits.processes allows"
         ));
     }
     remarks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_end_where_the_terminal_does() {
+        assert_eq!(cut_lines("äbc\nabcd\n\n", 3), "äbc\nab…\n\n");
+    }
+
+    #[test]
+    fn hidden_processes_are_told_with_what_helps() {
+        let own = Pid::new(i32::try_from(std::process::id()).expect("a pid")).expect("a pid");
+        let told = about_hidden(2, own, false);
+        assert!(told.starts_with(
+            "agentctl: 2 processes could not be looked at, so whether they belong to a target is not known: \
+             permission denied; --all lists them\n  hint: "
+        ));
+        assert!(!about_hidden(1, own, true).contains("--all"));
+    }
 }

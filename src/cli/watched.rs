@@ -62,6 +62,14 @@ pub(super) fn targets(args: &AgentArgs, format: AnswerFormat) -> Result<Exit, St
     if format == AnswerFormat::Text && answer.targets.is_empty() {
         output::say("agentctl: nothing is watched that this user may ask for\n");
     }
+    let n = answer.hidden_processes;
+    if format == AnswerFormat::Text && n > 0 {
+        let plural = if n == 1 { "" } else { "es" };
+        output::say(&format!(
+            "agentctl: the agent may not look at {n} process{plural}, so whether they belong to a target is not known; \
+             its log says what it needs\n"
+        ));
+    }
     Ok(Exit::Done)
 }
 

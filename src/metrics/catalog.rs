@@ -103,10 +103,18 @@ pub(super) const FOLDED_SERIES: MetricDef = gauge(
      tasks and whether a target can be read.",
 );
 
+pub(super) const HIDDEN_PROCESSES: MetricDef = gauge(
+    "asyncio_agent_hidden_processes",
+    &[],
+    "Processes of which it cannot be found out whether they belong to a target, because the agent may not look at them: \
+     a rule depends on their executable, or on whether they use asyncio. As of the latest look at the list of processes.",
+);
+
 pub(super) const LIMIT_HITS_TOTAL: MetricDef = counter(
     "asyncio_agent_limit_hits_total",
     &["limit"],
-    "How often a limit was reached: something was left out, put off or added up.",
+    "How often a limit was reached: something was left out, put off or added up. Those without _max are keys of limits in \
+     the configuration; rounds_hanging and those with _max are built in.",
 );
 
 pub(super) const OTLP_DROPPED_SPANS_TOTAL: MetricDef = counter(
@@ -208,7 +216,8 @@ pub(super) const PENDING_TASKS: MetricDef = gauge(
     "asyncio_pending_tasks",
     &["target"],
     "Tasks that are not done, in all processes of the target together, as the latest round over \
-     each saw them; absent while no process can be read.",
+     each saw them, those included for which limits.tasks_per_process leaves no room; absent while no process can \
+     be read.",
 );
 
 pub(super) const PROCESS_INFO: MetricDef = gauge(
@@ -235,7 +244,7 @@ pub(super) const SNAPSHOT_COVERAGE_RATIO: MetricDef = gauge(
     "asyncio_snapshot_coverage_ratio",
     &["target"],
     "Of the tasks of the processes that could be read, the share that the latest rounds did read; 1 if none is \
-     known to be missing. If a list of tasks, of threads or of interpreters could not be followed to its end, by a \
+     known to be missing. Those beyond limits.tasks_per_process are counted and missing. If a list of tasks, of threads or of interpreters could not be followed to its end, by a \
      limit or otherwise, nobody knows how many are missing: as many of that process count as were read, so that it is \
      0.5 at most. Tasks that ended meanwhile are not counted.",
 );
@@ -349,7 +358,17 @@ pub const PROBLEM_CODES: &[&str] = &[
     "unsupported_python",
 ];
 
-/// The values of `limit` besides [`LIMITS`](crate::limits::LIMITS), by name: limits of the configuration.
+/// How a cap of [`LIMITS`](crate::limits::LIMITS) is called in the label `limit`: as in the configuration, if it has a key
+/// there.
+pub fn limit_label(cap: &str) -> &str {
+    match cap {
+        "tasks_max" => "tasks_per_process",
+        "bytes_read_max" => "scan_bytes",
+        cap => cap,
+    }
+}
+
+/// The values of `limit` besides those of [`LIMITS`](crate::limits::LIMITS), by name.
 pub const AGENT_LIMITS: &[&str] = &["cpu_share", "processes", "rounds_hanging", "target_names"];
 
 /// Why spans are not sent.
@@ -367,6 +386,7 @@ pub const CATALOG: &[MetricDef] = &[
     CONFIG_LAST_RELOAD_SUCCESSFUL,
     FOLDED_COROUTINES,
     FOLDED_SERIES,
+    HIDDEN_PROCESSES,
     LIMIT_HITS_TOTAL,
     OTLP_DROPPED_SPANS_TOTAL,
     OTLP_EXPORTS_TOTAL,

@@ -150,6 +150,7 @@ fn about_agent(view: &AgentView, groups: &[Group<'_>]) -> Vec<Family> {
             }),
         ),
         family(&catalog::FOLDED_SERIES, one(0.0)),
+        family(&catalog::HIDDEN_PROCESSES, one(count(view.n_hidden))),
         family(&catalog::LIMIT_HITS_TOTAL, limit_hits(view)),
         family(&catalog::OTLP_DROPPED_SPANS_TOTAL, dropped_spans(view)),
         family(&catalog::OTLP_EXPORTS_TOTAL, otlp_exports(view)),
@@ -341,7 +342,8 @@ impl<'v> Group<'v> {
     }
 
     fn coverage(&self) -> Option<f64> {
-        let read = self.sum(|summary| summary.n_pending_tasks)?;
+        let read = self.scans().filter_map(Scan::tasks_read);
+        let read = as_f64(read.reduce(u64::saturating_add)?);
         let scans = self.scans().filter(|scan| scan.summary.is_some());
         let missing: u64 = scans.map(Scan::tasks_missing).fold(0, u64::saturating_add);
         Some(match missing {
@@ -509,8 +511,8 @@ fn problems(view: &AgentView) -> Vec<DataPoint> {
 fn limit_hits(view: &AgentView) -> Vec<DataPoint> {
     let known: Vec<&str> = LIMITS
         .iter()
-        .chain(catalog::AGENT_LIMITS)
-        .copied()
+        .map(|cap| catalog::limit_label(cap))
+        .chain(catalog::AGENT_LIMITS.iter().copied())
         .collect();
     with_known(&known, &view.limit_hits)
 }

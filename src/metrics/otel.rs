@@ -33,6 +33,11 @@ const NAMES: &[(&str, &str, &str)] = &[
         "{series}",
     ),
     (
+        "asyncio_agent_hidden_processes",
+        "asyncio.agent.hidden_processes",
+        "{process}",
+    ),
+    (
         "asyncio_agent_limit_hits_total",
         "asyncio.agent.limit.hits",
         "{hit}",

@@ -1,7 +1,7 @@
 //! What is known of processes: where it comes from, and that it is read once.
 
 use crate::ids::{Pid, ProcessId};
-use crate::procfs::{ProcRoot, user_id};
+use crate::procfs::{ProcRoot, ProcfsError, user_id};
 use std::cell::OnceCell;
 use std::collections::HashMap;
 
@@ -9,6 +9,11 @@ use std::collections::HashMap;
 pub trait ReadFacts {
     /// The path of its executable.
     fn executable(&self, process: ProcessId) -> Option<Vec<u8>>;
+    /// Whether it has an executable whose path may not be read.
+    fn hides_executable(&self, process: ProcessId) -> bool {
+        let _ = process;
+        false
+    }
     /// Its arguments, each ended by a NUL byte.
     fn command_line(&self, process: ProcessId) -> Option<Vec<u8>>;
     /// The user that it runs as, and its parent.
@@ -24,6 +29,13 @@ impl ReadFacts for ProcRoot {
     fn executable(&self, process: ProcessId) -> Option<Vec<u8>> {
         let by = |thread| self.executable(thread).ok();
         by(process.pid).or_else(|| by(self.living_thread(process.pid).ok()??))
+    }
+
+    fn hides_executable(&self, process: ProcessId) -> bool {
+        // The kernel asks for the right to look before it looks whether there is anything (fs/proc/base.c,
+        // proc_pid_readlink), so that a kernel thread seems to hide one too. It has no command line.
+        let is_denied = |thread| matches!(self.executable(thread), Err(ProcfsError::Denied { .. }));
+        is_denied(process.pid) && ReadFacts::command_line(self, process).is_some()
     }
 
     fn command_line(&self, process: ProcessId) -> Option<Vec<u8>> {
@@ -59,7 +71,7 @@ pub(super) struct Facts {
     command: OnceCell<Option<Vec<u8>>>,
     user_and_parent: OnceCell<Option<(Option<u32>, Option<Pid>)>>,
     cgroups: OnceCell<Option<Vec<Vec<u8>>>>,
-    uses_asyncio: OnceCell<bool>,
+    uses_asyncio: OnceCell<Option<bool>>,
 }
 
 impl Facts {
@@ -117,7 +129,8 @@ impl Facts {
             .unwrap_or_default()
     }
 
-    pub(super) fn uses_asyncio(&self, ask: &dyn Fn(ProcessId) -> bool) -> bool {
+    /// Whether it uses asyncio; `None` if it may not be looked at.
+    pub(super) fn uses_asyncio(&self, ask: &dyn Fn(ProcessId) -> Option<bool>) -> Option<bool> {
         *self.uses_asyncio.get_or_init(|| ask(self.process))
     }
 }

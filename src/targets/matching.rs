@@ -1,8 +1,8 @@
 //! The rules: which conditions hold for a process, and so which target it belongs to.
 
-use super::Assignment;
 use super::facts::{Facts, ReadFacts, container_in, positions, units_in};
 use super::program::program_name;
+use super::{Assigned, Assignment};
 use crate::config::{
     CommandPattern, Glob, MatchSettings, Matching, NameTemplate, TargetName, TargetSettings, UserId,
 };
@@ -14,29 +14,37 @@ use std::collections::HashMap;
 const NAMED_ABOVE_MAX: usize = 8;
 
 /// Says which target each of the processes belongs to, those left out that belong to none. The process
-/// with the id `own` is left out too. What has run for longest comes first.
+/// with the id `own` is left out too.
 ///
-/// `uses_asyncio` says whether a process can be read and runs a supported Python with asyncio in use. As
-/// that takes reading its memory, it is asked for `match: auto` only.
+/// `uses_asyncio` says whether a process can be read and runs a supported Python with asyncio in use; `None` if we
+/// may not look. As that takes reading its memory, it is asked for `match: auto` only.
 pub fn assign(
     targets: &[TargetSettings],
     processes: &[ProcessId],
     own: Option<Pid>,
     reader: &dyn ReadFacts,
-    uses_asyncio: &dyn Fn(ProcessId) -> bool,
-) -> Vec<Assignment> {
+    uses_asyncio: &dyn Fn(ProcessId) -> Option<bool>,
+) -> Assigned {
     let mut processes: Vec<_> = processes.to_vec();
     processes.sort_unstable_by_key(|process| (process.start, process.pid));
     let look = Look::new(targets, &processes, reader, uses_asyncio);
     let others = (0..processes.len()).filter(|at| Some(processes[*at].pid) != own);
-    others.filter_map(|at| look.assignment(at)).collect()
+    let mut assigned = Assigned::default();
+    for at in others {
+        match look.assignment(at) {
+            Some(Some(assignment)) => assigned.found.push(assignment),
+            Some(None) => {}
+            None => assigned.hidden.push(processes[at]),
+        }
+    }
+    assigned
 }
 
 /// One look at all processes.
 struct Look<'l> {
     targets: &'l [TargetSettings],
     reader: &'l dyn ReadFacts,
-    uses_asyncio: &'l dyn Fn(ProcessId) -> bool,
+    uses_asyncio: &'l dyn Fn(ProcessId) -> Option<bool>,
     all: Vec<Facts>,
     positions: HashMap<Pid, usize>,
     /// For each condition on parents that was asked for (its address is its identity), and each process: the nearest process, itself or
@@ -52,6 +60,8 @@ struct Look<'l> {
 enum Above {
     Unknown,
     None,
+    /// None that is known; of one it cannot be found out.
+    Unclear,
     At(usize),
 }
 
@@ -60,7 +70,7 @@ impl<'l> Look<'l> {
         targets: &'l [TargetSettings],
         processes: &[ProcessId],
         reader: &'l dyn ReadFacts,
-        uses_asyncio: &'l dyn Fn(ProcessId) -> bool,
+        uses_asyncio: &'l dyn Fn(ProcessId) -> Option<bool>,
     ) -> Self {
         let all: Vec<_> = processes.iter().copied().map(Facts::new).collect();
         Self {
@@ -75,31 +85,55 @@ impl<'l> Look<'l> {
         }
     }
 
-    /// The target of the process at this position.
-    fn assignment(&self, at: usize) -> Option<Assignment> {
-        let targets = self.targets.iter().enumerate();
-        targets.into_iter().find_map(|(number, target)| {
-            let alternative = self.alternative(&target.matches, at)?;
-            let is_excluded = target.exclude.iter().any(|exclude| self.meets(exclude, at));
-            (!is_excluded).then(|| Assignment {
-                process: self.all[at].process,
-                target: number,
-                alternative,
-                name: self.name(target, alternative, at),
-            })
-        })
-    }
-
-    /// Which of the alternatives the process meets first.
-    fn alternative(&self, matches: &'l Matching, at: usize) -> Option<usize> {
-        match matches {
-            Matching::Auto => self.all[at].uses_asyncio(self.uses_asyncio).then_some(0),
-            Matching::Any(alternatives) => alternatives.iter().position(|it| self.meets(it, at)),
+    /// The target of the process at this position. `Some(None)`: it belongs to none; `None`: none is known, but of
+    /// one it cannot be found out.
+    fn assignment(&self, at: usize) -> Option<Option<Assignment>> {
+        let mut is_clear = true;
+        for (number, target) in self.targets.iter().enumerate() {
+            let (alternative, is_hidden) = self.alternative(&target.matches, at);
+            let is_excluded = || {
+                let mut excluded = target.exclude.iter();
+                excluded.any(|exclude| self.meets(exclude, at) == Some(true))
+            };
+            is_clear &= !is_hidden || is_excluded();
+            if let Some(alternative) = alternative
+                && !is_excluded()
+            {
+                return Some(Some(Assignment {
+                    process: self.all[at].process,
+                    target: number,
+                    alternative,
+                    name: self.name(target, alternative, at),
+                }));
+            }
         }
+        is_clear.then_some(None)
     }
 
-    /// Whether all conditions that are given hold. Those that need nothing read come first.
-    fn meets(&self, conditions: &'l MatchSettings, at: usize) -> bool {
+    /// Which of the alternatives the process meets first; whether there is one of which that cannot be found out.
+    fn alternative(&self, matches: &'l Matching, at: usize) -> (Option<usize>, bool) {
+        let alternatives = match matches {
+            Matching::Auto => {
+                let uses_asyncio = self.all[at].uses_asyncio(self.uses_asyncio);
+                return (
+                    (uses_asyncio == Some(true)).then_some(0),
+                    uses_asyncio.is_none(),
+                );
+            }
+            Matching::Any(alternatives) => alternatives,
+        };
+        let mut is_hidden = false;
+        let found = alternatives.iter().position(|conditions| {
+            let meets = self.meets(conditions, at);
+            is_hidden |= meets.is_none();
+            meets == Some(true)
+        });
+        (found, is_hidden)
+    }
+
+    /// Whether all conditions that are given hold. Those that need nothing read come first. `None`: that depends on
+    /// what we may not look at.
+    fn meets(&self, conditions: &'l MatchSettings, at: usize) -> Option<bool> {
         let facts = &self.all[at];
         let reader = self.reader;
         let MatchSettings {
@@ -112,9 +146,10 @@ impl<'l> Look<'l> {
             parent,
             pid,
         } = conditions;
-        let is_executable = |glob: &Glob| {
-            let path = facts.executable(reader);
-            path.is_some_and(|path| matches_path(glob, path))
+        let is_executable = |glob: &Glob| match facts.executable(reader) {
+            Some(path) => Some(matches_path(glob, path)),
+            None if reader.hides_executable(facts.process) => None,
+            None => Some(false),
         };
         let is_command = |pattern: &CommandPattern| {
             // A kernel thread has no command line, not one that the pattern `.*` matches.
@@ -140,16 +175,24 @@ impl<'l> Look<'l> {
                 .filter_map(|path| container_in(path));
             ids.any(|found| found.starts_with(id.as_bytes()))
         };
-        pid.is_none_or(|pid| pid == facts.process.pid)
-            && executable.as_ref().is_none_or(is_executable)
+        if pid.is_some_and(|pid| pid != facts.process.pid) {
+            return Some(false);
+        }
+        let executable = executable.as_ref().map_or(Some(true), is_executable);
+        let holds = executable != Some(false)
             && command.as_ref().is_none_or(is_command)
             && user.as_ref().is_none_or(is_user)
             && systemd_unit.as_ref().is_none_or(is_unit)
             && cgroup.as_ref().is_none_or(is_cgroup)
-            && container_id.as_ref().is_none_or(is_container)
-            && parent
-                .as_deref()
-                .is_none_or(|it| self.nearest(it, at).is_some())
+            && container_id.as_ref().is_none_or(is_container);
+        if !holds {
+            return Some(false);
+        }
+        match parent.as_deref().map(|parent| self.nearest(parent, at)) {
+            Some(Above::None | Above::Unknown) => Some(false),
+            Some(Above::Unclear) => None,
+            Some(Above::At(_)) | None => executable,
+        }
     }
 
     fn user_id(&self, user: &'l UserId) -> Option<u32> {
@@ -167,13 +210,14 @@ impl<'l> Look<'l> {
 
     /// The position of the nearest process, itself or above it, that meets these conditions. Each process
     /// is asked once, so a long line of processes takes no longer than many short ones.
-    fn nearest(&self, conditions: &'l MatchSettings, at: usize) -> Option<usize> {
+    fn nearest(&self, conditions: &'l MatchSettings, at: usize) -> Above {
         let key: *const MatchSettings = conditions;
         let known = self.above.borrow_mut().remove(&key);
         let mut known = known.unwrap_or_else(|| vec![Above::Unknown; self.all.len()]);
         let mut asked = Vec::new();
         let mut next = Some(at);
         let mut found = Above::None;
+        let mut n_unclear = 0;
         while let Some(at) = next {
             if known[at] != Above::Unknown {
                 found = known[at];
@@ -182,20 +226,25 @@ impl<'l> Look<'l> {
             // Marked as seen: whatever is said about parents, this comes to an end.
             known[at] = Above::None;
             asked.push(at);
-            if self.meets(conditions, at) {
-                found = Above::At(at);
-                break;
+            match self.meets(conditions, at) {
+                Some(true) => {
+                    found = Above::At(at);
+                    break;
+                }
+                Some(false) => {}
+                None => n_unclear = asked.len(),
             }
             next = self.parent(at);
         }
-        for at in asked {
-            known[at] = found;
+        for (n_below, asked) in asked.into_iter().enumerate() {
+            known[asked] = match found {
+                Above::None if n_below < n_unclear => Above::Unclear,
+                found => found,
+            };
         }
+        let found = known[at];
         self.above.borrow_mut().insert(key, known);
-        match found {
-            Above::At(at) => Some(at),
-            _ => None,
-        }
+        found
     }
 
     /// The position of the parent. A process that is younger than its child is none: it has the id of one
@@ -234,9 +283,9 @@ impl<'l> Look<'l> {
         };
         let own = captured(&conditions.command, at);
         let parent = conditions.parent.as_deref();
-        let parent = parent.and_then(|parent| {
-            let at = self.nearest(parent, at)?;
-            captured(&parent.command, at)
+        let parent = parent.and_then(|parent| match self.nearest(parent, at) {
+            Above::At(at) => captured(&parent.command, at),
+            Above::Unknown | Above::Unclear | Above::None => None,
         });
         name.fill(|group| {
             let all = own.iter().chain(&parent);

@@ -22,6 +22,16 @@ pub use users::{UnknownGroup, UnknownUser, unknown_group, unknown_users};
 
 use crate::ids::ProcessId;
 
+/// What one look at all processes found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Assigned {
+    /// Those that belong to a target. What has run for longest comes first.
+    pub found: Vec<Assignment>,
+    /// Those that belong to none as far as is known, but might if we were allowed to look at them: a rule depends on
+    /// the path of their executable, or on what is in their memory.
+    pub hidden: Vec<ProcessId>,
+}
+
 /// A process and the target that it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assignment {

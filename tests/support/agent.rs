@@ -23,12 +23,20 @@ impl Agent {
 
     /// With more in its environment.
     pub fn start_with(config: &str, environment: &[(&str, &str)]) -> Self {
+        Self::start_command(config, |path| {
+            let mut command = agent(path);
+            command.envs(environment.iter().copied());
+            command
+        })
+    }
+
+    /// By a command of one's own, which is told where the configuration is.
+    pub fn start_command(config: &str, command: impl FnOnce(&Path) -> Command) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("agent.yaml");
         fs::write(&path, config).expect("our own file");
         let log = tempfile::tempfile().expect("a temporary file");
-        let child = agent(&path)
-            .envs(environment.iter().copied())
+        let child = command(&path)
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log.try_clone().expect("a second handle"))
             .spawn()

@@ -12,6 +12,7 @@ use crate::protocol::{answer_to_json, write_snapshot};
 use crate::render::{self, Style, View};
 use crate::sanitize::escape;
 use hyper::StatusCode;
+use percent_encoding::percent_decode_str;
 use std::sync::Arc;
 
 /// Lines of a table or a tree.
@@ -32,14 +33,31 @@ pub(super) async fn answer(
     what: &str,
     query: Option<&str>,
 ) -> Answer {
-    if query.is_some_and(|query| !query.is_empty()) {
-        return text(StatusCode::BAD_REQUEST, "no parameters are known here\n");
-    }
     let view = site.store.latest();
     let parts: Vec<&str> = what.split('/').collect();
+    let target = match (target_in(query.unwrap_or_default()), &parts[..]) {
+        (Ok(target), ["targets" | "findings"]) => target,
+        (Ok(None), _) => None,
+        (Err(()), ["targets" | "findings"]) => {
+            return text(
+                StatusCode::BAD_REQUEST,
+                "the only parameter here is target=NAME\n",
+            );
+        }
+        _ => return text(StatusCode::BAD_REQUEST, "no parameters are known here\n"),
+    };
+    let is_asked_for = |name: &str| target.as_deref().is_none_or(|target| target == name);
     match parts[..] {
-        ["targets"] => json(answer_to_json(&targets(&view))),
-        ["findings"] => json(answer_to_json(&findings(&view))),
+        ["targets"] => {
+            let mut answer = targets(&view);
+            answer.targets.retain(|it| is_asked_for(&it.name));
+            json(answer_to_json(&answer))
+        }
+        ["findings"] => {
+            let mut answer = findings(&view);
+            answer.findings.retain(|it| is_asked_for(&it.target));
+            json(answer_to_json(&answer))
+        }
         ["targets", pid, shape] => {
             let shape = match shape {
                 "snapshot" => Shape::Snapshot,
@@ -59,6 +77,21 @@ pub(super) async fn answer(
         }
         _ => not_found(),
     }
+}
+
+/// The target that a query asks for, if it asks for one; an error if it asks for anything else.
+fn target_in(query: &str) -> Result<Option<String>, ()> {
+    if query.is_empty() {
+        return Ok(None);
+    }
+    let name = query.strip_prefix("target=").ok_or(())?;
+    if name.contains('&') {
+        return Err(());
+    }
+    // As forms are encoded (WHATWG URL, 5.1), which is what templates of Prometheus write with `urlquery`.
+    let name = name.replace('+', " ");
+    let name = percent_decode_str(&name).decode_utf8().map_err(|_| ())?;
+    Ok(Some(name.into_owned()))
 }
 
 fn not_found() -> Answer {
@@ -144,4 +177,26 @@ fn show(snapshot: &Snapshot, pid: Pid, shape: Shape) -> Answer {
         ));
     }
     response(StatusCode::OK, TEXT, out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::target_in;
+
+    #[test]
+    fn a_query_may_ask_for_a_target() {
+        let named = |name: &str| Ok(Some(name.to_owned()));
+        for (query, expected) in [
+            ("", Ok(None)),
+            ("target=web", named("web")),
+            ("target=a+b%26c%2B%C3%A4", named("a b&c+ä")),
+            ("target=", named("")),
+            ("target=100%", named("100%")),
+            ("target=%ff", Err(())),
+            ("target=a&x=b", Err(())),
+            ("pid=7", Err(())),
+        ] {
+            assert_eq!(target_in(query), expected, "{query}");
+        }
+    }
 }

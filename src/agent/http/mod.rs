@@ -14,6 +14,7 @@ mod host;
 mod outbox;
 mod page;
 mod rules;
+mod runbooks;
 mod site;
 mod tls;
 

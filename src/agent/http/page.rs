@@ -1,5 +1,6 @@
 //! The page at `/`: the version, links, and how the targets are doing.
 
+use super::runbooks::RUNBOOKS;
 use super::site::{Answer, HTML, response};
 use crate::agent::answers::{count, findings_of, state};
 use crate::analysis::{Finding, FindingKind, FindingTask};
@@ -50,6 +51,7 @@ code { font: .87em ui-monospace, monospace; overflow-wrap: anywhere }
 .path { list-style: none; margin: 0; padding: 0 }
 .path li + li::before { content: '\\2192  awaits '; color: var(--dim) }
 .nowrap { white-space: nowrap }
+.links a { margin-left: .75rem; display: inline-block }
 .why { overflow-wrap: anywhere; min-width: 16rem }
 ";
 
@@ -93,7 +95,19 @@ fn write(html: &mut String, view: &AgentView, details: bool) -> Written {
         write_findings(html, view)?;
     }
     write_targets(html, view, details)?;
+    write_hidden(html, view)?;
+    write_runbooks(html)?;
     html.push_str("</body>\n</html>\n");
+    Ok(())
+}
+
+/// For whoever was called by an alert.
+fn write_runbooks(html: &mut String) -> Written {
+    html.push_str("<h2>Runbooks</h2>\n<p class=\"links\">What each alert means, and what to do:");
+    for (name, _) in RUNBOOKS {
+        write!(html, "\n<a href=\"/runbooks/{name}\">{name}</a>")?;
+    }
+    html.push_str("</p>\n");
     Ok(())
 }
 
@@ -233,6 +247,23 @@ fn write_targets(html: &mut String, view: &AgentView, details: bool) -> Written 
     }
     html.push_str("</table></div>\n");
     write_left_out(html, n_rows, n_rows.min(ROWS_MAX))
+}
+
+fn write_hidden(html: &mut String, view: &AgentView) -> Written {
+    let n = view.n_hidden;
+    if n == 0 {
+        return Ok(());
+    }
+    let (plural, they) = match n {
+        1 => ("", "it belongs"),
+        _ => ("es", "they belong"),
+    };
+    writeln!(
+        html,
+        "<p><span class=\"mark warn\">{n} hidden process{plural}</span> The agent may not look at {n} process{plural} \
+         (permission denied), so whether {they} to a target is not known. It needs <code>CAP_SYS_PTRACE</code>, or to run \
+         as their user or root; <code>agentctl targets --all</code>, run as the agent's user, lists them.</p>"
+    )
 }
 
 fn write_target(html: &mut String, target: &TargetView, details: bool, rows_max: usize) -> Written {

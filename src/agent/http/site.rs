@@ -2,7 +2,7 @@
 
 use super::outbox::Outbox;
 use super::rules::WebRules;
-use super::{api, host, page};
+use super::{api, host, page, runbooks};
 use crate::agent::reload::ReloadRequest;
 use crate::agent::source::ProcessSource;
 use crate::agent::store::Store;
@@ -80,6 +80,8 @@ impl Site {
             "/" => page::page(&self.store.latest(), self.may_show(&rules)),
             "/-/healthy" => text(StatusCode::OK, "healthy\n"),
             "/-/ready" => self.ready(),
+            _ if path.starts_with("/runbooks/") && !is_get => refuse_method("GET, HEAD"),
+            _ if path.starts_with("/runbooks/") => runbooks::answer(&path["/runbooks/".len()..]),
             _ => match path.strip_prefix("/api/v1/") {
                 Some(_) if !is_get => refuse_method("GET, HEAD"),
                 Some(_) if !self.may_show(&rules) => forbidden(

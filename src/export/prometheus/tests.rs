@@ -116,20 +116,23 @@ fn nothing_but_the_agent_without_targets() {
         # HELP asyncio_agent_folded_series Series that are left out now because there would be more than limits.series: by coroutine first, then depths by size and infos, then by process, then what matters least of the last targets; never cycles, stuck tasks and whether a target can be read.
         # TYPE asyncio_agent_folded_series gauge
         asyncio_agent_folded_series 0
-        # HELP asyncio_agent_limit_hits_total How often a limit was reached: something was left out, put off or added up.
+        # HELP asyncio_agent_hidden_processes Processes of which it cannot be found out whether they belong to a target, because the agent may not look at them: a rule depends on their executable, or on whether they use asyncio. As of the latest look at the list of processes.
+        # TYPE asyncio_agent_hidden_processes gauge
+        asyncio_agent_hidden_processes 0
+        # HELP asyncio_agent_limit_hits_total How often a limit was reached: something was left out, put off or added up. Those without _max are keys of limits in the configuration; rounds_hanging and those with _max are built in.
         # TYPE asyncio_agent_limit_hits_total counter
         asyncio_agent_limit_hits_total{limit="awaiters_per_task_max"} 0
-        asyncio_agent_limit_hits_total{limit="bytes_read_max"} 0
         asyncio_agent_limit_hits_total{limit="cpu_share"} 0
         asyncio_agent_limit_hits_total{limit="decoded_bytes_max"} 0
         asyncio_agent_limit_hits_total{limit="frames_per_task_max"} 0
         asyncio_agent_limit_hits_total{limit="interpreters_max"} 0
         asyncio_agent_limit_hits_total{limit="processes"} 0
         asyncio_agent_limit_hits_total{limit="rounds_hanging"} 0
+        asyncio_agent_limit_hits_total{limit="scan_bytes"} 0
         asyncio_agent_limit_hits_total{limit="scan_time"} 0
         asyncio_agent_limit_hits_total{limit="set_slots_max"} 0
         asyncio_agent_limit_hits_total{limit="target_names"} 0
-        asyncio_agent_limit_hits_total{limit="tasks_max"} 0
+        asyncio_agent_limit_hits_total{limit="tasks_per_process"} 0
         asyncio_agent_limit_hits_total{limit="threads_max"} 0
         asyncio_agent_limit_hits_total{limit="work_max"} 0
         # HELP asyncio_agent_otlp_dropped_spans_total Spans that were not sent over OTLP: too many waited, or the receiver did not take them.
@@ -183,18 +186,19 @@ fn a_target_without_processes_is_down_and_has_no_tasks() {
         asyncio_agent_config_last_reload_successful 1
         asyncio_agent_folded_coroutines{target="idle"} 0
         asyncio_agent_folded_series 0
+        asyncio_agent_hidden_processes 0
         asyncio_agent_limit_hits_total{limit="awaiters_per_task_max"} 0
-        asyncio_agent_limit_hits_total{limit="bytes_read_max"} 0
         asyncio_agent_limit_hits_total{limit="cpu_share"} 0
         asyncio_agent_limit_hits_total{limit="decoded_bytes_max"} 0
         asyncio_agent_limit_hits_total{limit="frames_per_task_max"} 0
         asyncio_agent_limit_hits_total{limit="interpreters_max"} 0
         asyncio_agent_limit_hits_total{limit="processes"} 0
         asyncio_agent_limit_hits_total{limit="rounds_hanging"} 0
+        asyncio_agent_limit_hits_total{limit="scan_bytes"} 0
         asyncio_agent_limit_hits_total{limit="scan_time"} 0
         asyncio_agent_limit_hits_total{limit="set_slots_max"} 0
         asyncio_agent_limit_hits_total{limit="target_names"} 0
-        asyncio_agent_limit_hits_total{limit="tasks_max"} 0
+        asyncio_agent_limit_hits_total{limit="tasks_per_process"} 0
         asyncio_agent_limit_hits_total{limit="threads_max"} 0
         asyncio_agent_limit_hits_total{limit="work_max"} 0
         asyncio_agent_otlp_dropped_spans_total{reason="failed"} 0
@@ -262,20 +266,23 @@ fn processes_of_a_target_are_added_up() {
         # HELP asyncio_agent_folded_series Series that are left out now because there would be more than limits.series: by coroutine first, then depths by size and infos, then by process, then what matters least of the last targets; never cycles, stuck tasks and whether a target can be read.
         # TYPE asyncio_agent_folded_series gauge
         asyncio_agent_folded_series 0
-        # HELP asyncio_agent_limit_hits_total How often a limit was reached: something was left out, put off or added up.
+        # HELP asyncio_agent_hidden_processes Processes of which it cannot be found out whether they belong to a target, because the agent may not look at them: a rule depends on their executable, or on whether they use asyncio. As of the latest look at the list of processes.
+        # TYPE asyncio_agent_hidden_processes gauge
+        asyncio_agent_hidden_processes 0
+        # HELP asyncio_agent_limit_hits_total How often a limit was reached: something was left out, put off or added up. Those without _max are keys of limits in the configuration; rounds_hanging and those with _max are built in.
         # TYPE asyncio_agent_limit_hits_total counter
         asyncio_agent_limit_hits_total{limit="awaiters_per_task_max"} 0
-        asyncio_agent_limit_hits_total{limit="bytes_read_max"} 0
         asyncio_agent_limit_hits_total{limit="cpu_share"} 0
         asyncio_agent_limit_hits_total{limit="decoded_bytes_max"} 0
         asyncio_agent_limit_hits_total{limit="frames_per_task_max"} 0
         asyncio_agent_limit_hits_total{limit="interpreters_max"} 0
         asyncio_agent_limit_hits_total{limit="processes"} 0
         asyncio_agent_limit_hits_total{limit="rounds_hanging"} 0
+        asyncio_agent_limit_hits_total{limit="scan_bytes"} 0
         asyncio_agent_limit_hits_total{limit="scan_time"} 0
         asyncio_agent_limit_hits_total{limit="set_slots_max"} 0
         asyncio_agent_limit_hits_total{limit="target_names"} 0
-        asyncio_agent_limit_hits_total{limit="tasks_max"} 0
+        asyncio_agent_limit_hits_total{limit="tasks_per_process"} 0
         asyncio_agent_limit_hits_total{limit="threads_max"} 0
         asyncio_agent_limit_hits_total{limit="work_max"} 0
         # HELP asyncio_agent_otlp_dropped_spans_total Spans that were not sent over OTLP: too many waited, or the receiver did not take them.

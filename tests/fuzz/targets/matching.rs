@@ -81,14 +81,15 @@ pub(crate) fn run(data: &[u8]) {
         start: StartTime(text.first().copied().unwrap_or(0).into()),
     });
     let processes: Vec<_> = processes.collect();
-    let uses_asyncio = |process: ProcessId| process.pid.as_raw() % 2 == 0;
+    let uses_asyncio = |process: ProcessId| Some(process.pid.as_raw() % 2 == 0);
     let mut found = assign(
         &settings.targets,
         &processes,
         Pid::new(3),
         &said,
         &uses_asyncio,
-    );
+    )
+    .found;
     let ids: BTreeSet<_> = found.iter().map(|it| it.process).collect();
     assert_eq!(ids.len(), found.len());
     assert!(found.iter().all(|it| it.process.pid.as_raw() != 3));
