@@ -158,21 +158,111 @@ fn the_files_of_the_server_are_checked_as_a_start_would() {
     let ca = ", client_auth_type: RequireAndVerifyClientCert, client_ca_file: ";
     assert_good(check("own.crt", "own.key", ""));
     assert_good(check("own.crt", "own.key", &format!("{ca}other.crt")));
-    for (cert, key, more, why) in [
-        ("none.crt", "own.key", String::new(), "none.crt: "),
-        ("own.crt", "none.key", String::new(), "none.key: "),
+    for (cert, key, more, place, why) in [
+        (
+            "none.crt",
+            "own.key",
+            String::new(),
+            "1:32: tls_server_config.cert_file",
+            "\"none.crt\": No such file",
+        ),
         (
             "own.crt",
-            "other.key",
+            "none.key",
             String::new(),
-            "cert_file and key_file: ",
+            "1:51: tls_server_config.key_file",
+            "\"none.key\": No such file",
         ),
-        ("text", "own.key", String::new(), "text: "),
-        ("own.crt", "own.key", format!("{ca}text"), "text: "),
+        (
+            "text",
+            "own.key",
+            String::new(),
+            "1:32: tls_server_config.cert_file",
+            "\"text\": no certificate in it",
+        ),
+        (
+            "own.crt",
+            "own.key",
+            format!("{ca}text"),
+            "1:122: tls_server_config.client_ca_file",
+            "\"text\": no cert",
+        ),
     ] {
-        let why = format!("web.config_file: tls_server_config: {why}");
-        assert_bad(check(cert, key, &more), &why);
+        assert_told(check(cert, key, &more), &format!("web.yaml:{place}: {why}"));
     }
+    let why = "web.config_file: tls_server_config: cert_file and key_file: ";
+    assert_bad(check("own.crt", "other.key", ""), why);
+}
+
+/// One problem, told with its place and what was expected.
+fn assert_told((status, out, err): (i32, String, String), what: &str) {
+    assert_eq!((status, out.as_str()), (2, ""), "{what}");
+    assert!(
+        err.starts_with(what) && err.contains(", expected a "),
+        "{what}\n{err}"
+    );
+    assert!(err.ends_with(".yaml cannot be used: 1 problem\n"), "{err}");
+}
+
+#[test]
+fn all_that_is_wrong_with_files_is_told_with_everything_else() {
+    let folder = folder(&[
+        (
+            "agent.yaml",
+            "web: {config_file: web.yaml}
+limits: {rounds: 0}
+exporters:
+  otlp:
+    tls: {ca_file: ca.pem, cert_file: none.crt, key_file: none.key}
+    headers_file: {x: none}
+",
+        ),
+        (
+            "web.yaml",
+            "basic_auth: {}\ntls_server_config:\n  cert_file: a.crt\n  key_file: a.key\n",
+        ),
+        ("ca.pem", "nothing\n"),
+    ]);
+    let (status, out, err) = run(&folder, &["config", "check", "agent.yaml"]);
+    assert_eq!((status, out.as_str()), (2, ""));
+    expect_test::expect![[r#"
+        agent.yaml:2:18: limits.rounds: "0", expected a whole number from 1 to 64
+            limits: {rounds: 0}
+                             ^
+        agent.yaml:5:20: exporters.otlp.tls.ca_file: "ca.pem": no certificate in it, expected a PEM file with certificates (-----BEGIN CERTIFICATE-----)
+                tls: {ca_file: ca.pem, cert_file: none.crt, key_file: none.key}
+                               ^
+        agent.yaml:5:39: exporters.otlp.tls.cert_file: "none.crt": No such file or directory (os error 2), expected a PEM file with certificates (-----BEGIN CERTIFICATE-----)
+                tls: {ca_file: ca.pem, cert_file: none.crt, key_file: none.key}
+                                                  ^
+        agent.yaml:5:59: exporters.otlp.tls.key_file: "none.key": No such file or directory (os error 2), expected a PEM file with a private key (-----BEGIN PRIVATE KEY-----)
+                tls: {ca_file: ca.pem, cert_file: none.crt, key_file: none.key}
+                                                                      ^
+        agent.yaml:6:23: exporters.otlp.headers_file.x: "none": No such file or directory (os error 2), expected a file with the value of the header, one line of ASCII
+                headers_file: {x: none}
+                                  ^
+        web.yaml:1:1: basic_auth: unknown key, expected one of: tls_server_config, basic_auth_users
+            basic_auth: {}
+            ^
+        web.yaml:3:14: tls_server_config.cert_file: "a.crt": No such file or directory (os error 2), expected a PEM file with certificates (-----BEGIN CERTIFICATE-----)
+              cert_file: a.crt
+                         ^
+        web.yaml:4:13: tls_server_config.key_file: "a.key": No such file or directory (os error 2), expected a PEM file with a private key (-----BEGIN PRIVATE KEY-----)
+              key_file: a.key
+                        ^
+        agentctl: agent.yaml cannot be used: 8 problems
+    "#]].assert_eq(&err);
+    // What is turned off needs no files.
+    let off = "exporters: {otlp: {enabled: false, tls: {ca_file: none}}}\n";
+    assert_good(checked(&folder, off, ""));
+    let (status, _, err) = checked(&folder, "web: {config_file: none.yaml}\n", "");
+    assert_eq!(status, 2);
+    expect_test::expect![[r#"
+        agent.yaml:1:20: web.config_file: "none.yaml": No such file or directory (os error 2), expected a YAML file with tls_server_config or basic_auth_users
+            web: {config_file: none.yaml}
+                               ^
+        agentctl: agent.yaml cannot be used: 1 problem
+    "#]].assert_eq(&err);
 }
 
 #[test]
@@ -190,18 +280,45 @@ fn the_files_of_exporters_are_checked_as_a_start_would() {
             ))
         };
         assert_good(tls("own.crt", "own.crt", "own.key"));
-        for (checked, why) in [
-            (check("tls: {ca_file: none.crt}"), "none.crt: "),
-            (tls("text", "own.crt", "own.key"), "text: "),
-            (tls("own.crt", "text", "own.key"), "text: "),
-            (tls("own.crt", "own.crt", "text"), "text: "),
-            (check("headers_file: {x: none}"), "none: "),
+        for (checked, path, why) in [
+            (
+                check("tls: {ca_file: none.crt}"),
+                "tls.ca_file",
+                "\"none.crt\": No such file",
+            ),
+            (
+                tls("text", "own.crt", "own.key"),
+                "tls.ca_file",
+                "\"text\": no certificate in it",
+            ),
+            (
+                tls("own.crt", "text", "own.key"),
+                "tls.cert_file",
+                "\"text\": no certificate in it",
+            ),
+            (
+                tls("own.crt", "own.crt", "text"),
+                "tls.key_file",
+                "\"text\": no private key in it",
+            ),
+            (
+                check("headers_file: {x: none}"),
+                "headers_file.x",
+                "\"none\": No such file",
+            ),
             (
                 check("headers_file: {x: token}"),
-                "the value of the header x has",
+                "headers_file.x",
+                "\"token\": it has characters that no header may have",
             ),
         ] {
-            assert_bad(checked, why);
+            let (_, _, err) = &checked;
+            assert!(
+                err.contains(&format!(": exporters.otlp.{path}: {why}")),
+                "{err}"
+            );
+            assert!(!err.contains('\u{7}'), "{err}");
+            assert_told(checked, "agent.yaml:1:");
         }
     }
 }

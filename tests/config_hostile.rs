@@ -202,3 +202,76 @@ fn patterns_take_a_bounded_amount_of_memory() {
         "{first:?}"
     );
 }
+
+#[test]
+fn tags_are_refused_wherever_they_stand() {
+    for (text, line, column) in [
+        ("targets: !foo []\n", 1, 10),
+        ("targets: !!python/object:os.system []\n", 1, 10),
+        (
+            "web:\n  listen: !!python/object/apply:os.system ['id']\n",
+            2,
+            11,
+        ),
+        (
+            "web: {listen: !<tag:example.com,2000:x> '127.0.0.1:1'}\n",
+            1,
+            15,
+        ),
+        ("web: {listen: !<foo> '127.0.0.1:1'}\n", 1, 15),
+        ("targets:\n- !!set {name: a}\n", 2, 3),
+        ("? !!binary targets\n: []\n", 1, 3),
+        (
+            "%TAG ! tag:example.com,2000:\n---\ntargets: !foo []\n",
+            1,
+            1,
+        ),
+    ] {
+        let error = config::parse("agent.yaml", text).unwrap_err();
+        let problem = &error.problems()[0];
+        let what = "tags (a word after !) have no meaning here";
+        assert!(problem.what.contains(what), "{text}\n{error}");
+        assert_eq!((problem.line, problem.column), (line, column), "{error}");
+    }
+    // What is no tag, and what only says what a value is anyway.
+    for text in [
+        "web: {listen: !!str 127.0.0.1:1} # !!python/object\n",
+        "targets: [{name: '!!python/object', match: {command: \"a !<b> !!c\"}}]\n",
+        "targets:\n- name: a\n  match:\n    command: |\n      !!python/object\n",
+    ] {
+        config::parse("agent.yaml", text).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+#[test]
+fn a_reference_without_braces_is_no_name() {
+    let read = |name: &str| {
+        let text = format!("targets: [{{name: '{name}', match: {{command: '(x)(?P<q>y)$'}}}}]\n");
+        config::parse("agent.yaml", &text)
+    };
+    for (name, expected) in [
+        ("w-$1", "\"$1\" has no braces, expected ${1} for a capture"),
+        ("$q.$1", "\"$q\" has no braces, expected ${q} for a capture"),
+        ("${1}$HOME-x", "\"$HOME\" has no braces, expected ${HOME}"),
+    ] {
+        let error = read(name).unwrap_err();
+        let problem = &error.problems()[0];
+        assert_eq!(problem.path, "targets[0].name");
+        assert!(problem.what.starts_with(expected), "{error}");
+        assert!(problem.what.ends_with("or $$ for $ itself"), "{error}");
+    }
+    for (name, filled) in [
+        ("w-$$1", "w-$1"),
+        ("$$$1 $ $$ $-$", "$$1 $ $$ $-$"),
+        ("${1}$${q}$$q", "<1>${q}$q"),
+    ] {
+        let settings = read(name).unwrap();
+        let config::TargetName::Text(template) = &settings.targets[0].name else {
+            panic!("{settings:?}")
+        };
+        assert_eq!(template.fill(|group| Some(format!("<{group}>"))), filled);
+        // What is shown is read again as the same.
+        let again = read(&template.to_string()).unwrap();
+        assert_eq!(again.targets, settings.targets);
+    }
+}

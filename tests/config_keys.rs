@@ -31,6 +31,7 @@ fn parse(text: &str) -> Result<Settings, ConfigError> {
     let surroundings = Surroundings {
         variables: &variables,
         base: Some(Path::new("/etc/agent")),
+        files: None,
     };
     config::parse_in(surroundings, "agent.yaml", text)
 }
@@ -165,6 +166,7 @@ fn variables_of_opentelemetry_stand_in() {
                 Some(value.to_owned())
             },
             base: None,
+            files: None,
         };
         let text = format!("exporters: {{otlp: {section}}}");
         config::parse_in(surroundings, "agent.yaml", &text)
@@ -603,6 +605,7 @@ fn web_files() {
         let surroundings = Surroundings {
             variables: &variables,
             base: Some(Path::new("/etc/agent")),
+            files: None,
         };
         config::parse_web_file(surroundings, "web.yaml", text)
     };

@@ -8,12 +8,16 @@
 
 use super::depth::{DEPTH_MAX, find_too_deep};
 use super::problem::{Place, Problems, quote};
+use super::tags::{has_tag_directive, with_plain_tags};
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, Visitor};
 use std::cell::Cell;
 use std::fmt;
 
 /// Keys and values a document may hold, those repeated through aliases included.
 const NODES_MAX: u32 = 200_000;
+
+/// What is wrong with a tag.
+const TAGS: &str = "tags (a word after !) have no meaning here";
 
 /// Where a key or a value stands in a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,7 +75,19 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Node> {
         problems.add_syntax(Some(place_of(text, at)), what);
         return None;
     }
-    match walk(text, None) {
+    if let Some(line) = has_tag_directive(text) {
+        let what = format!("{TAGS}, and so has %TAG");
+        problems.add_syntax(Some(Place { line, column: 1 }), what);
+        return None;
+    }
+    // The parser tells of tags only if they are plain.
+    let plain = with_plain_tags(text).and_then(|plain| walk(&plain, None).err());
+    let has_tag = |error: &serde_yaml::Error| error.to_string().contains(TAGS);
+    let read = match plain.filter(has_tag) {
+        Some(error) => Err(error),
+        None => walk(text, None),
+    };
+    match read {
         Ok(document) => Some(document),
         Err(error) => {
             let mut message = error.to_string();
@@ -250,9 +266,7 @@ impl<'de> Visitor<'de> for NodeVisitor<'_> {
 
     fn visit_enum<A: EnumAccess<'de>>(self, _tagged: A) -> Result<Value, A::Error> {
         self.enter()?;
-        Err(A::Error::custom(
-            "tags (a word after !) have no meaning here",
-        ))
+        Err(A::Error::custom(TAGS))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {

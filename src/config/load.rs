@@ -1,12 +1,17 @@
 //! Reading configuration files and the environment. The only place of `config` that does.
 
-use super::{ConfigError, Settings, Surroundings, WebFile, parse_in, parse_web_file};
+use super::{
+    ConfigError, FileKind, Settings, Surroundings, WebFile, parse_by, parse_in, parse_web_file,
+    read,
+};
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::Path;
 
 /// Bytes a configuration file may have: room for thousands of targets.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Bytes that a file of certificates, or of a key, may have: the largest bundles have some hundred KiB.
+const PEM_BYTES_MAX: u64 = 4 << 20;
 
 /// Reads the settings of the file at `path`, with this process's environment variables. Paths in it
 /// are relative to its folder.
@@ -19,28 +24,50 @@ pub fn load(path: &Path) -> Result<Settings, ConfigError> {
     parse_in(surroundings(path), &path.display().to_string(), &text)
 }
 
-/// Reads the file that `web.config_file` names. Paths in it are relative to its folder.
+/// Reads the settings, and the file that `web.config_file` names if it names one, and looks at all other files that
+/// these name.
 ///
 /// # Errors
 ///
-/// As [`load`].
-pub fn load_web_file(path: &Path) -> Result<WebFile, ConfigError> {
+/// As [`load`], with what is wrong with the other files.
+pub fn load_with_web_file(path: &Path) -> Result<(Settings, WebFile), ConfigError> {
     let text = text_of(path)?;
-    parse_web_file(surroundings(path), &path.display().to_string(), &text)
+    let file = path.display().to_string();
+    let settings = parse_by(read::read, looking_at_files(path), &file, &text);
+    let web_path = match &settings {
+        Ok(settings) | Err((Some(settings), _)) => settings.web.config_file.as_deref(),
+        Err((None, _)) => None,
+    };
+    let web_file = web_path.map(load_web_file).transpose();
+    match (settings, web_file) {
+        (Ok(settings), web_file) => Ok((settings, web_file?.unwrap_or_default())),
+        (Err((_, error)), Ok(_)) => Err(error),
+        (Err((_, error)), Err(of_web_file)) => Err(error.and(of_web_file)),
+    }
 }
 
-/// Reads the settings, and the file that `web.config_file` names if it names one.
-///
-/// # Errors
-///
-/// As [`load`], for the first of the two that is not good.
-pub fn load_with_web_file(path: &Path) -> Result<(Settings, WebFile), ConfigError> {
-    let settings = load(path)?;
-    let web_file = match &settings.web.config_file {
-        Some(path) => load_web_file(path)?,
-        None => WebFile::default(),
-    };
-    Ok((settings, web_file))
+fn load_web_file(path: &Path) -> Result<WebFile, ConfigError> {
+    let text = text_of(path)?;
+    parse_web_file(looking_at_files(path), &path.display().to_string(), &text)
+}
+
+fn looking_at_files(path: &Path) -> Surroundings<'_> {
+    Surroundings {
+        files: Some(&check_file),
+        ..surroundings(path)
+    }
+}
+
+/// Whether a file that a configuration names can be read and holds what it should.
+fn check_file(path: &Path, kind: FileKind) -> Result<(), String> {
+    if kind == FileKind::WebConfig {
+        return match text_of(path) {
+            Err(ConfigError::Unreadable { why, .. }) => Err(why),
+            _ => Ok(()),
+        };
+    }
+    let content = bytes_of(path, PEM_BYTES_MAX)?;
+    kind.check(&content).map_err(str::to_owned)
 }
 
 fn surroundings(path: &Path) -> Surroundings<'_> {
@@ -48,6 +75,7 @@ fn surroundings(path: &Path) -> Surroundings<'_> {
         // A variable that is no text counts as not set.
         variables: &|name| std::env::var(name).ok(),
         base: path.parent(),
+        files: None,
     }
 }
 
@@ -56,22 +84,27 @@ fn text_of(path: &Path) -> Result<String, ConfigError> {
         file: path.to_owned(),
         why,
     };
-    let is_file = fs::metadata(path).map(|of| of.is_file());
-    // Opening a pipe that nobody writes to would take for ever.
-    if !is_file.map_err(|error| unreadable(error.to_string()))? {
-        return Err(unreadable("it is no regular file".to_owned()));
-    }
-    let file = File::open(path).map_err(|error| unreadable(error.to_string()))?;
-    let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| unreadable(error.to_string()))?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(unreadable(format!("larger than {FILE_BYTES_MAX} bytes")));
-    }
+    let bytes = bytes_of(path, FILE_BYTES_MAX).map_err(unreadable)?;
     String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
         unreadable(format!("line {line}: not UTF-8 text"))
     })
+}
+
+/// The content of a file that has so many bytes at most.
+fn bytes_of(path: &Path, bytes_max: u64) -> Result<Vec<u8>, String> {
+    let is_file = fs::metadata(path).map(|of| of.is_file());
+    // Opening a pipe that nobody writes to would take for ever.
+    if !is_file.map_err(|error| error.to_string())? {
+        return Err("it is no regular file".to_owned());
+    }
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(bytes_max + 1).read_to_end(&mut bytes))
+        .map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(format!("larger than {bytes_max} bytes"));
+    }
+    Ok(bytes)
 }

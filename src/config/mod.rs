@@ -9,18 +9,21 @@
 mod change;
 mod depth;
 mod document;
+mod files;
 mod load;
 mod problem;
 mod read;
 mod section;
 mod settings;
 mod show;
+mod tags;
 mod units;
 mod value;
 mod variables;
 
 pub use change::{Change, diff, successors};
-pub use load::{load, load_web_file, load_with_web_file};
+pub use files::FileKind;
+pub use load::{load, load_with_web_file};
 pub use problem::{ConfigError, ConfigProblem};
 pub use settings::{
     AnalysisSettings, ClientAuth, CommandPattern, Compression, ControlSettings, ControlSocket,
@@ -48,7 +51,12 @@ pub struct Surroundings<'s> {
     pub variables: &'s dyn Fn(&str) -> Option<String>,
     /// The folder that paths in the text are relative to; `None` leaves them as they are.
     pub base: Option<&'s Path>,
+    /// Looks at a file that the text names, and says why it cannot be what it should; `None`: nobody looks.
+    pub files: Option<&'s CheckFile>,
 }
+
+/// Whether a file can be read and holds what it should; if not, why.
+pub type CheckFile = dyn Fn(&Path, FileKind) -> Result<(), String>;
 
 impl std::fmt::Debug for Surroundings<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -62,6 +70,7 @@ impl Surroundings<'_> {
     pub const NONE: Surroundings<'static> = Surroundings {
         variables: &|_| None,
         base: None,
+        files: None,
     };
 }
 
@@ -85,7 +94,7 @@ pub fn parse_in(
     file: &str,
     text: &str,
 ) -> Result<Settings, ConfigError> {
-    parse_by(read::read, surroundings, file, text)
+    parse_by(read::read, surroundings, file, text).map_err(|(_, error)| error)
 }
 
 /// Reads the settings of `exporters.otlp` from its keys alone, such as those that a command line gives. What they
@@ -101,7 +110,7 @@ pub fn parse_otlp(
     // A map of texts is YAML in any case.
     let text = serde_yaml::to_string(keys).unwrap_or_default();
     let read = |document: &Node, reader: &mut Reader<'_>| read::read_otlp(document, reader);
-    parse_by(read, surroundings, "arguments", &text)
+    parse_by(read, surroundings, "arguments", &text).map_err(|(_, error)| error)
 }
 
 /// Reads what the file named by `web.config_file` says.
@@ -114,26 +123,28 @@ pub fn parse_web_file(
     file: &str,
     text: &str,
 ) -> Result<WebFile, ConfigError> {
-    parse_by(read::read_web_file, surroundings, file, text)
+    parse_by(read::read_web_file, surroundings, file, text).map_err(|(_, error)| error)
 }
 
+/// With an error come the settings as far as they could be read, defaults in place of what is wrong.
 fn parse_by<T>(
     read: impl FnOnce(&Node, &mut Reader<'_>) -> T,
     surroundings: Surroundings<'_>,
     file: &str,
     text: &str,
-) -> Result<T, ConfigError> {
+) -> Result<T, (Option<T>, ConfigError)> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut reader = Reader {
         problems: problem::Problems::default(),
         variables: surroundings.variables,
         base: surroundings.base,
+        files: surroundings.files,
         pattern_bytes: value::PATTERNS_BYTES_MAX,
     };
     let document = document::read(text, &mut reader.problems);
     let settings = document.map(|document| read(&document, &mut reader));
     match settings {
         Some(settings) if reader.problems.is_empty() => Ok(settings),
-        _ => Err(reader.problems.into_error(file, text)),
+        settings => Err((settings, reader.problems.into_error(file, text))),
     }
 }

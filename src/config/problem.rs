@@ -38,6 +38,8 @@ pub(super) struct Place {
 /// One thing that is wrong with a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigProblem {
+    /// The name of the file.
+    pub file: String,
     /// Line, from 1.
     pub line: usize,
     /// Column in characters, from 1.
@@ -66,9 +68,9 @@ pub enum ConfigError {
     /// Its content is wrong.
     #[error("{}", Listing { file, problems, n_more: *n_more })]
     Invalid {
-        /// The file's name.
+        /// The file's name. What is wrong may be in one that it names.
         file: String,
-        /// What is wrong, in the order of the text; never empty.
+        /// What is wrong, in the order of the text, then in that of files that it names; never empty.
         problems: Vec<ConfigProblem>,
         /// How many problems there are after these.
         n_more: usize,
@@ -105,6 +107,28 @@ impl ConfigError {
         self
     }
 
+    /// This, and what is wrong with a file that the first one names.
+    pub(super) fn and(mut self, other: Self) -> Self {
+        match (&mut self, other) {
+            (
+                Self::Invalid {
+                    problems, n_more, ..
+                },
+                Self::Invalid {
+                    problems: others,
+                    n_more: others_more,
+                    ..
+                },
+            ) => {
+                problems.extend(others);
+                *n_more += others_more;
+            }
+            // What cannot be read is told where it is named.
+            (_, Self::Unreadable { .. }) | (Self::Unreadable { .. }, _) => {}
+        }
+        self
+    }
+
     /// The problems found in the text.
     pub fn problems(&self) -> &[ConfigProblem] {
         match self {
@@ -129,7 +153,7 @@ impl fmt::Display for Listing<'_> {
             write!(
                 f,
                 "{}:{}:{}: ",
-                escape(self.file),
+                escape(&problem.file),
                 problem.line,
                 problem.column
             )?;
@@ -227,7 +251,7 @@ impl Problems {
         let mut problems: Vec<ConfigProblem> = self
             .0
             .into_iter()
-            .map(|found| found.into_problem(text))
+            .map(|found| found.into_problem(file, text))
             .collect();
         problems.sort_by_key(|problem| (problem.line, problem.column));
         ConfigError::Invalid {
@@ -239,7 +263,7 @@ impl Problems {
 }
 
 impl Found {
-    fn into_problem(self, text: &str) -> ConfigProblem {
+    fn into_problem(self, file: &str, text: &str) -> ConfigProblem {
         let place = match self.at {
             At::Spot(spot) => locate(text, spot),
             At::Place(place) => place,
@@ -247,6 +271,7 @@ impl Found {
         // An empty document has no place of its own.
         let place = place.unwrap_or(Place { line: 1, column: 1 });
         ConfigProblem {
+            file: file.to_owned(),
             line: place.line,
             column: place.column,
             path: escape_start(&self.path, QUOTE_CHARS).into_owned(),

@@ -1,6 +1,7 @@
 //! Maps whose keys are checked, and the values in them: which keys there are, and whether each holds a
 //! text, a list or a map. What a text means is in `value`. A key without a value counts as left out.
 
+use super::CheckFile;
 use super::document::{Node, Spot, Value};
 use super::problem::Problems;
 use super::variables::{Variables, expand};
@@ -14,6 +15,8 @@ pub(super) struct Reader<'v> {
     pub(super) variables: Variables<'v>,
     /// The folder that paths are relative to; `None` leaves them as they are.
     pub(super) base: Option<&'v Path>,
+    /// Looks at files that are named; `None`: nobody looks.
+    pub(super) files: Option<&'v CheckFile>,
     /// Memory that is left for patterns.
     pub(super) pattern_bytes: usize,
 }

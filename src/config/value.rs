@@ -1,6 +1,7 @@
 //! What the text of a setting means: durations, sizes, numbers, patterns, files. A value that is wrong is
 //! a problem, and the default stands in for it.
 
+use super::FileKind;
 use super::problem::quote;
 use super::section::{Item, Located, Reader, Section};
 use super::settings::{CommandPattern, Glob, GlobError, Star};
@@ -79,9 +80,14 @@ impl Section<'_> {
         text.choice(choices, reader)
     }
 
-    /// The path of a file at `key`.
-    pub(super) fn file(&self, key: &str, reader: &mut Reader<'_>) -> Option<PathBuf> {
-        self.get(key)?.text(reader)?.file(reader)
+    /// The path of a file at `key`. That it cannot be what it should is a problem, but it is the path all the same.
+    pub(super) fn file(
+        &self,
+        key: &str,
+        kind: FileKind,
+        reader: &mut Reader<'_>,
+    ) -> Option<PathBuf> {
+        self.get(key)?.text(reader)?.file(kind, reader)
     }
 
     /// The glob at `key`.
@@ -171,8 +177,23 @@ impl Located {
         found.map(|(_, value)| *value)
     }
 
+    /// The path of a file that it is. That the file cannot be what it should is a problem, but it is the path all the
+    /// same.
+    pub(super) fn file(&self, kind: FileKind, reader: &mut Reader<'_>) -> Option<PathBuf> {
+        let path = self.path(reader)?;
+        let checked = reader.files.map_or(Ok(()), |check| check(&path, kind));
+        if let Err(why) = checked {
+            let file = quote(&path.to_string_lossy());
+            self.problem(
+                format!("{file}: {why}, expected {}", kind.expected()),
+                reader,
+            );
+        }
+        Some(path)
+    }
+
     /// The path that it is.
-    pub(super) fn file(&self, reader: &mut Reader<'_>) -> Option<PathBuf> {
+    pub(super) fn path(&self, reader: &mut Reader<'_>) -> Option<PathBuf> {
         if self.value.is_empty() || self.value.contains('\0') {
             self.problem("no path, expected that of a file", reader);
             return None;

@@ -48,6 +48,7 @@ pub(super) fn of(args: &TraceArgs) -> Result<Option<OtlpSettings>, Exit> {
     let surroundings = Surroundings {
         variables: &variables,
         base: None,
+        files: None,
     };
     let settings = configuration::parse_otlp(surroundings, &keys);
     settings.map(Some).map_err(|error| unusable(&error))

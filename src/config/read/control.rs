@@ -29,7 +29,7 @@ fn socket(text: &Located, reader: &mut Reader<'_>) -> Option<ControlSocket> {
         "none" => return Some(ControlSocket::None),
         _ => {}
     }
-    let path = text.file(reader)?;
+    let path = text.path(reader)?;
     if path.as_os_str().len() > PATH_BYTES_MAX {
         let what = format!("too long, expected a path of {PATH_BYTES_MAX} bytes at most");
         text.problem(what, reader);

@@ -1,6 +1,7 @@
 //! `exporters`. What the section `otlp` leaves out is taken from the variables that OpenTelemetry defines
 //! (`OTEL_EXPORTER_OTLP_*`), then from the defaults.
 
+use super::super::FileKind;
 use super::super::document::Node;
 use super::super::section::{Item, Located, Reader, Section, path_of};
 use super::super::settings::{
@@ -37,8 +38,12 @@ pub(super) fn read(top: &Section<'_>, reader: &mut Reader<'_>) -> ExporterSettin
     ExporterSettings {
         prometheus: PrometheusSettings {},
         otlp: otlp.and_then(|section| {
+            let is_enabled = section.flag("enabled", true, reader);
+            // What is turned off may name files that are not there yet.
+            let files = reader.files.take_if(|_| !is_enabled);
             let settings = otlp_settings(&section, reader);
-            section.flag("enabled", true, reader).then_some(settings)
+            reader.files = reader.files.or(files);
+            is_enabled.then_some(settings)
         }),
     }
 }
@@ -195,7 +200,7 @@ fn headers(section: &Section<'_>, reader: &mut Reader<'_>) -> BTreeMap<String, S
         add_header(&mut headers, &name, Secret::Inline(text.value), reader);
     }
     for (name, text) in entries(files, reader) {
-        if let Some(path) = text.file(reader) {
+        if let Some(path) = text.file(FileKind::HeaderValue, reader) {
             add_header(&mut headers, &name, Secret::File(path), reader);
         }
     }
@@ -249,9 +254,16 @@ fn headers_of_variable(section: &Section<'_>, reader: &mut Reader<'_>) -> BTreeM
 fn tls(section: &Section<'_>, reader: &mut Reader<'_>) -> OtlpTlsSettings {
     let keys = ["ca_file", "cert_file", "key_file"];
     let tls = section.section("tls", &keys, reader);
-    let mut file = |key: &str, variable: &str| match &tls {
-        Some(tls) if tls.get(key).is_some() => tls.file(key, reader),
-        _ => text_of_variable(section, &format!("tls.{key}"), variable, reader)?.file(reader),
+    let mut file = |key: &str, variable: &str| {
+        let kind = match key {
+            "key_file" => FileKind::PrivateKey,
+            _ => FileKind::Certificates,
+        };
+        match &tls {
+            Some(tls) if tls.get(key).is_some() => tls.file(key, kind, reader),
+            _ => text_of_variable(section, &format!("tls.{key}"), variable, reader)?
+                .file(kind, reader),
+        }
     };
     let settings = OtlpTlsSettings {
         ca_file: file("ca_file", "CERTIFICATE"),

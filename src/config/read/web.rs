@@ -1,5 +1,6 @@
 //! `web`: where the HTTP server listens.
 
+use super::super::FileKind;
 use super::super::problem::quote;
 use super::super::section::{Reader, Section};
 use super::super::settings::WebSettings;
@@ -31,7 +32,7 @@ pub(super) fn read(top: &Section<'_>, reader: &mut Reader<'_>) -> WebSettings {
                 addresses.collect()
             }
         },
-        config_file: web.file("config_file", reader),
+        config_file: web.file("config_file", FileKind::WebConfig, reader),
         reload: web.flag("reload", default.reload, reader),
     }
 }

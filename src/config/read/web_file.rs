@@ -1,6 +1,7 @@
 //! The file that `web.config_file` names: TLS and passwords, in the form that Prometheus exporters
 //! share, as far as it is used here. Hashes are taken as they stand: they are full of `$`.
 
+use super::super::FileKind;
 use super::super::document::{Node, Value};
 use super::super::section::{Located, Reader, Section};
 use super::super::settings::{ClientAuth, Secret, TlsSettings, TlsVersion, WebFile};
@@ -55,11 +56,13 @@ fn tls(top: &Section<'_>, reader: &mut Reader<'_>) -> Option<TlsSettings> {
             tls.missing(key, "expected the path of a PEM file", reader);
         }
     }
+    let cert_file = tls.file("cert_file", FileKind::Certificates, reader);
+    let key_file = tls.file("key_file", FileKind::PrivateKey, reader);
     let client_auth = [
         ("NoClientCert", ClientAuth::None),
         ("RequireAndVerifyClientCert", ClientAuth::Require),
     ];
-    let client_ca_file = tls.file("client_ca_file", reader);
+    let client_ca_file = tls.file("client_ca_file", FileKind::Certificates, reader);
     let given = tls.choice("client_auth_type", &client_auth, reader);
     let client_auth = given.unwrap_or(ClientAuth::None);
     match (client_auth, &client_ca_file) {
@@ -85,8 +88,8 @@ fn tls(top: &Section<'_>, reader: &mut Reader<'_>) -> Option<TlsSettings> {
         tls.problem(what, reader);
     }
     Some(TlsSettings {
-        cert_file: tls.file("cert_file", reader)?,
-        key_file: tls.file("key_file", reader)?,
+        cert_file: cert_file?,
+        key_file: key_file?,
         client_ca_file,
         client_auth,
         min_version,

@@ -2,6 +2,7 @@
 //!
 //! What is captured was chosen by the process that is watched, so it is cut and escaped.
 
+use super::super::problem::quote;
 use super::super::variables::{self, Part, Variables};
 use crate::sanitize::escape_start;
 use std::fmt;
@@ -46,7 +47,7 @@ impl NameTemplate {
         let mut pieces: Vec<Piece> = Vec::new();
         for part in parts {
             let piece = match part {
-                Part::Text(text) => text.to_owned(),
+                Part::Text(text) => unescaped(text)?,
                 Part::Reference { name, default } if is_group(name) => {
                     pieces.push(Piece::Capture(Reference {
                         group: name.to_owned(),
@@ -117,12 +118,60 @@ impl NameTemplate {
 const EXPECTED: &str = "expected ${GROUP} for a capture of a pattern of this target, ${NAME} for an \
                         environment variable, $${ for ${ itself";
 
+/// A text between references. A `$` in front of a letter or digit is a reference with its braces forgotten; `$$` stands
+/// for one there that is none. Any other `$` is itself.
+fn unescaped(text: &str) -> Result<String, NameError> {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        plain.push_str(&rest[..=at]);
+        let after = &rest[at + 1..];
+        let escaped = after
+            .strip_prefix('$')
+            .filter(|after| after.starts_with(is_word));
+        if let (None, true) = (escaped, after.starts_with(is_word)) {
+            let end = after.find(|c| !is_word(c)).unwrap_or(after.len());
+            let word = &after[..end];
+            let shown = quote(&format!("${word}"));
+            return Err(NameError(format!(
+                "{shown} has no braces, expected ${{{}}} for a capture of a pattern of this target or an environment \
+                 variable, or $$ for $ itself",
+                escape_start(word, CAPTURE_CHARS_MAX)
+            )));
+        }
+        rest = escaped.unwrap_or(after);
+    }
+    plain.push_str(rest);
+    Ok(plain)
+}
+
+/// What [`unescaped`] makes this text of.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        escaped.push(c);
+        if c == '$'
+            && chars
+                .peek()
+                .is_some_and(|next| *next == '{' || is_word(*next))
+        {
+            escaped.push('$');
+        }
+    }
+    escaped
+}
+
+fn is_word(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
+}
+
 impl fmt::Display for NameTemplate {
     /// As it would be written in a configuration.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for piece in &self.0 {
             match piece {
-                Piece::Text(text) => f.write_str(&text.replace("${", "$${"))?,
+                Piece::Text(text) => f.write_str(&escaped(text))?,
                 Piece::Capture(Reference { group, default }) => match default {
                     None => write!(f, "${{{group}}}")?,
                     Some(default) => write!(f, "${{{group}:-{default}}}")?,

@@ -16,6 +16,7 @@ pub(crate) fn run(data: &[u8]) {
     let surroundings = Surroundings {
         variables: &variables,
         base: None,
+        files: None,
     };
     if let Ok(settings) = parse_in(surroundings, "agent.yaml", text) {
         check(&settings);
