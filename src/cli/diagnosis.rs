@@ -24,6 +24,8 @@ use std::os::unix::fs::MetadataExt;
 
 /// Characters of a text that are shown.
 const TEXT_CHARS_MAX: usize = 1_000;
+/// Characters of what a process has, which stands in a line for each condition.
+const FACT_CHARS_MAX: usize = 200;
 
 /// `agentctl explain`.
 pub(super) fn explain(args: &ExplainArgs) -> Result<Exit, Stop> {
@@ -223,7 +225,7 @@ fn show_rule(text: &mut String, rule: &RuleAnswer) {
 
 fn show_condition(text: &mut String, condition: &ConditionAnswer) {
     let has = match (&condition.found, condition.holds) {
-        (Some(found), _) => shown(found),
+        (Some(found), _) => escape_start(found, FACT_CHARS_MAX).into_owned(),
         (None, None) => "(may not be looked at)".to_owned(),
         (None, Some(_)) => "(nothing)".to_owned(),
     };

@@ -82,8 +82,7 @@ fn state(
         (None, Some(name)) if watch.is_full => (
             "left_out",
             format!(
-                "it belongs to {name:?} by {rule}, but {} others that have run for longer are as many as limits.processes \
-                 allows",
+                "it belongs to {name:?} by {rule}, but as many others are watched as limits.processes allows ({})",
                 watch.processes_max
             ),
         ),
@@ -221,10 +220,10 @@ fn a_target_for(subject: Subject<'_>, reader: Reader) -> String {
         .and_then(|line| program_name(&line));
     let program = program.filter(|program| is_plain(program));
     let target = match (unit, program) {
-        (Some(unit), _) => format!("{{name: {unit}, match: {{systemd_unit: {unit}}}}}"),
+        (Some(unit), _) => format!("{{name: '{unit}', match: {{systemd_unit: '{unit}'}}}}"),
         (None, Some(program)) => {
             let pattern = program.replace('.', r"\.");
-            format!("{{name: {program}, match: {{command: '{pattern}'}}}}")
+            format!("{{name: '{program}', match: {{command: '{pattern}'}}}}")
         }
         (None, None) => "{match: auto}".to_owned(),
     };

@@ -10,6 +10,8 @@
 //! if it fails and no part says why, something does that cannot be seen from here.
 
 mod fix;
+#[cfg(test)]
+mod tests;
 
 use crate::ids::Pid;
 use crate::memory::{ProcessVm, ReadErrorKind, ReadMemory as _, RemoteAddr};
@@ -193,7 +195,7 @@ impl fmt::Display for Trial {
         match self {
             Self::Works => f.write_str("works"),
             Self::Denied => f.write_str("is refused (EPERM)"),
-            Self::Gone => f.write_str("finds no process"),
+            Self::Gone => f.write_str("finds nothing (a kernel thread, or it has ended)"),
             Self::Failed(number) => write!(f, "fails with error {number} of the operating system"),
             Self::Unknown => f.write_str("fails"),
         }
@@ -217,7 +219,7 @@ struct Circumstances {
 }
 
 impl Access {
-    /// Looks at the process `pid`, and tries to read it. It takes a few system calls, and copies nothing.
+    /// Looks at the process `pid`, and tries to read it: where nothing is mapped, so that nothing is copied.
     ///
     /// # Errors
     ///
@@ -254,7 +256,7 @@ impl Circumstances {
     fn look(root: &ProcRoot, pid: Pid) -> Result<Self, ProcfsError> {
         let its = root.credentials(pid)?;
         let thread = root.living_thread(pid)?.unwrap_or(pid);
-        let own_pid = i32::try_from(std::process::id()).ok().and_then(Pid::new);
+        let own_pid = Pid::new(nix::unistd::getpid().as_raw());
         let memory = |pid| match ProcessVm::new(pid).read_exact(NOWHERE, &mut [0]) {
             Ok(()) => Trial::Works,
             Err(error) => match error.kind {
@@ -313,7 +315,9 @@ impl Circumstances {
 
     /// Judges all parts.
     fn judge(&self, pid: Pid, reader: Reader) -> Access {
-        let is_granted = self.trial_of_maps == Trial::Works && self.trial_of_memory == Trial::Works;
+        // A kernel thread has no memory, which is no refusal.
+        let is_allowed = |trial| matches!(trial, Trial::Works | Trial::Gone);
+        let is_granted = is_allowed(self.trial_of_maps) && is_allowed(self.trial_of_memory);
         let mut checks = vec![
             self.user(pid, reader),
             self.capabilities(pid, reader),
