@@ -88,12 +88,12 @@ const LAYERS: &[Layer] = &[
     ),
     layer(
         "metrics",
-        &["graph", "analysis", "ids", "limits", "time"],
+        &["graph", "analysis", "ids", "limits", "sanitize", "time"],
         &[],
     ),
     layer(
         "export",
-        &["metrics", "spans", "ids", "time"],
+        &["metrics", "spans", "ids", "sanitize", "time"],
         &["prometheus", "opentelemetry", "opentelemetry_sdk"],
     ),
     layer(
@@ -112,11 +112,35 @@ const LAYERS: &[Layer] = &[
         &[],
     ),
     layer(
+        "diagnosis",
+        &[
+            "graph", "protocol", "config", "targets", "process", "procfs", "ids",
+        ],
+        &[],
+    ),
+    layer(
         "agent",
         &[
-            "ids", "limits", "time", "memory", "procfs", "elf", "graph", "cpython", "asyncio",
-            "process", "analysis", "render", "metrics", "spans", "export", "protocol", "config",
-            "sanitize", "targets",
+            "ids",
+            "limits",
+            "time",
+            "memory",
+            "procfs",
+            "elf",
+            "graph",
+            "cpython",
+            "asyncio",
+            "process",
+            "analysis",
+            "render",
+            "metrics",
+            "spans",
+            "export",
+            "protocol",
+            "config",
+            "sanitize",
+            "targets",
+            "diagnosis",
         ],
         &[
             "nix",
@@ -155,6 +179,7 @@ const LAYERS: &[Layer] = &[
             "limits",
             "sanitize",
             "targets",
+            "diagnosis",
             "time",
             "spans",
             // Only the agent knows what the files of its configuration should hold.

@@ -196,6 +196,7 @@ impl Agent {
                 rules: rules.clone(),
                 reloads: reloads.clone(),
                 snapshots: Arc::clone(&snapshots),
+                shared: http::Shared::default(),
                 outbox: Arc::clone(&outbox),
                 is_local: address.ip().is_loopback(),
             };

@@ -275,8 +275,8 @@ pub(super) const STUCK_TASKS_BY_COROUTINE: MetricDef = gauge(
 pub(super) const TASK_WAIT_SECONDS_MAX: MetricDef = gauge(
     "asyncio_task_wait_seconds_max",
     &["target"],
-    "The longest time for which a task has been seen waiting at the same place, those left out that \
-     await other tasks, sleep, have no thread any more, or are in a function of analysis.stuck.exclude; as of \
+    "The longest time for which a task has been seen waiting at the same place, members of a cycle that none of them \
+     can leave included, those left out that await other tasks otherwise, sleep, have no thread any more, or are in a function of analysis.stuck.exclude; as of \
      the latest rounds, \
      absent while no process can be read.",
 );
@@ -284,8 +284,8 @@ pub(super) const TASK_WAIT_SECONDS_MAX: MetricDef = gauge(
 pub(super) const TASK_WAIT_SECONDS_MAX_BY_COROUTINE: MetricDef = gauge(
     "asyncio_task_wait_seconds_max_by_coroutine",
     &["target", "coroutine"],
-    "The longest time for which a task of the coroutine function has been seen waiting at the same place, as of \
-     the latest rounds; other: a task of any further function.",
+    "The longest time for which a task of the coroutine function has been seen waiting at the same place, of the tasks \
+     that count in asyncio_task_wait_seconds_max, as of the latest rounds; other: a task of any further function.",
 );
 
 pub(super) const TASKS_BY_COROUTINE: MetricDef = gauge(

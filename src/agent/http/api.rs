@@ -1,7 +1,7 @@
 //! `/api/v1/…`: the targets and their processes, what was found, and the tasks of a process, read now.
 
 use super::rules::WebRules;
-use super::site::{Answer, JSON, Site, TEXT, response, text};
+use super::site::{Answer, JSON, Kind, Site, TEXT, made, response, text};
 use crate::agent::answers::{findings, targets};
 use crate::graph::Snapshot;
 use crate::ids::{Pid, ProcessId};
@@ -33,7 +33,6 @@ pub(super) async fn answer(
     what: &str,
     query: Option<&str>,
 ) -> Answer {
-    let view = site.store.latest();
     let parts: Vec<&str> = what.split('/').collect();
     let target = match (target_in(query.unwrap_or_default()), &parts[..]) {
         (Ok(target), ["targets" | "findings"]) => target,
@@ -46,18 +45,8 @@ pub(super) async fn answer(
         }
         _ => return text(StatusCode::BAD_REQUEST, "no parameters are known here\n"),
     };
-    let is_asked_for = |name: &str| target.as_deref().is_none_or(|target| target == name);
     match parts[..] {
-        ["targets"] => {
-            let mut answer = targets(&view);
-            answer.targets.retain(|it| is_asked_for(&it.name));
-            json(answer_to_json(&answer))
-        }
-        ["findings"] => {
-            let mut answer = findings(&view);
-            answer.findings.retain(|it| is_asked_for(&it.target));
-            json(answer_to_json(&answer))
-        }
+        ["targets"] | ["findings"] => told(site, parts[0] == "targets", target).await,
         ["targets", pid, shape] => {
             let shape = match shape {
                 "snapshot" => Shape::Snapshot,
@@ -65,6 +54,7 @@ pub(super) async fn answer(
                 "pstree" => Shape::Pstree,
                 _ => return not_found(),
             };
+            let view = site.store.latest();
             let is_it = |process: &&ProcessView| process.id.pid.to_string() == pid;
             let mut processes = view.targets.iter().flat_map(|target| &target.processes);
             match processes.find(is_it) {
@@ -77,6 +67,29 @@ pub(super) async fn answer(
         }
         _ => not_found(),
     }
+}
+
+/// The targets, or what was found: of one target, or all.
+async fn told(site: &Site, is_targets: bool, target: Option<String>) -> Answer {
+    let store = Arc::clone(&site.store);
+    let kind = match is_targets {
+        true => Kind::Targets(target.clone()),
+        false => Kind::Findings(target.clone()),
+    };
+    let make = move || {
+        let view = store.latest();
+        let is_asked_for = |name: &str| target.as_deref().is_none_or(|target| target == name);
+        if is_targets {
+            let mut answer = targets(&view);
+            answer.targets.retain(|it| is_asked_for(&it.name));
+            return made(JSON, answer_to_json(&answer));
+        }
+        let mut answer = findings(&view);
+        answer.findings.retain(|it| is_asked_for(&it.target));
+        answer.omitted.retain(|it| is_asked_for(&it.target));
+        made(JSON, answer_to_json(&answer))
+    };
+    site.shared.answer(kind, make).await
 }
 
 /// The target that a query asks for, if it asks for one; an error if it asks for anything else.

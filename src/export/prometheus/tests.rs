@@ -420,11 +420,11 @@ fn processes_of_a_target_are_added_up() {
         # TYPE asyncio_target_up gauge
         asyncio_target_up{target="failing"} 0
         asyncio_target_up{target="web"} 1
-        # HELP asyncio_task_wait_seconds_max The longest time for which a task has been seen waiting at the same place, those left out that await other tasks, sleep, have no thread any more, or are in a function of analysis.stuck.exclude; as of the latest rounds, absent while no process can be read.
+        # HELP asyncio_task_wait_seconds_max The longest time for which a task has been seen waiting at the same place, members of a cycle that none of them can leave included, those left out that await other tasks otherwise, sleep, have no thread any more, or are in a function of analysis.stuck.exclude; as of the latest rounds, absent while no process can be read.
         # TYPE asyncio_task_wait_seconds_max gauge
         asyncio_task_wait_seconds_max{target="failing"} 0
         asyncio_task_wait_seconds_max{target="web"} 0
-        # HELP asyncio_task_wait_seconds_max_by_coroutine The longest time for which a task of the coroutine function has been seen waiting at the same place, as of the latest rounds; other: a task of any further function.
+        # HELP asyncio_task_wait_seconds_max_by_coroutine The longest time for which a task of the coroutine function has been seen waiting at the same place, of the tasks that count in asyncio_task_wait_seconds_max, as of the latest rounds; other: a task of any further function.
         # TYPE asyncio_task_wait_seconds_max_by_coroutine gauge
         asyncio_task_wait_seconds_max_by_coroutine{target="failing",coroutine="other"} 0
         asyncio_task_wait_seconds_max_by_coroutine{target="web",coroutine="other"} 0
@@ -661,4 +661,36 @@ fn the_catalogue_is_in_order_and_follows_the_rules_of_prometheus() {
     let shown = collect(&AgentView::default());
     let names = shown.iter().map(|family| family.def.name);
     assert!(names.eq(CATALOG.iter().map(|def| def.name)));
+}
+
+#[test]
+fn labels_from_a_process_hold_no_control_characters() {
+    let mut target = TargetView {
+        name: "a".into(),
+        processes: vec![process(7, scan(1, RoundOutcome::Ok, Some([4, 1, 0])))],
+        ..TargetView::default()
+    };
+    let figures = crate::analysis::CoroutineFigures {
+        n_tasks: 2,
+        ..Default::default()
+    };
+    let names = ["f\x1b[31m\0", "f\\x1b[31m\\x00"].map(|name| (name.into(), figures));
+    let process = &mut target.processes[0];
+    process.latest.as_mut().unwrap().observation = Some(Arc::new(Observation {
+        coroutines: crate::analysis::Coroutines {
+            by_name: names.to_vec(),
+            ..Default::default()
+        },
+        ..Observation::default()
+    }));
+    process.program = Some(Arc::new(crate::metrics::ProgramView {
+        python_version: "3.14".to_owned(),
+        executable: "/\x07python".to_owned(),
+    }));
+    let text = text(vec![target], &[]);
+    assert!(!text.contains(|c: char| c.is_control() && c != '\n'));
+    // Two names that look the same are one series.
+    let line = r#"asyncio_tasks_by_coroutine{target="a",coroutine="f\\x1b[31m\\x00"} 4"#;
+    let escaped = r#"executable="/\\x07python""#;
+    assert!(text.contains(line) && text.contains(escaped), "{text}");
 }
