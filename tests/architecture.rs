@@ -88,12 +88,12 @@ const LAYERS: &[Layer] = &[
     ),
     layer(
         "metrics",
-        &["graph", "analysis", "ids", "limits", "time"],
+        &["graph", "analysis", "ids", "limits", "sanitize", "time"],
         &[],
     ),
     layer(
         "export",
-        &["metrics", "spans", "ids", "time"],
+        &["metrics", "spans", "ids", "sanitize", "time"],
         &["prometheus", "opentelemetry", "opentelemetry_sdk"],
     ),
     layer(
@@ -151,6 +151,7 @@ const LAYERS: &[Layer] = &[
             "tokio_rustls",
             "bcrypt",
             "base64",
+            "percent_encoding",
             "prometheus",
             "opentelemetry",
             "opentelemetry_sdk",
@@ -183,6 +184,8 @@ const LAYERS: &[Layer] = &[
             "spans",
             // Only the agent knows what the files of its configuration should hold.
             "agent::check_files",
+            // The manual page of the daemon and its completions.
+            "agent::command",
             // And only it has an exporter.
             "agent::TraceSender",
             "agent::AgentError",

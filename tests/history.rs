@@ -168,7 +168,7 @@ fn a_cycle_counts_when_it_lasts_and_is_told_once() {
     let path = finding.to_string();
     assert_eq!(
         path,
-        "Task-1 (a at a /app.py:3) -> Task-3 (c at c /app.py:5) -> Task-2 (b at b /app.py:4) -> Task-1"
+        "Task-1 (a /app.py:3) -> Task-3 (c /app.py:5) -> Task-2 (b /app.py:4) -> Task-1"
     );
     // In another order, elsewhere, it is the same.
     let other: Vec<Spec<'_>> = vec![RING[2], RING[0], RING[1], (9, &["z"], 1, 1, &[])];

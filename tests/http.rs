@@ -234,6 +234,32 @@ fn paths_and_methods() {
     for path in ["/metrics/", "/etc/passwd", "//", "/%2e%2e/", "/-/nothing"] {
         assert_eq!(status(&agent.get(path)), 404, "{path}");
     }
+    let runbooks = concat!(env!("CARGO_MANIFEST_DIR"), "/dashboards/runbooks");
+    for file in std::fs::read_dir(runbooks).unwrap() {
+        let file = file.unwrap().path();
+        let path = format!("/runbooks/{}", file.file_stem().unwrap().to_str().unwrap());
+        let answer = agent.get(&path);
+        assert_eq!(status(&answer), 200, "{path}");
+        let content_type = header(&answer, "content-type");
+        assert_eq!(content_type, Some("text/plain; charset=utf-8"));
+        let written = std::fs::read_to_string(&file).unwrap();
+        assert!(answer.ends_with(&format!("\r\n\r\n{written}")), "{path}");
+        assert!(page.contains(&format!("href=\"{path}\"")), "{path}");
+    }
+    for path in [
+        "/runbooks",
+        "/runbooks/",
+        "/runbooks/No",
+        "/runbooks/../Cargo.toml",
+    ] {
+        assert_eq!(status(&agent.get(path)), 404, "{path}");
+    }
+    for path in ["/api/v1/findings?target=x", "/api/v1/targets?target=x"] {
+        assert_eq!(status(&agent.get(path)), 200, "{path}");
+    }
+    for path in ["/api/v1/findings?pid=1", "/api/v1/targets/1/ps?target=x"] {
+        assert_eq!(status(&agent.get(path)), 400, "{path}");
+    }
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW"] {
         let request =
             format!("{method} /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");

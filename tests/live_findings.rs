@@ -67,9 +67,9 @@ fn findings_show_everywhere_and_end_when_they_are_mended() {
                 (cycle.as_str(), stuck.as_str()),
                 ("await_cycle", "stuck_task")
             );
-            assert!(ring.contains("reader (awaits at ") && ring.contains("writer (awaits at "));
+            assert!(ring.contains("reader (awaits /") && ring.contains("writer (awaits /"));
             assert!(ring.contains("/mends.py:17"), "{ring}");
-            assert!(place.contains("asks upstream (call_upstream at"), "{place}");
+            assert!(place.contains("asks upstream (call_upstream /"), "{place}");
             assert!(place.contains("/mends.py:21"), "{place}");
             target.write(b"mend\n");
             agent.wait_for_value(&series("asyncio_await_cycles"), 0.0);
@@ -94,11 +94,11 @@ fn findings_show_everywhere_and_end_when_they_are_mended() {
             assert_eq!(count("level=info msg=\"found no more\" ", kind), n, "{log}");
         }
         assert_eq!(
-            count("/mends.py:17) -> ", "kind=\"await_cycle\""),
+            count("/mends.py:17, in _wait ", "kind=\"await_cycle\""),
             3,
             "{log}"
         );
-        assert_eq!(count("/mends.py:21)", "path=\"asks upstream ("), 2, "{log}");
+        assert_eq!(count("/mends.py:21", "path=\"asks upstream ("), 2, "{log}");
     }
 }
 
@@ -130,12 +130,29 @@ fn a_task_that_goes_round_in_step_is_not_stuck() {
             let [(_, path)] = &told[..] else {
                 panic!("{what}: {told:?}");
             };
-            assert!(
-                path.starts_with("stuck for good (stuck at "),
-                "{what}: {path}"
-            );
+            assert_shows_what_a_tree_does(&agent, target.pid(), path);
         }
     }
+}
+
+/// The path of a task in `Lock.acquire` has the line of its own function, and where it stands: the lines of the tree.
+fn assert_shows_what_a_tree_does(agent: &Agent, pid: u32, path: &str) {
+    let rest = path.strip_prefix("stuck for good (stuck ");
+    let rest = rest.and_then(|rest| rest.strip_suffix(')'));
+    let rest = rest.unwrap_or_else(|| panic!("{path}"));
+    let (own, inside) = rest.split_once(", in Lock.acquire ").unwrap();
+    let (status, tree) = agent.get(&format!("/api/v1/targets/{pid}/pstree"));
+    assert!(status.contains(" 200 "), "{status} {tree}");
+    let (_, task) = tree.split_once("stuck for good").unwrap();
+    let frames: Vec<&str> = task.lines().skip(1).take(2).map(str::trim_end).collect();
+    assert!(
+        frames[0].ends_with(&format!(" stuck {own}")),
+        "{path}\n{tree}"
+    );
+    assert!(
+        frames[1].ends_with(&format!(" Lock.acquire {inside}")),
+        "{path}\n{tree}"
+    );
 }
 
 #[test]

@@ -81,10 +81,12 @@ fn every_alert_has_a_page_and_a_test_and_knows_its_metrics() {
         })
         .collect();
     assert_eq!(alerts, pages, "alerts, and pages in runbooks/");
-    let runbooks = after("runbook:");
+    let runbooks = after("runbook_url:");
     for alert in &alerts {
         assert!(
-            runbooks.contains(&format!("runbooks/{alert}.md")),
+            runbooks.contains(&format!(
+                "http://{{{{ $labels.instance }}}}/runbooks/{alert}"
+            )),
             "{alert}"
         );
         let is_tested = |expected: &str| {
@@ -247,16 +249,28 @@ fn a_cycle_calls_somebody_and_its_end_calls_off() {
     let alert = called("firing").expect("it was waited for");
     assert_eq!(alert["labels"]["severity"], "critical");
     assert_eq!(alert["labels"]["target"], "shop");
-    assert!(alert["annotations"]["runbook"].as_str().is_some());
+    let at_agent = |url: &str| {
+        let path = url.strip_prefix(&format!("http://{}", agent.address()));
+        let (status, body) = agent.get(path.unwrap_or_else(|| panic!("{url}")));
+        assert!(status.contains(" 200 "), "{url}: {status}");
+        body
+    };
+    let runbook = alert["annotations"]["runbook_url"].as_str();
+    let runbook = at_agent(runbook.expect("a text"));
+    assert!(runbook.starts_with("# AsyncioAwaitCycle\n"), "{runbook}");
 
     // The annotation leads to the path.
     let description = alert["annotations"]["description"]
         .as_str()
         .expect("a text");
-    let findings = format!("http://{}/api/v1/findings", agent.address());
-    assert!(description.contains(&findings), "{description}");
-    let (_, findings) = agent.get("/api/v1/findings");
+    let url = description
+        .split_whitespace()
+        .find(|word| word.contains("/api/"));
+    let findings = at_agent(url.unwrap_or_else(|| panic!("{description}")));
     let findings: Value = serde_json::from_str(&findings).expect("JSON");
+    assert_eq!(findings["findings"][0]["pid"], target.pid());
+    let (_, others) = agent.get("/api/v1/findings?target=shop2");
+    assert!(others.contains("\"findings\":[]"), "{others}");
     let path = findings["findings"][0]["path"].as_str().expect("a path");
     assert!(
         path.contains("cycle_of_two.py:") && path.contains(" -> "),

@@ -269,14 +269,14 @@ fn children_join_their_parent() {
     assert!(world.asked.borrow().iter().all(|(_, times)| *times <= 2));
 }
 
-#[test]
-fn what_may_not_be_looked_at_is_told_where_a_rule_depends_on_it() {
+/// Processes of which two may not be looked at.
+fn partly_hidden() -> World {
     let hidden = |pid, parent, command| Made {
         is_hidden: true,
         parent,
         ..made(pid, command)
     };
-    let world = World::of(vec![
+    World::of(vec![
         hidden(1, 0, "init"),
         hidden(2, 1, "worker"),
         Made {
@@ -296,7 +296,12 @@ fn what_may_not_be_looked_at_is_told_where_a_rule_depends_on_it() {
             executable: "/usr/bin/gunicorn",
             ..made(6, "worker")
         },
-    ]);
+    ])
+}
+
+#[test]
+fn what_may_not_be_looked_at_is_told_where_a_rule_depends_on_it() {
+    let world = partly_hidden();
     for (targets, found, hidden) in [
         (
             "- {name: a, match: {executable: python3.14}}",

@@ -3,8 +3,8 @@
 use crate::analysis::{Finding, FindingKind, FindingTask};
 use crate::metrics::{AgentView, ProcessView, TargetView};
 use crate::protocol::{
-    FindingAnswer, FindingFrameAnswer, FindingTaskAnswer, FindingsAnswer, ProcessAnswer,
-    TargetAnswer, TargetsAnswer,
+    FindingAnswer, FindingFrameAnswer, FindingTaskAnswer, FindingsAnswer, OmittedFindings,
+    ProcessAnswer, TargetAnswer, TargetsAnswer,
 };
 use crate::sanitize::escape;
 use crate::spans::TraceId;
@@ -53,10 +53,21 @@ pub(super) fn process(process: &ProcessView) -> ProcessAnswer {
     }
 }
 
-/// How many findings of this kind are open.
-pub(super) fn count(process: &ProcessView, kind: FindingKind) -> u64 {
-    let findings = findings_of(process).filter(|finding| finding.kind == kind);
-    u64::try_from(findings.count()).unwrap_or(u64::MAX)
+/// How many findings of this kind are open, those included that are not told one by one; `None` if nothing is known of
+/// the tasks of the process.
+pub(super) fn count(process: &ProcessView, kind: FindingKind) -> Option<u64> {
+    let observation = process.latest.as_ref()?.observation.as_ref()?;
+    Some(match kind {
+        FindingKind::AwaitCycle => observation.n_cycles,
+        FindingKind::StuckTask => observation.n_stuck,
+    })
+}
+
+/// How many of them are not told one by one.
+pub(super) fn n_omitted(process: &ProcessView, kind: FindingKind) -> u64 {
+    let told = findings_of(process).filter(|finding| finding.kind == kind);
+    let told = u64::try_from(told.count()).unwrap_or(u64::MAX);
+    count(process, kind).unwrap_or(0).saturating_sub(told)
 }
 
 /// The findings of a process that are open.
@@ -71,14 +82,25 @@ pub(super) fn findings_of(process: &ProcessView) -> impl Iterator<Item = &Findin
 
 /// What is open.
 pub(super) fn findings(view: &AgentView) -> FindingsAnswer {
-    let mut findings = Vec::new();
+    let (mut findings, mut omitted) = (Vec::new(), Vec::new());
     for target in &view.targets {
         for process in &target.processes {
             let of_process = findings_of(process);
             findings.extend(of_process.map(|it| finding(it, target, process)));
+            for kind in [FindingKind::AwaitCycle, FindingKind::StuckTask] {
+                let count = n_omitted(process, kind);
+                if count > 0 {
+                    omitted.push(OmittedFindings {
+                        target: target.name.as_ref().to_owned(),
+                        pid: process.id.pid.as_raw(),
+                        kind: kind.as_str().into(),
+                        count,
+                    });
+                }
+            }
         }
     }
-    FindingsAnswer { findings }
+    FindingsAnswer { findings, omitted }
 }
 
 fn finding(finding: &Finding, target: &TargetView, process: &ProcessView) -> FindingAnswer {
@@ -110,5 +132,69 @@ fn task(task: &FindingTask) -> FindingTaskAnswer {
         task_name: task.name.clone(),
         coroutine: task.coroutine.clone(),
         coroutine_stack: frames.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::Observation;
+    use crate::ids::{Pid, ProcessId, StartTime};
+    use crate::metrics::{RoundOutcome, Scan, Totals};
+    use std::sync::Arc;
+
+    fn view(observation: Option<Observation>) -> AgentView {
+        let id = ProcessId {
+            pid: Pid::new(7).unwrap(),
+            start: StartTime(1),
+        };
+        let process = ProcessView {
+            id,
+            latest: observation.map(|observation| Scan {
+                outcome: RoundOutcome::Ok,
+                observation: Some(Arc::new(observation)),
+                ..Scan::default()
+            }),
+            hangs: false,
+            is_overdue: false,
+            failure: None,
+            program: None,
+            totals: Totals::default(),
+            traces: Arc::default(),
+        };
+        AgentView {
+            targets: vec![TargetView {
+                name: "web".into(),
+                processes: vec![process],
+                ..TargetView::default()
+            }],
+            ..AgentView::default()
+        }
+    }
+
+    #[test]
+    fn what_is_not_told_one_by_one_is_counted() {
+        let many = view(Some(Observation {
+            n_stuck: 70,
+            ..Observation::default()
+        }));
+        let answer = findings(&many);
+        assert_eq!(answer.omitted.len(), 1);
+        let omitted = &answer.omitted[0];
+        assert_eq!(
+            (&*omitted.kind, omitted.pid, omitted.count),
+            ("stuck_task", 7, 70)
+        );
+        let process = &targets(&many).targets[0].processes[0];
+        assert_eq!(
+            (process.await_cycles, process.stuck_tasks),
+            (Some(0), Some(70))
+        );
+    }
+
+    #[test]
+    fn of_a_process_that_was_never_read_nothing_is_known() {
+        let process = &targets(&view(None)).targets[0].processes[0];
+        assert_eq!((process.await_cycles, process.stuck_tasks), (None, None));
     }
 }

@@ -30,7 +30,7 @@ mod telemetry;
 mod told;
 mod watched;
 
-pub use args::run_from_args;
+pub use args::{command, run_from_args};
 pub use check::check_files;
 pub use http::{TlsError, WebError};
 pub use otlp::{OtlpError, SendError, TraceSender, TracedProcess};
@@ -196,6 +196,7 @@ impl Agent {
                 rules: rules.clone(),
                 reloads: reloads.clone(),
                 snapshots: Arc::clone(&snapshots),
+                shared: http::Shared::default(),
                 outbox: Arc::clone(&outbox),
                 is_local: address.ip().is_loopback(),
             };

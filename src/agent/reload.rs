@@ -123,10 +123,13 @@ impl Reloader {
             tracing::warn!(%needs_restart, "changes that take a restart of the agent");
             told.push_str(&format!("; takes a restart: {needs_restart}"));
         }
-        tracing::info!(
-            changed = change.live.join(", "),
-            "the configuration was read again"
-        );
+        match change.live[..] {
+            [] => tracing::info!("the configuration was read again; nothing changed"),
+            _ => {
+                let changed = change.live.join(", ");
+                tracing::info!(changed, "the configuration was read again");
+            }
+        }
         // What it listens on stays.
         settings.web.listen.clone_from(&self.current.web.listen);
         let socket = &self.current.control.socket;

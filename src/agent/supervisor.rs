@@ -18,6 +18,7 @@ use crate::ids::ProcessId;
 use crate::limits::{Limits, Stop};
 use crate::metrics::{
     AgentView, BuildInfo, ConfigView, Exemplar, ProcessView, RoundOutcome, TargetView, Top,
+    limit_label,
 };
 use crate::time::Monotonic;
 use std::collections::{BTreeMap, BTreeSet};
@@ -549,7 +550,7 @@ impl Supervisor {
             }
             self.totals.bytes_read = self.totals.bytes_read.saturating_add(scan.bytes_read);
             for limit in scan.limit_hits.names() {
-                count_limit(&mut self.totals.limit_hits, limit, 1);
+                count_limit(&mut self.totals.limit_hits, limit_label(limit), 1);
             }
             // What was known of one that has ended is told as ended with it.
             if outcome != RoundOutcome::Gone {

@@ -109,9 +109,13 @@ impl Finding {
     }
 }
 
-impl fmt::Display for FindingFrame {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.function, self.file)?;
+impl FindingFrame {
+    /// ` file:line`, as far as that is known.
+    fn write_place(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.file.is_empty() {
+            return Ok(());
+        }
+        write!(f, " {}", self.file)?;
         match self.line {
             Some(line) => write!(f, ":{line}"),
             None => Ok(()),
@@ -119,7 +123,7 @@ impl fmt::Display for FindingFrame {
     }
 }
 
-/// A cycle as one line: `task (coroutine file:line) -> ... -> first task`.
+/// As one line: `task (coroutine file:line, in Lock.acquire file:line)`, and of a cycle ` -> ... -> first task`.
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (position, task) in self.tasks.iter().enumerate() {
@@ -153,15 +157,30 @@ impl FindingTask {
         let own = self.frames.iter().find(is_own);
         own.or_else(|| self.frames.first())
     }
+
+    /// Where it stands, which is the innermost line of a tree, if that is elsewhere than its [`place`](Self::place): in
+    /// asyncio.
+    pub fn inside(&self) -> Option<&FindingFrame> {
+        let innermost = self.frames.first()?;
+        let place = self.place()?;
+        (!std::ptr::eq(innermost, place)).then_some(innermost)
+    }
 }
 
 impl fmt::Display for FindingTask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}", self.name_or_id(), self.coroutine)?;
-        match self.place() {
-            Some(frame) => write!(f, " at {frame})"),
-            None => f.write_str(")"),
+        if let Some(place) = self.place() {
+            if place.function != self.coroutine {
+                write!(f, ", in {}", place.function)?;
+            }
+            place.write_place(f)?;
         }
+        if let Some(inside) = self.inside() {
+            write!(f, ", in {}", inside.function)?;
+            inside.write_place(f)?;
+        }
+        f.write_str(")")
     }
 }
 

@@ -192,14 +192,13 @@ fn watched(text: &mut String, watched: &WatchedAnswer) {
             true => String::new(),
             false => format!(" ({})", shown(&now.error)),
         };
+        let found = match (now.await_cycles, now.stuck_tasks) {
+            (Some(cycles), Some(stuck)) => format!("; {cycles} await cycles, {stuck} stuck tasks"),
+            _ => String::new(),
+        };
         line(
             text,
-            &format!(
-                "  latest round: {}{error}; {} await cycles, {} stuck tasks",
-                shown(&now.state),
-                now.await_cycles,
-                now.stuck_tasks
-            ),
+            &format!("  latest round: {}{error}{found}", shown(&now.state)),
         );
     }
     for rule in &watched.rules {

@@ -36,6 +36,15 @@ pub(super) fn findings(args: &FindingsArgs) -> Result<Exit, Stop> {
     if args.format == AnswerFormat::Text && answer.findings.is_empty() {
         output::say("agentctl: nothing was found in what this user may ask for\n");
     }
+    let n_more = answer.omitted.iter().map(|it| it.count);
+    let n_more = n_more.fold(0, u64::saturating_add);
+    if args.format == AnswerFormat::Text && n_more > 0 {
+        let n_processes = answer.omitted.len();
+        let plural = if n_processes == 1 { "" } else { "es" };
+        output::say(&format!(
+            "agentctl: {n_more} more, of {n_processes} process{plural} with very many, not shown\n"
+        ));
+    }
     Ok(if has_cycle {
         Exit::CycleFound
     } else {
@@ -77,15 +86,14 @@ fn row(target: &str, process: Option<&ProcessAnswer>) -> [String; 8] {
     let Some(process) = process else {
         return [target, "-", "-", "-", "-", "-", "-", "no process matches"].map(str::to_owned);
     };
+    let number = |n: Option<u64>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
     [
         target.to_owned(),
         process.pid.to_string(),
         shown(&process.state),
-        process
-            .pending_tasks
-            .map_or_else(|| "-".to_owned(), |n| n.to_string()),
-        process.await_cycles.to_string(),
-        process.stuck_tasks.to_string(),
+        number(process.pending_tasks),
+        number(process.await_cycles),
+        number(process.stuck_tasks),
         shown(process.python_version.as_deref().unwrap_or("-")),
         shown(&process.error),
     ]

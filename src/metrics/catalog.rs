@@ -113,7 +113,8 @@ pub(super) const HIDDEN_PROCESSES: MetricDef = gauge(
 pub(super) const LIMIT_HITS_TOTAL: MetricDef = counter(
     "asyncio_agent_limit_hits_total",
     &["limit"],
-    "How often a limit was reached: something was left out, put off or added up.",
+    "How often a limit was reached: something was left out, put off or added up. Those without _max are keys of limits in \
+     the configuration; rounds_hanging and those with _max are built in.",
 );
 
 pub(super) const OTLP_DROPPED_SPANS_TOTAL: MetricDef = counter(
@@ -274,8 +275,8 @@ pub(super) const STUCK_TASKS_BY_COROUTINE: MetricDef = gauge(
 pub(super) const TASK_WAIT_SECONDS_MAX: MetricDef = gauge(
     "asyncio_task_wait_seconds_max",
     &["target"],
-    "The longest time for which a task has been seen waiting at the same place, those left out that \
-     await other tasks, sleep, have no thread any more, or are in a function of analysis.stuck.exclude; as of \
+    "The longest time for which a task has been seen waiting at the same place, members of a cycle that none of them \
+     can leave included, those left out that await other tasks otherwise, sleep, have no thread any more, or are in a function of analysis.stuck.exclude; as of \
      the latest rounds, \
      absent while no process can be read.",
 );
@@ -283,8 +284,8 @@ pub(super) const TASK_WAIT_SECONDS_MAX: MetricDef = gauge(
 pub(super) const TASK_WAIT_SECONDS_MAX_BY_COROUTINE: MetricDef = gauge(
     "asyncio_task_wait_seconds_max_by_coroutine",
     &["target", "coroutine"],
-    "The longest time for which a task of the coroutine function has been seen waiting at the same place, as of \
-     the latest rounds; other: a task of any further function.",
+    "The longest time for which a task of the coroutine function has been seen waiting at the same place, of the tasks \
+     that count in asyncio_task_wait_seconds_max, as of the latest rounds; other: a task of any further function.",
 );
 
 pub(super) const TASKS_BY_COROUTINE: MetricDef = gauge(
@@ -357,7 +358,17 @@ pub const PROBLEM_CODES: &[&str] = &[
     "unsupported_python",
 ];
 
-/// The values of `limit` besides [`LIMITS`](crate::limits::LIMITS), by name: limits of the configuration.
+/// How a cap of [`LIMITS`](crate::limits::LIMITS) is called in the label `limit`: as in the configuration, if it has a key
+/// there.
+pub fn limit_label(cap: &str) -> &str {
+    match cap {
+        "tasks_max" => "tasks_per_process",
+        "bytes_read_max" => "scan_bytes",
+        cap => cap,
+    }
+}
+
+/// The values of `limit` besides those of [`LIMITS`](crate::limits::LIMITS), by name.
 pub const AGENT_LIMITS: &[&str] = &["cpu_share", "processes", "rounds_hanging", "target_names"];
 
 /// Why spans are not sent.

@@ -5,6 +5,8 @@ use super::catalog::{self, MetricDef};
 use super::view::{AgentView, ProcessView, RoundOutcome, Scan, TargetView, Top, Totals};
 use crate::analysis::{CoroutineFigures, DEPTH_BOUNDS, Depths, Observation, Summary};
 use crate::limits::LIMITS;
+use crate::sanitize::escape;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -78,7 +80,7 @@ struct Group<'v> {
     more: Arc<[(String, String)]>,
     totals: Totals,
     /// Figures by coroutine, and how many coroutines were added up before.
-    coroutines: Vec<(&'v str, CoroutineFigures)>,
+    coroutines: Vec<(Cow<'v, str>, CoroutineFigures)>,
     other: CoroutineFigures,
 }
 
@@ -309,12 +311,13 @@ impl<'v> Group<'v> {
             coroutines: Vec::new(),
             other: CoroutineFigures::default(),
         };
-        let mut by_name: BTreeMap<&str, CoroutineFigures> = BTreeMap::new();
+        let mut by_name: BTreeMap<Cow<'_, str>, CoroutineFigures> = BTreeMap::new();
         let mut other = CoroutineFigures::default();
         for observation in processes.iter().filter_map(observation_of) {
             for (name, figures) in &observation.coroutines.by_name {
                 let name = if name.is_empty() { UNKNOWN } else { name };
-                by_name.entry(name).or_default().add(figures);
+                // Two names that look the same are one series.
+                by_name.entry(escape(name)).or_default().add(figures);
             }
             other.add(&observation.coroutines.other);
         }
@@ -437,7 +440,8 @@ impl By {
 fn by_coroutine(groups: &[Group<'_>], top: Top, by: By) -> Vec<DataPoint> {
     let mut points = Vec::new();
     for group in groups {
-        let mut coroutines: Vec<&(&str, CoroutineFigures)> = group.coroutines.iter().collect();
+        let mut coroutines: Vec<&(Cow<'_, str>, CoroutineFigures)> =
+            group.coroutines.iter().collect();
         // Only tasks are told where there is nothing else.
         coroutines.retain(|(_, figures)| by.of(figures) > 0.0);
         coroutines.sort_by(|(name, one), (other_name, other)| {
@@ -486,8 +490,8 @@ fn process_info(view: &AgentView) -> Vec<DataPoint> {
                 labels: vec![
                     target.name.as_ref().to_owned(),
                     process.id.pid.to_string(),
-                    program.python_version.clone(),
-                    program.executable.clone(),
+                    escape(&program.python_version).into_owned(),
+                    escape(&program.executable).into_owned(),
                 ],
                 more: Arc::clone(&target.labels),
                 value: Value::Number(1.0),
@@ -511,8 +515,8 @@ fn problems(view: &AgentView) -> Vec<DataPoint> {
 fn limit_hits(view: &AgentView) -> Vec<DataPoint> {
     let known: Vec<&str> = LIMITS
         .iter()
-        .chain(catalog::AGENT_LIMITS)
-        .copied()
+        .map(|cap| catalog::limit_label(cap))
+        .chain(catalog::AGENT_LIMITS.iter().copied())
         .collect();
     with_known(&known, &view.limit_hits)
 }

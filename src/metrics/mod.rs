@@ -12,7 +12,7 @@ mod view;
 
 pub use catalog::{
     AGENT_LIMITS, CATALOG, DROPPED_SPANS, Kind, MetricDef, OTLP_RESULTS, OTLP_SIGNALS,
-    PROBLEM_CODES,
+    PROBLEM_CODES, limit_label,
 };
 pub use collect::{DataPoint, Family, Histogram, OTHER, Value, collect};
 pub use exemplar::{Exemplar, SeriesExemplar, exemplars};

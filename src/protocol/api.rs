@@ -50,10 +50,10 @@ pub struct ProcessAnswer {
     pub executable: Option<String>,
     /// Tasks that are not done, those included that were only counted.
     pub pending_tasks: Option<u64>,
-    /// Cycles that are confirmed and present.
-    pub await_cycles: u64,
-    /// Tasks that are stuck.
-    pub stuck_tasks: u64,
+    /// Cycles that are confirmed and present; `None` if nothing is known of its tasks.
+    pub await_cycles: Option<u64>,
+    /// Tasks that are stuck; `None` likewise.
+    pub stuck_tasks: Option<u64>,
 }
 
 /// The answer of `/api/v1/findings`.
@@ -61,6 +61,22 @@ pub struct ProcessAnswer {
 pub struct FindingsAnswer {
     /// Those that are open, by target and process; of one process cycles come first.
     pub findings: Vec<FindingAnswer>,
+    /// What is open besides, and not told one by one because there is so much of it in one process.
+    #[serde(default)]
+    pub omitted: Vec<OmittedFindings>,
+}
+
+/// Findings of a process that are only counted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OmittedFindings {
+    /// The target of their process.
+    pub target: String,
+    /// Their process.
+    pub pid: i32,
+    /// What kind they are, as of a finding.
+    pub kind: Cow<'static, str>,
+    /// How many there are.
+    pub count: u64,
 }
 
 /// A finding.

@@ -23,8 +23,8 @@ mod text;
 mod write;
 
 pub use api::{
-    FindingAnswer, FindingFrameAnswer, FindingTaskAnswer, FindingsAnswer, ProcessAnswer,
-    TargetAnswer, TargetsAnswer, answer_from_json, answer_to_json,
+    FindingAnswer, FindingFrameAnswer, FindingTaskAnswer, FindingsAnswer, OmittedFindings,
+    ProcessAnswer, TargetAnswer, TargetsAnswer, answer_from_json, answer_to_json,
 };
 pub use error::SnapshotFormatError;
 pub use explained::{

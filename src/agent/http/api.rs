@@ -1,7 +1,7 @@
 //! `/api/v1/…`: the targets and their processes, what was found, and the tasks of a process, read now.
 
 use super::rules::WebRules;
-use super::site::{Answer, JSON, Site, TEXT, response, text};
+use super::site::{Answer, JSON, Kind, Site, TEXT, made, response, text};
 use crate::agent::answers::{findings, targets};
 use crate::graph::Snapshot;
 use crate::ids::{Pid, ProcessId};
@@ -12,6 +12,7 @@ use crate::protocol::{answer_to_json, write_snapshot};
 use crate::render::{self, Style, View};
 use crate::sanitize::escape;
 use hyper::StatusCode;
+use percent_encoding::percent_decode_str;
 use std::sync::Arc;
 
 /// Lines of a table or a tree.
@@ -32,14 +33,20 @@ pub(super) async fn answer(
     what: &str,
     query: Option<&str>,
 ) -> Answer {
-    if query.is_some_and(|query| !query.is_empty()) {
-        return text(StatusCode::BAD_REQUEST, "no parameters are known here\n");
-    }
-    let view = site.store.latest();
     let parts: Vec<&str> = what.split('/').collect();
+    let target = match (target_in(query.unwrap_or_default()), &parts[..]) {
+        (Ok(target), ["targets" | "findings"]) => target,
+        (Ok(None), _) => None,
+        (Err(()), ["targets" | "findings"]) => {
+            return text(
+                StatusCode::BAD_REQUEST,
+                "the only parameter here is target=NAME\n",
+            );
+        }
+        _ => return text(StatusCode::BAD_REQUEST, "no parameters are known here\n"),
+    };
     match parts[..] {
-        ["targets"] => json(answer_to_json(&targets(&view))),
-        ["findings"] => json(answer_to_json(&findings(&view))),
+        ["targets"] | ["findings"] => told(site, parts[0] == "targets", target).await,
         ["targets", pid, shape] => {
             let shape = match shape {
                 "snapshot" => Shape::Snapshot,
@@ -47,6 +54,7 @@ pub(super) async fn answer(
                 "pstree" => Shape::Pstree,
                 _ => return not_found(),
             };
+            let view = site.store.latest();
             let is_it = |process: &&ProcessView| process.id.pid.to_string() == pid;
             let mut processes = view.targets.iter().flat_map(|target| &target.processes);
             match processes.find(is_it) {
@@ -59,6 +67,44 @@ pub(super) async fn answer(
         }
         _ => not_found(),
     }
+}
+
+/// The targets, or what was found: of one target, or all.
+async fn told(site: &Site, is_targets: bool, target: Option<String>) -> Answer {
+    let store = Arc::clone(&site.store);
+    let kind = match is_targets {
+        true => Kind::Targets(target.clone()),
+        false => Kind::Findings(target.clone()),
+    };
+    let make = move || {
+        let view = store.latest();
+        let is_asked_for = |name: &str| target.as_deref().is_none_or(|target| target == name);
+        if is_targets {
+            let mut answer = targets(&view);
+            answer.targets.retain(|it| is_asked_for(&it.name));
+            return made(JSON, answer_to_json(&answer));
+        }
+        let mut answer = findings(&view);
+        answer.findings.retain(|it| is_asked_for(&it.target));
+        answer.omitted.retain(|it| is_asked_for(&it.target));
+        made(JSON, answer_to_json(&answer))
+    };
+    site.shared.answer(kind, make).await
+}
+
+/// The target that a query asks for, if it asks for one; an error if it asks for anything else.
+fn target_in(query: &str) -> Result<Option<String>, ()> {
+    if query.is_empty() {
+        return Ok(None);
+    }
+    let name = query.strip_prefix("target=").ok_or(())?;
+    if name.contains('&') {
+        return Err(());
+    }
+    // As forms are encoded (WHATWG URL, 5.1), which is what templates of Prometheus write with `urlquery`.
+    let name = name.replace('+', " ");
+    let name = percent_decode_str(&name).decode_utf8().map_err(|_| ())?;
+    Ok(Some(name.into_owned()))
 }
 
 fn not_found() -> Answer {
@@ -144,4 +190,26 @@ fn show(snapshot: &Snapshot, pid: Pid, shape: Shape) -> Answer {
         ));
     }
     response(StatusCode::OK, TEXT, out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::target_in;
+
+    #[test]
+    fn a_query_may_ask_for_a_target() {
+        let named = |name: &str| Ok(Some(name.to_owned()));
+        for (query, expected) in [
+            ("", Ok(None)),
+            ("target=web", named("web")),
+            ("target=a+b%26c%2B%C3%A4", named("a b&c+ä")),
+            ("target=", named("")),
+            ("target=100%", named("100%")),
+            ("target=%ff", Err(())),
+            ("target=a&x=b", Err(())),
+            ("pid=7", Err(())),
+        ] {
+            assert_eq!(target_in(query), expected, "{query}");
+        }
+    }
 }

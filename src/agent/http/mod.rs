@@ -14,12 +14,15 @@ mod host;
 mod outbox;
 mod page;
 mod rules;
+mod runbooks;
+mod shared;
 mod site;
 mod tls;
 
 pub(super) use outbox::Outbox;
 pub use rules::WebError;
 pub(super) use rules::WebRules;
+pub(super) use shared::Shared;
 pub(super) use site::{SNAPSHOTS_MAX, Site};
 pub use tls::TlsError;
 

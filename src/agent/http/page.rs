@@ -1,11 +1,10 @@
 //! The page at `/`: the version, links, and how the targets are doing.
 
-use super::site::{Answer, HTML, response};
-use crate::agent::answers::{count, findings_of, state};
-use crate::analysis::{Finding, FindingKind, FindingTask};
+use super::runbooks::RUNBOOKS;
+use crate::agent::answers::{count, findings_of, n_omitted, state};
+use crate::analysis::{Finding, FindingFrame, FindingKind, FindingTask};
 use crate::metrics::{AgentView, ProcessView, TargetView};
 use crate::sanitize::escape;
-use hyper::StatusCode;
 use std::cmp::Reverse;
 use std::fmt::{Result as Written, Write as _};
 use std::time::Duration;
@@ -50,6 +49,7 @@ code { font: .87em ui-monospace, monospace; overflow-wrap: anywhere }
 .path { list-style: none; margin: 0; padding: 0 }
 .path li + li::before { content: '\\2192  awaits '; color: var(--dim) }
 .nowrap { white-space: nowrap }
+.links a { margin-left: .75rem; display: inline-block }
 .why { overflow-wrap: anywhere; min-width: 16rem }
 ";
 
@@ -60,11 +60,11 @@ const BAD: &str = "bad";
 const NEUTRAL: &str = "";
 
 /// The page. Without `details` nothing of the programs is shown but their targets.
-pub(super) fn page(view: &AgentView, details: bool) -> Answer {
+pub(super) fn page(view: &AgentView, details: bool) -> String {
     let mut html = String::with_capacity(16 << 10);
     // Writing to a String does not fail.
     let _ = write(&mut html, view, details);
-    response(StatusCode::OK, HTML, html)
+    html
 }
 
 fn write(html: &mut String, view: &AgentView, details: bool) -> Written {
@@ -94,14 +94,25 @@ fn write(html: &mut String, view: &AgentView, details: bool) -> Written {
     }
     write_targets(html, view, details)?;
     write_hidden(html, view)?;
+    write_runbooks(html)?;
     html.push_str("</body>\n</html>\n");
+    Ok(())
+}
+
+/// For whoever was called by an alert.
+fn write_runbooks(html: &mut String) -> Written {
+    html.push_str("<h2>Runbooks</h2>\n<p class=\"links\">What each alert means, and what to do:");
+    for (name, _) in RUNBOOKS {
+        write!(html, "\n<a href=\"/runbooks/{name}\">{name}</a>")?;
+    }
+    html.push_str("</p>\n");
     Ok(())
 }
 
 /// What somebody who was called looks for first.
 fn write_tiles(html: &mut String, view: &AgentView) -> Written {
     let processes = || view.targets.iter().flat_map(|target| &target.processes);
-    let findings = |kind| processes().map(|it| count(it, kind)).sum::<u64>();
+    let findings = |kind| processes().filter_map(|it| count(it, kind)).sum::<u64>();
     let pending = processes().filter_map(|process| process.latest.as_ref()?.summary.as_ref());
     let pending: u64 = pending.map(|it| it.n_pending_tasks).sum();
     let unreadable = view.targets.iter().filter(|target| {
@@ -171,7 +182,11 @@ fn write_findings(html: &mut String, view: &AgentView) -> Written {
         n_shown = n_shown.saturating_add(1);
     }
     html.push_str("</table></div>\n");
-    write_left_out(html, all.len(), n_shown)
+    let processes = view.targets.iter().flat_map(|target| &target.processes);
+    let kinds = [FindingKind::AwaitCycle, FindingKind::StuckTask];
+    let omitted = processes.flat_map(|process| kinds.map(|kind| n_omitted(process, kind)));
+    let n_omitted = usize::try_from(omitted.sum::<u64>()).unwrap_or(usize::MAX);
+    write_left_out(html, all.len().saturating_add(n_omitted), n_shown)
 }
 
 fn write_path(html: &mut String, finding: &Finding) -> Written {
@@ -200,13 +215,23 @@ fn write_task(html: &mut String, task: &FindingTask) -> Written {
     if place.function != task.coroutine {
         write!(html, ", {}", in_html(&place.function))?;
     }
-    if !place.file.is_empty() {
-        write!(html, " <code>{}", in_html(&place.file))?;
-        if let Some(line) = place.line {
-            write!(html, ":{line}")?;
-        }
-        html.push_str("</code>");
+    write_place(html, place)?;
+    if let Some(inside) = task.inside() {
+        write!(html, ", in {}", in_html(&inside.function))?;
+        write_place(html, inside)?;
     }
+    Ok(())
+}
+
+fn write_place(html: &mut String, place: &FindingFrame) -> Written {
+    if place.file.is_empty() {
+        return Ok(());
+    }
+    write!(html, " <code>{}", in_html(&place.file))?;
+    if let Some(line) = place.line {
+        write!(html, ":{line}")?;
+    }
+    html.push_str("</code>");
     Ok(())
 }
 
@@ -298,9 +323,9 @@ fn write_process(html: &mut String, process: &ProcessView, details: bool) -> Wri
     ] {
         match count(process, kind) {
             // Of a process that could not be read nothing is known.
-            0 if summary.is_none() => html.push_str("<td>"),
-            0 => html.push_str("<td class=\"n dim\">0"),
-            n => write!(
+            None => html.push_str("<td>"),
+            Some(0) => html.push_str("<td class=\"n dim\">0"),
+            Some(n) => write!(
                 html,
                 "<td class=\"n\"><span class=\"mark {class}\">{n}</span>"
             )?,

@@ -2,7 +2,8 @@
 
 use super::outbox::Outbox;
 use super::rules::WebRules;
-use super::{api, host, page};
+use super::shared::{Made, Shared};
+use super::{api, host, page, runbooks};
 use crate::agent::reload::ReloadRequest;
 use crate::agent::source::ProcessSource;
 use crate::agent::store::Store;
@@ -24,6 +25,31 @@ pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 pub(super) const HTML: &str = "text/html; charset=utf-8";
 pub(super) const JSON: &str = "application/json";
 
+/// Answers that are the same for all who ask for them at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(in crate::agent) enum Kind {
+    Metrics,
+    OpenMetrics,
+    Page {
+        /// With names and files of programs.
+        details: bool,
+    },
+    /// `/api/v1/targets`, of one target or all.
+    Targets(Option<String>),
+    /// `/api/v1/findings` likewise.
+    Findings(Option<String>),
+}
+
+pub(super) fn made(content_type: &'static str, body: impl Into<Vec<u8>>) -> Result<Made, String> {
+    let mut body: Vec<u8> = body.into();
+    // It may be held for a while.
+    body.shrink_to_fit();
+    Ok(Made {
+        content_type,
+        body: body.into(),
+    })
+}
+
 pub(super) type Answer = Response<Bytes>;
 
 /// What is served.
@@ -36,6 +62,8 @@ pub(in crate::agent) struct Site {
     pub(in crate::agent) reloads: mpsc::Sender<ReloadRequest>,
     /// A permit for each snapshot that somebody asked for.
     pub(in crate::agent) snapshots: Arc<Semaphore>,
+    /// The answers that are being made.
+    pub(in crate::agent) shared: Shared<Kind>,
     /// The answers that are being sent.
     pub(in crate::agent) outbox: Arc<Outbox>,
     /// Only programs of this machine can reach the address.
@@ -76,10 +104,12 @@ impl Site {
             "/-/reload" if is_post => self.reload(&rules).await,
             "/-/reload" => refuse_method("POST, PUT"),
             "/metrics" | "/" | "/-/healthy" | "/-/ready" if !is_get => refuse_method("GET, HEAD"),
-            "/metrics" => self.metrics(request.headers()),
-            "/" => page::page(&self.store.latest(), self.may_show(&rules)),
+            "/metrics" => self.metrics(request.headers()).await,
+            "/" => self.page(self.may_show(&rules)).await,
             "/-/healthy" => text(StatusCode::OK, "healthy\n"),
             "/-/ready" => self.ready(),
+            _ if path.starts_with("/runbooks/") && !is_get => refuse_method("GET, HEAD"),
+            _ if path.starts_with("/runbooks/") => runbooks::answer(&path["/runbooks/".len()..]),
             _ => match path.strip_prefix("/api/v1/") {
                 Some(_) if !is_get => refuse_method("GET, HEAD"),
                 Some(_) if !self.may_show(&rules) => forbidden(
@@ -97,20 +127,27 @@ impl Site {
         self.is_local || rules.knows_clients()
     }
 
-    fn metrics(&self, headers: &HeaderMap) -> Answer {
+    async fn metrics(&self, headers: &HeaderMap) -> Answer {
         let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+        let exporter = Arc::clone(&self.exporter);
         if accept.is_some_and(prefers_openmetrics) {
-            let text = self.exporter.scrape_openmetrics();
-            return response(StatusCode::OK, OPENMETRICS_CONTENT_TYPE, text);
+            let make = move || made(OPENMETRICS_CONTENT_TYPE, exporter.scrape_openmetrics());
+            return self.shared.answer(Kind::OpenMetrics, make).await;
         }
-        match self.exporter.scrape() {
-            Ok(text) => response(StatusCode::OK, CONTENT_TYPE, text),
+        let make = move || match exporter.scrape() {
+            Ok(text) => made(CONTENT_TYPE, text),
             Err(error) => {
                 tracing::error!(%error, "cannot write metrics");
-                let message = format!("cannot write metrics: {error}\n");
-                text(StatusCode::INTERNAL_SERVER_ERROR, &message)
+                Err(format!("cannot write metrics: {error}"))
             }
-        }
+        };
+        self.shared.answer(Kind::Metrics, make).await
+    }
+
+    async fn page(&self, details: bool) -> Answer {
+        let store = Arc::clone(&self.store);
+        let make = move || made(HTML, page::page(&store.latest(), details));
+        self.shared.answer(Kind::Page { details }, make).await
     }
 
     fn ready(&self) -> Answer {
@@ -181,12 +218,9 @@ pub(super) fn text(status: StatusCode, text: &str) -> Answer {
 pub(super) fn response(
     status: StatusCode,
     content_type: &'static str,
-    body: impl Into<Vec<u8>>,
+    body: impl Into<Bytes>,
 ) -> Answer {
-    let mut body: Vec<u8> = body.into();
-    // It may be held for a while.
-    body.shrink_to_fit();
-    let mut response = Response::new(Bytes::from(body));
+    let mut response = Response::new(body.into());
     *response.status_mut() = status;
     let headers = response.headers_mut();
     let fixed = [
@@ -224,6 +258,7 @@ impl Site {
             rules: watch::channel(Arc::new(rules)).1,
             reloads: mpsc::channel(1).0,
             snapshots: Arc::new(Semaphore::new(1)),
+            shared: Shared::default(),
             outbox: Arc::new(Outbox::new(super::SENDING_BYTES_MAX)),
             is_local: true,
         }

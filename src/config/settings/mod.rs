@@ -11,7 +11,7 @@ mod web;
 
 pub use control::{ControlSettings, ControlSocket};
 pub use exporters::{
-    Compression, ExporterSettings, OtlpMetricsSettings, OtlpProtocol, OtlpSettings,
+    Compression, ExporterSettings, OtlpMetricsSettings, OtlpProtocol, OtlpReceiver, OtlpSettings,
     OtlpTlsSettings, PrometheusSettings, SpanSettings, Temporality,
 };
 pub(super) use name::NameError;

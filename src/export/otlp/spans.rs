@@ -1,6 +1,7 @@
 //! Traces as spans of OpenTelemetry's SDK, and the process that they are about as their resource.
 
 use crate::ids::ProcessId;
+use crate::sanitize::escape;
 use crate::spans::{Attribute, AttributeValue, Span, Trace};
 use crate::time::Timestamp;
 use opentelemetry::trace::{
@@ -48,7 +49,7 @@ pub fn resource_of(process: &ProcessResource) -> Resource {
     ];
     let mut text = |key: &'static str, value: &str| {
         if !value.is_empty() {
-            attributes.push(KeyValue::new(key, value.to_owned()));
+            attributes.push(KeyValue::new(key, escape(value).into_owned()));
         }
     };
     text("process.runtime.version", &process.python_version);

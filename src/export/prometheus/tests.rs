@@ -116,20 +116,23 @@ fn nothing_but_the_agent_without_targets() {
         # HELP asyncio_agent_folded_series Series that are left out now because there would be more than limits.series: by coroutine first, then depths by size and infos, then by process, then what matters least of the last targets; never cycles, stuck tasks and whether a target can be read.
         # TYPE asyncio_agent_folded_series gauge
         asyncio_agent_folded_series 0
-        # HELP asyncio_agent_limit_hits_total How often a limit was reached: something was left out, put off or added up.
+        # HELP asyncio_agent_hidden_processes Processes of which it cannot be found out whether they belong to a target, because the agent may not look at them: a rule depends on their executable, or on whether they use asyncio. As of the latest look at the list of processes.
+        # TYPE asyncio_agent_hidden_processes gauge
+        asyncio_agent_hidden_processes 0
+        # HELP asyncio_agent_limit_hits_total How often a limit was reached: something was left out, put off or added up. Those without _max are keys of limits in the configuration; rounds_hanging and those with _max are built in.
         # TYPE asyncio_agent_limit_hits_total counter
         asyncio_agent_limit_hits_total{limit="awaiters_per_task_max"} 0
-        asyncio_agent_limit_hits_total{limit="bytes_read_max"} 0
         asyncio_agent_limit_hits_total{limit="cpu_share"} 0
         asyncio_agent_limit_hits_total{limit="decoded_bytes_max"} 0
         asyncio_agent_limit_hits_total{limit="frames_per_task_max"} 0
         asyncio_agent_limit_hits_total{limit="interpreters_max"} 0
         asyncio_agent_limit_hits_total{limit="processes"} 0
         asyncio_agent_limit_hits_total{limit="rounds_hanging"} 0
+        asyncio_agent_limit_hits_total{limit="scan_bytes"} 0
         asyncio_agent_limit_hits_total{limit="scan_time"} 0
         asyncio_agent_limit_hits_total{limit="set_slots_max"} 0
         asyncio_agent_limit_hits_total{limit="target_names"} 0
-        asyncio_agent_limit_hits_total{limit="tasks_max"} 0
+        asyncio_agent_limit_hits_total{limit="tasks_per_process"} 0
         asyncio_agent_limit_hits_total{limit="threads_max"} 0
         asyncio_agent_limit_hits_total{limit="work_max"} 0
         # HELP asyncio_agent_otlp_dropped_spans_total Spans that were not sent over OTLP: too many waited, or the receiver did not take them.
@@ -183,18 +186,19 @@ fn a_target_without_processes_is_down_and_has_no_tasks() {
         asyncio_agent_config_last_reload_successful 1
         asyncio_agent_folded_coroutines{target="idle"} 0
         asyncio_agent_folded_series 0
+        asyncio_agent_hidden_processes 0
         asyncio_agent_limit_hits_total{limit="awaiters_per_task_max"} 0
-        asyncio_agent_limit_hits_total{limit="bytes_read_max"} 0
         asyncio_agent_limit_hits_total{limit="cpu_share"} 0
         asyncio_agent_limit_hits_total{limit="decoded_bytes_max"} 0
         asyncio_agent_limit_hits_total{limit="frames_per_task_max"} 0
         asyncio_agent_limit_hits_total{limit="interpreters_max"} 0
         asyncio_agent_limit_hits_total{limit="processes"} 0
         asyncio_agent_limit_hits_total{limit="rounds_hanging"} 0
+        asyncio_agent_limit_hits_total{limit="scan_bytes"} 0
         asyncio_agent_limit_hits_total{limit="scan_time"} 0
         asyncio_agent_limit_hits_total{limit="set_slots_max"} 0
         asyncio_agent_limit_hits_total{limit="target_names"} 0
-        asyncio_agent_limit_hits_total{limit="tasks_max"} 0
+        asyncio_agent_limit_hits_total{limit="tasks_per_process"} 0
         asyncio_agent_limit_hits_total{limit="threads_max"} 0
         asyncio_agent_limit_hits_total{limit="work_max"} 0
         asyncio_agent_otlp_dropped_spans_total{reason="failed"} 0
@@ -262,20 +266,23 @@ fn processes_of_a_target_are_added_up() {
         # HELP asyncio_agent_folded_series Series that are left out now because there would be more than limits.series: by coroutine first, then depths by size and infos, then by process, then what matters least of the last targets; never cycles, stuck tasks and whether a target can be read.
         # TYPE asyncio_agent_folded_series gauge
         asyncio_agent_folded_series 0
-        # HELP asyncio_agent_limit_hits_total How often a limit was reached: something was left out, put off or added up.
+        # HELP asyncio_agent_hidden_processes Processes of which it cannot be found out whether they belong to a target, because the agent may not look at them: a rule depends on their executable, or on whether they use asyncio. As of the latest look at the list of processes.
+        # TYPE asyncio_agent_hidden_processes gauge
+        asyncio_agent_hidden_processes 0
+        # HELP asyncio_agent_limit_hits_total How often a limit was reached: something was left out, put off or added up. Those without _max are keys of limits in the configuration; rounds_hanging and those with _max are built in.
         # TYPE asyncio_agent_limit_hits_total counter
         asyncio_agent_limit_hits_total{limit="awaiters_per_task_max"} 0
-        asyncio_agent_limit_hits_total{limit="bytes_read_max"} 0
         asyncio_agent_limit_hits_total{limit="cpu_share"} 0
         asyncio_agent_limit_hits_total{limit="decoded_bytes_max"} 0
         asyncio_agent_limit_hits_total{limit="frames_per_task_max"} 0
         asyncio_agent_limit_hits_total{limit="interpreters_max"} 0
         asyncio_agent_limit_hits_total{limit="processes"} 0
         asyncio_agent_limit_hits_total{limit="rounds_hanging"} 0
+        asyncio_agent_limit_hits_total{limit="scan_bytes"} 0
         asyncio_agent_limit_hits_total{limit="scan_time"} 0
         asyncio_agent_limit_hits_total{limit="set_slots_max"} 0
         asyncio_agent_limit_hits_total{limit="target_names"} 0
-        asyncio_agent_limit_hits_total{limit="tasks_max"} 0
+        asyncio_agent_limit_hits_total{limit="tasks_per_process"} 0
         asyncio_agent_limit_hits_total{limit="threads_max"} 0
         asyncio_agent_limit_hits_total{limit="work_max"} 0
         # HELP asyncio_agent_otlp_dropped_spans_total Spans that were not sent over OTLP: too many waited, or the receiver did not take them.
@@ -413,11 +420,11 @@ fn processes_of_a_target_are_added_up() {
         # TYPE asyncio_target_up gauge
         asyncio_target_up{target="failing"} 0
         asyncio_target_up{target="web"} 1
-        # HELP asyncio_task_wait_seconds_max The longest time for which a task has been seen waiting at the same place, those left out that await other tasks, sleep, have no thread any more, or are in a function of analysis.stuck.exclude; as of the latest rounds, absent while no process can be read.
+        # HELP asyncio_task_wait_seconds_max The longest time for which a task has been seen waiting at the same place, members of a cycle that none of them can leave included, those left out that await other tasks otherwise, sleep, have no thread any more, or are in a function of analysis.stuck.exclude; as of the latest rounds, absent while no process can be read.
         # TYPE asyncio_task_wait_seconds_max gauge
         asyncio_task_wait_seconds_max{target="failing"} 0
         asyncio_task_wait_seconds_max{target="web"} 0
-        # HELP asyncio_task_wait_seconds_max_by_coroutine The longest time for which a task of the coroutine function has been seen waiting at the same place, as of the latest rounds; other: a task of any further function.
+        # HELP asyncio_task_wait_seconds_max_by_coroutine The longest time for which a task of the coroutine function has been seen waiting at the same place, of the tasks that count in asyncio_task_wait_seconds_max, as of the latest rounds; other: a task of any further function.
         # TYPE asyncio_task_wait_seconds_max_by_coroutine gauge
         asyncio_task_wait_seconds_max_by_coroutine{target="failing",coroutine="other"} 0
         asyncio_task_wait_seconds_max_by_coroutine{target="web",coroutine="other"} 0
@@ -654,4 +661,36 @@ fn the_catalogue_is_in_order_and_follows_the_rules_of_prometheus() {
     let shown = collect(&AgentView::default());
     let names = shown.iter().map(|family| family.def.name);
     assert!(names.eq(CATALOG.iter().map(|def| def.name)));
+}
+
+#[test]
+fn labels_from_a_process_hold_no_control_characters() {
+    let mut target = TargetView {
+        name: "a".into(),
+        processes: vec![process(7, scan(1, RoundOutcome::Ok, Some([4, 1, 0])))],
+        ..TargetView::default()
+    };
+    let figures = crate::analysis::CoroutineFigures {
+        n_tasks: 2,
+        ..Default::default()
+    };
+    let names = ["f\x1b[31m\0", "f\\x1b[31m\\x00"].map(|name| (name.into(), figures));
+    let process = &mut target.processes[0];
+    process.latest.as_mut().unwrap().observation = Some(Arc::new(Observation {
+        coroutines: crate::analysis::Coroutines {
+            by_name: names.to_vec(),
+            ..Default::default()
+        },
+        ..Observation::default()
+    }));
+    process.program = Some(Arc::new(crate::metrics::ProgramView {
+        python_version: "3.14".to_owned(),
+        executable: "/\x07python".to_owned(),
+    }));
+    let text = text(vec![target], &[]);
+    assert!(!text.contains(|c: char| c.is_control() && c != '\n'));
+    // Two names that look the same are one series.
+    let line = r#"asyncio_tasks_by_coroutine{target="a",coroutine="f\\x1b[31m\\x00"} 4"#;
+    let escaped = r#"executable="/\\x07python""#;
+    assert!(text.contains(line) && text.contains(escaped), "{text}");
 }
