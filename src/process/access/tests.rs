@@ -20,8 +20,12 @@ fn same_user() -> Circumstances {
         user_map: Some(status.to_owned()),
         ..Credentials::default()
     };
+    let own = Credentials {
+        user_namespace: namespace(true),
+        ..credentials("0 0 4294967295")
+    };
     Circumstances {
-        own: credentials("0 0 4294967295"),
+        own,
         its: credentials("0 0 4294967295"),
         trial_on_us: Trial::Works,
         trial_of_maps: Trial::Works,
@@ -151,7 +155,7 @@ fn each_thing_that_stands_in_the_way_is_named_with_its_cure() {
         (
             |it| it.its.user_map = Some("0 100000 65536".to_owned()),
             &["user_namespace", "cap_sys_ptrace"],
-            "process 7 is in another than agentctl",
+            "process 7 is in one within that of agentctl",
             "run agentctl with sudo",
         ),
     ];
