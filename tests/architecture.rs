@@ -161,6 +161,7 @@ const LAYERS: &[Layer] = &[
             "sd_notify",
             "tracing",
             "tracing_subscriber",
+            "tracing_appender",
             "clap",
             "regex",
         ],

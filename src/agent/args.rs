@@ -85,9 +85,8 @@ pub fn run_from_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     } else {
         args.log_format
     };
-    if !args.check {
-        telemetry::start(args.log_level, log_format);
-    }
+    let log = !args.check;
+    let _log = log.then(|| telemetry::start(args.log_level, log_format));
     let (settings, web_file) = match load() {
         Ok(loaded) => loaded,
         Err(error) => {

@@ -12,27 +12,42 @@ use std::fmt::{self, Write as _};
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Starts logging. Does nothing if the program logs already.
-pub(super) fn start(level: LogLevel, format: LogFormat) {
+/// Lines that wait for whoever reads the log; more are lost.
+const LINES_MAX: usize = 10_000;
+
+/// Starts logging, until what it gives is dropped, which writes what waits within a second. Does nothing if the
+/// program logs already.
+///
+/// A thread of its own writes: whoever reads the log may stand still, and the disk may be full. Lines are lost then,
+/// and the agent goes on.
+pub(super) fn start(level: LogLevel, format: LogFormat) -> WorkerGuard {
     let level = match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
     };
+    let (lines, guard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(LINES_MAX)
+        .lossy(true)
+        .thread_name("log")
+        .finish(std::io::stderr());
     let started = tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(std::io::stderr)
+        .with_writer(lines)
+        .log_internal_errors(false)
         .event_format(Lines { format })
         .try_init();
     if started.is_ok() {
         std::panic::set_hook(Box::new(log_panic));
     }
+    guard
 }
 
 /// A panic is a line like all others, whatever it says.

@@ -109,7 +109,21 @@ impl Finding {
     }
 }
 
+/// What the paths of Python's own library have in them: where a prefix has it, or when it is frozen.
+const PYTHON: [&str; 2] = ["/lib/python3.", "<frozen "];
+/// What those of installed packages have in them (the module `site` of CPython, and Debian's).
+const LIBRARIES: [&str; 2] = ["/site-packages/", "/dist-packages/"];
+
 impl FindingFrame {
+    /// Whether it is in a library with such paths. Packages are below Python's library, but are none of it.
+    fn is_of(&self, paths: &[&str; 2]) -> bool {
+        let has = |parts: &[&str; 2]| parts.iter().any(|part| self.file.contains(part));
+        match *paths == PYTHON {
+            true => has(&PYTHON) && !has(&LIBRARIES),
+            false => has(paths),
+        }
+    }
+
     /// ` file:line`, as far as that is known.
     fn write_place(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.file.is_empty() {
@@ -151,15 +165,18 @@ impl FindingTask {
         }
     }
 
-    /// Where the program waits, rather than where asyncio does that for it.
+    /// Where the program waits, rather than where a library does that for it. If all of it is in libraries, the
+    /// innermost place that is not in Python's own.
     pub fn place(&self) -> Option<&FindingFrame> {
-        let is_own = |frame: &&FindingFrame| !frame.file.contains("/asyncio/");
-        let own = self.frames.iter().find(is_own);
-        own.or_else(|| self.frames.first())
+        let is_own = |frame: &&FindingFrame| !frame.is_of(&PYTHON) && !frame.is_of(&LIBRARIES);
+        let mut frames = self.frames.iter();
+        let own = frames.find(is_own);
+        let other = || self.frames.iter().find(|frame| !frame.is_of(&PYTHON));
+        own.or_else(other).or_else(|| self.frames.first())
     }
 
     /// Where it stands, which is the innermost line of a tree, if that is elsewhere than its [`place`](Self::place): in
-    /// asyncio.
+    /// a library.
     pub fn inside(&self) -> Option<&FindingFrame> {
         let innermost = self.frames.first()?;
         let place = self.place()?;

@@ -14,16 +14,15 @@
 //! be stuck: a cycle is a finding of its own.
 
 use super::coroutines::{Coroutines, Group};
+use super::facts::{Facts, TaskKey, hash_of};
 use super::finding::{Finding, FindingKind, Fingerprint, Mark, tasks_of};
 use super::standing::Standing;
 use super::times::{TaskTimes, Tracks};
-use super::waiting::{Seen, Waits};
-use crate::graph::{
-    Cycle, Cycles, StackIdx, TaskGraph, TaskIdx, TaskName, TextIdx, find_deadlocks,
-};
-use crate::ids::{TaskId, Tid};
+use super::waiting::{Activity, Seen, Waits};
+use crate::graph::{Cycles, TaskGraph, TaskIdx, TaskState, TextIdx, find_deadlocks};
+use crate::ids::Tid;
 use crate::time::{Monotonic, Timestamp};
-use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -113,14 +112,6 @@ pub struct Observation {
     pub look_within: Option<Duration>,
 }
 
-/// Which task it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct TaskKey {
-    id: TaskId,
-    /// Of its name and its coroutine.
-    words: u64,
-}
-
 /// A cycle that was seen.
 #[derive(Debug)]
 struct SeenCycle {
@@ -141,27 +132,6 @@ struct StuckTask {
     finding: Arc<Finding>,
 }
 
-/// What is known of a text, for one snapshot. Texts can be long, and stand in many frames.
-#[derive(Debug, Clone, Copy)]
-struct TextFacts {
-    hash: u64,
-    /// What the rules say of it as the name of a function.
-    is_included: bool,
-    is_excluded: bool,
-}
-
-/// What is known of a stack, for one snapshot.
-#[derive(Debug, Clone)]
-struct StackFacts {
-    /// What tells its frames apart, outermost first; none unless frames are followed.
-    words: Arc<[u64]>,
-    hash: u64,
-    /// The waits of tasks that stand there count.
-    counts: bool,
-    /// The name of its outermost function.
-    coroutine: Option<TextIdx>,
-}
-
 /// What is seen of the tasks of a snapshot.
 #[derive(Default)]
 struct Sight<'g> {
@@ -172,101 +142,6 @@ struct Sight<'g> {
     candidates: Vec<(TaskKey, TaskIdx)>,
     /// By the names of their coroutines.
     groups: FxHashMap<Option<TextIdx>, Group<'g>>,
-}
-
-/// A snapshot, with what was found out of its texts and stacks.
-struct Facts<'g> {
-    graph: &'g TaskGraph,
-    rules: Arc<Rules>,
-    texts: FxHashMap<TextIdx, TextFacts>,
-    stacks: FxHashMap<StackIdx, StackFacts>,
-}
-
-impl<'g> Facts<'g> {
-    fn of(graph: &'g TaskGraph, rules: &Arc<Rules>) -> Self {
-        Self {
-            graph,
-            rules: Arc::clone(rules),
-            texts: FxHashMap::default(),
-            stacks: FxHashMap::default(),
-        }
-    }
-
-    fn text(&mut self, at: TextIdx) -> TextFacts {
-        let (graph, functions) = (self.graph, &self.rules.functions);
-        *self.texts.entry(at).or_insert_with(|| {
-            let text = graph.text(at);
-            TextFacts {
-                hash: hash_of(text),
-                is_included: functions.includes(text),
-                is_excluded: functions.excludes(text),
-            }
-        })
-    }
-
-    fn stack(&mut self, at: StackIdx) -> StackFacts {
-        if let Some(known) = self.stacks.get(&at) {
-            return known.clone();
-        }
-        let graph = self.graph;
-        let mut words = Vec::new();
-        let mut hasher = FxHasher::default();
-        let (mut is_included, mut is_excluded) = (false, false);
-        let mut coroutine = None;
-        for frame in graph.stack(at) {
-            let function = self.text(frame.function);
-            let file = frame.file.map_or(0, |file| self.text(file).hash);
-            (function.hash, file, frame.line).hash(&mut hasher);
-            if self.rules.follow_frames {
-                words.push(hash_of((function.hash, file, frame.line)));
-            }
-            // In `asyncio.sleep` it waits for nothing but time, or for its next turn.
-            let is_asyncio = |file| graph.text(file).ends_with("/asyncio/tasks.py");
-            let sleeps =
-                graph.text(frame.function) == "sleep" && frame.file.is_some_and(is_asyncio);
-            is_included |= function.is_included;
-            is_excluded |= sleeps || function.is_excluded;
-            coroutine = Some(frame.function);
-        }
-        words.reverse();
-        let facts = StackFacts {
-            words: words.into(),
-            hash: hasher.finish(),
-            counts: is_included && !is_excluded,
-            coroutine,
-        };
-        self.stacks.insert(at, facts.clone());
-        facts
-    }
-
-    fn key(&mut self, at: TaskIdx) -> TaskKey {
-        let task = self.graph.task(at);
-        let coroutine = self.stack(task.stack).coroutine;
-        let coroutine = coroutine.map(|coroutine| self.text(coroutine).hash);
-        let name = match task.name {
-            TaskName::Unknown => None,
-            TaskName::Number(number) => Some(number),
-            TaskName::Text(text) => Some(self.text(text).hash),
-        };
-        TaskKey {
-            id: task.id,
-            words: hash_of((coroutine, name)),
-        }
-    }
-
-    /// By its tasks, in whichever order.
-    fn keys_of(&mut self, cycle: &Cycle) -> Vec<TaskKey> {
-        let mut keys: Vec<TaskKey> = cycle.tasks.iter().map(|at| self.key(*at)).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        keys
-    }
-}
-
-fn hash_of(what: impl Hash) -> u64 {
-    let mut hasher = FxHasher::default();
-    what.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// What is known of one process from earlier snapshots.
@@ -331,15 +206,16 @@ impl History {
         let mut sight = self.see_tasks(&mut facts, deadlocks.as_ref(), now, &mut observation);
         self.note_completeness(look, sight.present.len());
         observation.n_finished = self.drop_missing(&sight.present, look);
-        let unseen = self.unseen_moves(graph, &sight.moved, observation.n_finished > 0);
+        let activities = self.activities(graph, &sight.moved, observation.n_finished > 0);
         let mut stuck: Vec<(Moment, TaskKey, TaskIdx)> = Vec::new();
         for (key, at) in std::mem::take(&mut sight.candidates) {
             let Some(seen) = self.tasks.get_mut(&key) else {
                 continue;
             };
             let task = graph.task(at);
-            let is_unseen = !task.has_turn && unseen.contains(&graph.thread_of(at).tid);
-            if waits.is_stuck(seen, is_unseen) {
+            let activity = activities.get(&graph.thread_of(at).tid).copied();
+            let activity = activity.filter(|_| !task.has_turn);
+            if waits.is_stuck(seen, now, activity.unwrap_or(Activity::None)) {
                 stuck.push((seen.since, key, at));
                 let coroutine = facts.stack(task.stack).coroutine;
                 sight.groups.entry(coroutine).or_default().figures.n_stuck += 1;
@@ -406,7 +282,11 @@ impl History {
             observation.n_started += u64::from(is_new);
             let group = sight.groups.entry(stack.coroutine).or_default();
             group.figures.n_tasks += 1;
-            if !stack.counts || !awaits_none || tid == Tid(0) {
+            let counts = match task.state {
+                TaskState::Running => stack.counts_running,
+                _ => stack.counts,
+            };
+            if !counts || !awaits_none || tid == Tid(0) {
                 continue;
             }
             group.add_wait(seen.since.at, now.at);
@@ -419,16 +299,15 @@ impl History {
         sight
     }
 
-    /// The threads that have run since the look before, though none of their tasks is seen to have gone on. A task that
-    /// has ended may have been any thread's.
-    fn unseen_moves(
+    /// What the threads have done since the look before. A task that has ended may have been any thread's.
+    fn activities(
         &mut self,
         graph: &TaskGraph,
         moved: &FxHashSet<Tid>,
         any_ended: bool,
-    ) -> FxHashSet<Tid> {
+    ) -> FxHashMap<Tid, Activity> {
         let before = std::mem::take(&mut self.runs);
-        let mut unseen = FxHashSet::default();
+        let mut activities = FxHashMap::default();
         for thread in graph.threads() {
             let Some(runs) = thread.runs else {
                 continue;
@@ -436,12 +315,16 @@ impl History {
             let has_run = before
                 .get(&thread.tid)
                 .is_some_and(|before| *before != runs);
-            if has_run && !any_ended && !moved.contains(&thread.tid) {
-                unseen.insert(thread.tid);
-            }
+            let is_seen = any_ended || moved.contains(&thread.tid);
+            let activity = match (has_run, is_seen) {
+                (false, _) => Activity::None,
+                (true, true) => Activity::Seen,
+                (true, false) => Activity::Unseen,
+            };
+            activities.insert(thread.tid, activity);
             self.runs.insert(thread.tid, runs);
         }
-        unseen
+        activities
     }
 
     fn note_look(&mut self, now: Monotonic, slept: bool) {

@@ -2,6 +2,7 @@
 //! no I/O.
 
 mod coroutines;
+mod facts;
 mod finding;
 mod history;
 mod standing;

@@ -8,9 +8,9 @@
 //!
 //! And where nothing else happens, the same memory is given out at every round. Then nothing in memory tells two rounds
 //! apart; but the thread that executes the event loop runs at each of them. So if it has run between two looks, and
-//! none of its tasks is seen to have gone on, one went on that looks the same again, and that may be this one. It
-//! counts as stuck only if that hardly ever happens, or if its place tells turns apart
-//! ([`Task::has_turn`](crate::graph::Task::has_turn)).
+//! none of its tasks is seen to have gone on, one went on that looks the same again, and that may be this one. If that
+//! happens more often than now and then, waits count from the latest time; unless the place of a task tells its turns
+//! apart ([`Task::has_turn`](crate::graph::Task::has_turn)).
 
 use super::history::Moment;
 use crate::time::Monotonic;
@@ -18,8 +18,8 @@ use std::time::Duration;
 
 /// So many looks must all see a task at its place. All of them do by accident once in a million times.
 const LOOKS_MIN: u32 = 20;
-/// In so many of them its thread may have run without any task being seen to have gone on.
-const UNEXPLAINED_MAX: u32 = 2;
+/// Of so many looks before which its thread has run, one may be without any task that is seen to have gone on.
+const RUNS_PER_UNSEEN: u32 = 8;
 /// The least time between two of them, on average.
 const GAP_MIN: Duration = Duration::from_millis(50);
 
@@ -33,10 +33,10 @@ pub(super) struct Seen {
     pub(super) n_missing: u32,
     /// Looks that were taken to be sure that it stands.
     n_looks: u32,
-    /// Those of them before which a task of its thread went on without being seen to.
-    n_unexplained: u32,
-    /// It was not to be told whether it stands; it is looked at again from then on.
-    doubted_until: Option<Monotonic>,
+    /// Looks before which its thread has run.
+    n_ran: u32,
+    /// Those of them before which a task of it went on that was not seen to.
+    n_unseen: u32,
     /// It was found to be stuck at this place.
     is_stuck: bool,
 }
@@ -48,8 +48,8 @@ impl Seen {
             since: now,
             n_missing: 0,
             n_looks: 0,
-            n_unexplained: 0,
-            doubted_until: None,
+            n_ran: 0,
+            n_unseen: 0,
             is_stuck: false,
         }
     }
@@ -67,6 +67,17 @@ impl Seen {
             *self = Self::new(place, now);
         }
     }
+}
+
+/// What a thread has done since the look before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Activity {
+    /// It has not run, or that is not known.
+    None,
+    /// It has run, and tasks of it are seen to have gone on.
+    Seen,
+    /// It has run, and it is not seen what for.
+    Unseen,
 }
 
 /// Who is stuck at one look.
@@ -97,29 +108,24 @@ impl Waits {
         }
     }
 
-    /// Whether a task is stuck that was seen just now. `unexplained`: since the look before something went on in its
-    /// thread that was not seen, and that may have been this task.
-    pub(super) fn is_stuck(&mut self, seen: &mut Seen, unexplained: bool) -> bool {
+    /// Whether a task is stuck that was seen just now, in whose thread there was such activity.
+    pub(super) fn is_stuck(&mut self, seen: &mut Seen, now: Moment, activity: Activity) -> bool {
+        seen.n_ran += u32::from(activity != Activity::None);
+        seen.n_unseen += u32::from(activity == Activity::Unseen);
         let wait = self.now.since(seen.since.at);
         let half = self.stuck_after / 2;
         if wait < half {
             self.will_be_known(seen.since.at.after(half));
             return false;
         }
-        if let Some(until) = seen.doubted_until
-            && self.now < until
-            && self.slept < half
-        {
+        let is_doubtful = seen.n_unseen.saturating_mul(RUNS_PER_UNSEEN) > seen.n_ran;
+        if !seen.is_stuck && is_doubtful {
+            *seen = Seen::new(seen.place, now);
+            self.will_be_known(now.at.after(half));
             return false;
         }
         if !seen.is_stuck && self.slept < half && seen.n_looks < LOOKS_MIN {
             seen.n_looks += 1;
-            seen.n_unexplained += u32::from(unexplained);
-            if seen.n_unexplained > UNEXPLAINED_MAX {
-                (seen.n_looks, seen.n_unexplained) = (0, 0);
-                seen.doubted_until = Some(self.now.after(wait));
-                return false;
-            }
             let missing = LOOKS_MIN - seen.n_looks;
             if missing > 0 {
                 self.wants_looks(wait, missing);

@@ -62,6 +62,14 @@ async def dead_group(pair):
         group.create_task(park(), name="sleeper")
 
 
+async def dead_timeout_outside(pair):
+    async def watches():
+        await asyncio.wait_for(pair.one, FOREVER)
+
+    kept.append(asyncio.create_task(watches(), name="dead_timeout_outside watcher"))
+    await pair.other
+
+
 async def dead_shield(pair):
     await asyncio.shield(pair.other)
 
@@ -241,6 +249,17 @@ async def open_shield_later(pair):
     shielded = asyncio.shield(pair.other)
     await asyncio.get_running_loop().create_future()
     await shielded
+
+
+async def open_timeout_outside(pair):
+    async def watches():
+        await asyncio.wait_for(pair.one, FOREVER)
+
+    async def over_another():
+        await asyncio.create_task(watches(), name="open_timeout_outside watcher")
+
+    kept.append(asyncio.create_task(over_another(), name="open_timeout_outside above"))
+    await asyncio.wait([pair.other])
 
 
 async def open_group_body(pair):

@@ -165,8 +165,9 @@ impl Walk<'_, '_> {
     ) -> Result<FxHashMap<u32, Wait>, DecodeError> {
         let timed = self.aside(runs, |walk| walk.timed_tasks(attributes))?;
         let timed = timed.unwrap_or_default();
+        let above = self.above(awaiters, &timed);
         let mut waits = FxHashMap::default();
-        for awaiter in awaiters.iter().take(TASKS_MAX) {
+        for awaiter in awaiters.iter().chain(&above).take(TASKS_MAX) {
             let wait = self.aside(runs, |walk| walk.wait_of(attributes, *awaiter))?;
             let mut wait = wait.unwrap_or(Wait::OTHER);
             let at = self.alive(*awaiter).map(|record| record.task.at);
@@ -174,6 +175,33 @@ impl Walk<'_, '_> {
             waits.insert(*awaiter, wait);
         }
         Ok(waits)
+    }
+
+    /// Those who await these tasks from outside, over others too, if one of them has a timeout: when that is over, they
+    /// pass the cancellation on.
+    fn above(&self, tasks: &[u32], timed: &FxHashSet<RemoteAddr>) -> Vec<u32> {
+        let mut known: FxHashSet<u32> = tasks.iter().copied().collect();
+        let mut above: Vec<u32> = Vec::new();
+        let mut left: Vec<u32> = tasks.iter().copied().take(TASKS_MAX).collect();
+        let mut any_timed = false;
+        while let Some(task) = left.pop()
+            && above.len() < TASKS_MAX
+        {
+            let Some(record) = self.alive(task) else {
+                continue;
+            };
+            for awaiter in self.addresses(&record.awaiters) {
+                let Some(of) = self.by_address.get(awaiter).copied() else {
+                    continue;
+                };
+                if known.insert(of) {
+                    any_timed |= timed.contains(awaiter);
+                    above.push(of);
+                    left.push(of);
+                }
+            }
+        }
+        if any_timed { above } else { Vec::new() }
     }
 
     /// Reads something with later copies if the process runs. Nothing if it cannot be read: whoever is in a
