@@ -82,11 +82,8 @@ impl Rights {
         source: &dyn ProcessSource,
         pid: Pid,
     ) -> Result<(ProcessId, UserIds), Refusal> {
-        let refused = |error| match error {
-            ProcessError::NotFound { pid } if source.hides(pid) => Refusal::Hidden { pid },
-            error => Refusal::Process(error),
-        };
-        let (id, users) = source.owner(pid).map_err(refused)?;
+        let owner = source.owner(pid);
+        let (id, users) = owner.map_err(|error| Refusal::of(source, error))?;
         match (self, self.include(users)) {
             (Self::Owner(user), false) => Err(Refusal::NotYours {
                 pid,
@@ -116,10 +113,35 @@ pub(super) enum Refusal {
     /// There is none that the agent sees, and there is one.
     Hidden { pid: Pid },
     /// It cannot be read.
-    Process(ProcessError),
+    Process {
+        error: ProcessError,
+        /// What stands in the way of the agent.
+        hints: Vec<String>,
+    },
+}
+
+impl From<ProcessError> for Refusal {
+    fn from(error: ProcessError) -> Self {
+        Self::Process {
+            error,
+            hints: Vec::new(),
+        }
+    }
 }
 
 impl Refusal {
+    /// Why `source` cannot read a process, and what helps.
+    pub(super) fn of(source: &dyn ProcessSource, error: ProcessError) -> Self {
+        match error {
+            ProcessError::NotFound { pid } if source.hides(pid) => Self::Hidden { pid },
+            ProcessError::Denied { pid, .. } => Self::Process {
+                hints: source.access(pid).map_or_else(Vec::new, |it| it.hints()),
+                error,
+            },
+            error => error.into(),
+        }
+    }
+
     /// In words. `group` is the one whose members may ask for everything.
     pub(super) fn into_error(self, group: Option<&str>) -> ControlError {
         match self {
@@ -151,11 +173,17 @@ impl Refusal {
                     ],
                 }
             }
-            Self::Process(error) => ControlError {
-                code: error.code().to_owned(),
-                message: error.to_string(),
-                hints: hints(&error),
-            },
+            Self::Process { error, mut hints } => {
+                hints.extend(advice(&error));
+                if matches!(error, ProcessError::Denied { .. }) {
+                    hints.push(DIRECT.to_owned());
+                }
+                ControlError {
+                    code: error.code().to_owned(),
+                    message: error.to_string(),
+                    hints,
+                }
+            }
         }
     }
 }
@@ -177,15 +205,6 @@ fn not_yours(pid: Pid, user: u32, users: UserIds) -> String {
         return format!("{whose}, and user {user} stands for users without a number here");
     }
     format!("{whose}, and user {user} may ask for its own processes only")
-}
-
-/// What can be done about a process that the agent cannot read.
-fn hints(error: &ProcessError) -> Vec<String> {
-    let mut hints = advice(error);
-    if matches!(error, ProcessError::Denied { .. }) {
-        hints.push(DIRECT.to_owned());
-    }
-    hints
 }
 
 #[cfg(test)]
