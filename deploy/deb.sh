@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 #
 # Makes the Debian package, target/package/asyncio-agent_VERSION_ARCHITECTURE.deb, and says how large it is and the
-# programs in it are. The same sources, compiler and Debian give the same bytes, wherever they are.
+# programs in it are.
 #
 # usage: deploy/deb.sh [test]     with `test`: target/package-test/asyncio-agent_VERSION_ARCHITECTURE.deb, of the
 #                                 programs that the tests have built. It is made in seconds.

@@ -145,7 +145,7 @@ extra: {a: b}
             agent.yaml:2:11: web.listen: "localhost:9849" is not an address to listen on, expected IP:PORT such as 127.0.0.1:9849 or '[::1]:9849'
                   listen: localhost:9849
                           ^
-            agent.yaml:3:3: web.listem: unknown key, expected one of: listen, config_file, reload
+            agent.yaml:3:3: web.listem: unknown key, expected one of: listen, config_file, details, reload
                   listem: 1
                   ^
             agent.yaml:5:13: discovery.interval: "5" has no unit: write 5s for seconds, expected a duration such as 15s, 500ms or 1m30s
@@ -214,7 +214,7 @@ fn shapes_that_do_not_fit() {
     bad(
         "web: yes\ndiscovery: []\ntargets: {a: b}\n",
         &expect![[r#"
-            agent.yaml:1:6: web: the text "yes", expected a map with the keys listen, config_file, reload
+            agent.yaml:1:6: web: the text "yes", expected a map with the keys listen, config_file, details, reload
                 web: yes
                      ^
             agent.yaml:2:12: discovery: a list, expected a map with the keys interval

@@ -8,11 +8,11 @@
 )]
 
 use asyncio_agent::config::{
-    self, ClientAuth, Compression, ConfigError, ControlSocket, Matching, OtlpProtocol, Secret,
-    Settings, Surroundings, TargetName, Temporality, TlsVersion, UserId,
+    self, Compression, ConfigError, ControlSocket, Matching, OtlpProtocol, Secret, Settings,
+    Surroundings, TargetName, Temporality, UserId, WebDetails,
 };
 use expect_test::{Expect, expect};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 fn variables(name: &str) -> Option<String> {
@@ -46,7 +46,7 @@ fn bad(text: &str, expected: &Expect) {
 }
 
 const ALL: &str = r#"
-web: {listen: '127.0.0.1:${PORT}', config_file: web.yaml, reload: true}
+web: {listen: '127.0.0.1:${PORT}', config_file: web.yaml, details: users, reload: true}
 control: {socket: agent.sock, group: staff}
 targets:
   - name: checkout-api
@@ -89,6 +89,7 @@ fn everything_can_be_set() {
     let settings = good(ALL);
     assert_eq!(settings.web.listen[0].port(), 8080);
     assert_eq!(settings.web.config_file, Some("/etc/agent/web.yaml".into()));
+    assert_eq!(settings.web.details, WebDetails::Users);
     assert!(settings.web.reload);
     let socket = ControlSocket::Path("/etc/agent/agent.sock".into());
     assert_eq!(settings.control.socket, socket);
@@ -345,7 +346,7 @@ fn bad_control() {
 #[test]
 fn bad_numbers() {
     bad(
-        "web: {reload: 'on', config_file: ''}
+        "web: {reload: 'on', config_file: '', details: nobody}
 analysis:
   cycles: {confirmations: 0}
   stuck: {after: 10ms, include: [], exclude: ['[', 7, '']}
@@ -362,11 +363,14 @@ limits:
 ",
         &expect![[r#"
             agent.yaml:1:15: web.reload: "on", expected true or false
-                web: {reload: 'on', config_file: ''}
+                web: {reload: 'on', config_file: '', details: nobody}
                               ^
             agent.yaml:1:34: web.config_file: no path, expected that of a file
-                web: {reload: 'on', config_file: ''}
+                web: {reload: 'on', config_file: '', details: nobody}
                                                  ^
+            agent.yaml:1:47: web.details: "nobody", expected loopback or users
+                web: {reload: 'on', config_file: '', details: nobody}
+                                                              ^
             agent.yaml:3:27: analysis.cycles.confirmations: "0", expected a whole number from 1 to 1000
                   cycles: {confirmations: 0}
                                           ^
@@ -560,93 +564,4 @@ fn lines_can_be_left_out() {
     let short = error.without_lines().to_string();
     expect!["agent.yaml:1:42: exporters.otlp.headers.a: duplicate key, expected it once"]
         .assert_eq(&short);
-}
-
-#[test]
-fn web_files() {
-    let read = |text: &str| {
-        let surroundings = Surroundings {
-            variables: &variables,
-            base: Some(Path::new("/etc/agent")),
-            files: None,
-        };
-        config::parse_web_file(surroundings, "web.yaml", text)
-    };
-    assert_eq!(read("").unwrap(), config::WebFile::default());
-    let hash = "$2y$10$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234";
-    let file = read(&format!(
-        "tls_server_config:
-  {{cert_file: a.pem, key_file: /b.pem, client_ca_file: c, client_auth_type: RequireAndVerifyClientCert,
-   min_version: TLS13}}
-basic_auth_users: {{alice: {hash}}}
-"
-    ))
-    .unwrap();
-    let tls = file.tls.unwrap();
-    assert_eq!(tls.cert_file, PathBuf::from("/etc/agent/a.pem"));
-    assert_eq!(tls.key_file, PathBuf::from("/b.pem"));
-    assert_eq!(tls.client_auth, ClientAuth::Require);
-    assert_eq!(tls.min_version, TlsVersion::Tls13);
-    assert_eq!(file.users["alice"], Secret::Inline(hash.to_owned()));
-    let bad = |text: &str, expected: &Expect| {
-        let error = read(text).expect_err("it was accepted").to_string();
-        expected.assert_eq(&(error + "\n"));
-    };
-    bad(
-        &format!(
-            "tls_server_config: {{client_auth_type: RequireAndVerifyClientCert, min_version: TLS10}}
-basic_auth_users: {{a: secret, 'b:c': {hash}, d: 7, e: {}, e: x}}
-rate_limit: {{}}
-",
-            hash.replace("$10$", "$31$")
-        ),
-        &expect![[r#"
-            web.yaml:1:20: tls_server_config.cert_file: missing, expected the path of a PEM file
-                tls_server_config: {client_auth_type: RequireAndVerifyClientCert, min_version: TLS10}
-                                   ^
-            web.yaml:1:20: tls_server_config.key_file: missing, expected the path of a PEM file
-                tls_server_config: {client_auth_type: RequireAndVerifyClientCert, min_version: TLS10}
-                                   ^
-            web.yaml:1:20: tls_server_config.client_ca_file: missing, expected the authorities of clients, as client_auth_type requires certificates
-                tls_server_config: {client_auth_type: RequireAndVerifyClientCert, min_version: TLS10}
-                                   ^
-            web.yaml:1:80: tls_server_config.min_version: "TLS10", expected TLS12 or TLS13
-                tls_server_config: {client_auth_type: RequireAndVerifyClientCert, min_version: TLS10}
-                                                                                               ^
-            web.yaml:2:23: basic_auth_users.a: not a bcrypt hash, expected one such as `htpasswd -nBC 10 USER` prints after the colon
-                basic_auth_users: {a: secret, 'b:c': $2y$10$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234, d: 7, e: $2y$31$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234, e: x}
-                                      ^
-            web.yaml:2:31: basic_auth_users.b:c: no user name, expected one without a colon
-                basic_auth_users: {a: secret, 'b:c': $2y$10$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234, d: 7, e: $2y$31$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234, e: x}
-                                              ^
-            web.yaml:2:103: basic_auth_users.d: the number 7, expected a text: put it in quotes
-                sic_auth_users: {a: secret, 'b:c': $2y$10$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234, d: 7, e: $2y$31$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234, e: x}
-                                                                                                                    ^
-            web.yaml:2:109: basic_auth_users.e: its cost is out of range, expected 04 to 16, such as 10
-                th_users: {a: secret, 'b:c': $2y$10$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234, d: 7, e: $2y$31$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234, e: x}
-                                                                                                                    ^
-            web.yaml:2:171: basic_auth_users.e: duplicate key, expected it once
-                EFGHIJKLMNOPQRSTUVWXYZ01234, d: 7, e: $2y$31$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234, e: x}
-                                                                                                                    ^
-            web.yaml:3:1: rate_limit: unknown key, expected one of: tls_server_config, basic_auth_users
-                rate_limit: {}
-                ^
-        "#]],
-    );
-    bad(
-        "tls_server_config: {cert_file: a, key_file: b, client_ca_file: c, min_version: TLS13, max_version: TLS12}
-basic_auth_users: [a]
-",
-        &expect![[r#"
-            web.yaml:1:20: tls_server_config.client_auth_type: missing, expected RequireAndVerifyClientCert, as client_ca_file has no effect otherwise
-                tls_server_config: {cert_file: a, key_file: b, client_ca_file: c, min_version: TLS13, max_version: TLS12}
-                                   ^
-            web.yaml:1:20: tls_server_config: min_version is newer than max_version, expected at least one version between
-                tls_server_config: {cert_file: a, key_file: b, client_ca_file: c, min_version: TLS13, max_version: TLS12}
-                                   ^
-            web.yaml:2:19: basic_auth_users: a list, expected a map from user names to bcrypt hashes
-                basic_auth_users: [a]
-                                  ^
-        "#]],
-    );
 }

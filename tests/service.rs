@@ -5,7 +5,8 @@
 
 mod support;
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -91,6 +92,53 @@ fn nobody_is_told_without_a_service_manager() {
     let (status, log) = agent.end_with("TERM");
     assert!(status.success());
     assert!(!log.contains("service manager"), "{log}");
+}
+
+/// Whoever starts it without the capability finds out by the log, and not by figures that stay away.
+#[test]
+fn an_agent_without_its_capability_says_so_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("asyncio-agent");
+    fs::copy(env!("CARGO_BIN_EXE_asyncio-agent"), &copy).unwrap();
+    let for_all = |path: &Path| fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+    for_all(folder.path());
+    let start = |setpriv: &[&str]| {
+        let agent = Agent::start_command(GOOD, |config| {
+            for_all(config.parent().unwrap());
+            let mut command = Command::new("setpriv");
+            command.args(setpriv).arg(&copy).arg("--config").arg(config);
+            command.current_dir("/");
+            command
+        });
+        agent.end_with("TERM").1
+    };
+    let told = |log: &str| {
+        let lines = log.lines();
+        let about = lines.filter(|line| line.contains("without CAP_SYS_PTRACE"));
+        about.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
+    let mut without = vec![&["--inh-caps=-all"][..]];
+    if is_root {
+        without = vec![
+            &["--reuid=65534", "--regid=65534", "--clear-groups"],
+            // Root is not enough.
+            &["--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"],
+        ];
+    }
+    for setpriv in without {
+        let log = start(setpriv);
+        let [line] = &told(&log)[..] else {
+            panic!("{setpriv:?}: {log}")
+        };
+        for part in ["level=warn", "own user", "AmbientCapabilities="] {
+            assert!(line.contains(part), "{line}");
+        }
+    }
+    if is_root {
+        let log = start(&["--inh-caps=+sys_ptrace"]);
+        assert_eq!(told(&log), [""; 0], "{log}");
+    }
 }
 
 /// The systemd-analyze that `tests/systemd.sh` brings.

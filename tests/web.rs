@@ -195,6 +195,61 @@ fn other_machines_are_shown_no_names() {
 }
 
 #[test]
+fn on_a_loopback_address_programs_can_be_kept_for_users() {
+    let zoo = Zoo::with(&[(10, "web", Act::Ring(3))]);
+    let text = format!("{WEB}targets: [{{name: web, match: {{pid: 10}}, interval: 20ms}}]\n");
+    let kept = text.replace("reload: true", "reload: true, details: users");
+    let agent = Running::start_with(&zoo, &text, &WebFile::default());
+    agent.eventually("the cycle is found", |agent| {
+        agent.get("/").contains("Task-0")
+    });
+    let internals = [
+        "/api/v1/targets",
+        "/api/v1/findings",
+        "/api/v1/targets/10/ps",
+    ];
+    let check_kept = |is_kept: bool| {
+        let page = agent.get("/");
+        assert_eq!(status(&page), 200, "{page}");
+        // The target is no secret.
+        assert!(page.contains(">web<"), "{page}");
+        for shown in ["Task-0", "/api/v1/"] {
+            assert_eq!(page.contains(shown), !is_kept, "{shown} {page}");
+        }
+        for path in internals {
+            let answer = agent.get(path);
+            assert_eq!(status(&answer) == 403, is_kept, "{path} {answer}");
+            assert_eq!(body(&answer).contains("web.details"), is_kept, "{answer}");
+        }
+        for path in ["/metrics", "/-/healthy", "/-/ready"] {
+            assert_eq!(status(&agent.get(path)), 200, "{path}");
+        }
+        // Pages of others get at nothing, as before.
+        assert_eq!(status(&agent.get_from("evil.example", "/metrics")), 403);
+    };
+    check_kept(false);
+    for (text, is_kept) in [(&kept, true), (&text, false), (&kept, true)] {
+        agent.write_config(text);
+        let answer = agent.post("/-/reload");
+        assert!(body(&answer).contains("changed: web.details"), "{answer}");
+        check_kept(is_kept);
+    }
+    // Whoever says who they are is shown everything.
+    let closed = Running::start_with(&zoo, &kept, &users());
+    let get = |path: &str| {
+        closed.exchange(&format!(
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\n\
+             Authorization: Basic YW5uOnNlY3JldA==\r\nConnection: close\r\n\r\n"
+        ))
+    };
+    closed.eventually("it is shown", |_| get("/").contains("Task-0"));
+    for path in internals {
+        assert_eq!(status(&get(path)), 200, "{path}");
+        assert_eq!(status(&closed.get(path)), 401, "{path}");
+    }
+}
+
+#[test]
 fn a_process_that_has_ended_is_not_shown_even_if_its_next_round_is_far_off() {
     let zoo = Zoo::with(&[(10, "web", Act::Ring(3)), (11, "web", Act::Chain(4))]);
     let text = "web: {listen: 127.0.0.1:0}\ndiscovery: {interval: 1h}\n\

@@ -39,6 +39,7 @@ pub use source::{AttachedProcess, HostProcesses, ProcessSource};
 
 use crate::config::{Settings, WebFile};
 use crate::export::prometheus::PrometheusExporter;
+use crate::process::{GIVE_AGENT_SYS_PTRACE, lacks_sys_ptrace};
 use crate::procfs::ProcRoot;
 use control::ControlRules;
 use http::WebRules;
@@ -333,6 +334,13 @@ async fn run_until_signal(config: AgentConfig) -> Result<(), AgentError> {
         targets = settings.targets.len(),
         "starting"
     );
+    if lacks_sys_ptrace(&ProcRoot::default()) {
+        tracing::warn!(
+            hint = GIVE_AGENT_SYS_PTRACE,
+            "without CAP_SYS_PTRACE only processes of the agent's own user can be read; others may not even be seen \
+             (ProtectProc= of a unit, hidepid)"
+        );
+    }
     if settings.targets.is_empty() {
         tracing::warn!("no targets are configured: nothing will be watched");
     }

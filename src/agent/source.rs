@@ -36,6 +36,12 @@ pub trait ProcessSource: Send + Sync + 'static {
         Err(ProcessError::NotFound { pid })
     }
 
+    /// Whether there is a process `pid` that the source does not see, and so says that there is none.
+    fn hides(&self, pid: Pid) -> bool {
+        let _ = pid;
+        false
+    }
+
     /// What the kernel's rule for reading the process `pid` comes to. `None`: nothing is known of it.
     fn access(&self, pid: Pid) -> Option<Access> {
         let _ = pid;
@@ -133,6 +139,10 @@ impl ProcessSource for HostProcesses {
                 why: error.to_string(),
             },
         })
+    }
+
+    fn hides(&self, pid: Pid) -> bool {
+        self.root.hides(pid)
     }
 
     fn set_limits(&self, limits: Limits) {

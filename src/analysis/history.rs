@@ -495,15 +495,12 @@ impl History {
                 tasks_omitted,
             });
             observation.findings.push(Arc::clone(&finding));
-            let since = since.at;
-            self.stuck.insert(
-                fingerprint,
-                StuckTask {
-                    key,
-                    since,
-                    finding,
-                },
-            );
+            let task = StuckTask {
+                key,
+                since: since.at,
+                finding,
+            };
+            self.stuck.insert(fingerprint, task);
         }
         for (fingerprint, task) in before {
             // One that a partial snapshot lacks has not been seen to go on, so it counts on.

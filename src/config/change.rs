@@ -35,6 +35,7 @@ pub fn diff(old: &Settings, new: &Settings) -> Change {
             "web.config_file",
             old.web.config_file != new.web.config_file,
         ),
+        ("web.details", old.web.details != new.web.details),
         ("web.reload", old.web.reload != new.web.reload),
         ("control.group", old.control.group != new.control.group),
         ("discovery", old.discovery != new.discovery),
@@ -99,7 +100,7 @@ mod tests {
         let old = settings("targets: [{name: a, match: {pid: 1}}, {name: b, match: {pid: 2}}]");
         assert!(diff(&old, &old).is_empty());
         let new = settings(
-            "web: {listen: 127.0.0.1:1, reload: true}\ncontrol: {socket: none, group: adm}\nlimits: {rounds: 2}\nexporters: {otlp: {}}\n\
+            "web: {listen: 127.0.0.1:1, details: users, reload: true}\ncontrol: {socket: none, group: adm}\nlimits: {rounds: 2}\nexporters: {otlp: {}}\n\
              targets: [{name: a, match: {pid: 1}}, {name: b, match: {pid: 3}}, {match: auto}]",
         );
         let change = diff(&old, &new);
@@ -107,6 +108,7 @@ mod tests {
         assert_eq!(
             change.live,
             [
+                "web.details",
                 "web.reload",
                 "control.group",
                 "targets[1]",
@@ -115,7 +117,7 @@ mod tests {
                 "exporters.otlp"
             ]
         );
-        assert_eq!(diff(&new, &old).live[2..4], ["targets[1]", "targets"]);
+        assert_eq!(diff(&new, &old).live[3..5], ["targets[1]", "targets"]);
     }
 
     #[test]

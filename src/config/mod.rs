@@ -31,7 +31,7 @@ pub use settings::{
     MatchSettings, Matching, NameTemplate, OtlpMetricsSettings, OtlpProtocol, OtlpReceiver,
     OtlpSettings, OtlpTlsSettings, PrometheusSettings, Secret, Settings, SpanSettings, Star,
     StuckSettings, TargetName, TargetSettings, Temporality, TlsSettings, TlsVersion, TopSettings,
-    UserId, WebFile, WebSettings,
+    UserId, WebDetails, WebFile, WebSettings,
 };
 pub use show::show;
 pub use units::{DURATION_FORM, parse_duration};

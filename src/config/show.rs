@@ -3,7 +3,7 @@
 
 use super::settings::{
     Compression, ControlSocket, Glob, MatchSettings, Matching, OtlpReceiver, OtlpSettings, Secret,
-    Settings, TargetName, TargetSettings, Temporality, UserId,
+    Settings, TargetName, TargetSettings, Temporality, UserId, WebDetails,
 };
 use super::units::{show_duration, show_size};
 use serde_yaml::{Mapping, Value};
@@ -16,20 +16,8 @@ const HIDDEN: &str = "<hidden>";
 
 /// The settings as YAML.
 pub fn show(settings: &Settings) -> String {
-    let listen = settings.web.listen.iter().map(|it| text(&it.to_string()));
-    let web = &settings.web;
     let value = map([
-        (
-            "web",
-            map([
-                ("listen", Value::Sequence(listen.collect())),
-                (
-                    "config_file",
-                    optional(web.config_file.as_deref().map(path)),
-                ),
-                ("reload", web.reload.into()),
-            ]),
-        ),
+        ("web", web(settings)),
         ("control", control(settings)),
         (
             "discovery",
@@ -47,6 +35,24 @@ pub fn show(settings: &Settings) -> String {
         ),
     ]);
     serde_yaml::to_string(&value).expect("maps, lists and texts can be written as YAML")
+}
+
+fn web(settings: &Settings) -> Value {
+    let web = &settings.web;
+    let listen = web.listen.iter().map(|it| text(&it.to_string()));
+    let details = match web.details {
+        WebDetails::Loopback => "loopback",
+        WebDetails::Users => "users",
+    };
+    map([
+        ("listen", Value::Sequence(listen.collect())),
+        (
+            "config_file",
+            optional(web.config_file.as_deref().map(path)),
+        ),
+        ("details", text(details)),
+        ("reload", web.reload.into()),
+    ])
 }
 
 fn control(settings: &Settings) -> Value {

@@ -6,7 +6,7 @@ mod freeze;
 mod image;
 
 pub use crate::asyncio::Workspace;
-pub use access::{Access, Aspect, Check, Reader, Verdict};
+pub use access::{Access, Aspect, Check, GIVE_AGENT_SYS_PTRACE, Reader, Verdict, lacks_sys_ptrace};
 pub use error::ProcessError;
 
 use crate::asyncio::{self, AsyncioOffsets, Knowledge, Read, Stillness, find_asyncio, read_graph};

@@ -120,6 +120,14 @@ fn without_its_capability_it_says_what_is_missing() {
     });
     let answer = machine.run(&["agentctl", "ps", "--agent", &machine.main_pid("shop")]);
     assert_eq!(answer.status, NO_SUCH_PROCESS, "{answer:?}");
+    assert!(answer.stderr.contains("ProtectProc="), "{answer:?}");
+    assert!(answer.stderr.contains("CAP_SYS_PTRACE"), "{answer:?}");
+    // What is not there is not said to be.
+    let answer = machine.run(&["agentctl", "ps", "--agent", "4194304"]);
+    assert_eq!(answer.status, NO_SUCH_PROCESS, "{answer:?}");
+    assert!(!answer.stderr.contains("ProtectProc="), "{answer:?}");
+    let told = "without CAP_SYS_PTRACE only processes of the agent's own user can be read";
+    assert_eq!(machine.log(AGENT).matches(told).count(), 1);
     machine.write(
         "/etc/systemd/system/asyncio-agent.service.d/more.conf",
         "[Service]\nProtectProc=default\n",

@@ -205,8 +205,9 @@ impl Desk {
     fn snapshot(&self, id: ProcessId, rights: &Rights, stop: &Stop) -> Result<Snapshot, Refusal> {
         let source = &*self.source;
         let began = self.clock.now();
-        let mut attached = source.attach(id).map_err(Refusal::Process)?;
-        let mut snapshot = attached.snapshot(stop).map_err(Refusal::Process)?;
+        let unreadable = |error| Refusal::of(source, error);
+        let mut attached = source.attach(id).map_err(unreadable)?;
+        let mut snapshot = attached.snapshot(stop).map_err(unreadable)?;
         snapshot.stats.duration = Some(self.clock.now().since(began));
         if !rights.are_unbounded() {
             check_still(source, id, rights)?;
@@ -225,7 +226,7 @@ impl Desk {
         let (_, users) = rights.pin(source, id.pid)?;
         let view = self.store.latest();
         let explained = explain(source, (id, users), rules, &view, stop);
-        let explained = explained.map_err(Refusal::Process)?;
+        let explained = explained.map_err(Refusal::from)?;
         check_still(source, id, rights)?;
         Ok(explained)
     }
@@ -247,7 +248,7 @@ impl Desk {
 fn check_still(source: &dyn ProcessSource, id: ProcessId, rights: &Rights) -> Result<(), Refusal> {
     let (now, _) = rights.pin(source, id.pid)?;
     if now != id {
-        return Err(Refusal::Process(ProcessError::Gone { pid: id.pid }));
+        return Err(ProcessError::Gone { pid: id.pid }.into());
     }
     Ok(())
 }

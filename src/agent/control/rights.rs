@@ -8,13 +8,16 @@
 use crate::agent::source::ProcessSource;
 use crate::diagnosis::advice;
 use crate::ids::{Pid, ProcessId};
-use crate::process::ProcessError;
+use crate::process::{GIVE_AGENT_SYS_PTRACE, ProcessError};
 use crate::procfs::{UserIds, is_member};
 use crate::protocol::ControlError;
 use std::fmt;
 
 /// Stands for every user that has no number where the agent runs (user_namespaces(7)), so for nobody in particular.
 const OVERFLOW_USER: u32 = 65_534;
+
+/// What is left to somebody whom the agent cannot help.
+const DIRECT: &str = "--direct reads it as the user who runs agentctl";
 
 /// Who is at the other end of a connection, as it was when that began (SO_PEERCRED, unix(7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +82,8 @@ impl Rights {
         source: &dyn ProcessSource,
         pid: Pid,
     ) -> Result<(ProcessId, UserIds), Refusal> {
-        let (id, users) = source.owner(pid).map_err(Refusal::Process)?;
+        let owner = source.owner(pid);
+        let (id, users) = owner.map_err(|error| Refusal::of(source, error))?;
         match (self, self.include(users)) {
             (Self::Owner(user), false) => Err(Refusal::NotYours {
                 pid,
@@ -106,11 +110,38 @@ impl fmt::Display for Rights {
 pub(super) enum Refusal {
     /// It is not theirs.
     NotYours { pid: Pid, user: u32, users: UserIds },
+    /// There is none that the agent sees, and there is one.
+    Hidden { pid: Pid },
     /// It cannot be read.
-    Process(ProcessError),
+    Process {
+        error: ProcessError,
+        /// What stands in the way of the agent.
+        hints: Vec<String>,
+    },
+}
+
+impl From<ProcessError> for Refusal {
+    fn from(error: ProcessError) -> Self {
+        Self::Process {
+            error,
+            hints: Vec::new(),
+        }
+    }
 }
 
 impl Refusal {
+    /// Why `source` cannot read a process, and what helps.
+    pub(super) fn of(source: &dyn ProcessSource, error: ProcessError) -> Self {
+        match error {
+            ProcessError::NotFound { pid } if source.hides(pid) => Self::Hidden { pid },
+            ProcessError::Denied { pid, .. } => Self::Process {
+                hints: source.access(pid).map_or_else(Vec::new, |it| it.hints()),
+                error,
+            },
+            error => error.into(),
+        }
+    }
+
     /// In words. `group` is the one whose members may ask for everything.
     pub(super) fn into_error(self, group: Option<&str>) -> ControlError {
         match self {
@@ -128,11 +159,31 @@ impl Refusal {
                     }
                 }],
             },
-            Self::Process(error) => ControlError {
-                code: error.code().to_owned(),
-                message: error.to_string(),
-                hints: hints(&error),
-            },
+            Self::Hidden { pid } => {
+                let error = ProcessError::NotFound { pid };
+                ControlError {
+                    code: error.code().to_owned(),
+                    message: error.to_string(),
+                    hints: vec![
+                        format!(
+                            "there is such a process, but the agent does not see it (ProtectProc= of its unit, or \
+                             hidepid): {GIVE_AGENT_SYS_PTRACE}"
+                        ),
+                        DIRECT.to_owned(),
+                    ],
+                }
+            }
+            Self::Process { error, mut hints } => {
+                hints.extend(advice(&error));
+                if matches!(error, ProcessError::Denied { .. }) {
+                    hints.push(DIRECT.to_owned());
+                }
+                ControlError {
+                    code: error.code().to_owned(),
+                    message: error.to_string(),
+                    hints,
+                }
+            }
         }
     }
 }
@@ -154,16 +205,6 @@ fn not_yours(pid: Pid, user: u32, users: UserIds) -> String {
         return format!("{whose}, and user {user} stands for users without a number here");
     }
     format!("{whose}, and user {user} may ask for its own processes only")
-}
-
-/// What can be done about a process that the agent cannot read.
-fn hints(error: &ProcessError) -> Vec<String> {
-    let mut hints = advice(error);
-    if matches!(error, ProcessError::Denied { .. }) {
-        let direct = "--direct reads it as the user who runs agentctl";
-        hints.push(direct.to_owned());
-    }
-    hints
 }
 
 #[cfg(test)]
@@ -240,5 +281,9 @@ mod tests {
         let error = refusal(mixed).into_error(None);
         assert!(error.message.contains("user ids 7, 7 and 0"), "{error}");
         assert!(error.hints[0].contains("control.group"));
+        let error = Refusal::Hidden { pid }.into_error(None);
+        assert_eq!(error.code, "process_not_found");
+        assert_eq!(error.message, "no process 42");
+        assert!(error.hints[0].contains("CAP_SYS_PTRACE"), "{error}");
     }
 }

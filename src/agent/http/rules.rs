@@ -2,7 +2,7 @@
 
 use super::auth::Users;
 use super::tls::{TlsError, acceptor};
-use crate::config::{ClientAuth, Secret, Settings, WebFile};
+use crate::config::{ClientAuth, Secret, Settings, WebDetails, WebFile};
 use std::fmt;
 use std::fs;
 use std::io;
@@ -15,6 +15,8 @@ use tokio_rustls::TlsAcceptor;
 pub(in crate::agent) struct WebRules {
     /// Whether `POST /-/reload` is answered.
     pub(super) reload: bool,
+    /// Who is shown names, files and stacks of programs.
+    details: WebDetails,
     /// The addresses that are listened on.
     pub(super) listen: Vec<SocketAddr>,
     pub(super) users: Users,
@@ -30,6 +32,7 @@ impl fmt::Debug for WebRules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WebRules")
             .field("reload", &self.reload)
+            .field("details", &self.details)
             .field("users", &self.users)
             .field("tls", &self.tls.is_some())
             .finish_non_exhaustive()
@@ -74,6 +77,7 @@ impl WebRules {
         let tls = file.tls.as_ref();
         Ok(Self {
             reload: settings.web.reload,
+            details: settings.web.details,
             listen: settings.web.listen.clone(),
             users: Users::new(users.collect::<Result<_, WebError>>()?),
             needs_certificate: tls.is_some_and(|tls| tls.client_auth == ClientAuth::Require),
@@ -86,6 +90,25 @@ impl WebRules {
     /// with TLS there may be others now who may connect, or another certificate to be shown to them.
     pub(super) fn keep_connections_of(&self, other: &Self) -> bool {
         std::ptr::eq(self, other) || (self.tls.is_none() && other.tls.is_none())
+    }
+
+    /// Whether names, files and stacks of programs are shown on an address that only programs of this machine can
+    /// reach (`is_local`), or on another.
+    pub(super) fn show_details(&self, is_local: bool) -> bool {
+        self.knows_clients() || (is_local && self.details == WebDetails::Loopback)
+    }
+
+    /// Why they are not.
+    pub(super) fn why_no_details(&self) -> &'static str {
+        match self.details {
+            WebDetails::Loopback => {
+                "names and files of programs are shown on loopback addresses only, or to users: set web.config_file\n"
+            }
+            WebDetails::Users => {
+                "names and files of programs are shown to users only (web.details): set web.config_file; on its own \
+                 host agentctl asks the agent's socket\n"
+            }
+        }
     }
 
     /// Whether whoever asks has said who they are.

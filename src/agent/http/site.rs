@@ -105,26 +105,18 @@ impl Site {
             "/-/reload" => refuse_method("POST, PUT"),
             "/metrics" | "/" | "/-/healthy" | "/-/ready" if !is_get => refuse_method("GET, HEAD"),
             "/metrics" => self.metrics(request.headers()).await,
-            "/" => self.page(self.may_show(&rules)).await,
+            "/" => self.page(rules.show_details(self.is_local)).await,
             "/-/healthy" => text(StatusCode::OK, "healthy\n"),
             "/-/ready" => self.ready(),
             _ if path.starts_with("/runbooks/") && !is_get => refuse_method("GET, HEAD"),
             _ if path.starts_with("/runbooks/") => runbooks::answer(&path["/runbooks/".len()..]),
             _ => match path.strip_prefix("/api/v1/") {
                 Some(_) if !is_get => refuse_method("GET, HEAD"),
-                Some(_) if !self.may_show(&rules) => forbidden(
-                    "names and files of programs are shown on loopback addresses only, or to \
-                     users: set web.config_file\n",
-                ),
+                Some(_) if !rules.show_details(self.is_local) => forbidden(rules.why_no_details()),
                 Some(what) => api::answer(self, &rules, what, request.uri().query()).await,
                 None => text(StatusCode::NOT_FOUND, "not found; see /\n"),
             },
         }
-    }
-
-    /// Whether names, files and stacks of programs may be shown.
-    fn may_show(&self, rules: &WebRules) -> bool {
-        self.is_local || rules.knows_clients()
     }
 
     async fn metrics(&self, headers: &HeaderMap) -> Answer {

@@ -3,16 +3,21 @@
 use super::super::FileKind;
 use super::super::problem::quote;
 use super::super::section::{Reader, Section};
-use super::super::settings::WebSettings;
+use super::super::settings::{WebDetails, WebSettings};
 use super::super::value::one_or_more;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
 pub(super) fn read(top: &Section<'_>, reader: &mut Reader<'_>) -> WebSettings {
     let default = WebSettings::default();
-    let Some(web) = top.section("web", &["listen", "config_file", "reload"], reader) else {
+    let known = ["listen", "config_file", "details", "reload"];
+    let Some(web) = top.section("web", &known, reader) else {
         return default;
     };
+    let details = [
+        ("loopback", WebDetails::Loopback),
+        ("users", WebDetails::Users),
+    ];
     WebSettings {
         listen: match web.get("listen") {
             None => default.listen,
@@ -33,6 +38,9 @@ pub(super) fn read(top: &Section<'_>, reader: &mut Reader<'_>) -> WebSettings {
             }
         },
         config_file: web.file("config_file", FileKind::WebConfig, reader),
+        details: web
+            .choice("details", &details, reader)
+            .unwrap_or(default.details),
         reload: web.flag("reload", default.reload, reader),
     }
 }

@@ -19,7 +19,7 @@ pub use name::NameTemplate;
 pub use pattern::{CommandPattern, Glob, GlobError, Star};
 pub use secret::Secret;
 pub use target::{MatchSettings, Matching, TargetName, TargetSettings, UserId};
-pub use web::{ClientAuth, TlsSettings, TlsVersion, WebFile, WebSettings};
+pub use web::{ClientAuth, TlsSettings, TlsVersion, WebDetails, WebFile, WebSettings};
 
 use crate::sanitize::escape;
 use std::path::Path;

@@ -13,6 +13,8 @@ pub struct WebSettings {
     pub listen: Vec<SocketAddr>,
     /// The file with TLS and passwords, see [`WebFile`].
     pub config_file: Option<PathBuf>,
+    /// Who is shown names, files and stacks of programs.
+    pub details: WebDetails,
     /// Whether `POST /-/reload` reads the configuration again.
     pub reload: bool,
 }
@@ -22,9 +24,19 @@ impl Default for WebSettings {
         Self {
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 9849))],
             config_file: None,
+            details: WebDetails::Loopback,
             reload: false,
         }
     }
+}
+
+/// Who is shown names, files and stacks of programs over HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WebDetails {
+    /// Whoever connects to a loopback address, and clients that have said who they are, see [`WebFile`].
+    Loopback,
+    /// Only clients that have said who they are.
+    Users,
 }
 
 /// What the file named by `web.config_file` says.

@@ -3,6 +3,11 @@
 use super::{Aspect, Check, Circumstances, Reader, SYS_PTRACE, Verdict, has};
 use crate::procfs::UserIds;
 
+/// How the agent gets `CAP_SYS_PTRACE`.
+pub const GIVE_AGENT_SYS_PTRACE: &str = "give asyncio-agent CAP_SYS_PTRACE (AmbientCapabilities=CAP_SYS_PTRACE in its \
+                                         unit; docker run --cap-add=SYS_PTRACE; in Kubernetes \
+                                         securityContext.capabilities.add: [SYS_PTRACE])";
+
 impl Circumstances {
     /// Says of each part that stands in the way what to do about it. If none does for sure, of those that might.
     pub(super) fn add_fixes(&self, checks: &mut [Check], reader: Reader) {
@@ -71,10 +76,7 @@ impl Circumstances {
         let is_root = self.own.users.is_some_and(|users| users.effective == 0);
         let is_kept = self.own.bounding.is_some() && !has(self.own.bounding, SYS_PTRACE);
         let text = match reader {
-            Reader::Agent => {
-                "give asyncio-agent CAP_SYS_PTRACE (AmbientCapabilities=CAP_SYS_PTRACE in its unit; docker run \
-                 --cap-add=SYS_PTRACE; in Kubernetes securityContext.capabilities.add: [SYS_PTRACE])"
-            }
+            Reader::Agent => GIVE_AGENT_SYS_PTRACE,
             Reader::Agentctl if is_root || is_kept => {
                 "the capability is missing even for root here: a container needs CAP_SYS_PTRACE (docker run \
                  --cap-add=SYS_PTRACE; in Kubernetes securityContext.capabilities.add: [SYS_PTRACE]), or run agentctl \

@@ -13,6 +13,8 @@ mod fix;
 #[cfg(test)]
 mod tests;
 
+pub use fix::GIVE_AGENT_SYS_PTRACE;
+
 use crate::ids::Pid;
 use crate::memory::{ProcessVm, ReadErrorKind, ReadMemory as _, RemoteAddr};
 use crate::procfs::{Credentials, ProcRoot, ProcfsError, UserIds};
@@ -216,6 +218,12 @@ struct Circumstances {
     trial_of_maps: Trial,
     /// Reading its memory.
     trial_of_memory: Trial,
+}
+
+/// Whether we run without `CAP_SYS_PTRACE`; not if that cannot be found out.
+pub fn lacks_sys_ptrace(root: &ProcRoot) -> bool {
+    let own = root.own_credentials();
+    own.effective.is_some() && !has(own.effective, SYS_PTRACE)
 }
 
 impl Access {
