@@ -14,12 +14,17 @@ SOAK_AGENT_MINUTES ?= 30
 # Which parts of `make bench` run, such as "speed churn" (all without).
 SECTIONS ?=
 
-.PHONY: help demo test lint soak soak-agent bench fuzz interpreters servers node_packages browser receivers systemd
+.PHONY: help demo test test-system lint deny deb sbom soak soak-agent bench fuzz \
+	interpreters servers node_packages browser receivers systemd machine
 
 help:
 	@echo "make demo          see it work: builds the tools and shows a running Python program's tasks"
 	@echo "make test          the whole gate: format, lints, tests with real CPython 3.14 and 3.15"
+	@echo "make test-system   the package on a Debian with systemd, which is booted for it; make test does it too, as root"
 	@echo "make lint          only the format and the lints"
+	@echo "make deny          holds the dependencies against deny.toml: licences, sources, bans (make test does)"
+	@echo "make deb           the Debian package, in target/package; says how large it is"
+	@echo "make sbom          the list of what is in the programs, as CycloneDX, in target/sbom"
 	@echo "make soak          reads busy programs for SOAK_MINUTES (10) and judges every edge and stack"
 	@echo "make soak-agent    the agent on busy healthy programs for SOAK_AGENT_MINUTES (30): it must find nothing"
 	@echo "make bench         measures beside CPython's own reader, and the agent, as Markdown (SECTIONS=\"speed agent\")"
@@ -29,17 +34,32 @@ help:
 	@echo "make node_packages bring TypeScript and Grafana's types into target/node_packages (make test does)"
 	@echo "make browser       bring Chromium into target/browser (make test does)"
 	@echo "make receivers     bring rotel, a receiver of OpenTelemetry, into target/receivers (make test does)"
-	@echo "make systemd       bring systemd-analyze 257 into target/systemd (make test does)"
+	@echo "make systemd       bring systemd 257 and debootstrap into target/systemd (make test does)"
+	@echo "make machine       bring a Debian to boot into target/machine (make test-system does)"
 
 demo:
 	@tests/demo.sh
 
-test: lint interpreters servers node_packages browser receivers systemd
+test: lint deny interpreters servers node_packages browser receivers systemd
 	cargo test --doc
 	@if cargo nextest --version >/dev/null 2>&1; then \
 		set -x; cargo nextest run --no-fail-fast; \
 	else \
 		set -x; cargo test --no-fail-fast --lib --bins --tests; \
+	fi
+	@if [ "$$(id -u)" = 0 ]; then \
+		$(MAKE) --no-print-directory test-system; \
+	else \
+		echo "NOT RUN: make test-system, which takes root"; \
+	fi
+
+test-system: interpreters machine
+	@tests/cargo_tools.sh cargo-deb
+	@deploy/deb.sh test
+	@if cargo nextest --version >/dev/null 2>&1; then \
+		set -x; cargo nextest run --no-fail-fast --test system; \
+	else \
+		set -x; cargo test --no-fail-fast --test system; \
 	fi
 
 lint:
@@ -49,8 +69,21 @@ lint:
 	cargo fmt --check
 	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 	cargo clippy --all-targets -- -D warnings
+	cargo clippy --test system -- -D warnings
 	cargo clippy --no-default-features --lib -- -D warnings
 	cargo clippy --no-default-features --features cli -- -D warnings
+
+deny:
+	@tests/cargo_tools.sh cargo-deny
+	target/cargo_tools/bin/cargo-deny --locked --all-features check --show-stats -D unmatched-skip -D unnecessary-skip -D license-not-encountered bans licenses sources
+
+deb:
+	@tests/cargo_tools.sh cargo-deb
+	@deploy/deb.sh
+
+sbom:
+	@tests/cargo_tools.sh cargo-cyclonedx
+	@deploy/sbom.sh
 
 soak: interpreters
 	cargo bench --bench soak -- --minutes $(SOAK_MINUTES) $(SOAK_PROGRAMS)
@@ -78,6 +111,9 @@ receivers:
 
 systemd:
 	@tests/systemd.sh
+
+machine: systemd
+	@tests/machine.sh
 
 # Not part of the gate, which runs the same targets as an ordinary test. See tests/fuzz/run.sh.
 export FUZZ_SECONDS FUZZ_TARGETS FUZZ_ASAN

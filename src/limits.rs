@@ -17,6 +17,8 @@ pub struct Limits {
     pub threads_max: u32,
     /// Tasks read per process, all lists together.
     pub tasks_max: u32,
+    /// Tasks beyond `tasks_max` that are counted, without anything else being read of them.
+    pub tasks_counted_max: u64,
     /// Frames followed per task, from its outermost coroutine inwards.
     pub frames_per_task_max: u32,
     /// Awaiters read per task.
@@ -47,6 +49,7 @@ impl Default for Limits {
             interpreters_max: 1_024,
             threads_max: 65_536,
             tasks_max: 2_000_000,
+            tasks_counted_max: 100_000_000,
             frames_per_task_max: 65_536,
             awaiters_per_task_max: 1_048_576,
             set_slots_max: 1 << 22,
@@ -113,6 +116,19 @@ impl LimitsHit {
         if let Some(at) = LIMITS.iter().position(|name| *name == limit) {
             self.0 |= 1 << at;
         }
+    }
+
+    /// Whether one of them is about all of a snapshot, not about a part of one task: whoever reads that process
+    /// pays for all that the limit allows.
+    pub fn is_costly(self) -> bool {
+        let costly = [
+            "bytes_read_max",
+            "decoded_bytes_max",
+            SCAN_TIME,
+            "tasks_max",
+            "work_max",
+        ];
+        self.names().any(|name| costly.contains(&name))
     }
 
     /// Their names.

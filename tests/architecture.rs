@@ -159,6 +159,8 @@ const LAYERS: &[Layer] = &[
             "spans",
             // Only the agent knows what the files of its configuration should hold.
             "agent::check_files",
+            // The manual page of the daemon and its completions.
+            "agent::command",
             // And only it has an exporter.
             "agent::TraceSender",
             "agent::AgentError",

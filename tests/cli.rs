@@ -478,11 +478,17 @@ fn pages_are_printed() {
         let script = agentctl(&["completions", shell]);
         assert_eq!(script.status, 0);
         assert!(script.out.contains("pstree"), "{shell}");
+        let script = agentctl(&["completions", shell, "asyncio-agent"]);
+        assert!(script.out.contains("log-level"), "{shell}");
     }
     let man = agentctl(&["man"]);
     assert!(man.out.contains(".TH agentctl 1") && man.out.contains("Exit status:"));
     let man = agentctl(&["man", "pstree"]);
     assert!(man.out.contains(".TH agentctl-pstree 1"), "{}", man.out);
+    let man = agentctl(&["man", "config-check"]);
+    assert!(man.out.contains("agentctl config check"), "{}", man.out);
+    let man = agentctl(&["man", "asyncio-agent"]);
+    assert!(man.out.contains(".TH asyncio-agent 8"), "{}", man.out);
 }
 
 #[test]

@@ -80,8 +80,8 @@ exporters:
     tls: {ca_file: ca.pem, cert_file: a.pem, key_file: b.pem}
     compression: gzip
     timeout: 3s
-    metrics: {enabled: false, interval: 30s, temporality: delta}
-    spans: {ratio: 0.5, traces_per_minute: 1, spans_per_minute: 2, spans_per_trace: 30, queue: 4}
+    metrics: {enabled: false, interval: 30s, temporality: delta, endpoint: 'http://vm/metrics', timeout: 1s}
+    spans: {ratio: 0.5, traces_per_minute: 1, spans_per_minute: 2, spans_per_trace: 30, queue: 4, protocol: grpc, endpoint: 'http://tempo:4317'}
 "#;
 
 #[test]
@@ -115,13 +115,14 @@ fn everything_can_be_set() {
     assert_eq!(settings.limits.scan_bytes, 64 << 20);
     assert_eq!(settings.limits.cpu_share, 0.25);
     let otlp = settings.exporters.otlp.unwrap();
-    assert_eq!(otlp.protocol, OtlpProtocol::Http);
-    assert_eq!(otlp.compression, Compression::Gzip);
+    let all = &otlp.receiver;
+    assert_eq!(all.protocol, OtlpProtocol::Http);
+    assert_eq!(all.compression, Compression::Gzip);
     assert_eq!(otlp.metrics.temporality, Temporality::Delta);
-    assert_eq!(otlp.headers["x-tenant"], Secret::Inline("a".to_owned()));
+    assert_eq!(all.headers["x-tenant"], Secret::Inline("a".to_owned()));
     let token = Secret::File("/etc/agent/token".into());
-    assert_eq!(otlp.headers["authorization"], token);
-    assert_eq!(otlp.tls.key_file, Some("/etc/agent/b.pem".into()));
+    assert_eq!(all.headers["authorization"], token);
+    assert_eq!(all.tls.key_file, Some("/etc/agent/b.pem".into()));
 }
 
 #[test]
@@ -172,20 +173,105 @@ fn variables_of_opentelemetry_stand_in() {
         config::parse_in(surroundings, "agent.yaml", &text)
     };
     let otlp = read("{}").unwrap().exporters.otlp.unwrap();
-    assert_eq!(otlp.endpoint, "https://a:1/b");
-    assert_eq!(otlp.timeout, Duration::from_millis(2_500));
-    assert_eq!(otlp.headers["c"], Secret::Inline("d=e".to_owned()));
-    assert_eq!(otlp.tls.ca_file, Some("/ca.pem".into()));
+    assert_eq!(otlp.receiver.endpoint, "https://a:1/b");
+    assert_eq!(otlp.receiver.timeout, Duration::from_millis(2_500));
+    assert_eq!(otlp.receiver.headers["c"], Secret::Inline("d=e".to_owned()));
+    assert_eq!(otlp.receiver.tls.ca_file, Some("/ca.pem".into()));
     let section = "{endpoint: 'http://c', headers: {x: y}, timeout: 1s}";
     let otlp = read(section).unwrap().exporters.otlp.unwrap();
-    assert_eq!(otlp.endpoint, "http://c");
-    assert_eq!(otlp.headers.len(), 1);
-    assert_eq!(otlp.timeout, Duration::from_secs(1));
+    assert_eq!(otlp.receiver.endpoint, "http://c");
+    assert_eq!(otlp.receiver.headers.len(), 1);
+    assert_eq!(otlp.receiver.timeout, Duration::from_secs(1));
     let error = read("{protocol: grpc}").unwrap_err().to_string();
     let expected = "exporters.otlp.endpoint (from OTEL_EXPORTER_OTLP_ENDPOINT): grpc has no paths";
     assert!(error.contains(expected), "{error}");
     // Without the section, nothing is sent, whatever the environment says.
     assert_eq!(good("").exporters.otlp, None);
+}
+
+#[test]
+fn a_signal_has_what_is_its_own_and_the_rest_of_all() {
+    let read = |section: &str, variables: &[(&str, &str)]| {
+        let surroundings = Surroundings {
+            variables: &|name| {
+                let mut given = variables.iter();
+                let found = given.find(|(variable, _)| {
+                    name.strip_prefix("OTEL_EXPORTER_OTLP_") == Some(variable)
+                })?;
+                Some(found.1.to_owned())
+            },
+            base: None,
+            files: None,
+        };
+        let text = format!("exporters: {{otlp: {section}}}");
+        config::parse_in(surroundings, "agent.yaml", &text)
+    };
+    let good = |section: &str, variables: &[(&str, &str)]| {
+        let read = read(section, variables).unwrap().exporters.otlp.unwrap();
+        (read.metrics_receiver(), read.spans_receiver())
+    };
+    // Nothing of its own: below the endpoint of all.
+    let (metrics, spans) = good("{endpoint: 'http://a/x/', protocol: http/protobuf}", &[]);
+    assert_eq!(metrics.endpoint, "http://a/x/v1/metrics");
+    assert_eq!(spans.endpoint, "http://a/x/v1/traces");
+    // An endpoint of its own is taken as it is.
+    let (metrics, spans) = good(
+        "{headers: {a: b}, timeout: 1s, metrics: {endpoint: 'http://vm/y', protocol: http/protobuf}, \
+         spans: {headers: {c: d}, compression: gzip}}",
+        &[],
+    );
+    assert_eq!(
+        (&*metrics.endpoint, metrics.protocol),
+        ("http://vm/y", OtlpProtocol::Http)
+    );
+    assert!(metrics.headers.contains_key("a"));
+    assert_eq!(
+        (&*spans.endpoint, spans.protocol),
+        ("http://localhost:4317", OtlpProtocol::Grpc)
+    );
+    assert_eq!(spans.headers.keys().collect::<Vec<_>>(), ["c"]);
+    assert_eq!(
+        (spans.timeout, spans.compression, metrics.compression),
+        (Duration::from_secs(1), Compression::Gzip, Compression::None)
+    );
+    // Another protocol has another usual port.
+    let (metrics, _) = good("{metrics: {protocol: http/protobuf}}", &[]);
+    assert_eq!(metrics.endpoint, "http://localhost:4318/v1/metrics");
+    // Variables of the signal come before those of all, and the file before both.
+    let variables = [
+        ("ENDPOINT", "http://all:1"),
+        ("TRACES_ENDPOINT", "http://tempo:2"),
+        ("TRACES_HEADERS", "a=b"),
+        ("METRICS_TIMEOUT", "70"),
+    ];
+    let (metrics, spans) = good("{}", &variables);
+    assert_eq!(metrics.endpoint, "http://all:1");
+    assert_eq!(metrics.timeout, Duration::from_millis(70));
+    assert_eq!(spans.endpoint, "http://tempo:2");
+    assert!(spans.headers.contains_key("a") && metrics.headers.is_empty());
+    let (metrics, spans) = good(
+        "{endpoint: 'http://file:3', headers_file: {x: y}}",
+        &variables,
+    );
+    assert_eq!(
+        (&*metrics.endpoint, &*spans.endpoint),
+        ("http://file:3", "http://file:3")
+    );
+    assert!(spans.headers.contains_key("x"));
+    // What is wrong is told once, and where.
+    let error = read("{metrics: {endpoint: nowhere, tls: {cert_file: a}}}", &[]).unwrap_err();
+    expect![[r#"
+        agent.yaml:1:40: exporters.otlp.metrics.endpoint: no http:// or https:// in front, expected one such as http://localhost:4317
+            exporters: {otlp: {metrics: {endpoint: nowhere, tls: {cert_file: a}}}}
+                                                   ^
+        agent.yaml:1:54: exporters.otlp.metrics.tls: cert_file and key_file belong together, expected both or none
+            exporters: {otlp: {metrics: {endpoint: nowhere, tls: {cert_file: a}}}}
+                                                                 ^"#]]
+    .assert_eq(&error.to_string());
+    let error = read("{}", &[("TRACES_ENDPOINT", "nowhere")]).unwrap_err();
+    let told = error.to_string();
+    let path = "exporters.otlp.spans.endpoint (from OTEL_EXPORTER_OTLP_TRACES_ENDPOINT): no http";
+    assert!(told.contains(path), "{told}");
 }
 
 #[test]

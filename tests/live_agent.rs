@@ -5,7 +5,7 @@ mod support;
 
 use std::fs;
 use support::agent::{Agent, agent};
-use support::agentctl::Answer;
+use support::agentctl::{Answer, snapshot};
 use support::python;
 use support::target::{Target, wait_until};
 
@@ -106,17 +106,54 @@ fn a_busy_process_does_not_disturb_the_agent() {
     }
 }
 
+/// How many tasks it has.
+fn n_tasks(target: &Target) -> usize {
+    let snapshot = snapshot(target.pid());
+    let threads = snapshot["threads"].as_array().expect("a list").iter();
+    let tasks = threads.map(|it| it["tasks"].as_array().expect("a list").len());
+    tasks.sum()
+}
+
 #[test]
-fn a_process_with_more_tasks_than_allowed_is_not_covered() {
-    let target = Target::start(python::all()[0].program("music"));
-    let agent = Agent::start(&format!(
-        "web: {{listen: 127.0.0.1:0}}\n\
-         limits: {{tasks_per_process: 3}}\n\
-         targets: [{{name: music, match: {{pid: {}}}, interval: 100ms}}]\n",
-        target.pid()
-    ));
-    agent.wait_for_value("asyncio_pending_tasks{target=\"music\"}", 3.0);
-    agent.wait_for_value("asyncio_snapshot_coverage_ratio{target=\"music\"}", 0.5);
+fn of_a_process_with_more_tasks_than_allowed_all_are_counted() {
+    for python in python::all() {
+        // In one list, in several and in sets, and in a list that changes all the time.
+        for program in ["wide", "python_tasks", "churn"] {
+            let target = Target::start(python.program(program));
+            let n_tasks = (program != "churn").then(|| n_tasks(&target));
+            let mut agent = Agent::start(&format!(
+                "web: {{listen: 127.0.0.1:0}}\n\
+                 limits: {{tasks_per_process: 3}}\n\
+                 targets: [{{name: app, match: {{pid: {}}}, interval: 100ms}}]\n",
+                target.pid()
+            ));
+            let value = |agent: &Agent, name: &str| {
+                let value = agent.value(&format!("{name}{{target=\"app\"}}"));
+                value.expect("the process is read")
+            };
+            let partial = "asyncio_agent_scans_total{target=\"app\",result=\"partial\"}";
+            wait_until("some rounds", || agent.value(partial) >= Some(3.0));
+            let pending = value(&agent, "asyncio_pending_tasks");
+            let coverage = value(&agent, "asyncio_snapshot_coverage_ratio");
+            match n_tasks {
+                Some(n_tasks) => {
+                    assert_eq!(pending, n_tasks as f64, "{program}");
+                    assert_eq!(coverage, 3.0 / pending, "{program}");
+                }
+                None => {
+                    assert!(pending > 3.0, "{program}: {pending}");
+                    assert!(coverage < 0.8, "{program}: {coverage}");
+                }
+            }
+            let by_coroutine = "asyncio_tasks_by_coroutine{target=\"app\",coroutine=\"other\"}";
+            assert!(agent.value(by_coroutine) >= Some(1.0), "{program}");
+            let (_, targets) = agent.get("/api/v1/targets");
+            let why = "more tasks were only counted: limit tasks_max of 3 reached";
+            assert!(targets.contains(why), "{program}: {targets}");
+            let log = agent.log();
+            assert_eq!(log.matches("is over a limit").count(), 1, "{log}");
+        }
+    }
 }
 
 #[test]

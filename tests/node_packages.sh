@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 #
 # Brings the packages of tests/node_packages/package.json from npm into target/node_packages, for the tests: the
-# types of Grafana's dashboards, and TypeScript, which holds ours against them. None of their scripts is run, and
-# nothing is installed anywhere else.
+# types of Grafana's dashboards, of Kubernetes and of the Prometheus Operator, and TypeScript, which holds ours against
+# them. None of their scripts is run, and nothing is installed anywhere else.
 #
 # To raise a version: change package.json, then
 #   npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts
@@ -21,7 +21,7 @@ check_node() {
     local tool version
     for tool in node npm; do
         command -v "$tool" >/dev/null || fail "there is no $tool" \
-            "the dashboards are checked with Node.js $NODE_MIN or newer and its npm: apt-get install nodejs npm"
+            "dashboards and manifests are checked with Node.js $NODE_MIN or newer and its npm: apt-get install nodejs npm"
     done
     version=$(node -p 'process.versions.node.split(".")[0]')
     ((version >= NODE_MIN)) || fail "Node.js $version is too old: $NODE_MIN or newer is needed"
@@ -32,7 +32,7 @@ main() {
     lock "$HOME_DIR"
     # The copy is made last, so a run that was killed leaves nothing to trust.
     if ! cmp -s "$FROM/package-lock.json" "$HOME_DIR/complete"; then
-        say "downloading Grafana's types and TypeScript (about 10 MB)"
+        say "downloading the types of Grafana and Kubernetes, and TypeScript (about 15 MB)"
         rm -f "$HOME_DIR/complete"
         cp "$FROM/package.json" "$FROM/package-lock.json" "$HOME_DIR/"
         (cd "$HOME_DIR" && npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error) ||

@@ -229,7 +229,9 @@ fn one_snapshot_is_sent_at_once() {
         });
         let sent = sent.expect("it was waited for");
         assert!(sent.stderr.contains("cycle: cycle "), "{}", sent.stderr);
-        let told = format!("sent to {endpoint}, {protocol}, as service shop: traces: 2, spans: 10");
+        let path = if protocol == "grpc" { "" } else { "/v1/traces" };
+        let told =
+            format!("sent to {endpoint}{path}, {protocol}, as service shop: traces: 2, spans: 10");
         assert!(sent.stdout.contains(&told), "{}", sent.stdout);
         let ids: Vec<&str> = sent
             .stdout

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use support::agent::Agent;
 use support::python;
+use support::rotel::{Ports, Receiver};
 use support::servers::free_port;
 use support::target::{Target, wait_until};
 use support::victoria::{Series, VictoriaMetrics};
@@ -125,6 +126,35 @@ fn the_numbers_are_those_of_prometheus() {
         }
         check_metadata(&receiver);
     }
+    assert!(target.end().success());
+}
+
+#[test]
+fn metrics_and_spans_may_go_to_different_receivers() {
+    let target = Target::start(python::all()[0].program("cycle_of_two"));
+    let numbers = VictoriaMetrics::start(&PROMETHEUS_NAMES);
+    let ports = Ports::free();
+    let traces = Receiver::start(ports);
+    let otlp = "timeout: 2s, metrics: {interval: 1s, protocol: http/protobuf}, spans: {ratio: 1}";
+    let agent = Agent::start_with(
+        &config(&[("shop", target.pid())], "100ms", otlp),
+        &[
+            // Nobody listens where all signals would go.
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1"),
+            (
+                "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+                &format!("{}/v1/metrics", numbers.endpoint()),
+            ),
+            (
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+                &format!("http://127.0.0.1:{}", ports.grpc),
+            ),
+        ],
+    );
+    wait_until("both arrive", || {
+        !numbers.query(OURS).is_empty() && !traces.spans().is_empty()
+    });
+    drop(agent);
     assert!(target.end().success());
 }
 

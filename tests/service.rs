@@ -125,7 +125,7 @@ fn systemd_understands_the_unit() {
         path
     };
     // What the unit starts must be there, and the units that it names.
-    for program in ["usr/bin/asyncio-agent", "bin/kill"] {
+    for program in ["usr/bin/asyncio-agent", "bin/sh"] {
         fs::copy("/bin/true", make(program)).unwrap();
     }
     let units = make("usr/lib/systemd/system/asyncio-agent.service");

@@ -5,7 +5,7 @@ use crate::config;
 use crate::procfs::ProcRoot;
 use crate::sanitize::escape;
 use crate::targets::{unknown_group, unknown_users};
-use clap::{Parser, ValueEnum};
+use clap::{Command, CommandFactory, Parser, ValueEnum};
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write as _};
@@ -61,6 +61,11 @@ pub(super) enum LogLevel {
 pub(super) enum LogFormat {
     Logfmt,
     Json,
+}
+
+/// The command line, for the manual page and the completions of shells.
+pub fn command() -> Command {
+    Args::command()
 }
 
 /// Runs the daemon as the arguments `args` say, the first of which is the program's name.

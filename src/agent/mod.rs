@@ -30,7 +30,7 @@ mod telemetry;
 mod told;
 mod watched;
 
-pub use args::run_from_args;
+pub use args::{command, run_from_args};
 pub use check::check_files;
 pub use http::{TlsError, WebError};
 pub use otlp::{OtlpError, SendError, TraceSender, TracedProcess};

@@ -6,7 +6,7 @@ use super::source::{AttachedProcess, ProcessSource};
 use crate::analysis::{
     CYCLES_MAX, Fingerprint, History, Look, Moment, Observation, Rules, Summary, summarize,
 };
-use crate::graph::{Snapshot, TaskGraph, find_cycles};
+use crate::graph::{Problem, Snapshot, TaskGraph, find_cycles};
 use crate::ids::ProcessId;
 use crate::limits::Stop;
 use crate::metrics::{ProgramView, RoundOutcome, Scan};
@@ -53,7 +53,7 @@ pub(super) struct RoundReport {
     pub(super) used: Duration,
     /// What it runs, if it was read.
     pub(super) program: Option<ProgramView>,
-    /// Why it could not be read, as a code and as a text.
+    /// Why it could not be read, or not all of it, as a code and as a text.
     pub(super) failure: Option<(&'static str, String)>,
     /// Problems met, by their code.
     pub(super) problems: BTreeMap<String, u64>,
@@ -228,11 +228,17 @@ impl RoundReport {
             (observation, known, traces.unwrap_or_default())
         };
         match catch_unwind(AssertUnwindSafe(understand)) {
-            Ok((observation, known, traces)) => {
+            Ok((mut observation, known, traces)) => {
                 self.traces = traces;
+                // Nothing is known of them but that they are there.
+                let mut summary = known.summary;
+                let n_counted = snapshot.stats.tasks_counted;
+                let other = &mut observation.coroutines.other.n_tasks;
+                *other = other.saturating_add(n_counted);
+                summary.n_pending_tasks = summary.n_pending_tasks.saturating_add(n_counted);
                 let within = observation.look_within;
                 self.look_again = within.map(|within| irregular(within, process, job.clock));
-                self.scan.summary = Some(known.summary);
+                self.scan.summary = Some(summary);
                 self.scan.observation = Some(Arc::new(observation));
                 self.kept.known = Some(known);
             }
@@ -243,12 +249,17 @@ impl RoundReport {
     /// Takes what a snapshot says of itself.
     fn take(&mut self, snapshot: &Snapshot) {
         self.problems = problems_of(snapshot);
+        self.failure = snapshot
+            .problems
+            .first()
+            .map(|_| ("partial", what_is_missing(snapshot)));
         let scan = &mut self.scan;
         scan.outcome = match snapshot.complete {
             true => RoundOutcome::Ok,
             false => RoundOutcome::Partial,
         };
         scan.tasks_unreadable = snapshot.stats.tasks_unreadable;
+        scan.tasks_counted = snapshot.stats.tasks_counted;
         scan.is_cut = snapshot.stats.lists_cut > 0;
         scan.bytes_read = snapshot.stats.bytes_read;
         scan.limit_hits = snapshot.stats.limits_hit;
@@ -280,6 +291,23 @@ fn outcome_of(error: &ProcessError) -> RoundOutcome {
         ProcessError::NotFound { .. } | ProcessError::Gone { .. } => RoundOutcome::Gone,
         ProcessError::NotPython { .. } | ProcessError::NoAsyncio { .. } => RoundOutcome::Unsuitable,
         _ => RoundOutcome::Failed,
+    }
+}
+
+/// The first problem of each code, and how many more there are.
+fn what_is_missing(snapshot: &Snapshot) -> String {
+    let mut first: Vec<&Problem> = Vec::new();
+    for problem in &snapshot.problems {
+        if first.iter().all(|it| it.code != problem.code) {
+            first.push(problem);
+        }
+    }
+    let texts: Vec<&str> = first.iter().map(|it| it.message.as_str()).collect();
+    let text = texts.join("; ");
+    let told = u64::try_from(first.len()).unwrap_or(u64::MAX);
+    match snapshot.stats.problems.saturating_sub(told) {
+        0 => text,
+        more => format!("{text}; and {more} more like this"),
     }
 }
 

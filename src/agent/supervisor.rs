@@ -10,7 +10,7 @@ use super::schedule::{Effect, Event, Found, RoundEnd, Scheduler, SchedulerSettin
 use super::service::ServiceManager;
 use super::source::ProcessSource;
 use super::store::Store;
-use super::told::{log_change, log_ended, log_findings};
+use super::told::{log_change, log_ended, log_findings, log_limits};
 use super::watched::Watched;
 use crate::analysis::Rules;
 use crate::config::{Settings, TargetSettings, TopSettings};
@@ -515,6 +515,7 @@ impl Supervisor {
             traces,
         } = report;
         let outcome = scan.outcome;
+        let is_over_limit = scan.limit_hits.is_costly();
         if let Some(watched) = self.watched.get_mut(&process) {
             let target = &mut self.totals.targets[watched.target];
             target.scans.add(outcome);
@@ -527,6 +528,7 @@ impl Supervisor {
             }
             watched.failure = failure.as_ref().map(|(_, error)| error.as_str().into());
             log_change(&target.name, process, before, outcome, failure);
+            log_limits(&target.name, process, watched.latest.as_ref(), &scan);
             watched.is_overdue = false;
             watched.kept = kept;
             if let Some(observation) = &scan.observation {
@@ -560,6 +562,7 @@ impl Supervisor {
             process,
             used,
             end: match outcome {
+                RoundOutcome::Ok | RoundOutcome::Partial if is_over_limit => RoundEnd::OverLimit,
                 RoundOutcome::Ok | RoundOutcome::Partial => {
                     look_again.map_or(RoundEnd::Read, RoundEnd::ReadAgain)
                 }

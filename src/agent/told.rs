@@ -2,7 +2,7 @@
 
 use crate::analysis::{Finding, Fingerprint, Observation};
 use crate::ids::ProcessId;
-use crate::metrics::RoundOutcome;
+use crate::metrics::{RoundOutcome, Scan};
 use crate::sanitize::escape_start;
 use crate::spans::TraceId;
 use std::sync::Arc;
@@ -65,5 +65,37 @@ pub(super) fn log_change(
         tracing::info!(target, pid, "process is read");
     } else {
         tracing::info!(target, pid, code, error, "process is not one to read");
+    }
+}
+
+/// One line when a process is over limits that it was not over in the round before, and one when it is over none
+/// any more.
+pub(super) fn log_limits(target: &str, process: ProcessId, before: Option<&Scan>, now: &Scan) {
+    let pid = process.pid.as_raw();
+    let limits_before = before.map(|scan| scan.limit_hits).unwrap_or_default();
+    if now.limit_hits == limits_before || !now.outcome.is_read() {
+        return;
+    }
+    let limits: Vec<&str> = now.limit_hits.names().collect();
+    let (limits, n_tasks) = (limits.join(","), now.tasks_read().unwrap_or(0));
+    let n_counted = now.tasks_counted;
+    if now.limit_hits.is_costly() {
+        tracing::warn!(
+            target,
+            pid,
+            limits,
+            n_tasks,
+            n_counted,
+            "the process is over a limit: the rest of its tasks is at most counted, and it is read less and less often"
+        );
+    } else if limits.is_empty() {
+        tracing::info!(target, pid, "the process is within the limits again");
+    } else {
+        tracing::warn!(
+            target,
+            pid,
+            limits,
+            "a part of the process is over a limit and left out"
+        );
     }
 }

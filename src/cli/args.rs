@@ -48,7 +48,8 @@ Examples:
   agentctl trace 4242 --config agent.yaml   where, and as, an agent with it would send
 
 What --otlp leaves out is taken from OTEL_EXPORTER_OTLP_ENDPOINT, _PROTOCOL, _HEADERS, _COMPRESSION,
-_TIMEOUT, _CERTIFICATE, _CLIENT_CERTIFICATE and _CLIENT_KEY. Headers are not taken as arguments, which
+_TIMEOUT, _CERTIFICATE, _CLIENT_CERTIFICATE and _CLIENT_KEY, or of OTEL_EXPORTER_OTLP_TRACES_ENDPOINT
+and so on, which come first. Headers are not taken as arguments, which
 everybody on the machine can see.
 
 A cycle of tasks that wait for each other ends with status 1, after everything was sent.";
@@ -189,12 +190,15 @@ pub(super) enum Command {
     Completions {
         /// The shell
         shell: Shell,
+        /// The program whose arguments are completed
+        #[arg(default_value = "agentctl", value_parser = ["agentctl", "asyncio-agent"])]
+        program: String,
     },
     /// Print a manual page
     ///
     /// For example: agentctl man pstree | man -l -
     Man {
-        /// The command whose page to print
+        /// The command whose page to print, such as pstree or config-check, or asyncio-agent
         command: Option<String>,
     },
 }

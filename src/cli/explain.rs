@@ -4,7 +4,7 @@ use super::exit::Exit;
 #[cfg(feature = "agent")]
 use crate::agent::{AgentError, SendError};
 #[cfg(feature = "agent")]
-use crate::config::{OtlpProtocol, OtlpSettings};
+use crate::config::{OtlpProtocol, OtlpReceiver};
 use crate::graph::Snapshot;
 use crate::ids::Pid;
 use crate::process::ProcessError;
@@ -151,17 +151,17 @@ fn hints(error: &ProcessError) -> Vec<String> {
 
 /// Traces that have not arrived.
 #[cfg(feature = "agent")]
-pub(super) fn unsent(error: &SendError, settings: &OtlpSettings) -> Stop {
+pub(super) fn unsent(error: &SendError, receiver: &OtlpReceiver) -> Stop {
     let hints = match error {
         SendError::Connect { .. } => {
-            let default = settings.protocol.endpoint_default();
+            let default = receiver.protocol.endpoint_default();
             vec![format!(
                 "is a receiver of OpenTelemetry running there? on this machine it would be {default} for \
                  {}; --otlp and OTEL_EXPORTER_OTLP_ENDPOINT take others",
-                settings.protocol.as_str()
+                receiver.protocol.as_str()
             )]
         }
-        SendError::Refused { why, .. } => vec![refused(why, settings)],
+        SendError::Refused { why, .. } => vec![refused(why, receiver)],
     };
     Stop::Failed(Failure {
         exit: Exit::Failed,
@@ -182,7 +182,7 @@ pub(super) fn unusable_receiver(error: &AgentError) -> Stop {
 
 /// What may be wrong if somebody listens and does not take what is sent.
 #[cfg(feature = "agent")]
-fn refused(why: &str, settings: &OtlpSettings) -> String {
+fn refused(why: &str, receiver: &OtlpReceiver) -> String {
     let says = |words: &[&str]| words.iter().any(|word| why.contains(word));
     if says(&[
         "code: 401",
@@ -207,7 +207,7 @@ fn refused(why: &str, settings: &OtlpSettings) -> String {
                 machine does not know it"
             .to_owned();
     }
-    let (spoken, other) = match settings.protocol {
+    let (spoken, other) = match receiver.protocol {
         OtlpProtocol::Grpc => (OtlpProtocol::Grpc, OtlpProtocol::Http),
         OtlpProtocol::Http => (OtlpProtocol::Http, OtlpProtocol::Grpc),
     };

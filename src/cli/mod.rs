@@ -40,7 +40,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Findings(args) => watched::findings(args),
         Command::Config(command) => config::config(command),
         Command::Schema => pages::schema(),
-        Command::Completions { shell } => pages::completions(*shell),
+        Command::Completions { shell, program } => pages::completions(*shell, program),
         Command::Man { command } => pages::man(command.as_deref()),
     };
     match result {

@@ -28,10 +28,10 @@ pub use problem::{ConfigError, ConfigProblem};
 pub use settings::{
     AnalysisSettings, ClientAuth, CommandPattern, Compression, ControlSettings, ControlSocket,
     CycleSettings, DiscoverySettings, ExporterSettings, Glob, GlobError, LimitSettings,
-    MatchSettings, Matching, NameTemplate, OtlpMetricsSettings, OtlpProtocol, OtlpSettings,
-    OtlpTlsSettings, PrometheusSettings, Secret, Settings, SpanSettings, Star, StuckSettings,
-    TargetName, TargetSettings, Temporality, TlsSettings, TlsVersion, TopSettings, UserId, WebFile,
-    WebSettings,
+    MatchSettings, Matching, NameTemplate, OtlpMetricsSettings, OtlpProtocol, OtlpReceiver,
+    OtlpSettings, OtlpTlsSettings, PrometheusSettings, Secret, Settings, SpanSettings, Star,
+    StuckSettings, TargetName, TargetSettings, Temporality, TlsSettings, TlsVersion, TopSettings,
+    UserId, WebFile, WebSettings,
 };
 pub use show::show;
 pub use units::{DURATION_FORM, parse_duration};

@@ -2,7 +2,7 @@
 //! same settings, secrets apart, which are not shown.
 
 use super::settings::{
-    Compression, ControlSocket, Glob, MatchSettings, Matching, OtlpProtocol, OtlpSettings, Secret,
+    Compression, ControlSocket, Glob, MatchSettings, Matching, OtlpReceiver, OtlpSettings, Secret,
     Settings, TargetName, TargetSettings, Temporality, UserId,
 };
 use super::units::{show_duration, show_size};
@@ -151,30 +151,46 @@ fn conditions(conditions: &MatchSettings) -> Value {
 }
 
 fn otlp(otlp: &OtlpSettings) -> Value {
+    let temporality = match otlp.metrics.temporality {
+        Temporality::Cumulative => "cumulative",
+        Temporality::Delta => "delta",
+    };
+    let own = |receiver: &Option<OtlpReceiver>| receiver.iter().flat_map(receiver_keys).collect();
+    let mut metrics: Vec<_> = own(&otlp.metrics.receiver);
+    metrics.extend([
+        ("enabled", otlp.metrics.enabled.into()),
+        ("interval", duration(otlp.metrics.interval)),
+        ("temporality", text(temporality)),
+    ]);
+    let mut spans: Vec<_> = own(&otlp.spans.receiver);
+    spans.extend([
+        ("enabled", otlp.spans.enabled.into()),
+        ("ratio", otlp.spans.ratio.into()),
+        ("traces_per_minute", otlp.spans.traces_per_minute.into()),
+        ("spans_per_minute", otlp.spans.spans_per_minute.into()),
+        ("spans_per_trace", otlp.spans.spans_per_trace.into()),
+        ("queue", otlp.spans.queue.into()),
+    ]);
+    let signals = [("metrics", map(metrics)), ("spans", map(spans))];
+    map(receiver_keys(&otlp.receiver).into_iter().chain(signals))
+}
+
+fn receiver_keys(receiver: &OtlpReceiver) -> [(&'static str, Value); 7] {
     let inline = |secret: &Secret| matches!(secret, Secret::Inline(_)).then(|| text(HIDDEN));
     let file = |secret: &Secret| match secret {
         Secret::Inline(_) => None,
         Secret::File(file) => Some(path(file)),
     };
-    let protocol = match otlp.protocol {
-        OtlpProtocol::Grpc => "grpc",
-        OtlpProtocol::Http => "http/protobuf",
-    };
-    let compression = match otlp.compression {
+    let compression = match receiver.compression {
         Compression::None => "none",
         Compression::Gzip => "gzip",
     };
-    let temporality = match otlp.metrics.temporality {
-        Temporality::Cumulative => "cumulative",
-        Temporality::Delta => "delta",
-    };
-    let tls = &otlp.tls;
-    let spans = &otlp.spans;
-    map([
-        ("endpoint", text(&otlp.endpoint)),
-        ("protocol", text(protocol)),
-        ("headers", headers(&otlp.headers, inline)),
-        ("headers_file", headers(&otlp.headers, file)),
+    let tls = &receiver.tls;
+    [
+        ("endpoint", text(&receiver.endpoint)),
+        ("protocol", text(receiver.protocol.as_str())),
+        ("headers", headers(&receiver.headers, inline)),
+        ("headers_file", headers(&receiver.headers, file)),
         (
             "tls",
             map([
@@ -184,27 +200,8 @@ fn otlp(otlp: &OtlpSettings) -> Value {
             ]),
         ),
         ("compression", text(compression)),
-        ("timeout", duration(otlp.timeout)),
-        (
-            "metrics",
-            map([
-                ("enabled", otlp.metrics.enabled.into()),
-                ("interval", duration(otlp.metrics.interval)),
-                ("temporality", text(temporality)),
-            ]),
-        ),
-        (
-            "spans",
-            map([
-                ("enabled", spans.enabled.into()),
-                ("ratio", spans.ratio.into()),
-                ("traces_per_minute", spans.traces_per_minute.into()),
-                ("spans_per_minute", spans.spans_per_minute.into()),
-                ("spans_per_trace", spans.spans_per_trace.into()),
-                ("queue", spans.queue.into()),
-            ]),
-        ),
-    ])
+        ("timeout", duration(receiver.timeout)),
+    ]
 }
 
 fn headers(headers: &BTreeMap<String, Secret>, shown: impl Fn(&Secret) -> Option<Value>) -> Value {

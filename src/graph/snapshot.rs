@@ -54,6 +54,8 @@ pub struct ReadStats {
     pub bytes_read: u64,
     /// Tasks left out because they could not be read.
     pub tasks_unreadable: u64,
+    /// Tasks left out because there was no room for more than `Limits::tasks_max`: they were only counted.
+    pub tasks_counted: u64,
     /// Lists of interpreters, threads or tasks that could not be followed to their end: nobody knows how many
     /// tasks are missing. Not part of a written snapshot; its problems say so.
     pub lists_cut: u64,

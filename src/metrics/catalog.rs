@@ -216,7 +216,8 @@ pub(super) const PENDING_TASKS: MetricDef = gauge(
     "asyncio_pending_tasks",
     &["target"],
     "Tasks that are not done, in all processes of the target together, as the latest round over \
-     each saw them; absent while no process can be read.",
+     each saw them, those included for which limits.tasks_per_process leaves no room; absent while no process can \
+     be read.",
 );
 
 pub(super) const PROCESS_INFO: MetricDef = gauge(
@@ -243,7 +244,7 @@ pub(super) const SNAPSHOT_COVERAGE_RATIO: MetricDef = gauge(
     "asyncio_snapshot_coverage_ratio",
     &["target"],
     "Of the tasks of the processes that could be read, the share that the latest rounds did read; 1 if none is \
-     known to be missing. If a list of tasks, of threads or of interpreters could not be followed to its end, by a \
+     known to be missing. Those beyond limits.tasks_per_process are counted and missing. If a list of tasks, of threads or of interpreters could not be followed to its end, by a \
      limit or otherwise, nobody knows how many are missing: as many of that process count as were read, so that it is \
      0.5 at most. Tasks that ended meanwhile are not counted.",
 );

@@ -345,7 +345,8 @@ impl<'v> Group<'v> {
     }
 
     fn coverage(&self) -> Option<f64> {
-        let read = self.sum(|summary| summary.n_pending_tasks)?;
+        let read = self.scans().filter_map(Scan::tasks_read);
+        let read = as_f64(read.reduce(u64::saturating_add)?);
         let scans = self.scans().filter(|scan| scan.summary.is_some());
         let missing: u64 = scans.map(Scan::tasks_missing).fold(0, u64::saturating_add);
         Some(match missing {

@@ -144,7 +144,7 @@ pub struct ProcessView {
     pub hangs: bool,
     /// Whether its next round should have ended, or begun, long ago.
     pub is_overdue: bool,
-    /// Why its latest round could not read it. May hold data of a foreign process: anything.
+    /// Why its latest round could not read it, or not all of it. May hold data of a foreign process: anything.
     pub failure: Option<Arc<str>>,
     /// What it runs; `None` before it could be read.
     pub program: Option<Arc<ProgramView>>,
@@ -186,6 +186,9 @@ pub struct Scan {
     pub observation: Option<Arc<Observation>>,
     /// Tasks that it could not read, those that ended meanwhile left out.
     pub tasks_unreadable: u64,
+    /// Tasks that it only counted, because there are more than may be read of a process. They are among the pending
+    /// ones of `summary`.
+    pub tasks_counted: u64,
     /// It met lists that it could not follow to their end, with nobody knows how many tasks more.
     pub is_cut: bool,
     /// Bytes that it copied.
@@ -204,6 +207,7 @@ impl Default for Scan {
             summary: None,
             observation: None,
             tasks_unreadable: 0,
+            tasks_counted: 0,
             is_cut: false,
             bytes_read: 0,
             limit_hits: LimitsHit::default(),
@@ -212,12 +216,19 @@ impl Default for Scan {
 }
 
 impl Scan {
-    /// Tasks that it could not read, as far as is known. Where nobody knows how many there are, as many as were
+    /// Tasks that it read; `None` if it read nothing.
+    pub fn tasks_read(&self) -> Option<u64> {
+        let summary = self.summary.as_ref()?;
+        Some(summary.n_pending_tasks.saturating_sub(self.tasks_counted))
+    }
+
+    /// Tasks that it did not read, as far as is known. Where nobody knows how many there are, as many as were
     /// read, and one at least.
     pub fn tasks_missing(&self) -> u64 {
-        let read = self.summary.as_ref().map_or(0, |it| it.n_pending_tasks);
+        let read = self.tasks_read().unwrap_or(0);
         let unknown = if self.is_cut { read.max(1) } else { 0 };
-        self.tasks_unreadable.saturating_add(unknown)
+        let known = self.tasks_unreadable.saturating_add(self.tasks_counted);
+        known.saturating_add(unknown)
     }
 }
 

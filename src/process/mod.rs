@@ -299,14 +299,14 @@ impl Process {
                 syscalls: stats.syscalls,
                 bytes_read: stats.bytes,
                 tasks_unreadable: read.tasks_unreadable,
+                tasks_counted: read.tasks_counted,
                 lists_cut: read.lists_cut,
                 tasks_ended: read.tasks_ended,
                 edges_ended: read.edges_ended,
                 problems: read.n_problems,
                 restarts: read.restarts,
                 limits_hit: read.limits_hit,
-                duration: None,
-                paused: None,
+                ..ReadStats::default()
             },
             complete: read.n_problems == 0,
         };

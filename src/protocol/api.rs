@@ -38,7 +38,7 @@ pub struct ProcessAnswer {
     /// How its latest round ended, as the label `result` says; `new` before the first, `hangs` while a round
     /// takes much too long, `late` when one should have ended long ago.
     pub state: Cow<'static, str>,
-    /// Why it could not be read; empty if it could.
+    /// Why it could not be read, or not all of it; empty if all was read.
     pub error: String,
     /// When its latest round ended, in seconds since the Unix epoch.
     pub scanned_at: Option<f64>,
@@ -48,7 +48,7 @@ pub struct ProcessAnswer {
     pub python_version: Option<String>,
     /// Its executable file.
     pub executable: Option<String>,
-    /// Tasks that are not done.
+    /// Tasks that are not done, those included that were only counted.
     pub pending_tasks: Option<u64>,
     /// Cycles that are confirmed and present; `None` if nothing is known of its tasks.
     pub await_cycles: Option<u64>,

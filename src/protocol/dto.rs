@@ -68,6 +68,7 @@ pub(super) struct Stats {
     pub(super) syscalls: Option<Count>,
     pub(super) bytes_read: Option<Count>,
     pub(super) tasks_unreadable: Option<Count>,
+    pub(super) tasks_counted: Option<Count>,
     pub(super) tasks_ended: Option<Count>,
     pub(super) edges_ended: Option<Count>,
     pub(super) problems: Option<Count>,

@@ -145,6 +145,7 @@ fn stats_of(stats: &Stats, n_problems: usize) -> ReadStats {
         syscalls: count(stats.syscalls),
         bytes_read: count(stats.bytes_read),
         tasks_unreadable: count(stats.tasks_unreadable),
+        tasks_counted: count(stats.tasks_counted),
         tasks_ended: count(stats.tasks_ended),
         edges_ended: count(stats.edges_ended),
         problems: stats.problems.map_or(n_problems as u64, |count| count.0),

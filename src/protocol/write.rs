@@ -137,6 +137,7 @@ impl Serialize for Stats<'_> {
             syscalls,
             bytes_read,
             tasks_unreadable,
+            tasks_counted,
             tasks_ended,
             edges_ended,
             problems,
@@ -146,10 +147,11 @@ impl Serialize for Stats<'_> {
             duration,
             paused,
         } = self.0;
-        let mut stats = serializer.serialize_struct("Stats", 9)?;
+        let mut stats = serializer.serialize_struct("Stats", 10)?;
         stats.serialize_field("syscalls", syscalls)?;
         stats.serialize_field("bytes_read", bytes_read)?;
         stats.serialize_field("tasks_unreadable", tasks_unreadable)?;
+        stats.serialize_field("tasks_counted", tasks_counted)?;
         stats.serialize_field("tasks_ended", tasks_ended)?;
         stats.serialize_field("edges_ended", edges_ended)?;
         stats.serialize_field("problems", problems)?;

@@ -15,6 +15,7 @@ pub fn probe(root: &ProcRoot, process: ProcessId) -> Result<(), ProcessError> {
     // attaching succeeds says nothing; that it is imported is seen at the end of a snapshot.
     let limits = Limits {
         tasks_max: 1,
+        tasks_counted_max: 0,
         frames_per_task_max: 1,
         awaiters_per_task_max: 1,
         bytes_read_max: 64 << 20,

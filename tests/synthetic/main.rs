@@ -304,6 +304,17 @@ fn limits_cut_and_say_so() {
     };
     let read = Synth::example().read_with(tasks);
     assert_eq!((read.graph.tasks().len(), read.n_problems), (2, 1));
+    assert_eq!((read.tasks_counted, read.lists_cut), (1, 0));
+    assert_eq!(
+        read.problems[0].message,
+        "1 more tasks were only counted: limit tasks_max of 2 reached"
+    );
+    let uncounted = Limits {
+        tasks_counted_max: 0,
+        ..tasks
+    };
+    let read = Synth::example().read_with(uncounted);
+    assert_eq!((read.tasks_counted, read.lists_cut), (0, 1));
     let bytes = Limits {
         bytes_read_max: 1 << 14,
         ..Limits::default()

@@ -16,7 +16,7 @@ pub use transport::OtlpError;
 
 use super::clock::Clock;
 use super::store::Store;
-use crate::config::{OtlpMetricsSettings, OtlpSettings, Settings, SpanSettings};
+use crate::config::{OtlpMetricsSettings, OtlpReceiver, OtlpSettings, Settings, SpanSettings};
 use crate::export::otlp::ProcessResource;
 use crate::ids::ProcessId;
 use crate::metrics::{OtlpView, ProgramView};
@@ -58,13 +58,26 @@ impl Prepared {
         let Some(settings) = &settings.exporters.otlp else {
             return Ok(None);
         };
-        let transport = Transport::new(settings)?;
-        let (has_metrics, has_spans) = (settings.metrics.enabled, settings.spans.enabled);
+        let mut files = FileContents::default();
+        let mut transport = |receiver: OtlpReceiver| {
+            let transport = Transport::new(&receiver)?;
+            files = std::mem::take(&mut files).and(&transport.files());
+            Ok::<_, OtlpError>(transport)
+        };
+        let metrics = settings
+            .metrics
+            .enabled
+            .then(|| transport(settings.metrics_receiver())?.metrics(settings.metrics.temporality));
+        let spans = settings
+            .spans
+            .enabled
+            .then(|| transport(settings.spans_receiver())?.spans());
+        let (metrics, spans) = (metrics.transpose()?, spans.transpose()?);
         Ok(Some(Self {
             settings: settings.clone(),
-            files: transport.files(),
-            metrics: has_metrics.then(|| transport.metrics()).transpose()?,
-            spans: has_spans.then(|| transport.spans()).transpose()?,
+            files,
+            metrics,
+            spans,
         }))
     }
 

@@ -3,7 +3,7 @@
 use super::super::{AgentError, runtime_of_one};
 use super::spans::requests;
 use super::transport::{Exporter, Transport};
-use crate::config::OtlpSettings;
+use crate::config::OtlpReceiver;
 use crate::export::otlp::{ProcessResource, resource_of};
 use crate::ids::ProcessId;
 use crate::procfs::ProcRoot;
@@ -65,11 +65,11 @@ impl TraceSender {
     /// # Errors
     ///
     /// When one of them is of no use.
-    pub fn new(settings: &OtlpSettings) -> Result<Self, AgentError> {
+    pub fn new(receiver: &OtlpReceiver) -> Result<Self, AgentError> {
         let runtime = runtime_of_one()?;
         // What sends is made within a runtime.
         let within = runtime.enter();
-        let transport = Transport::new(settings)?;
+        let transport = Transport::new(receiver)?;
         let exporter = transport.spans()?;
         drop(within);
         Ok(Self {

@@ -1,7 +1,7 @@
 //! Exporters of the OpenTelemetry SDK, made of our settings: gRPC or HTTP, certificates, headers.
 
 use crate::config::{
-    Compression, OtlpProtocol, OtlpSettings, OtlpTlsSettings, Secret, Temporality,
+    Compression, OtlpProtocol, OtlpReceiver, OtlpTlsSettings, Secret, Temporality,
 };
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -63,10 +63,10 @@ pub enum OtlpError {
     Build(#[from] ExporterBuildError),
 }
 
-/// Settings with all files read: what exporters are made of.
+/// The receiver of a signal, with all files read: what an exporter is made of.
 #[derive(Debug)]
 pub(super) struct Transport {
-    settings: OtlpSettings,
+    receiver: OtlpReceiver,
     headers: HashMap<String, String>,
     security: Security,
     files: FileContents,
@@ -74,8 +74,15 @@ pub(super) struct Transport {
 }
 
 /// What stood in the files that settings name: renewed certificates and secrets have the same names.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub(in crate::agent) struct FileContents(Arc<[Vec<u8>]>);
+
+impl FileContents {
+    /// With those of more files.
+    pub(super) fn and(self, more: &Self) -> Self {
+        Self(self.0.iter().chain(&*more.0).cloned().collect())
+    }
+}
 
 impl std::fmt::Debug for FileContents {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -99,26 +106,26 @@ impl std::fmt::Debug for Security {
 
 impl Transport {
     /// Reads the files that the settings name. Must be called within a tokio runtime.
-    pub(super) fn new(settings: &OtlpSettings) -> Result<Self, OtlpError> {
+    pub(super) fn new(receiver: &OtlpReceiver) -> Result<Self, OtlpError> {
         let (mut headers, mut files) = (HashMap::new(), Vec::new());
         let failure = Failure::default();
-        for (name, secret) in &settings.headers {
+        for (name, secret) in &receiver.headers {
             let value = revealed(name, secret)?;
             if matches!(secret, Secret::File(_)) {
                 files.push(value.clone().into_bytes());
             }
             headers.insert(name.clone(), value);
         }
-        let tls = TlsFiles::read(&settings.tls, &mut files)?;
-        let security = match settings.protocol {
+        let tls = TlsFiles::read(&receiver.tls, &mut files)?;
+        let security = match receiver.protocol {
             OtlpProtocol::Grpc => Security::Grpc(Box::new(tls.for_grpc()?)),
             OtlpProtocol::Http => Security::Http(Arc::new(Client {
-                hyper: HyperClient::new(tls.for_http()?, settings.timeout, None),
+                hyper: HyperClient::new(tls.for_http()?, receiver.timeout, None),
                 failure: failure.clone(),
             })),
         };
         Ok(Self {
-            settings: settings.clone(),
+            receiver: receiver.clone(),
             headers,
             security,
             files: FileContents(files.into()),
@@ -136,21 +143,23 @@ impl Transport {
         let builder = SpanExporter::builder();
         let inner = match &self.security {
             Security::Grpc(tls) => self.grpc(builder.with_tonic(), tls)?.build()?,
-            Security::Http(client) => self
-                .http(builder.with_http(), client, "v1/traces")
-                .build()?,
+            Security::Http(client) => self.http(builder.with_http(), client).build()?,
         };
         Ok(self.explained(inner))
     }
 
     /// Sends metrics.
-    pub(super) fn metrics(&self) -> Result<Exporter<MetricExporter>, OtlpError> {
-        let builder = MetricExporter::builder().with_temporality(self.temporality());
+    pub(super) fn metrics(
+        &self,
+        temporality: Temporality,
+    ) -> Result<Exporter<MetricExporter>, OtlpError> {
+        let builder = MetricExporter::builder().with_temporality(match temporality {
+            Temporality::Cumulative => opentelemetry_sdk::metrics::Temporality::Cumulative,
+            Temporality::Delta => opentelemetry_sdk::metrics::Temporality::Delta,
+        });
         let inner = match &self.security {
             Security::Grpc(tls) => self.grpc(builder.with_tonic(), tls)?.build()?,
-            Security::Http(client) => self
-                .http(builder.with_http(), client, "v1/metrics")
-                .build()?,
+            Security::Http(client) => self.http(builder.with_http(), client).build()?,
         };
         Ok(self.explained(inner))
     }
@@ -160,45 +169,33 @@ impl Transport {
         Exporter { inner, failure }
     }
 
-    fn temporality(&self) -> opentelemetry_sdk::metrics::Temporality {
-        match self.settings.metrics.temporality {
-            Temporality::Cumulative => opentelemetry_sdk::metrics::Temporality::Cumulative,
-            Temporality::Delta => opentelemetry_sdk::metrics::Temporality::Delta,
-        }
-    }
-
     fn grpc<B: WithExportConfig + WithTonicConfig>(
         &self,
         builder: B,
         tls: &ClientTlsConfig,
     ) -> Result<B, OtlpError> {
         let mut builder = builder
-            .with_endpoint(&self.settings.endpoint)
-            .with_timeout(self.settings.timeout)
+            .with_endpoint(&self.receiver.endpoint)
+            .with_timeout(self.receiver.timeout)
             .with_metadata(self.metadata()?);
         if self.is_https() {
             builder = builder.with_tls_config(tls.clone());
         }
-        Ok(match self.settings.compression {
+        Ok(match self.receiver.compression {
             Compression::Gzip => builder.with_compression(opentelemetry_otlp::Compression::Gzip),
             Compression::None => builder,
         })
     }
 
-    fn http<B: WithExportConfig + WithHttpConfig>(
-        &self,
-        builder: B,
-        client: &Arc<Client>,
-        path: &str,
-    ) -> B {
+    fn http<B: WithExportConfig + WithHttpConfig>(&self, builder: B, client: &Arc<Client>) -> B {
         let client: Arc<dyn HttpClient> = Arc::<Client>::clone(client);
         let builder = builder
-            .with_endpoint(self.url(path))
+            .with_endpoint(&self.receiver.endpoint)
             .with_protocol(Protocol::HttpBinary)
-            .with_timeout(self.settings.timeout)
+            .with_timeout(self.receiver.timeout)
             .with_shared_http_client(client)
             .with_headers(self.headers.clone());
-        match self.settings.compression {
+        match self.receiver.compression {
             Compression::Gzip => builder.with_compression(opentelemetry_otlp::Compression::Gzip),
             Compression::None => builder,
         }
@@ -206,7 +203,7 @@ impl Transport {
 
     /// Host and port of the receiver.
     pub(super) fn address(&self) -> String {
-        let endpoint = &self.settings.endpoint;
+        let endpoint = &self.receiver.endpoint;
         let rest = endpoint.split_once("://").map_or(&**endpoint, |it| it.1);
         let authority = rest.split('/').next().unwrap_or(rest);
         let has_port = authority
@@ -220,12 +217,7 @@ impl Transport {
     }
 
     fn is_https(&self) -> bool {
-        self.settings.endpoint.starts_with("https://")
-    }
-
-    /// What is below the endpoint.
-    fn url(&self, path: &str) -> String {
-        format!("{}/{path}", self.settings.endpoint.trim_end_matches('/'))
+        self.receiver.endpoint.starts_with("https://")
     }
 
     fn metadata(&self) -> Result<MetadataMap, OtlpError> {

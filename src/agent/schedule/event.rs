@@ -50,6 +50,8 @@ pub(in crate::agent) enum RoundEnd {
     /// It was read, and is to be read again after so much time, chosen at random. If that is longer than its
     /// interval, some time within it will do.
     ReadAgain(Duration),
+    /// It was read as far as a limit allows, which takes all that the limit allows.
+    OverLimit,
     /// It could not be read; later it may be.
     Failed,
     /// It has ended.

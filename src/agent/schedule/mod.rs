@@ -9,7 +9,7 @@
 //! - No target, no user and no crowd of new processes takes all places ([`places`]).
 //! - A round that hangs is told, and one that is long overdue, once each; also whether that is for others that
 //!   hang.
-//! - Rounds over a process that fails are spaced out more and more.
+//! - Rounds over a process that fails, or that is over a limit, are spaced out more and more.
 //! - If rounds take more of the processor than they may, those take place later that take more than an equal
 //!   part of it. All others could be read as often as they should if there were none of these.
 //! - A process that is not found any more is forgotten; during a round, when the round has ended.
@@ -62,7 +62,7 @@ struct Entry {
     deadline: Monotonic,
     is_overdue: bool,
     state: State,
-    /// Rounds that failed since the last that did not.
+    /// Rounds that failed, or reached a limit, since the last that did not.
     n_failures: u32,
     /// Not found any more; to be forgotten at the end of its round.
     is_gone: bool,
@@ -267,7 +267,7 @@ impl Scheduler {
         entry.is_known = entry.state != State::Hanging;
         entry.state = State::Waiting;
         entry.n_failures = match end {
-            RoundEnd::Failed => entry.n_failures.saturating_add(1),
+            RoundEnd::Failed | RoundEnd::OverLimit => entry.n_failures.saturating_add(1),
             _ => 0,
         };
         let interval = entry.interval;

@@ -123,6 +123,7 @@ impl Walk<'_, '_> {
             n_problems: self.n_problems,
             limits_hit: self.limits_hit,
             tasks_unreadable: self.tasks_unreadable,
+            tasks_counted: self.tasks_counted,
             lists_cut: self.lists_cut,
             tasks_ended: self.tasks_ended,
             edges_ended: self.edges_ended,

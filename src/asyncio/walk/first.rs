@@ -99,6 +99,9 @@ impl Walk<'_, '_> {
                 }
                 Ok(node) => position.node = node,
                 Err(error) if error.is_fatal() => return Err(error),
+                Err(error) if error.limit() == Some("tasks_max") => {
+                    return self.follow_surplus(list, head, position);
+                }
                 Err(error) => {
                     // The same place again: it is no passing change.
                     n_lost = if lost_at == Some(position) {
@@ -130,6 +133,19 @@ impl Walk<'_, '_> {
             if next.is_ok() {
                 position.previous = position.node;
             }
+        }
+    }
+
+    /// There is no room for the tasks of a list from `position` on.
+    fn follow_surplus(
+        &mut self,
+        list: usize,
+        head: RemoteAddr,
+        position: Position,
+    ) -> Result<(), DecodeError> {
+        match self.count_surplus(head, position.previous, position.node) {
+            Err(error) if !error.is_fatal() => self.give_up(list, error),
+            counted => counted,
         }
     }
 
@@ -178,14 +194,19 @@ impl Walk<'_, '_> {
 
     /// That one more task may be found.
     pub(super) fn check_room(&self) -> Result<(), DecodeError> {
-        let tasks_max = u64::from(self.reader.limits().tasks_max);
+        let tasks_max = self.tasks_max().limit;
         if u64::try_from(self.records.len()).unwrap_or(u64::MAX) < tasks_max {
             return Ok(());
         }
-        Err(DecodeError::Limit(LimitHit {
+        Err(DecodeError::Limit(self.tasks_max()))
+    }
+
+    /// How many tasks there is room for.
+    pub(super) fn tasks_max(&self) -> LimitHit {
+        LimitHit {
             what: "tasks_max",
-            limit: tasks_max,
-        }))
+            limit: u64::from(self.reader.limits().tasks_max),
+        }
     }
 
     /// What a task is to the one that was found at the same address before. Memory of tasks that ended

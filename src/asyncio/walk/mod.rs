@@ -28,6 +28,7 @@ mod look;
 mod owners;
 mod places;
 mod scheduled;
+mod surplus;
 mod turns;
 mod unlisted;
 
@@ -126,6 +127,8 @@ pub struct Read {
     pub n_problems: u64,
     /// Tasks that were left out.
     pub tasks_unreadable: u64,
+    /// Tasks that were only counted, as there is no room for more than `Limits::tasks_max`.
+    pub tasks_counted: u64,
     /// Lists that could not be followed to their end: nobody knows how many tasks of them are missing.
     pub lists_cut: u64,
     /// Tasks that ended while they were read.
@@ -210,6 +213,9 @@ struct Walk<'w, 'm> {
     n_problems: u64,
     limits_hit: LimitsHit,
     tasks_unreadable: u64,
+    tasks_counted: u64,
+    /// Of those in sets, how many were only counted.
+    members_counted: u64,
     lists_cut: u64,
     tasks_ended: u64,
     edges_ended: u64,
@@ -309,6 +315,8 @@ pub fn read_graph(
         n_problems: 0,
         limits_hit: LimitsHit::default(),
         tasks_unreadable: 0,
+        tasks_counted: 0,
+        members_counted: 0,
         lists_cut: 0,
         tasks_ended: 0,
         edges_ended: 0,
@@ -332,6 +340,7 @@ pub fn read_graph(
     walk.look(&mut knowledge.trails, knowledge.runs, stillness)?;
     knowledge.runs = !walk.is_exact;
     walk.note_torn_lists()?;
+    walk.note_surplus()?;
     knowledge.n_tasks = walk.records.len();
     let read = walk.build()?;
     workspace.records = walk.records;
@@ -457,6 +466,19 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
+    /// Notes that there was no room for all tasks.
+    fn note_surplus(&mut self) -> Result<(), DecodeError> {
+        self.tasks_counted = self.tasks_counted.saturating_add(self.members_counted);
+        match self.tasks_counted {
+            0 => Ok(()),
+            n_counted => self.note(
+                "limit_hit",
+                &format!("{n_counted} more tasks were only counted"),
+                DecodeError::Limit(self.tasks_max()),
+            ),
+        }
+    }
+
     /// Notes a list that could not be followed to its end.
     fn note_cut(&mut self, code: &str, what: &str, error: DecodeError) -> Result<(), DecodeError> {
         self.lists_cut = self.lists_cut.saturating_add(1);
@@ -470,6 +492,10 @@ impl Walk<'_, '_> {
         code: &str,
         error: DecodeError,
     ) -> Result<(), DecodeError> {
+        if error.limit() == Some("tasks_max") {
+            self.tasks_counted = self.tasks_counted.saturating_add(1);
+            return Ok(());
+        }
         self.tasks_unreadable = self.tasks_unreadable.saturating_add(1);
         self.note(code, &format!("task {at}"), error)
     }

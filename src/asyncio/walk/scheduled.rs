@@ -63,6 +63,7 @@ pub(super) type ThreadsByLoop = FxHashMap<(i64, RemoteAddr), usize>;
 impl Walk<'_, '_> {
     /// Finds the tasks that are in no list, and looks at each.
     pub(super) fn look_at_scheduled(&mut self) -> Result<(), DecodeError> {
+        self.members_counted = 0;
         let mut known = std::mem::take(self.scheduled);
         known.retain(|known| self.interpreters.contains(&known.interpreter));
         let looked = self.look_at_all_scheduled(&mut known);
@@ -298,14 +299,14 @@ impl Walk<'_, '_> {
         set: TaskSet,
         threads: &ThreadsByLoop,
     ) -> Result<(), DecodeError> {
-        let tasks_max = LimitHit {
-            what: "tasks_max",
-            limit: u64::from(self.reader.limits().tasks_max),
+        let slots_max = LimitHit {
+            what: "set_slots_max",
+            limit: self.reader.limits().set_slots_max,
         };
         let mut unreadable: Option<Vec<Unreadable>> = None;
         let mut torn = None;
         for round in 0..LOOKS_MAX {
-            let members = match self.read_members(set.set, tasks_max) {
+            let members = match self.read_members(set.set, slots_max) {
                 Ok(members) => members,
                 Err(error) if error.is_fatal() => return Err(error),
                 Err(error) => {
@@ -330,6 +331,9 @@ impl Walk<'_, '_> {
                 match self.look_at_member(interpreter, member, threads) {
                     Ok(()) => {}
                     Err(error) if error.is_fatal() => return Err(error),
+                    Err(error) if error.limit() == Some("tasks_max") => {
+                        self.members_counted = self.members_counted.saturating_add(1);
+                    }
                     Err(error) => left.push((member, error)),
                 }
             }

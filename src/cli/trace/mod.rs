@@ -9,6 +9,8 @@ use super::exit::Exit;
 use super::explain::{self, Stop};
 use super::{output, views};
 use crate::analysis::{CYCLES_MAX, FunctionRules, History, Look, Moment, Rules};
+#[cfg(feature = "agent")]
+use crate::config::OtlpSettings;
 use crate::graph::{Snapshot, TaskGraph, find_cycles};
 use crate::limits::Limits;
 use crate::process::Process;
@@ -30,21 +32,23 @@ const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 /// `agentctl trace`.
 pub(super) fn trace(args: &TraceArgs) -> Result<Exit, Stop> {
     // What is wrong with the arguments is told before a process is watched.
-    let receiver = match receiver::of(args) {
-        Ok(receiver) => receiver,
+    let settings = match receiver::of(args) {
+        Ok(settings) => settings,
         Err(exit) => return Ok(exit),
     };
     #[cfg(feature = "agent")]
+    let receiver = settings.as_ref().map(OtlpSettings::spans_receiver);
+    #[cfg(feature = "agent")]
     let sender = receiver.as_ref().map(send::sender).transpose()?;
     #[cfg(not(feature = "agent"))]
-    if receiver.is_some() {
+    if settings.is_some() {
         return Err(explain::no_exporter());
     }
     let process = Process::attach(&ProcRoot::default(), args.pid, Limits::default())
         .map_err(|error| explain::unreadable(&error))?;
     let mut watch = Watch::begin(process);
     let snapshot = watch.watch(args.time)?;
-    let limits = receiver::limits(args, receiver.as_ref());
+    let limits = receiver::limits(args, settings.as_ref());
     let traces = watch.traces(&snapshot, &limits);
     if args.print {
         let color = views::is_colored(args.color);

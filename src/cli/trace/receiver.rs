@@ -34,9 +34,10 @@ pub(super) fn of(args: &TraceArgs) -> Result<Option<OtlpSettings>, Exit> {
     }
     if let Some(protocol) = &args.protocol {
         keys.insert("protocol", protocol.clone());
-    } else if variables("OTEL_EXPORTER_OTLP_PROTOCOL").is_none_or(|it| it.is_empty()) {
-        let of_variable = variables("OTEL_EXPORTER_OTLP_ENDPOINT");
-        let endpoint = endpoint.clone().or(of_variable).unwrap_or_default();
+    } else if of_variable(&variables, "PROTOCOL").is_none() {
+        let endpoint = endpoint.clone();
+        let endpoint = endpoint.or_else(|| of_variable(&variables, "ENDPOINT"));
+        let endpoint = endpoint.unwrap_or_default();
         // The port that only this protocol has by default.
         if endpoint.trim_end_matches('/').ends_with(":4318") {
             keys.insert("protocol", "http/protobuf".to_owned());
@@ -52,6 +53,14 @@ pub(super) fn of(args: &TraceArgs) -> Result<Option<OtlpSettings>, Exit> {
     };
     let settings = configuration::parse_otlp(surroundings, &keys);
     settings.map(Some).map_err(|error| unusable(&error))
+}
+
+/// The variable for traces, or for all signals.
+fn of_variable(variables: &dyn Fn(&str) -> Option<String>, name: &str) -> Option<String> {
+    let mut values = ["TRACES_", ""]
+        .iter()
+        .filter_map(|signal| variables(&format!("OTEL_EXPORTER_OTLP_{signal}{name}")));
+    values.find(|value| !value.is_empty())
 }
 
 /// Says what is wrong with the arguments, or with the variables that hold for what they leave out.

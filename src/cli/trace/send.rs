@@ -4,7 +4,7 @@ use crate::agent::{TraceSender, TracedProcess};
 use crate::cli::args::TraceArgs;
 use crate::cli::explain::{self, Stop};
 use crate::cli::output;
-use crate::config::OtlpSettings;
+use crate::config::OtlpReceiver;
 use crate::graph::Snapshot;
 use crate::ids::ProcessId;
 use crate::procfs::ProcRoot;
@@ -18,14 +18,14 @@ const TRACES_TOLD: usize = 20;
 const SERVICE_CHARS_MAX: usize = 200;
 
 /// What sends to this receiver.
-pub(super) fn sender(settings: &OtlpSettings) -> Result<TraceSender, Stop> {
-    TraceSender::new(settings).map_err(|error| explain::unusable_receiver(&error))
+pub(super) fn sender(receiver: &OtlpReceiver) -> Result<TraceSender, Stop> {
+    TraceSender::new(receiver).map_err(|error| explain::unusable_receiver(&error))
 }
 
 /// Sends the traces, and says what was sent where.
 pub(super) fn send(
     args: &TraceArgs,
-    (settings, sender): (&OtlpSettings, TraceSender),
+    (receiver, sender): (&OtlpReceiver, TraceSender),
     process: ProcessId,
     snapshot: &Snapshot,
     traces: &Traces,
@@ -40,8 +40,8 @@ pub(super) fn send(
     };
     let service = traced.service.clone();
     let sent_all = sender.send(traced, traces);
-    sent_all.map_err(|error| explain::unsent(&error, settings))?;
-    output::text_to_stdout(|out| sent(traces, &service, settings, out))
+    sent_all.map_err(|error| explain::unsent(&error, receiver))?;
+    output::text_to_stdout(|out| sent(traces, &service, receiver, out))
 }
 
 /// What the service is called: as was asked for, or as the agent calls it without a configuration.
@@ -57,7 +57,7 @@ fn service(args: &TraceArgs, root: &ProcRoot, process: ProcessId) -> String {
 fn sent(
     traces: &Traces,
     service: &str,
-    settings: &OtlpSettings,
+    receiver: &OtlpReceiver,
     out: &mut dyn std::fmt::Write,
 ) -> std::fmt::Result {
     let all = &traces.traces;
@@ -71,7 +71,7 @@ fn sent(
         writeln!(out, "… and {not_told} more")?;
     }
     let (n_traces, n_spans) = (all.len(), traces.n_spans());
-    let (endpoint, protocol) = (&settings.endpoint, settings.protocol.as_str());
+    let (endpoint, protocol) = (&receiver.endpoint, receiver.protocol.as_str());
     writeln!(
         out,
         "sent to {}, {protocol}, as service {service}: traces: {n_traces}, spans: {n_spans}",

@@ -3,6 +3,7 @@
 
 mod control;
 mod exporters;
+mod receiver;
 mod targets;
 mod web;
 mod web_file;

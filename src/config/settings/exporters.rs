@@ -20,10 +20,35 @@ pub struct ExporterSettings {
 pub struct PrometheusSettings {}
 
 /// What is sent over OTLP, and where to.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OtlpSettings {
-    /// Scheme, host and port, such as `http://localhost:4317`; with [`OtlpProtocol::Http`] also a path,
-    /// below which `v1/metrics` and `v1/traces` are.
+    /// Where all of it goes that has no receiver of its own. Its endpoint is for all signals: with
+    /// [`OtlpProtocol::Http`] they are below it.
+    pub receiver: OtlpReceiver,
+    /// Metrics.
+    pub metrics: OtlpMetricsSettings,
+    /// Await trees as spans.
+    pub spans: SpanSettings,
+}
+
+impl OtlpSettings {
+    /// Where metrics go.
+    pub fn metrics_receiver(&self) -> OtlpReceiver {
+        let own = self.metrics.receiver.clone();
+        own.unwrap_or_else(|| self.receiver.below(OtlpReceiver::METRICS_PATH))
+    }
+
+    /// Where spans go.
+    pub fn spans_receiver(&self) -> OtlpReceiver {
+        let own = self.spans.receiver.clone();
+        own.unwrap_or_else(|| self.receiver.below(OtlpReceiver::SPANS_PATH))
+    }
+}
+
+/// A receiver of OpenTelemetry, and how to speak to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtlpReceiver {
+    /// Scheme, host and port, such as `http://localhost:4317`; with [`OtlpProtocol::Http`] also a path.
     pub endpoint: String,
     /// How to speak to it.
     pub protocol: OtlpProtocol,
@@ -35,15 +60,28 @@ pub struct OtlpSettings {
     pub compression: Compression,
     /// For how long a request may take.
     pub timeout: Duration,
-    /// Metrics.
-    pub metrics: OtlpMetricsSettings,
-    /// Await trees as spans.
-    pub spans: SpanSettings,
 }
 
-impl Eq for OtlpSettings {}
+impl OtlpReceiver {
+    /// Where metrics are below an endpoint for all signals.
+    pub(in crate::config) const METRICS_PATH: &'static str = "v1/metrics";
+    /// The same of spans.
+    pub(in crate::config) const SPANS_PATH: &'static str = "v1/traces";
 
-impl Default for OtlpSettings {
+    /// The receiver of one signal, if this is that of all.
+    pub(in crate::config) fn below(&self, path: &str) -> Self {
+        let endpoint = match self.protocol {
+            OtlpProtocol::Grpc => self.endpoint.clone(),
+            OtlpProtocol::Http => format!("{}/{path}", self.endpoint.trim_end_matches('/')),
+        };
+        Self {
+            endpoint,
+            ..self.clone()
+        }
+    }
+}
+
+impl Default for OtlpReceiver {
     fn default() -> Self {
         let protocol = OtlpProtocol::Grpc;
         Self {
@@ -53,8 +91,6 @@ impl Default for OtlpSettings {
             tls: OtlpTlsSettings::default(),
             compression: Compression::None,
             timeout: Duration::from_secs(10),
-            metrics: OtlpMetricsSettings::default(),
-            spans: SpanSettings::default(),
         }
     }
 }
@@ -115,6 +151,8 @@ pub struct OtlpMetricsSettings {
     pub interval: Duration,
     /// What counters count from.
     pub temporality: Temporality,
+    /// Where they go, if not where everything goes; the endpoint is theirs alone.
+    pub receiver: Option<OtlpReceiver>,
 }
 
 impl Default for OtlpMetricsSettings {
@@ -123,6 +161,7 @@ impl Default for OtlpMetricsSettings {
             enabled: true,
             interval: Duration::from_secs(60),
             temporality: Temporality::Cumulative,
+            receiver: None,
         }
     }
 }
@@ -152,6 +191,8 @@ pub struct SpanSettings {
     pub spans_per_trace: u32,
     /// Spans that wait to be sent; further ones are dropped and counted.
     pub queue: u32,
+    /// Where they go, if not where everything goes; the endpoint is theirs alone.
+    pub receiver: Option<OtlpReceiver>,
 }
 
 impl Eq for SpanSettings {}
@@ -165,6 +206,7 @@ impl Default for SpanSettings {
             spans_per_minute: 20_000,
             spans_per_trace: 2_000,
             queue: 50_000,
+            receiver: None,
         }
     }
 }

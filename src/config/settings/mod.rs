@@ -11,7 +11,7 @@ mod web;
 
 pub use control::{ControlSettings, ControlSocket};
 pub use exporters::{
-    Compression, ExporterSettings, OtlpMetricsSettings, OtlpProtocol, OtlpSettings,
+    Compression, ExporterSettings, OtlpMetricsSettings, OtlpProtocol, OtlpReceiver, OtlpSettings,
     OtlpTlsSettings, PrometheusSettings, SpanSettings, Temporality,
 };
 pub(super) use name::NameError;
@@ -122,7 +122,7 @@ impl StuckSettings {
     /// Coroutines in which tasks wait for hours and nothing is wrong: what waits for the end of a
     /// program or a server, for a signal, for its next connection, the next request or message on one, or the next
     /// piece of work.
-    pub const EXCLUDE_DEFAULT: [&str; 30] = [
+    pub const EXCLUDE_DEFAULT: [&str; 33] = [
         "main",
         "*.main",
         "Queue.get",
@@ -144,6 +144,9 @@ impl StuckSettings {
         "*.wait_closed",
         "*.wait_for_termination",
         "*.start_serving",
+        "*.poll",
+        "*.poll_*",
+        "_StreamResponseMixin.*",
         "_run_app",
         "RequestHandler.start",
         "Server.serve",

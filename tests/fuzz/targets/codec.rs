@@ -74,6 +74,7 @@ fn made(mut input: Input<'_>) -> Snapshot {
             syscalls: input.u64(),
             bytes_read: input.u64(),
             tasks_unreadable: u64::from(input.u8()),
+            tasks_counted: u64::from(input.u8()),
             tasks_ended: 0,
             edges_ended: input.u64(),
             problems: u64::from(input.u8()),

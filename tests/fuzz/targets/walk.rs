@@ -21,6 +21,7 @@ pub(crate) const LIMITS: Limits = Limits {
     interpreters_max: 8,
     threads_max: 32,
     tasks_max: 128,
+    tasks_counted_max: 1_000,
     frames_per_task_max: 64,
     awaiters_per_task_max: 128,
     set_slots_max: 1 << 12,

@@ -93,20 +93,22 @@ fn a_round_may_ask_for_the_next_one() {
 }
 
 #[test]
-fn failing_processes_are_read_less_and_less_often() {
-    let (mut scheduler, _) = started(4, 1);
-    let mut now = 0;
-    let mut pauses = Vec::new();
-    for _ in 0..8 {
-        scheduler.on(ended(0, RoundEnd::Failed), at(now));
-        let due = scheduler.processes[&process(0)].due;
-        pauses.push(due.since(at(now)).as_secs());
-        now += ms(due.since(at(now)));
-        scheduler.on(Event::Wake, at(now));
+fn processes_that_fail_or_are_over_a_limit_are_read_less_and_less_often() {
+    for end in [RoundEnd::Failed, RoundEnd::OverLimit] {
+        let (mut scheduler, _) = started(4, 1);
+        let mut now = 0;
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            scheduler.on(ended(0, end), at(now));
+            let due = scheduler.processes[&process(0)].due;
+            pauses.push(due.since(at(now)).as_secs());
+            now += ms(due.since(at(now)));
+            scheduler.on(Event::Wake, at(now));
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30, 30]);
+        scheduler.on(ended(0, RoundEnd::Read), at(now));
+        assert_eq!(scheduler.processes[&process(0)].due, at(now + 1_000));
     }
-    assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30, 30]);
-    scheduler.on(ended(0, RoundEnd::Read), at(now));
-    assert_eq!(scheduler.processes[&process(0)].due, at(now + 1_000));
 }
 
 #[test]

@@ -1,0 +1,243 @@
+//! What is in `deploy/` for containers: the manifests have the types that Kubernetes and the Prometheus Operator say
+//! they have, give the agent one privilege, and fit each other, the image and the configuration.
+
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The manifests, and where in `kubernetes-models` or beside it their type is.
+const MANIFESTS: &[(&str, &str, &str)] = &[
+    ("namespace", "kubernetes-models/v1", "INamespace"),
+    ("configmap", "kubernetes-models/v1", "IConfigMap"),
+    ("daemonset", "kubernetes-models/apps/v1", "IDaemonSet"),
+    (
+        "networkpolicy",
+        "kubernetes-models/networking.k8s.io/v1",
+        "INetworkPolicy",
+    ),
+    (
+        "podmonitor",
+        "@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1",
+        "IPodMonitor",
+    ),
+];
+
+const COMPILER: &[&str] = &[
+    "--noEmit",
+    "--strict",
+    "--skipLibCheck",
+    "--module",
+    "nodenext",
+    "--target",
+    "es2022",
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn text(path: &str) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+fn manifest(name: &str) -> Value {
+    let path = format!("deploy/kubernetes/{name}.yaml");
+    serde_yaml::from_str(&text(&path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+/// Has TypeScript look at a module of its own for each text; what it says of them.
+fn compile(modules: &[(&str, String)]) -> (bool, String) {
+    let packages = root().join("target/node_packages");
+    let compiler = packages.join("node_modules/typescript/bin/tsc");
+    assert!(
+        packages.join("node_modules/kubernetes-models").exists(),
+        "the types of Kubernetes are missing: run `make node_packages`, which brings them (`make test` does)"
+    );
+    // Packages are looked for in the folders above.
+    let folder = tempfile::tempdir_in(&packages).expect("a folder of our own");
+    let paths = modules.iter().map(|(name, module)| {
+        let path = folder.path().join(format!("{name}.mts"));
+        fs::write(&path, module).expect("our own folder");
+        path
+    });
+    let paths: Vec<PathBuf> = paths.collect();
+    let output = Command::new("node")
+        .arg(&compiler)
+        .args(COMPILER)
+        .args(paths)
+        .output()
+        .expect("node starts: apt-get install nodejs");
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.success(), told)
+}
+
+fn module_of(manifest: &Value, from: &str, of: &str) -> String {
+    format!("import type {{ {of} }} from '{from}';\n({manifest}) satisfies {of};\n")
+}
+
+#[test]
+fn manifests_are_what_kubernetes_takes_for_one() {
+    let modules = MANIFESTS.iter().map(|(name, from, of)| {
+        let manifest = manifest(name);
+        (*name, module_of(&manifest, from, of))
+    });
+    let (is_good, told) = compile(&modules.collect::<Vec<_>>());
+    assert!(is_good, "{told}");
+}
+
+#[test]
+fn a_slip_in_a_manifest_is_found() {
+    let slips = [
+        ("hostPId", json!(true)),
+        ("hostPID", json!("yes")),
+        ("containers", json!([{"image": "without a name"}])),
+    ];
+    let (_, from, of) = MANIFESTS[2];
+    let modules = slips.iter().enumerate().map(|(n, (key, value))| {
+        let mut manifest = manifest("daemonset");
+        manifest["spec"]["template"]["spec"][key] = value.clone();
+        (format!("slip-{n}"), module_of(&manifest, from, of))
+    });
+    let modules: Vec<_> = modules.collect();
+    let named = modules
+        .iter()
+        .map(|(name, module)| (&**name, module.clone()));
+    let (_, told) = compile(&named.collect::<Vec<_>>());
+    for (name, _) in &modules {
+        assert!(told.contains(&**name), "{name} is not in {told}");
+    }
+}
+
+fn container() -> Value {
+    manifest("daemonset")["spec"]["template"]["spec"]["containers"][0].clone()
+}
+
+#[test]
+fn the_pod_has_one_privilege() {
+    let pod = manifest("daemonset")["spec"]["template"]["spec"].clone();
+    assert_eq!(pod["containers"].as_array().map(Vec::len), Some(1));
+    assert_eq!(pod["hostPID"], true);
+    for key in ["hostNetwork", "hostIPC", "automountServiceAccountToken"] {
+        assert_eq!(pod[key], false, "{key}");
+    }
+    assert_eq!(pod["serviceAccountName"], Value::Null);
+    let volumes = pod["volumes"].as_array().expect("a list");
+    assert!(volumes.iter().all(|it| it.get("hostPath").is_none()));
+    let context = &container()["securityContext"];
+    assert_eq!(
+        context["capabilities"],
+        json!({"drop": ["ALL"], "add": ["SYS_PTRACE"]})
+    );
+    for (key, value) in [
+        ("privileged", false),
+        ("allowPrivilegeEscalation", false),
+        ("readOnlyRootFilesystem", true),
+    ] {
+        assert_eq!(context[key], value, "{key}");
+    }
+    assert_eq!(context["seccompProfile"]["type"], "RuntimeDefault");
+    assert!(container()["resources"]["limits"]["memory"].is_string());
+    let level = &manifest("namespace")["metadata"]["labels"]["pod-security.kubernetes.io/enforce"];
+    assert_eq!(level, "privileged");
+}
+
+#[test]
+fn manifests_fit_each_other() {
+    let daemon_set = manifest("daemonset");
+    let labels = &daemon_set["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(&daemon_set["spec"]["selector"]["matchLabels"], labels);
+    let policy = manifest("networkpolicy")["spec"].clone();
+    assert_eq!(&policy["podSelector"]["matchLabels"], labels);
+    let monitor = manifest("podmonitor")["spec"].clone();
+    assert_eq!(&monitor["selector"]["matchLabels"], labels);
+    let port = &container()["ports"][0]["name"];
+    assert_eq!(&policy["ingress"][0]["ports"][0]["port"], port);
+    assert_eq!(&monitor["podMetricsEndpoints"][0]["port"], port);
+    for probe in ["livenessProbe", "readinessProbe"] {
+        assert_eq!(&container()[probe]["httpGet"]["port"], port, "{probe}");
+    }
+    let namespace = &manifest("namespace")["metadata"]["name"];
+    for (name, ..) in &MANIFESTS[1..] {
+        assert_eq!(
+            &manifest(name)["metadata"]["namespace"],
+            namespace,
+            "{name}"
+        );
+    }
+    let listed = manifest("kustomization")["resources"].clone();
+    for (name, ..) in MANIFESTS {
+        let file = format!("{name}.yaml");
+        let listed = listed.as_array().expect("a list");
+        assert!(listed.iter().any(|it| *it == *file), "{file} is not listed");
+    }
+}
+
+#[cfg(feature = "agent")]
+#[test]
+fn configurations_of_containers_are_good() {
+    use asyncio_agent::config::parse;
+    let config_map = manifest("configmap");
+    let of_pod = config_map["data"]["agent.yaml"].as_str().expect("a text");
+    let settings = parse("agent.yaml", of_pod).unwrap_or_else(|e| panic!("{e}"));
+    let port = container()["ports"][0]["containerPort"].clone();
+    let is_open = |address: &&std::net::SocketAddr| !address.ip().is_loopback();
+    let mut open = settings.web.listen.iter().filter(is_open);
+    assert_eq!(open.next().map(|it| json!(it.port())), Some(port));
+    assert!(open.next().is_none());
+    // The file that it is told to read is where the map is mounted, the socket where something may be written.
+    let mounts = container()["volumeMounts"].clone();
+    assert_eq!(container()["args"][1], "/etc/asyncio-agent/agent.yaml");
+    assert_eq!(mounts[0]["mountPath"], "/etc/asyncio-agent");
+    assert_eq!(mounts[1]["mountPath"], "/run/asyncio-agent");
+    parse("container.yaml", &text("deploy/container.yaml")).unwrap_or_else(|e| panic!("{e}"));
+}
+
+#[test]
+fn the_image_is_made_of_what_is_there() {
+    let dockerfile = text("deploy/Dockerfile");
+    // Rust as new as the package wants it, and an image with nothing but what is copied.
+    let manifest = text("Cargo.toml");
+    let version = |text: &str| -> (u32, u32) {
+        let mut parts = text.split('.').map(|part| part.parse().expect("a number"));
+        (
+            parts.next().expect("a major version"),
+            parts.next().expect("a minor version"),
+        )
+    };
+    let wanted = manifest
+        .lines()
+        .find_map(|line| line.strip_prefix("rust-version = "));
+    let used = dockerfile.split("rust:").nth(1).expect("an image of Rust");
+    let used = used.split('-').next().expect("a version");
+    assert!(version(used) >= version(wanted.expect("a version").trim_matches('"')));
+    assert!(dockerfile.contains("\nFROM scratch\n"));
+    // What is left out of the context is not needed: each file that the sources take in is there.
+    let ignored = text(".dockerignore");
+    let kept: Vec<_> = ignored
+        .lines()
+        .filter_map(|line| line.strip_prefix('!'))
+        .collect();
+    for path in &kept {
+        assert!(root().join(path).exists(), "{path}");
+    }
+    let mut needed = vec![
+        "Cargo.toml",
+        "Cargo.lock",
+        "src",
+        "config",
+        "deploy/container.yaml",
+    ];
+    // cargo wants to find all that the manifest names.
+    for line in manifest.lines() {
+        let path = line
+            .strip_prefix("path = \"")
+            .map(|it| it.trim_end_matches('"'));
+        needed.extend(path.filter(|it| it.starts_with("tests/")));
+    }
+    for path in needed {
+        let is_kept = kept.iter().any(|it| Path::new(path).starts_with(it));
+        assert!(is_kept, "{path} is not in .dockerignore");
+    }
+}
