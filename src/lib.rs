@@ -9,7 +9,8 @@
 //!             |                                           |
 //! shell    agent  tokio sockets clock tracing          cli  clap stdout
 //!             |                                           |
-//!             +---- targets                               |     pure: which process is whose
+//!             +---- diagnosis ----------------------------+     what stands in the way of one process
+//!             +---- targets ------------------------------+     pure: which process is whose
 //!             +---- config ---- protocol ----+------------+     edges: serde lives here only
 //!             |                    |         |            |
 //!             +---- export         |       render --------+     bytes and text out, pure
@@ -43,6 +44,8 @@ pub mod cli;
 #[cfg(feature = "edges")]
 pub mod config;
 pub mod cpython;
+#[cfg(feature = "edges")]
+pub mod diagnosis;
 pub mod elf;
 #[cfg(feature = "agent")]
 pub mod export;

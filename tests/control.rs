@@ -189,6 +189,51 @@ fn what_the_agent_knows_is_shown() {
 }
 
 #[test]
+fn what_is_in_the_way_of_made_up_processes_is_told() {
+    let zoo = Zoo::with(&[
+        (10, "web", Act::Chain(3)),
+        (11, "web", Act::Chain(2)),
+        (12, "web", Act::Denied),
+        (13, "web", Act::Panics),
+    ]);
+    let place = Place::new();
+    let config = place.config("", "[{name: web, match: {command: web}, interval: 20ms}]");
+    let config = format!("{config}limits: {{processes: 1}}\n");
+    let running = Running::start_with(&zoo, &config, &WebFile::default());
+    running.eventually("the first is watched", |_| {
+        place
+            .ask(&["explain", "10"])
+            .stdout
+            .contains("watched: yes, as \"web\", by targets[0].match")
+    });
+    let answer = json(&place.ask(&["explain", "11", "--format=json"]));
+    assert_eq!(answer["watched"]["state"], "left_out", "{answer:#}");
+    assert_eq!(
+        answer["fixes"][0]["text"],
+        "raise limits.processes, which is 1"
+    );
+    assert_eq!(answer["found"]["tasks"], 2);
+    let answer = place.ask(&["explain", "12", "--format=json"]);
+    assert_eq!(
+        (answer.status, &*answer.stderr),
+        (NOT_ALLOWED, ""),
+        "{answer:?}"
+    );
+    assert_eq!(json(&answer)["readable"]["is_readable"], false);
+    assert_eq!(json(&answer)["found"]["error"]["code"], "permission_denied");
+    check_refused(
+        &place.ask(&["explain", "13"]),
+        7,
+        &["a defect of the agent"],
+    );
+    check_refused(
+        &place.ask(&["explain", "14"]),
+        NO_SUCH_PROCESS,
+        &["14", "hint:"],
+    );
+}
+
+#[test]
 fn wrong_ways_to_ask_are_explained() {
     let place = Place::new();
     for arguments in [
@@ -196,6 +241,9 @@ fn wrong_ways_to_ask_are_explained() {
         &["ps", "--agent", "--freeze", "1"],
         &["ps", "--agent", "--from", "x"],
         &["targets", "--agent", "--config", "x"],
+        &["explain", "--agent", "--direct", "1"],
+        &["explain", "--agent", "--config", "x", "1"],
+        &["explain"],
         &["targets", "--format", "json"],
         &["findings", "--direct"],
     ] {
@@ -380,7 +428,7 @@ fn who_may_read_which_process() {
         let owned = python_of(OWNER, OWNER);
         let half = python_of(OWNER, 0);
         let [root_pid, own_pid, half_pid] = [&of_root, &owned, &half].map(Target::pid_text);
-        for command in ["ps", "pstree", "snapshot"] {
+        for command in ["ps", "pstree", "snapshot", "explain"] {
             for pid in [&root_pid, &own_pid, &half_pid] {
                 check_done(&place.ask(&[command, pid]));
                 check_done(&place.ask_as(STRANGER, id, &[command, pid]));
@@ -407,6 +455,8 @@ fn who_may_read_which_process() {
              uid=61235 gid=61235 .* asks=\"snapshot\" pid={root_pid} allowed=false why=\"process {root_pid} belongs to \
              user 0, and user 61235 may ask for its own processes only\" result=\"not_allowed\"\n\
              uid=61234 gid=61234 .* asks=\"snapshot\" pid={own_pid} allowed=true why=\"owner\" result=\"ok\"\n\
+             uid=61234 gid=61234 .* asks=\"explain\" pid={own_pid} allowed=true why=\"owner\" result=\"ok\"\n\
+             uid=61235 gid=61235 .* asks=\"explain\" pid={own_pid} allowed=false\n\
              uid=0 gid=0 .* asks=\"snapshot\" pid={half_pid} allowed=true why=\"root\" result=\"ok\"\n"
         ));
     } else {

@@ -1,6 +1,8 @@
 //! What is in `deploy/` for containers: the manifests have the types that Kubernetes and the Prometheus Operator say
 //! they have, give the agent one privilege, and fit each other, the image and the configuration.
+#![cfg(feature = "agent")]
 
+use asyncio_agent::config::parse;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -174,10 +176,8 @@ fn manifests_fit_each_other() {
     }
 }
 
-#[cfg(feature = "agent")]
 #[test]
 fn configurations_of_containers_are_good() {
-    use asyncio_agent::config::parse;
     let config_map = manifest("configmap");
     let of_pod = config_map["data"]["agent.yaml"].as_str().expect("a text");
     let settings = parse("agent.yaml", of_pod).unwrap_or_else(|e| panic!("{e}"));

@@ -432,6 +432,7 @@ prop_compose! {
                 restarts: counters[6],
                 limits_hit: LimitsHit::default(),
                 lists_cut: 0,
+                running_loops: 0,
                 duration: nanoseconds.map(Duration::from_nanos),
                 paused: nanoseconds.map(|ns| Duration::from_nanos(ns / 3)),
             },

@@ -33,7 +33,8 @@ pub(super) fn targets(view: &AgentView) -> TargetsAnswer {
     }
 }
 
-fn process(process: &ProcessView) -> ProcessAnswer {
+/// What is known of a process.
+pub(super) fn process(process: &ProcessView) -> ProcessAnswer {
     let scan = process.latest.as_ref();
     let program = process.program.as_deref();
     ProcessAnswer {

@@ -3,7 +3,7 @@
 use crate::graph::Snapshot;
 use crate::ids::{Pid, ProcessId};
 use crate::limits::{Limits, Stop};
-use crate::process::{Process, ProcessError, Workspace};
+use crate::process::{Access, Process, ProcessError, Reader, Table, Workspace};
 use crate::procfs::{ProcRoot, ProcfsError, UserIds};
 use crate::targets::{ReadFacts, probe};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,6 +36,12 @@ pub trait ProcessSource: Send + Sync + 'static {
         Err(ProcessError::NotFound { pid })
     }
 
+    /// What the kernel's rule for reading the process `pid` comes to. `None`: nothing is known of it.
+    fn access(&self, pid: Pid) -> Option<Access> {
+        let _ = pid;
+        None
+    }
+
     /// Finds out whether the process can be read and uses asyncio.
     ///
     /// # Errors
@@ -64,6 +70,11 @@ pub trait AttachedProcess: Send {
     ///
     /// When it cannot be read any more; then it must be attached to anew.
     fn snapshot(&mut self, stop: &Stop) -> Result<Snapshot, ProcessError>;
+
+    /// The tables by which it is read.
+    fn tables(&self) -> Vec<Table> {
+        Vec::new()
+    }
 }
 
 /// The processes of this machine.
@@ -128,6 +139,10 @@ impl ProcessSource for HostProcesses {
         *lock(&self.limits) = limits;
     }
 
+    fn access(&self, pid: Pid) -> Option<Access> {
+        Access::look(&self.root, pid, Reader::Agent).ok()
+    }
+
     fn probe(&self, id: ProcessId) -> Result<(), ProcessError> {
         probe(&self.root, id)
     }
@@ -153,6 +168,10 @@ impl AttachedProcess for HostProcess {
         let snapshot = self.process.snapshot_in(&mut workspace);
         lock(&self.workspaces).push(workspace);
         snapshot
+    }
+
+    fn tables(&self) -> Vec<Table> {
+        self.process.tables()
     }
 }
 

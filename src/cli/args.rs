@@ -14,6 +14,10 @@ const EXIT_DONE: &str = "\
 Exit status:
   0  done; what a partial snapshot lacks is said on standard error";
 
+const EXIT_EXPLAIN: &str = "\
+Exit status:
+  0  the process can be read and uses asyncio";
+
 const EXIT_CYCLE: &str = "  1  tasks wait for each other in a cycle";
 
 const EXIT_FAILURES: &str = "  2  wrong arguments
@@ -59,6 +63,16 @@ fn with_exit_status(help: &str) -> String {
     format!("{help}\n\n{EXIT_DONE}\n{EXIT_CYCLE}\n{EXIT_FAILURES}")
 }
 
+const HELP_EXPLAIN: &str = "\
+Examples:
+  agentctl explain 4242                     by the running agent, or else by what every Python would be held to
+  agentctl explain 4242 --config agent.yaml as an agent with this configuration would have it, read by agentctl
+  agentctl explain 4242 --format json | jq '.fixes[].text'
+
+The sections are 'watched' (rule by rule), 'readable' (the parts of the kernel's rule), 'found', and 'fix'.
+All of it is printed whatever the exit status is, which is that of 'agentctl ps' of the process: 0 if it can be
+read and uses asyncio, else 4, 5 or 7, and 3 if there is no such process. Whether it is watched does not count.";
+
 const HELP_TARGETS: &str = "\
 Examples:
   agentctl targets                          every Python with asyncio in use
@@ -81,6 +95,7 @@ Examples:
   agentctl ps 4242 --filter '^worker-'      the tasks with such names, one line each
   agentctl snapshot 4242 -o before.json     keep the state for later
   agentctl trace 4242 --otlp --for 5s       send it as spans to a receiver of OpenTelemetry
+  agentctl explain 4242                     why it is watched or not, can be read or not
   agentctl pstree --from before.json        and look at it, also on another machine
 
 A process can be read by its own user or by root (sudo agentctl ...). If asyncio-agent runs, it is asked
@@ -168,6 +183,15 @@ pub(super) enum Command {
     /// waited at least, without it has none. The agent sends the same (exporters.otlp).
     #[command(after_help = HELP_TRACE, after_long_help = with_exit_status(HELP_TRACE))]
     Trace(TraceArgs),
+    /// Say whether a process is watched, whether it can be read, what was found, and what to do about it
+    ///
+    /// If an agent runs, it answers: by its configuration and with its rights. Otherwise, with --direct and with
+    /// --config agentctl looks by itself, with the rights of whoever runs it.
+    #[command(
+        after_help = HELP_EXPLAIN,
+        after_long_help = format!("{HELP_EXPLAIN}\n\n{EXIT_EXPLAIN}\n{EXIT_FAILURES}")
+    )]
+    Explain(ExplainArgs),
     /// List the processes that a configuration of asyncio-agent stands for now
     ///
     /// A line tells the target, the process, the rule by which it belongs to the target, and whether it
@@ -201,6 +225,22 @@ pub(super) enum Command {
         /// The command whose page to print, such as pstree or config-check, or asyncio-agent
         command: Option<String>,
     },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExplainArgs {
+    /// Process id
+    #[arg(value_name = "PID", allow_negative_numbers = true)]
+    pub(super) pid: Pid,
+    #[command(flatten)]
+    pub(super) via: ViaArgs,
+    /// The configuration whose rules are looked at, a YAML file; no agent is asked then. Without it, and without
+    /// an agent, every Python with asyncio in use is watched
+    #[arg(long, value_name = "FILE", conflicts_with = "agent")]
+    pub(super) config: Option<PathBuf>,
+    /// The form of the output
+    #[arg(long, value_enum, default_value_t = ExplainFormat::Text)]
+    pub(super) format: ExplainFormat,
 }
 
 #[derive(Debug, Args)]
@@ -256,6 +296,14 @@ pub(super) enum AnswerFormat {
     /// A table with aligned columns
     Text,
     /// As the agent serves it under /api/v1
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ExplainFormat {
+    /// Sections for people
+    Text,
+    /// The same for programs
     Json,
 }
 

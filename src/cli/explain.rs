@@ -5,16 +5,16 @@ use super::exit::Exit;
 use crate::agent::{AgentError, SendError};
 #[cfg(feature = "agent")]
 use crate::config::{OtlpProtocol, OtlpReceiver};
+use crate::diagnosis::advice;
 use crate::graph::Snapshot;
 use crate::ids::Pid;
-use crate::process::ProcessError;
-use crate::procfs::StopReason;
+use crate::process::{Access, ProcessError, Reader};
+use crate::procfs::{ProcRoot, StopReason};
 use crate::protocol::SnapshotFormatError;
 use crate::sanitize::escape_start;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 /// Characters of a message or a hint that are shown: it may quote a file.
@@ -22,9 +22,9 @@ const MESSAGE_CHARS_MAX: usize = 4_000;
 /// Characters of a problem's code that are shown: a file may hold any.
 const CODE_CHARS_MAX: usize = 40;
 
-/// What is left to somebody who may not stop a process.
-const WITHOUT_FREEZE: &str =
-    "without --freeze it is read while it runs, which needs no more than the right to read it";
+/// What is left to somebody to whom `/proc` does not show a process.
+const HIDDEN: &str = "there is such a process, but /proc does not show it (hidepid, or ProtectProc= of a service): run \
+                      agentctl with sudo, or as its user";
 
 /// Why a command ends early.
 #[derive(Debug)]
@@ -100,53 +100,14 @@ pub(super) fn unreadable(error: &ProcessError) -> Stop {
 }
 
 fn hints(error: &ProcessError) -> Vec<String> {
-    let hint = match error {
-        ProcessError::NotFound { .. } => {
-            "'pgrep -af python' lists the Python processes; inside a container they have other \
-             ids than on its host"
+    let access = match error {
+        ProcessError::Denied { pid, .. } => permission_hints(*pid),
+        ProcessError::NotFound { pid } if ProcRoot::default().hides(*pid) => {
+            vec![HIDDEN.to_owned()]
         }
-        ProcessError::Gone { .. } => "if it was restarted it has a new id: 'pgrep -af python'",
-        ProcessError::Denied { pid, .. } => {
-            return permission_hints(*pid);
-        }
-        ProcessError::Traced { tracer, name, .. } => {
-            let hint = match name.as_deref() {
-                Some("agentctl") => "another agentctl stops it at the moment: try again".to_owned(),
-                _ => format!("a process has one tracer at a time; see 'ps -fp {tracer}'"),
-            };
-            return vec![hint, WITHOUT_FREEZE.to_owned()];
-        }
-        ProcessError::FreezeDenied { .. } => {
-            let hint = "it may be read, so what refuses is a seccomp filter, a security module, \
-                        or a tracer that cannot be seen from here; in a container try it on the \
-                        host";
-            return vec![hint.to_owned(), WITHOUT_FREEZE.to_owned()];
-        }
-        ProcessError::NotPython { pid, .. } => {
-            return vec![format!(
-                "if it starts Python as a child (a shell script, uv run, a supervisor), give the \
-                 id of that child: 'pgrep -a -P {pid}'"
-            )];
-        }
-        ProcessError::Unsupported { supported, .. } => {
-            return vec![format!(
-                "run the program with a final release of one of these versions: {supported}"
-            )];
-        }
-        ProcessError::NotStarted { .. } => "try again in a moment",
-        ProcessError::NoAsyncio { pid, .. } => {
-            return vec![format!(
-                "if it has only just started, try again; if it leaves the work to children, give \
-                 the id of one of them: 'pgrep -a -P {pid}'"
-            )];
-        }
-        ProcessError::BadOffsets { .. } => {
-            "a modified or damaged Python; with one from python.org or a distribution this is a \
-             defect of agentctl: report it with the message above"
-        }
-        ProcessError::Failed { .. } => "try again; if it stays, report it with the message above",
+        _ => Vec::new(),
     };
-    vec![hint.to_owned()]
+    access.into_iter().chain(advice(error)).collect()
 }
 
 /// Traces that have not arrived.
@@ -230,71 +191,8 @@ pub(super) fn no_exporter() -> Stop {
 
 /// What helps when this process may not be read.
 pub(super) fn permission_hints(pid: Pid) -> Vec<String> {
-    Surroundings::look(pid).permission_hints(pid)
-}
-
-/// What the system says about who may read whom. Whatever cannot be found out is left out.
-#[derive(Debug, Default)]
-struct Surroundings {
-    own_uid: Option<u32>,
-    owner_uid: Option<u32>,
-    /// The process is not dumpable: then its files below `/proc` are not its user's, though its folder
-    /// is (task_dump_owner() of fs/proc/base.c).
-    is_undumpable: bool,
-    ptrace_scope: Option<String>,
-}
-
-impl Surroundings {
-    fn look(pid: Pid) -> Self {
-        let uid = |path: &str| std::fs::metadata(path).ok().map(|found| found.uid());
-        let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope");
-        let owner_uid = uid(&format!("/proc/{pid}"));
-        let uid_of_file = uid(&format!("/proc/{pid}/maps"));
-        Self {
-            own_uid: uid("/proc/self"),
-            owner_uid,
-            is_undumpable: uid_of_file.is_some() && uid_of_file != owner_uid,
-            ptrace_scope: scope.ok().map(|scope| scope.trim().to_owned()),
-        }
-    }
-
-    fn permission_hints(&self, pid: Pid) -> Vec<String> {
-        let mut hints = Vec::new();
-        match (self.own_uid, self.owner_uid) {
-            (Some(0), _) => hints.push(
-                "already root, so the capability is missing: a container needs CAP_SYS_PTRACE \
-                 (docker run --cap-add=SYS_PTRACE), or run agentctl on the host"
-                    .to_owned(),
-            ),
-            _ if self.is_undumpable => hints.push(format!(
-                "process {pid} is not dumpable (prctl(2), PR_SET_DUMPABLE; also after a change of \
-                 user): not even the same user may read it, only CAP_SYS_PTRACE helps; run agentctl \
-                 with sudo"
-            )),
-            (Some(own), Some(owner)) if own != owner => hints.push(format!(
-                "process {pid} belongs to user {owner} and agentctl runs as user {own}: run it as \
-                 the same user, or with sudo"
-            )),
-            _ => hints.push(
-                "run agentctl as the same user as the process, or with sudo; in a container it \
-                 needs CAP_SYS_PTRACE (docker run --cap-add=SYS_PTRACE)"
-                    .to_owned(),
-            ),
-        }
-        match self.ptrace_scope.as_deref() {
-            Some("3") => hints.push(
-                "kernel.yama.ptrace_scope is 3: nobody may read other processes until the machine \
-                 is restarted with another value"
-                    .to_owned(),
-            ),
-            Some(scope @ ("1" | "2")) if self.own_uid != Some(0) => hints.push(format!(
-                "kernel.yama.ptrace_scope is {scope}: even the same user needs sudo or \
-                 CAP_SYS_PTRACE (setcap cap_sys_ptrace+ep on the agentctl file)"
-            )),
-            _ => {}
-        }
-        hints
-    }
+    let access = Access::look(&ProcRoot::default(), pid, Reader::Agentctl);
+    access.map(|access| access.hints()).unwrap_or_default()
 }
 
 /// What to say about a process that was to be stopped for its snapshot, for no longer than `limit`.
@@ -407,21 +305,10 @@ pub(super) fn partial(snapshot: &Snapshot, name: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Surroundings, pause};
+    use super::pause;
     use crate::graph::{GraphBuilder, ProcessInfo, ReadStats, Snapshot};
     use crate::ids::Pid;
     use std::time::Duration;
-
-    fn hints(own_uid: u32, owner_uid: u32, scope: &str) -> String {
-        Surroundings {
-            own_uid: Some(own_uid),
-            owner_uid: Some(owner_uid),
-            is_undumpable: false,
-            ptrace_scope: Some(scope.to_owned()),
-        }
-        .permission_hints(Pid::new(7).unwrap())
-        .join("\n")
-    }
 
     #[test]
     fn a_pause_that_was_too_long_is_said_to_be() {
@@ -442,28 +329,5 @@ mod tests {
             "agentctl: process 7 stood still for 4.3 ms, 3.3 ms longer than asked\n"
         );
         assert!(said(0).contains("was not stopped"));
-    }
-
-    #[test]
-    fn permission_hints_name_what_stands_in_the_way() {
-        let other_user = hints(1000, 0, "0");
-        assert!(other_user.contains("belongs to user 0 and agentctl runs as user 1000"));
-        assert!(!other_user.contains("ptrace_scope"));
-        let same_user = hints(1000, 1000, "1");
-        assert!(same_user.contains("ptrace_scope is 1"));
-        let root = hints(0, 0, "1");
-        assert!(root.contains("--cap-add=SYS_PTRACE") && !root.contains("sudo"));
-        assert!(hints(0, 0, "3").contains("ptrace_scope is 3"));
-        let undumpable = Surroundings {
-            own_uid: Some(1000),
-            owner_uid: Some(1000),
-            is_undumpable: true,
-            ptrace_scope: None,
-        };
-        let undumpable = undumpable.permission_hints(Pid::new(7).unwrap());
-        assert_eq!(undumpable.len(), 1);
-        assert!(undumpable[0].contains("not dumpable") && undumpable[0].contains("CAP_SYS_PTRACE"));
-        let unknown = Surroundings::default().permission_hints(Pid::new(7).unwrap());
-        assert!(unknown[0].contains("same user") && unknown[0].contains("sudo"));
     }
 }

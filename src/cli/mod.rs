@@ -7,6 +7,7 @@ mod agent;
 mod args;
 mod columns;
 mod config;
+mod diagnosis;
 mod exit;
 mod explain;
 mod output;
@@ -36,6 +37,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Pstree(args) => views::pstree(args),
         Command::Snapshot(args) => views::snapshot(args),
         Command::Trace(args) => trace::trace(args),
+        Command::Explain(args) => diagnosis::explain(args),
         Command::Targets(args) => targets::targets(args),
         Command::Findings(args) => watched::findings(args),
         Command::Config(command) => config::config(command),

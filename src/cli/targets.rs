@@ -6,12 +6,14 @@ use super::config::unusable;
 use super::exit::Exit;
 use super::explain::{Failure, Stop, permission_hints};
 use super::{output, watched};
-use crate::config::{self, Matching, Settings, TargetSettings};
+use crate::config::{self, Settings, TargetSettings};
 use crate::ids::{Pid, ProcessId};
 use crate::process::ProcessError;
 use crate::procfs::ProcRoot;
 use crate::sanitize::{escape, escape_start};
-use crate::targets::{Assigned, Assignment, ReadFacts, assign, probe, settle_names, unknown_users};
+use crate::targets::{
+    Assigned, Assignment, ReadFacts, assign, probe, rule_path, settle_names, unknown_users,
+};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -137,7 +139,7 @@ fn table(
         [
             escape_start(&assignment.name, usize::MAX).into_owned(),
             assignment.process.pid.to_string(),
-            rule(targets, assignment),
+            rule_path(targets, assignment.target, assignment.alternative),
             readable.to_owned(),
             command(root, assignment.process),
         ]
@@ -152,22 +154,6 @@ fn table(
         ]
     });
     columns(head, rows.chain(hidden))
-}
-
-/// The path of the conditions that held.
-fn rule(targets: &[TargetSettings], assignment: &Assignment) -> String {
-    let Assignment {
-        target,
-        alternative,
-        ..
-    } = assignment;
-    match targets.get(*target).map(|target| &target.matches) {
-        Some(Matching::Any(alternatives)) if alternatives.len() > 1 => {
-            format!("targets[{target}].match[{alternative}]")
-        }
-        Some(Matching::Auto) if targets.len() == 1 => "auto".to_owned(),
-        _ => format!("targets[{target}].match"),
-    }
 }
 
 fn command(root: &ProcRoot, process: ProcessId) -> String {

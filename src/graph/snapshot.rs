@@ -70,6 +70,8 @@ pub struct ReadStats {
     pub restarts: u64,
     /// Which limits were reached. Not part of a written snapshot; its problems say so.
     pub limits_hit: LimitsHit,
+    /// Threads that run an event loop. Not part of a written snapshot.
+    pub running_loops: u64,
     /// Wall time of the read, if its caller measured it.
     pub duration: Option<Duration>,
     /// How long the process was held for the read; `None` when it was read while it ran, 0 when it

@@ -1,10 +1,12 @@
 //! From a pid to snapshots: recognise the runtime, bind a reader to the process, read.
 
+mod access;
 mod error;
 mod freeze;
 mod image;
 
 pub use crate::asyncio::Workspace;
+pub use access::{Access, Aspect, Check, Reader, Verdict};
 pub use error::ProcessError;
 
 use crate::asyncio::{self, AsyncioOffsets, Knowledge, Read, Stillness, find_asyncio, read_graph};
@@ -16,7 +18,7 @@ use crate::elf::ElfImage;
 use crate::graph::{ProcessInfo, ReadStats, Snapshot};
 use crate::ids::{Pid, ProcessId};
 use crate::limits::{Limits, SCAN_TIME, Stop};
-use crate::memory::{ProcessVm, ReadErrorKind, ReadMemory, Reader, RemoteAddr};
+use crate::memory::{self, ProcessVm, ReadErrorKind, ReadMemory, RemoteAddr};
 use crate::procfs::{Asleep, Maps, ProcRoot, ProcfsError};
 use image::{Image, Sign};
 use std::time::Duration;
@@ -48,6 +50,17 @@ pub struct Process {
     knowledge: Knowledge,
     workspace: Workspace,
     last: Option<Exact>,
+}
+
+/// A table in which a process describes itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// The section of a file in which it stands.
+    pub section: &'static str,
+    /// Where it is in memory, if that is kept.
+    pub at: Option<RemoteAddr>,
+    /// The file that is mapped there: data of the process.
+    pub file: Option<String>,
 }
 
 /// A snapshot of a process that did not run while it was taken.
@@ -173,6 +186,28 @@ impl Process {
         }
     }
 
+    /// The tables in which it describes itself, by which everything else is found.
+    pub fn tables(&self) -> Vec<Table> {
+        let at = self.site.runtime;
+        let maps = self.root.maps(self.thread).unwrap_or_default();
+        let mapping = maps
+            .mappings
+            .iter()
+            .find(|mapping| (mapping.start..mapping.end).contains(&at.as_u64()));
+        vec![
+            Table {
+                section: cpython::RUNTIME_SECTION,
+                at: Some(at),
+                file: mapping.map(|mapping| mapping.path.clone()),
+            },
+            Table {
+                section: asyncio::ASYNCIO_SECTION,
+                at: None,
+                file: None,
+            },
+        ]
+    }
+
     /// The ranges of memory that the last snapshot touched, in the order in which it needed them: first
     /// address and length in bytes. For measuring what copying them costs.
     pub fn touched(&self) -> Vec<(RemoteAddr, usize)> {
@@ -265,7 +300,7 @@ impl Process {
         }
         self.last = None;
         let buffers = std::mem::take(&mut workspace.buffers);
-        let mut reader = Reader::reuse(&self.memory, self.limits, buffers);
+        let mut reader = memory::Reader::reuse(&self.memory, self.limits, buffers);
         reader.stop_with(self.stop.clone());
         let root = &self.root;
         let mut slept_on = asleep
@@ -293,21 +328,9 @@ impl Process {
         workspace.buffers = reader.into_buffers();
         let snapshot = Snapshot {
             process: self.info(),
+            stats: stats_of(&read, stats.syscalls, stats.bytes),
             graph: read.graph.into(),
             problems: read.problems,
-            stats: ReadStats {
-                syscalls: stats.syscalls,
-                bytes_read: stats.bytes,
-                tasks_unreadable: read.tasks_unreadable,
-                tasks_counted: read.tasks_counted,
-                lists_cut: read.lists_cut,
-                tasks_ended: read.tasks_ended,
-                edges_ended: read.edges_ended,
-                problems: read.n_problems,
-                restarts: read.restarts,
-                limits_hit: read.limits_hit,
-                ..ReadStats::default()
-            },
             complete: read.n_problems == 0,
         };
         let is_whole = read.limits_hit.names().all(|limit| limit != SCAN_TIME);
@@ -390,9 +413,26 @@ impl Process {
     }
 }
 
+fn stats_of(read: &Read, syscalls: u64, bytes_read: u64) -> ReadStats {
+    ReadStats {
+        syscalls,
+        bytes_read,
+        tasks_unreadable: read.tasks_unreadable,
+        tasks_counted: read.tasks_counted,
+        lists_cut: read.lists_cut,
+        tasks_ended: read.tasks_ended,
+        edges_ended: read.edges_ended,
+        problems: read.n_problems,
+        restarts: read.restarts,
+        limits_hit: read.limits_hit,
+        running_loops: read.running_loops,
+        ..ReadStats::default()
+    }
+}
+
 /// Whether asyncio was imported.
-fn has_asyncio(read: &Read, reader: &mut Reader<'_>, offsets: &Offsets) -> bool {
-    if !read.graph.tasks().is_empty() || read.has_running_loop {
+fn has_asyncio(read: &Read, reader: &mut memory::Reader<'_>, offsets: &Offsets) -> bool {
+    if !read.graph.tasks().is_empty() || read.running_loops > 0 {
         return true;
     }
     // What a limit left out is not known to be missing.
@@ -408,7 +448,11 @@ fn has_asyncio(read: &Read, reader: &mut Reader<'_>, offsets: &Offsets) -> bool 
 /// Whether an interpreter certainly has not imported asyncio: twice in a row it was not among its
 /// modules, and nothing was imported meanwhile. One whose modules cannot be read, or change all the time,
 /// may well have.
-fn lacks_asyncio(reader: &mut Reader<'_>, offsets: &Offsets, interpreter: Interpreter) -> bool {
+fn lacks_asyncio(
+    reader: &mut memory::Reader<'_>,
+    offsets: &Offsets,
+    interpreter: Interpreter,
+) -> bool {
     let mut types = TypeCache::default();
     let mut lacked = None;
     for _ in 0..MODULES_LOOKS_MAX {

@@ -3,6 +3,7 @@
 
 mod asleep;
 mod auxv;
+mod credentials;
 mod listing;
 mod machine;
 mod maps;
@@ -12,6 +13,7 @@ mod status;
 
 pub use asleep::Asleep;
 pub use auxv::Auxv;
+pub use credentials::{Credentials, Namespace};
 pub use listing::user_id;
 pub use maps::{Mapping, Maps, parse_maps};
 pub use owner::{UserIds, is_group, is_member};

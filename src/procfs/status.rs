@@ -25,12 +25,13 @@ impl Status {
     /// Parses the file's text.
     pub fn parse(status: &[u8]) -> Option<Self> {
         let status = String::from_utf8_lossy(status);
-        let field = |name: &str| {
-            status
-                .lines()
-                .find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim()))
-        };
-        let users = field("Uid").and_then(user_ids);
+        let field = |name| field(&status, name);
+        let users = field("Uid").and_then(ids_of);
+        let users = users.map(|[real, effective, saved]| UserIds {
+            real,
+            effective,
+            saved,
+        });
         Some(Self {
             name: field("Name")?.to_owned(),
             process: field("Tgid")?.parse().ok()?,
@@ -42,14 +43,17 @@ impl Status {
     }
 }
 
-fn user_ids(text: &str) -> Option<UserIds> {
+/// The value of a field.
+pub(super) fn field<'s>(status: &'s str, name: &str) -> Option<&'s str> {
+    let mut lines = status.lines();
+    lines.find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim()))
+}
+
+/// The real, effective and saved id in the value of `Uid` or `Gid`.
+pub(super) fn ids_of(text: &str) -> Option<[u32; 3]> {
     let mut ids = text.split_ascii_whitespace().map(str::parse);
     let mut next = || ids.next()?.ok();
-    Some(UserIds {
-        real: next()?,
-        effective: next()?,
-        saved: next()?,
-    })
+    Some([next()?, next()?, next()?])
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@
 mod api;
 mod dto;
 mod error;
+mod explained;
 mod fill;
 mod frame;
 mod layout;
@@ -26,6 +27,10 @@ pub use api::{
     ProcessAnswer, TargetAnswer, TargetsAnswer, answer_from_json, answer_to_json,
 };
 pub use error::SnapshotFormatError;
+pub use explained::{
+    CheckAnswer, ConditionAnswer, ExplainAnswer, FixAnswer, FoundAnswer, FoundError,
+    ReadableAnswer, ReaderAnswer, RuleAnswer, TableAnswer, WatchedAnswer,
+};
 pub use frame::{
     ANSWER_BYTES_MAX, FrameError, FrameKind, HEADER_BYTES, Header, PROTOCOL_VERSION,
     REQUEST_BYTES_MAX, read_header, read_payload, write_frame,

@@ -152,6 +152,7 @@ fn stats_of(stats: &Stats, n_problems: usize) -> ReadStats {
         restarts: count(stats.restarts),
         limits_hit: LimitsHit::default(),
         lists_cut: 0,
+        running_loops: 0,
         duration: stats.duration_seconds.map(|seconds| seconds.0),
         paused: stats.paused_seconds.map(|seconds| seconds.0),
     }

@@ -12,17 +12,20 @@ pub const SOCKET_DEFAULT: &str = "/run/asyncio-agent/agent.sock";
 pub enum Request {
     /// The tasks of a process, read now.
     Snapshot(Pid),
+    /// Whether a process is watched, whether it can be read, and what was found in it.
+    Explain(Pid),
     /// Cycles and stuck tasks that are open.
     Findings,
     /// The targets and their processes.
     Targets,
 }
 
-/// A request as it is written: `{"snapshot":{"pid":7}}`, `"findings"`, `"targets"`.
+/// A request as it is written: `{"snapshot":{"pid":7}}`, `{"explain":{"pid":7}}`, `"findings"`, `"targets"`.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum Written {
     Snapshot { pid: i32 },
+    Explain { pid: i32 },
     Findings,
     Targets,
 }
@@ -43,6 +46,7 @@ impl Request {
     pub fn name(self) -> &'static str {
         match self {
             Self::Snapshot(_) => "snapshot",
+            Self::Explain(_) => "explain",
             Self::Findings => "findings",
             Self::Targets => "targets",
         }
@@ -51,7 +55,7 @@ impl Request {
     /// The process that it asks for.
     pub fn pid(self) -> Option<Pid> {
         match self {
-            Self::Snapshot(pid) => Some(pid),
+            Self::Snapshot(pid) | Self::Explain(pid) => Some(pid),
             Self::Findings | Self::Targets => None,
         }
     }
@@ -60,6 +64,7 @@ impl Request {
     pub fn to_json(self) -> Vec<u8> {
         let written = match self {
             Self::Snapshot(pid) => Written::Snapshot { pid: pid.as_raw() },
+            Self::Explain(pid) => Written::Explain { pid: pid.as_raw() },
             Self::Findings => Written::Findings,
             Self::Targets => Written::Targets,
         };
@@ -72,10 +77,10 @@ impl Request {
     ///
     /// When it is something else.
     pub fn from_json(json: &[u8]) -> Result<Self, RequestError> {
+        let id = |pid| Pid::new(pid).ok_or(RequestError::NoPid(pid));
         Ok(match serde_json::from_slice(json)? {
-            Written::Snapshot { pid } => {
-                Self::Snapshot(Pid::new(pid).ok_or(RequestError::NoPid(pid))?)
-            }
+            Written::Snapshot { pid } => Self::Snapshot(id(pid)?),
+            Written::Explain { pid } => Self::Explain(id(pid)?),
             Written::Findings => Self::Findings,
             Written::Targets => Self::Targets,
         })
@@ -121,6 +126,7 @@ mod tests {
         let pid = Pid::new(i32::MAX).unwrap();
         for (request, json) in [
             (Request::Snapshot(pid), r#"{"snapshot":{"pid":2147483647}}"#),
+            (Request::Explain(pid), r#"{"explain":{"pid":2147483647}}"#),
             (Request::Findings, r#""findings""#),
             (Request::Targets, r#""targets""#),
         ] {
@@ -143,6 +149,8 @@ mod tests {
             r#"{"snapshot":{"pid":4294967297}}"#,
             r#"{"snapshot":{"pid":"7"}}"#,
             r#"{"snapshot":{"pid":7,"freeze":true}}"#,
+            r#""explain""#,
+            r#"{"explain":{"pid":0}}"#,
             r#"{"snapshot":{"pid":7},"targets":null}"#,
             r#""targets" x"#,
         ] {

@@ -144,6 +144,7 @@ impl Serialize for Stats<'_> {
             restarts,
             limits_hit: _,
             lists_cut: _,
+            running_loops: _,
             duration,
             paused,
         } = self.0;

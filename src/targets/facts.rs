@@ -159,6 +159,12 @@ pub(super) fn units_in(cgroup: &[u8]) -> impl Iterator<Item = &[u8]> {
     names.filter(|name| UNIT_SUFFIXES.iter().any(|suffix| name.ends_with(suffix)))
 }
 
+/// The names of the units on these paths, those of one path from the outermost inwards.
+pub fn units_of(cgroups: &[Vec<u8>]) -> impl Iterator<Item = &str> {
+    let units = cgroups.iter().flat_map(|path| units_in(path));
+    units.filter_map(|unit| std::str::from_utf8(unit).ok())
+}
+
 /// The id of the innermost container that a control group belongs to: 64 hexadecimal digits, alone or
 /// within a name such as `docker-….scope` or `cri-containerd-….scope`.
 pub(super) fn container_in(cgroup: &[u8]) -> Option<&[u8]> {

@@ -40,12 +40,52 @@ pub fn assign(
     assigned
 }
 
+/// A condition that a map of `match` or `exclude` gives.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Condition<'l> {
+    Pid(Pid),
+    Executable(&'l Glob),
+    Command(&'l CommandPattern),
+    User(&'l UserId),
+    SystemdUnit(&'l Glob),
+    Cgroup(&'l Glob),
+    ContainerId(&'l str),
+    Parent(&'l MatchSettings),
+}
+
+impl<'l> Condition<'l> {
+    /// Those that are given. What needs nothing read comes first, what takes a look at other processes last.
+    pub(super) fn all(conditions: &'l MatchSettings) -> impl Iterator<Item = Self> {
+        let MatchSettings {
+            executable,
+            command,
+            user,
+            systemd_unit,
+            cgroup,
+            container_id,
+            parent,
+            pid,
+        } = conditions;
+        let all = [
+            pid.map(Self::Pid),
+            executable.as_ref().map(Self::Executable),
+            command.as_ref().map(Self::Command),
+            user.as_ref().map(Self::User),
+            systemd_unit.as_ref().map(Self::SystemdUnit),
+            cgroup.as_ref().map(Self::Cgroup),
+            container_id.as_deref().map(Self::ContainerId),
+            parent.as_deref().map(Self::Parent),
+        ];
+        all.into_iter().flatten()
+    }
+}
+
 /// One look at all processes.
-struct Look<'l> {
-    targets: &'l [TargetSettings],
-    reader: &'l dyn ReadFacts,
+pub(super) struct Look<'l> {
+    pub(super) targets: &'l [TargetSettings],
+    pub(super) reader: &'l dyn ReadFacts,
     uses_asyncio: &'l dyn Fn(ProcessId) -> Option<bool>,
-    all: Vec<Facts>,
+    pub(super) all: Vec<Facts>,
     positions: HashMap<Pid, usize>,
     /// For each condition on parents that was asked for (its address is its identity), and each process: the nearest process, itself or
     /// above it, that meets it.
@@ -57,7 +97,7 @@ struct Look<'l> {
 
 /// The nearest process that meets a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Above {
+pub(super) enum Above {
     Unknown,
     None,
     /// None that is known; of one it cannot be found out.
@@ -66,7 +106,7 @@ enum Above {
 }
 
 impl<'l> Look<'l> {
-    fn new(
+    pub(super) fn new(
         targets: &'l [TargetSettings],
         processes: &[ProcessId],
         reader: &'l dyn ReadFacts,
@@ -87,7 +127,7 @@ impl<'l> Look<'l> {
 
     /// The target of the process at this position. `Some(None)`: it belongs to none; `None`: none is known, but of
     /// one it cannot be found out.
-    fn assignment(&self, at: usize) -> Option<Option<Assignment>> {
+    pub(super) fn assignment(&self, at: usize) -> Option<Option<Assignment>> {
         let mut is_clear = true;
         for (number, target) in self.targets.iter().enumerate() {
             let (alternative, is_hidden) = self.alternative(&target.matches, at);
@@ -131,71 +171,58 @@ impl<'l> Look<'l> {
         (found, is_hidden)
     }
 
-    /// Whether all conditions that are given hold. Those that need nothing read come first. `None`: that depends on
+    /// Whether all conditions that are given hold, asked one after the other until one does not. `None`: that depends on
     /// what we may not look at.
-    fn meets(&self, conditions: &'l MatchSettings, at: usize) -> Option<bool> {
-        let facts = &self.all[at];
-        let reader = self.reader;
-        let MatchSettings {
-            executable,
-            command,
-            user,
-            systemd_unit,
-            cgroup,
-            container_id,
-            parent,
-            pid,
-        } = conditions;
-        let is_executable = |glob: &Glob| match facts.executable(reader) {
-            Some(path) => Some(matches_path(glob, path)),
-            None if reader.hides_executable(facts.process) => None,
-            None => Some(false),
-        };
-        let is_command = |pattern: &CommandPattern| {
-            // A kernel thread has no command line, not one that the pattern `.*` matches.
-            let command = facts.command(reader);
-            command.is_some_and(|command| pattern.is_match(command))
-        };
-        let is_user = |user: &'l UserId| {
-            let wanted = self.user_id(user);
-            wanted.is_some() && facts.user(reader) == wanted
-        };
-        let is_unit = |glob: &Glob| {
-            let mut units = facts.cgroups(reader).iter().flat_map(|path| units_in(path));
-            units.any(|unit| glob.is_match(unit))
-        };
-        let is_cgroup = |glob: &Glob| {
-            let mut paths = facts.cgroups(reader).iter();
-            paths.any(|path| glob.is_match(path))
-        };
-        let is_container = |id: &String| {
-            let mut ids = facts
-                .cgroups(reader)
-                .iter()
-                .filter_map(|path| container_in(path));
-            ids.any(|found| found.starts_with(id.as_bytes()))
-        };
-        if pid.is_some_and(|pid| pid != facts.process.pid) {
-            return Some(false);
+    pub(super) fn meets(&self, conditions: &'l MatchSettings, at: usize) -> Option<bool> {
+        let mut is_clear = true;
+        for condition in Condition::all(conditions) {
+            match self.holds(condition, at) {
+                Some(true) => {}
+                Some(false) => return Some(false),
+                None => is_clear = false,
+            }
         }
-        let executable = executable.as_ref().map_or(Some(true), is_executable);
-        let holds = executable != Some(false)
-            && command.as_ref().is_none_or(is_command)
-            && user.as_ref().is_none_or(is_user)
-            && systemd_unit.as_ref().is_none_or(is_unit)
-            && cgroup.as_ref().is_none_or(is_cgroup)
-            && container_id.as_ref().is_none_or(is_container);
-        if !holds {
-            return Some(false);
-        }
-        match parent.as_deref().map(|parent| self.nearest(parent, at)) {
-            Some(Above::None | Above::Unknown) => Some(false),
-            Some(Above::Unclear) => None,
-            Some(Above::At(_)) | None => executable,
-        }
+        is_clear.then_some(true)
     }
 
-    fn user_id(&self, user: &'l UserId) -> Option<u32> {
+    /// Whether one condition holds. `None`: that depends on what we may not look at.
+    pub(super) fn holds(&self, condition: Condition<'l>, at: usize) -> Option<bool> {
+        let facts = &self.all[at];
+        let reader = self.reader;
+        let cgroups = || facts.cgroups(reader).iter();
+        Some(match condition {
+            Condition::Pid(pid) => pid == facts.process.pid,
+            Condition::Executable(glob) => match facts.executable(reader) {
+                Some(path) => matches_path(glob, path),
+                None if reader.hides_executable(facts.process) => return None,
+                None => false,
+            },
+            // A kernel thread has no command line, not one that the pattern `.*` matches.
+            Condition::Command(pattern) => facts
+                .command(reader)
+                .is_some_and(|command| pattern.is_match(command)),
+            Condition::User(user) => {
+                let wanted = self.user_id(user);
+                wanted.is_some() && facts.user(reader) == wanted
+            }
+            Condition::SystemdUnit(glob) => {
+                let mut units = cgroups().flat_map(|path| units_in(path));
+                units.any(|unit| glob.is_match(unit))
+            }
+            Condition::Cgroup(glob) => cgroups().any(|path| glob.is_match(path)),
+            Condition::ContainerId(id) => {
+                let mut ids = cgroups().filter_map(|path| container_in(path));
+                ids.any(|found| found.starts_with(id.as_bytes()))
+            }
+            Condition::Parent(parent) => match self.nearest(parent, at) {
+                Above::None | Above::Unknown => false,
+                Above::Unclear => return None,
+                Above::At(_) => true,
+            },
+        })
+    }
+
+    pub(super) fn user_id(&self, user: &'l UserId) -> Option<u32> {
         match user {
             UserId::Number(number) => Some(*number),
             UserId::Name(name) => {
@@ -210,7 +237,7 @@ impl<'l> Look<'l> {
 
     /// The position of the nearest process, itself or above it, that meets these conditions. Each process
     /// is asked once, so a long line of processes takes no longer than many short ones.
-    fn nearest(&self, conditions: &'l MatchSettings, at: usize) -> Above {
+    pub(super) fn nearest(&self, conditions: &'l MatchSettings, at: usize) -> Above {
         let key: *const MatchSettings = conditions;
         let known = self.above.borrow_mut().remove(&key);
         let mut known = known.unwrap_or_else(|| vec![Above::Unknown; self.all.len()]);
@@ -249,7 +276,7 @@ impl<'l> Look<'l> {
 
     /// The position of the parent. A process that is younger than its child is none: it has the id of one
     /// that has ended.
-    fn parent(&self, at: usize) -> Option<usize> {
+    pub(super) fn parent(&self, at: usize) -> Option<usize> {
         let find = || {
             let parent = self.all[at].parent(self.reader)?;
             let parent = *self.positions.get(&parent)?;

@@ -6,6 +6,7 @@
 //! control groups are chosen by the processes, so nothing here trusts them: patterns take time linear in
 //! what they look at, that is cut by `procfs`, names are cut and escaped, and their number has a cap.
 
+mod explained;
 mod facts;
 mod matching;
 mod names;
@@ -13,7 +14,8 @@ mod probe;
 mod program;
 mod users;
 
-pub use facts::ReadFacts;
+pub use explained::{ConditionFinding, Explained, RuleFinding, explain_rules, rule_path};
+pub use facts::{ReadFacts, units_of};
 pub use matching::assign;
 pub use names::{OTHER, settle_names};
 pub use probe::probe;

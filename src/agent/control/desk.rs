@@ -1,6 +1,7 @@
 //! What is answered to a request: who may ask for it, then what was asked for. All that blocks runs on threads of
 //! its own, so many at once, and is waited for so long.
 
+use super::explanation::explain;
 use super::rights::{Peer, Refusal, Rights};
 use super::{ControlLimits, ControlRules};
 use crate::agent::answers;
@@ -8,11 +9,14 @@ use crate::agent::clock::Clock;
 use crate::agent::http::SNAPSHOTS_MAX;
 use crate::agent::source::ProcessSource;
 use crate::agent::store::Store;
+use crate::graph::Snapshot;
 use crate::ids::ProcessId;
 use crate::limits::Stop;
 use crate::metrics::{AgentView, ProcessView};
 use crate::process::ProcessError;
-use crate::protocol::{ANSWER_BYTES_MAX, ControlError, Request, answer_to_json, write_snapshot};
+use crate::protocol::{
+    ANSWER_BYTES_MAX, ControlError, ExplainAnswer, Request, answer_to_json, write_snapshot,
+};
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,7 +53,15 @@ pub(super) struct Outcome {
 /// What remains to be done for a request.
 enum Step {
     Answer(Vec<u8>),
-    Read(ProcessId),
+    /// The process has to be read.
+    Read(ProcessId, Wanted),
+}
+
+/// What is to be told of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Snapshot,
+    Explanation,
 }
 
 impl Desk {
@@ -82,7 +94,9 @@ impl Desk {
                 answer: match step {
                     Err(error) => Err(error),
                     Ok(Step::Answer(answer)) => Ok(answer),
-                    Ok(Step::Read(id)) => self.read(id, &rights, &rules, limits).await,
+                    Ok(Step::Read(id, wanted)) => {
+                        self.read((id, wanted), &rights, &rules, limits).await
+                    }
                 },
                 rights: Some(rights),
             },
@@ -115,7 +129,8 @@ impl Desk {
     fn first_step(&self, rights: &Rights, request: Request) -> Result<Step, Refusal> {
         let source = &*self.source;
         Ok(match request {
-            Request::Snapshot(pid) => Step::Read(rights.pin(source, pid)?),
+            Request::Snapshot(pid) => Step::Read(rights.pin(source, pid)?.0, Wanted::Snapshot),
+            Request::Explain(pid) => Step::Read(rights.pin(source, pid)?.0, Wanted::Explanation),
             Request::Targets => {
                 let view = visible(&self.store.latest(), rights, source);
                 Step::Answer(answer_to_json(&answers::targets(&view)))
@@ -130,9 +145,9 @@ impl Desk {
     /// Reads the process now.
     async fn read(
         &self,
-        id: ProcessId,
+        subject: (ProcessId, Wanted),
         rights: &Rights,
-        rules: &ControlRules,
+        rules: &Arc<ControlRules>,
         limits: ControlLimits,
     ) -> Result<Vec<u8>, ControlError> {
         let of_owner = match rights.are_unbounded() {
@@ -141,7 +156,7 @@ impl Desk {
         };
         let permits = (of_owner, self.permit(&self.snapshots, limits).await?);
         let stop = Stop::default();
-        let mut reading = self.begin_reading(id, rights, rules, &stop, permits);
+        let mut reading = self.begin_reading(subject, rights, rules, &stop, permits);
         let scan_time = rules.scan_time.min(limits.scan_max);
         let read = tokio::select! {
             read = &mut reading => read,
@@ -156,35 +171,63 @@ impl Desk {
 
     fn begin_reading(
         &self,
+        (id, wanted): (ProcessId, Wanted),
+        rights: &Rights,
+        rules: &Arc<ControlRules>,
+        stop: &Stop,
+        permits: (Option<OwnedSemaphorePermit>, OwnedSemaphorePermit),
+    ) -> JoinHandle<Result<Vec<u8>, ControlError>> {
+        let (desk, stop) = (self.clone(), stop.clone());
+        let (rights, rules) = (rights.clone(), Arc::clone(rules));
+        tokio::task::spawn_blocking(move || {
+            let _permits = permits;
+            let refused = |refusal: Refusal| refusal.into_error(rules.group.as_deref());
+            let mut answer = Bounded(Vec::new());
+            let is_written = match wanted {
+                Wanted::Snapshot => {
+                    let snapshot = desk.snapshot(id, &rights, &stop).map_err(refused)?;
+                    write_snapshot(&snapshot, None, &mut answer).is_ok()
+                }
+                Wanted::Explanation => {
+                    let explained = desk.explain(id, &rights, &rules, &stop);
+                    let json = answer_to_json(&explained.map_err(refused)?);
+                    answer.write_all(&json).is_ok()
+                }
+            };
+            if is_written {
+                Ok(answer.0)
+            } else {
+                Err(too_large())
+            }
+        })
+    }
+
+    fn snapshot(&self, id: ProcessId, rights: &Rights, stop: &Stop) -> Result<Snapshot, Refusal> {
+        let source = &*self.source;
+        let began = self.clock.now();
+        let mut attached = source.attach(id).map_err(Refusal::Process)?;
+        let mut snapshot = attached.snapshot(stop).map_err(Refusal::Process)?;
+        snapshot.stats.duration = Some(self.clock.now().since(began));
+        if !rights.are_unbounded() {
+            check_still(source, id, rights)?;
+        }
+        Ok(snapshot)
+    }
+
+    fn explain(
+        &self,
         id: ProcessId,
         rights: &Rights,
         rules: &ControlRules,
         stop: &Stop,
-        permits: (Option<OwnedSemaphorePermit>, OwnedSemaphorePermit),
-    ) -> JoinHandle<Result<Vec<u8>, ControlError>> {
-        let (source, clock, stop) = (Arc::clone(&self.source), self.clock, stop.clone());
-        let (rights, group) = (rights.clone(), rules.group.clone());
-        tokio::task::spawn_blocking(move || {
-            let _permits = permits;
-            let group = group.as_deref();
-            let unreadable = |error| Refusal::Process(error).into_error(group);
-            let began = clock.now();
-            let mut attached = source.attach(id).map_err(unreadable)?;
-            let mut snapshot = attached.snapshot(&stop).map_err(unreadable)?;
-            snapshot.stats.duration = Some(clock.now().since(began));
-            if !rights.are_unbounded() {
-                // It may have ended, or run a program of another user since.
-                let now = rights.pin(&*source, id.pid);
-                if now.map_err(|refusal| refusal.into_error(group))? != id {
-                    return Err(unreadable(ProcessError::Gone { pid: id.pid }));
-                }
-            }
-            let mut answer = Bounded(Vec::new());
-            match write_snapshot(&snapshot, None, &mut answer) {
-                Ok(()) => Ok(answer.0),
-                Err(_) => Err(too_large()),
-            }
-        })
+    ) -> Result<ExplainAnswer, Refusal> {
+        let source = &*self.source;
+        let (_, users) = rights.pin(source, id.pid)?;
+        let view = self.store.latest();
+        let explained = explain(source, (id, users), rules, &view, stop);
+        let explained = explained.map_err(Refusal::Process)?;
+        check_still(source, id, rights)?;
+        Ok(explained)
     }
 
     /// Waits for its turn.
@@ -198,6 +241,15 @@ impl Desk {
             _ => Err(busy("the agent answers others")),
         }
     }
+}
+
+/// That the process has not ended, or run a program of another user, since it was allowed to be read.
+fn check_still(source: &dyn ProcessSource, id: ProcessId, rights: &Rights) -> Result<(), Refusal> {
+    let (now, _) = rights.pin(source, id.pid)?;
+    if now != id {
+        return Err(Refusal::Process(ProcessError::Gone { pid: id.pid }));
+    }
+    Ok(())
 }
 
 /// What of `view` may be asked for. Targets of which nothing is left are left out.
@@ -250,7 +302,7 @@ fn timed_out() -> ControlError {
 
 fn too_large() -> ControlError {
     let message = format!(
-        "the snapshot has more than {} MiB, too much to be sent",
+        "the answer has more than {} MiB, too much to be sent",
         ANSWER_BYTES_MAX >> 20
     );
     error(

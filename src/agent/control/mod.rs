@@ -6,6 +6,7 @@
 //! waiting has one, and the bytes of answers count with those that are sent over HTTP.
 
 mod desk;
+mod explanation;
 mod places;
 mod rights;
 mod socket;
@@ -20,6 +21,7 @@ use crate::protocol::{
 };
 use crate::targets::unknown_group;
 use desk::Outcome;
+use explanation::WatchRules;
 use hyper::body::Bytes;
 use places::{Place, Places};
 use rights::{Peer, Rights};
@@ -42,6 +44,8 @@ pub(super) struct ControlRules {
     group: Option<String>,
     /// The longest time that a scan may take.
     scan_time: Duration,
+    /// Which processes are watched.
+    watch: WatchRules,
 }
 
 impl ControlRules {
@@ -50,6 +54,7 @@ impl ControlRules {
         Self {
             group: settings.control.group.clone(),
             scan_time: settings.limits.scan_time,
+            watch: WatchRules::new(settings),
         }
     }
 }

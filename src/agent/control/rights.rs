@@ -6,6 +6,7 @@
 //! the dumpable attribute are left out: a worker that gave up root for a user is that user's here.
 
 use crate::agent::source::ProcessSource;
+use crate::diagnosis::advice;
 use crate::ids::{Pid, ProcessId};
 use crate::process::ProcessError;
 use crate::procfs::{UserIds, is_member};
@@ -68,12 +69,16 @@ impl Rights {
         self.are_unbounded() || source.owner(id.pid).is_ok_and(is_it)
     }
 
-    /// Which process has the id `pid`, if it is among it.
+    /// Which process has the id `pid`, and whose it is, if it is among it.
     ///
     /// # Errors
     ///
     /// When it is not, or there is none.
-    pub(super) fn pin(&self, source: &dyn ProcessSource, pid: Pid) -> Result<ProcessId, Refusal> {
+    pub(super) fn pin(
+        &self,
+        source: &dyn ProcessSource,
+        pid: Pid,
+    ) -> Result<(ProcessId, UserIds), Refusal> {
         let (id, users) = source.owner(pid).map_err(Refusal::Process)?;
         match (self, self.include(users)) {
             (Self::Owner(user), false) => Err(Refusal::NotYours {
@@ -81,7 +86,7 @@ impl Rights {
                 user: *user,
                 users,
             }),
-            _ => Ok(id),
+            _ => Ok((id, users)),
         }
     }
 }
@@ -126,7 +131,7 @@ impl Refusal {
             Self::Process(error) => ControlError {
                 code: error.code().to_owned(),
                 message: error.to_string(),
-                hints: hint(&error).map(str::to_owned).into_iter().collect(),
+                hints: hints(&error),
             },
         }
     }
@@ -152,22 +157,13 @@ fn not_yours(pid: Pid, user: u32, users: UserIds) -> String {
 }
 
 /// What can be done about a process that the agent cannot read.
-fn hint(error: &ProcessError) -> Option<&'static str> {
-    Some(match error {
-        ProcessError::NotFound { .. } | ProcessError::Gone { .. } => {
-            "'pgrep -af python' lists the Python processes"
-        }
-        ProcessError::Denied { .. } => {
-            "the agent may not read it, which takes CAP_SYS_PTRACE; --direct reads it as the user who runs \
-             agentctl"
-        }
-        ProcessError::NotStarted { .. } => "try again in a moment",
-        ProcessError::NotPython { .. } | ProcessError::NoAsyncio { .. } => {
-            "if it leaves the work to children, give the id of one of them: 'pgrep -a -P PID'"
-        }
-        ProcessError::Failed { .. } => "try again; if it stays, report it with the message above",
-        _ => return None,
-    })
+fn hints(error: &ProcessError) -> Vec<String> {
+    let mut hints = advice(error);
+    if matches!(error, ProcessError::Denied { .. }) {
+        let direct = "--direct reads it as the user who runs agentctl";
+        hints.push(direct.to_owned());
+    }
+    hints
 }
 
 #[cfg(test)]

@@ -38,6 +38,7 @@ impl Served {
         let rules = ControlRules {
             group: Some(own_group()),
             scan_time: Duration::from_secs(1),
+            watch: WatchRules::new(&Settings::default()),
         };
         let rules = watch::channel(Arc::new(rules)).1;
         let desk = Desk::new(store, source, rules, Arc::new(Semaphore::new(1)));

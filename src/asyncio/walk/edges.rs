@@ -129,7 +129,7 @@ impl Walk<'_, '_> {
             edges_ended: self.edges_ended,
             restarts: self.repairs,
             is_exact: self.is_exact,
-            has_running_loop: self.lists.iter().any(|list| list.has_loop),
+            running_loops: self.lists.iter().map(|list| u64::from(list.has_loop)).sum(),
             interpreters: std::mem::take(&mut self.interpreters),
         })
     }

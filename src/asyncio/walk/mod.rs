@@ -139,8 +139,8 @@ pub struct Read {
     pub restarts: u64,
     /// Which limits were reached, by their names.
     pub limits_hit: LimitsHit,
-    /// Whether any thread runs an event loop.
-    pub has_running_loop: bool,
+    /// Threads that run an event loop.
+    pub running_loops: u64,
     /// The process did not run while it was read.
     pub is_exact: bool,
     /// The interpreters of the process.

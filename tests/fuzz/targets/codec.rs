@@ -81,6 +81,7 @@ fn made(mut input: Input<'_>) -> Snapshot {
             restarts: u64::from(input.u8()),
             limits_hit: LimitsHit::default(),
             lists_cut: 0,
+            running_loops: 0,
             duration: has(4)
                 .then(|| Duration::new(u64::from(input.u32()), input.u32() % 1_000_000_000)),
             paused: has(6).then(|| Duration::from_micros(u64::from(input.u32()))),

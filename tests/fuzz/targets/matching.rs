@@ -4,7 +4,7 @@
 use asyncio_agent::config::parse;
 use asyncio_agent::ids::{Pid, ProcessId, StartTime};
 use asyncio_agent::sanitize::is_unsafe;
-use asyncio_agent::targets::{OTHER, ReadFacts, assign, settle_names};
+use asyncio_agent::targets::{OTHER, ReadFacts, assign, explain_rules, settle_names};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Ends what is said of one process.
@@ -93,6 +93,21 @@ pub(crate) fn run(data: &[u8]) {
     let ids: BTreeSet<_> = found.iter().map(|it| it.process).collect();
     assert_eq!(ids.len(), found.len());
     assert!(found.iter().all(|it| it.process.pid.as_raw() != 3));
+    // What is said of a process is what becomes of it.
+    for process in processes.iter().filter(|it| it.pid.as_raw() != 3).take(5) {
+        let explained = explain_rules(
+            &settings.targets,
+            &processes,
+            *process,
+            &said,
+            &uses_asyncio,
+        );
+        let assigned = found.iter().find(|it| it.process == *process);
+        assert_eq!(explained.assignment.as_ref(), assigned);
+        let texts = explained.rules.iter().flat_map(|rule| &rule.conditions);
+        let mut texts = texts.filter_map(|condition| condition.found.as_deref());
+        assert!(texts.all(|text| text.chars().count() < 10_000));
+    }
     settle_names(&mut found, &settings.targets, NAMES_MAX, &BTreeSet::new());
     let mut owners = BTreeMap::new();
     for it in &found {

@@ -53,6 +53,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         frame(FrameKind::Answer, b"{\"targets\": []}\n"),
         frame(FrameKind::Error, &error.to_json()),
         Request::Snapshot(pid).to_json(),
+        Request::Explain(pid).to_json(),
         error.to_json(),
     ]
 }

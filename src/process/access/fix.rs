@@ -1,0 +1,114 @@
+//! What to do about what stands in the way of reading a process. The one source of such advice, for both programs.
+
+use super::{Aspect, Check, Circumstances, Reader, SYS_PTRACE, Verdict, has};
+use crate::procfs::UserIds;
+
+impl Circumstances {
+    /// Says of each part that stands in the way what to do about it. If none does for sure, of those that might.
+    pub(super) fn add_fixes(&self, checks: &mut [Check], reader: Reader) {
+        let blocks = |check: &Check| {
+            check.verdict == Verdict::Blocks
+                && !matches!(check.aspect, Aspect::Trial | Aspect::SysPtrace)
+        };
+        let sought = match checks.iter().any(blocks) {
+            true => Verdict::Blocks,
+            false => Verdict::Unknown,
+        };
+        let is_sought = |check: &Check| check.verdict == sought && check.verdict != Verdict::Fine;
+        let reasons = checks.iter().filter(|check| is_sought(check));
+        let reasons: Vec<Aspect> = reasons
+            .map(|check| check.aspect)
+            .filter(|aspect| !matches!(aspect, Aspect::Trial | Aspect::SysPtrace))
+            .collect();
+        let is_granted = checks.iter().all(|check| check.verdict == Verdict::Fine);
+        if is_granted {
+            return;
+        }
+        for check in checks
+            .iter_mut()
+            .filter(|check| reasons.contains(&check.aspect))
+        {
+            check.fix = Some(match check.aspect {
+                Aspect::PtraceScope if self.ptrace_scope > Some(2) => {
+                    "set it to 2 or less (sysctl.d(5)) and restart the machine: until then 3 cannot be changed".to_owned()
+                }
+                Aspect::Seccomp => {
+                    "allow process_vm_readv in that filter (systemd: SystemCallFilter=@ipc; containers: the default \
+                     profile of a current runtime, or one of your own)"
+                        .to_owned()
+                }
+                Aspect::SecurityModule => unconfined(reader),
+                Aspect::User if reasons[..] == [Aspect::User] => self.as_user(reader),
+                _ if self.has_sys_ptrace() => first_namespace(reader),
+                _ => self.grant(reader),
+            });
+        }
+    }
+
+    /// How a process is read that only belongs to somebody else.
+    fn as_user(&self, reader: Reader) -> String {
+        let grant = match self.has_sys_ptrace() {
+            true => first_namespace(reader),
+            false => self.grant(reader),
+        };
+        let one_user = self
+            .its
+            .users
+            .filter(|users| *users == UserIds::all(users.real));
+        match one_user {
+            Some(UserIds {
+                real: user @ 1.., ..
+            }) => {
+                let name = reader.name();
+                format!("run {name} as that user ({user}), or {grant}")
+            }
+            _ => grant,
+        }
+    }
+
+    /// How the reader gets `CAP_SYS_PTRACE`.
+    fn grant(&self, reader: Reader) -> String {
+        let is_root = self.own.users.is_some_and(|users| users.effective == 0);
+        let is_kept = self.own.bounding.is_some() && !has(self.own.bounding, SYS_PTRACE);
+        let text = match reader {
+            Reader::Agent => {
+                "give asyncio-agent CAP_SYS_PTRACE (AmbientCapabilities=CAP_SYS_PTRACE in its unit; docker run \
+                 --cap-add=SYS_PTRACE; in Kubernetes securityContext.capabilities.add: [SYS_PTRACE])"
+            }
+            Reader::Agentctl if is_root || is_kept => {
+                "the capability is missing even for root here: a container needs CAP_SYS_PTRACE (docker run \
+                 --cap-add=SYS_PTRACE; in Kubernetes securityContext.capabilities.add: [SYS_PTRACE]), or run agentctl \
+                 on the host"
+            }
+            Reader::Agentctl if self.own.no_new_privileges == Some(true) => {
+                "ask a running asyncio-agent (--agent), or run agentctl as root from elsewhere: here nothing gets more \
+                 rights (no_new_privs), sudo included"
+            }
+            Reader::Agentctl => {
+                "run agentctl with sudo, which gives it CAP_SYS_PTRACE, or ask a running asyncio-agent (--agent)"
+            }
+        };
+        text.to_owned()
+    }
+}
+
+/// Where capabilities count for all processes.
+fn first_namespace(reader: Reader) -> String {
+    match reader {
+        Reader::Agentctl => {
+            "run agentctl on the host, outside of the user namespace of a container or sandbox".to_owned()
+        }
+        Reader::Agent => "run asyncio-agent in the first user namespace (no PrivateUsers= in its unit; docker run \
+                          --userns=host; in Kubernetes hostUsers: true)"
+            .to_owned(),
+    }
+}
+
+fn unconfined(reader: Reader) -> String {
+    format!(
+        "the kernel's log says what refused (journalctl -k, apparmor=\"DENIED\" or avc: denied); let the profile of {} \
+         trace other processes, or run it without one (docker run --security-opt apparmor=unconfined; in Kubernetes \
+         appArmorProfile: {{type: Unconfined}})",
+        reader.name()
+    )
+}
