@@ -12,10 +12,13 @@ use std::fmt::{self, Write as _};
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Starts logging. Does nothing if the program logs already.
 pub(super) fn start(level: LogLevel, format: LogFormat) {
@@ -29,6 +32,11 @@ pub(super) fn start(level: LogLevel, format: LogFormat) {
         .with_max_level(level)
         .with_writer(std::io::stderr)
         .event_format(Lines { format })
+        .finish()
+        // What the SDK has to say of its work is heard where it is asked to do it.
+        .with(filter_fn(|event| {
+            !event.target().starts_with("opentelemetry")
+        }))
         .try_init();
     if started.is_ok() {
         std::panic::set_hook(Box::new(log_panic));

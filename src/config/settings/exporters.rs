@@ -173,6 +173,9 @@ pub enum Temporality {
     Cumulative,
     /// From the request before.
     Delta,
+    /// Whatever takes the least memory to tell: counters that are read when they are sent, which all of ours are, from
+    /// the start; histograms from the request before.
+    LowMemory,
 }
 
 /// Await trees as spans over OTLP.
