@@ -396,7 +396,7 @@ impl Supervisor {
         let spans = self.otlp.sink().map(|sink| {
             let watched = self.watched.get_mut(&process);
             let (target, untold) = watched
-                .map(|it| (&self.totals.targets[it.target], it.to_tell(now)))
+                .map(|it| (&self.totals.targets[it.target], it.take_untold(now)))
                 .unzip();
             let subject = target.map(|target| Subject {
                 target: Arc::clone(&target.name),
@@ -521,6 +521,7 @@ impl Supervisor {
         } = report;
         let outcome = scan.outcome;
         let is_over_limit = scan.limit_hits.is_costly();
+        let limits_of_spans = sent.limit_hits.clone();
         if let Some(watched) = self.watched.get_mut(&process) {
             let target = &mut self.totals.targets[watched.target];
             target.scans.add(outcome);
@@ -540,9 +541,6 @@ impl Supervisor {
                 target.totals.add(observation);
                 watched.totals.add(observation);
                 log_findings(&target.name, process, observation, &sent);
-                for limit in &sent.limit_hits {
-                    count_limit(&mut self.totals.limit_hits, limit, 1);
-                }
                 if let Some(trace) = watched.new_trace_of_cycle(observation, &sent.told) {
                     let (trace, at) = (trace.0, scan.at);
                     let exemplar = Some(Exemplar { trace, at });
@@ -557,8 +555,9 @@ impl Supervisor {
                 watched.program = Some(Arc::new(program));
             }
             self.totals.bytes_read = self.totals.bytes_read.saturating_add(scan.bytes_read);
-            for limit in scan.limit_hits.names() {
-                count_limit(&mut self.totals.limit_hits, limit_label(limit), 1);
+            let of_scan = scan.limit_hits.names().map(limit_label);
+            for limit in of_scan.into_iter().chain(limits_of_spans) {
+                count_limit(&mut self.totals.limit_hits, limit, 1);
             }
             // What was known of one that has ended is told as ended with it.
             if outcome != RoundOutcome::Gone {

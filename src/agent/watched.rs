@@ -60,7 +60,7 @@ impl Watched {
     }
 
     /// The findings that a round which begins now is to tell because none has told them.
-    pub(super) fn to_tell(&mut self, now: Monotonic) -> Vec<Fingerprint> {
+    pub(super) fn take_untold(&mut self, now: Monotonic) -> Vec<Fingerprint> {
         let is_soon = self.told_at.is_some_and(|at| now.since(at) < TELL_AGAIN);
         if self.untold.is_empty() || is_soon {
             return Vec::new();

@@ -6,14 +6,14 @@
 
 use crate::sanitize::escape_start;
 use hyper::StatusCode;
-use hyper::header::RETRY_AFTER;
+use hyper::header::{DATE, HeaderMap, RETRY_AFTER};
 use opentelemetry_http::{Bytes, Response};
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use prost::Message as _;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tonic_types::pb::{RetryInfo, Status};
 use tracing::field::{Field, Visit};
 use tracing::instrument::WithSubscriber as _;
@@ -85,10 +85,7 @@ impl Ear {
             said.http = Some(match answer {
                 Ok(answer) => Http::Status {
                     status: answer.status(),
-                    pause: answer.headers().get(RETRY_AFTER).and_then(|value| {
-                        let value = value.to_str().ok()?;
-                        retry_after(value, SystemTime::UNIX_EPOCH + since_epoch())
-                    }),
+                    pause: retry_after(answer.headers()),
                     text: text_of_body(answer.body()),
                 },
                 Err(error) => Http::NoAnswer(error.to_string()),
@@ -157,27 +154,21 @@ impl Ear {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a receiver may name a moment of the clock on the wall"
-)]
-fn since_epoch() -> Duration {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    now.unwrap_or_default()
-}
-
 /// Whether a request that was answered with this may be taken later.
 fn can_pass(status: StatusCode) -> bool {
     matches!(status.as_u16(), 429 | 502 | 503 | 504)
 }
 
-/// `Retry-After`: seconds, or a moment (RFC 9110, 10.2.3).
-fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
-    if let Ok(seconds) = value.trim().parse::<u64>() {
+/// `Retry-After`: seconds, or a moment of the clock that `Date` is of (RFC 9110, 10.2.3).
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
+    let value = text(RETRY_AFTER)?;
+    if let Ok(seconds) = value.parse::<u64>() {
         return Some(Duration::from_secs(seconds));
     }
-    let at = httpdate::parse_http_date(value.trim()).ok()?;
-    Some(at.duration_since(now).unwrap_or_default())
+    let until = httpdate::parse_http_date(value).ok()?;
+    let from = httpdate::parse_http_date(text(DATE)?).ok()?;
+    Some(until.duration_since(from).unwrap_or_default())
 }
 
 /// What the body of an answer says: a status in protobuf, or whatever text it is.
@@ -346,6 +337,7 @@ fn listed(list: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hyper::header::HeaderValue;
 
     #[test]
     fn bytes_are_read_as_they_are_logged() {
@@ -357,18 +349,22 @@ mod tests {
 
     #[test]
     fn a_pause_is_asked_for_in_seconds_or_as_a_moment() {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_770);
+        let said = |value: &'static str, date: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(value));
+            if let Some(date) = date {
+                headers.insert(DATE, HeaderValue::from_static(date));
+            }
+            retry_after(&headers)
+        };
         let seconds = |n| Some(Duration::from_secs(n));
-        assert_eq!(retry_after(" 7 ", now), seconds(7));
-        assert_eq!(
-            retry_after("Sun, 06 Nov 1994 08:49:37 GMT", now),
-            seconds(7)
-        );
-        assert_eq!(
-            retry_after("Sun, 06 Nov 1994 08:49:20 GMT", now),
-            seconds(0)
-        );
-        assert_eq!(retry_after("soon", now), None);
+        let date = Some("Sun, 06 Nov 1994 08:49:30 GMT");
+        assert_eq!(said(" 7 ", None), seconds(7));
+        assert_eq!(said("Sun, 06 Nov 1994 08:49:37 GMT", date), seconds(7));
+        assert_eq!(said("Sun, 06 Nov 1994 08:49:20 GMT", date), seconds(0));
+        assert_eq!(said("Sun, 06 Nov 1994 08:49:37 GMT", None), None);
+        assert_eq!(said("soon", date), None);
+        assert_eq!(retry_after(&HeaderMap::new()), None);
     }
 
     #[test]
