@@ -80,9 +80,10 @@ fn target(name: &str, processes: Vec<ProcessView>) -> TargetView {
     }
 }
 
-/// The text without the series of problems that were not met.
+/// The text without the series of problems that were not met, and of requests that were not made.
 fn without_unmet(text: &str) -> String {
-    let is_unmet = |line: &&str| line.contains("{code=") && line.ends_with("\"} 0");
+    let is_any = |line: &str| ["{code=", "{signal="].iter().any(|it| line.contains(it));
+    let is_unmet = |line: &&str| is_any(line) && line.ends_with("\"} 0");
     let lines = text.lines().filter(|line| !is_unmet(line));
     lines.map(|line| format!("{line}\n")).collect()
 }
@@ -275,7 +276,7 @@ fn processes_of_a_target_are_added_up() {
         # HELP asyncio_agent_hidden_processes Processes of which it cannot be found out whether they belong to a target, because the agent may not look at them: a rule depends on their executable, or on whether they use asyncio. As of the latest look at the list of processes.
         # TYPE asyncio_agent_hidden_processes gauge
         asyncio_agent_hidden_processes 0
-        # HELP asyncio_agent_limit_hits_total How often a limit was reached: something was left out, put off or added up. Those without _max are keys of limits in the configuration; rounds_hanging and those with _max are built in.
+        # HELP asyncio_agent_limit_hits_total How often a limit was reached: something was left out, put off or added up. traces_per_minute and spans_per_minute are keys of exporters.otlp.spans in the configuration, the others without _max keys of limits; rounds_hanging and those with _max are built in.
         # TYPE asyncio_agent_limit_hits_total counter
         asyncio_agent_limit_hits_total{limit="awaiters_per_task_max"} 0
         asyncio_agent_limit_hits_total{limit="cpu_share"} 0
@@ -287,20 +288,19 @@ fn processes_of_a_target_are_added_up() {
         asyncio_agent_limit_hits_total{limit="scan_bytes"} 0
         asyncio_agent_limit_hits_total{limit="scan_time"} 0
         asyncio_agent_limit_hits_total{limit="set_slots_max"} 0
+        asyncio_agent_limit_hits_total{limit="spans_per_minute"} 0
         asyncio_agent_limit_hits_total{limit="target_names"} 0
         asyncio_agent_limit_hits_total{limit="tasks_per_process"} 0
         asyncio_agent_limit_hits_total{limit="threads_max"} 0
+        asyncio_agent_limit_hits_total{limit="traces_per_minute"} 0
         asyncio_agent_limit_hits_total{limit="work_max"} 0
-        # HELP asyncio_agent_otlp_dropped_spans_total Spans that were not sent over OTLP: too many waited, or the receiver did not take them.
+        # HELP asyncio_agent_otlp_dropped_spans_total Spans that the receiver of OTLP has not got: too many waited (queue_full), it refused them for good (refused), or they were left when the agent ended (failed).
         # TYPE asyncio_agent_otlp_dropped_spans_total counter
         asyncio_agent_otlp_dropped_spans_total{reason="failed"} 0
         asyncio_agent_otlp_dropped_spans_total{reason="queue_full"} 0
-        # HELP asyncio_agent_otlp_exports_total Requests over OTLP, as of the latest round: what was sent, and whether the receiver took it.
+        asyncio_agent_otlp_dropped_spans_total{reason="refused"} 0
+        # HELP asyncio_agent_otlp_exports_total Requests over OTLP, as of the latest round: what was sent, and whether the receiver took it, or a part of it.
         # TYPE asyncio_agent_otlp_exports_total counter
-        asyncio_agent_otlp_exports_total{signal="metrics",result="failed"} 0
-        asyncio_agent_otlp_exports_total{signal="metrics",result="ok"} 0
-        asyncio_agent_otlp_exports_total{signal="traces",result="failed"} 0
-        asyncio_agent_otlp_exports_total{signal="traces",result="ok"} 0
         # HELP asyncio_agent_otlp_spans_total Spans that the receiver of OTLP took, as of the latest round.
         # TYPE asyncio_agent_otlp_spans_total counter
         asyncio_agent_otlp_spans_total 0
@@ -386,7 +386,7 @@ fn processes_of_a_target_are_added_up() {
         # TYPE asyncio_event_loops gauge
         asyncio_event_loops{target="failing"} 0
         asyncio_event_loops{target="web"} 0
-        # HELP asyncio_pending_tasks Tasks that are not done, in all processes of the target together, as the latest round over each saw them; absent while no process can be read.
+        # HELP asyncio_pending_tasks Tasks that are not done, in all processes of the target together, as the latest round over each saw them, those included for which limits.tasks_per_process leaves no room; absent while no process can be read.
         # TYPE asyncio_pending_tasks gauge
         asyncio_pending_tasks{target="failing"} 1
         asyncio_pending_tasks{target="web"} 12
@@ -398,7 +398,7 @@ fn processes_of_a_target_are_added_up() {
         # TYPE asyncio_running_tasks gauge
         asyncio_running_tasks{target="failing"} 0
         asyncio_running_tasks{target="web"} 0
-        # HELP asyncio_snapshot_coverage_ratio Of the tasks of the processes that could be read, the share that the latest rounds did read; 1 if none is known to be missing. If a list of tasks, of threads or of interpreters could not be followed to its end, by a limit or otherwise, nobody knows how many are missing: as many of that process count as were read, so that it is 0.5 at most. Tasks that ended meanwhile are not counted.
+        # HELP asyncio_snapshot_coverage_ratio Of the tasks of the processes that could be read, the share that the latest rounds did read; 1 if none is known to be missing. Those beyond limits.tasks_per_process are counted and missing. If a list of tasks, of threads or of interpreters could not be followed to its end, by a limit or otherwise, nobody knows how many are missing: as many of that process count as were read, so that it is 0.5 at most. Tasks that ended meanwhile are not counted.
         # TYPE asyncio_snapshot_coverage_ratio gauge
         asyncio_snapshot_coverage_ratio{target="failing"} 1
         asyncio_snapshot_coverage_ratio{target="web"} 1
