@@ -208,12 +208,6 @@ fn a_target_without_processes_is_down_and_has_no_tasks() {
         asyncio_agent_otlp_dropped_spans_total{reason="failed"} 0
         asyncio_agent_otlp_dropped_spans_total{reason="queue_full"} 0
         asyncio_agent_otlp_dropped_spans_total{reason="refused"} 0
-        asyncio_agent_otlp_exports_total{signal="metrics",result="failed"} 0
-        asyncio_agent_otlp_exports_total{signal="metrics",result="ok"} 0
-        asyncio_agent_otlp_exports_total{signal="metrics",result="partial"} 0
-        asyncio_agent_otlp_exports_total{signal="traces",result="failed"} 0
-        asyncio_agent_otlp_exports_total{signal="traces",result="ok"} 0
-        asyncio_agent_otlp_exports_total{signal="traces",result="partial"} 0
         asyncio_agent_otlp_spans_total 0
         asyncio_agent_scans_hanging{target="idle"} 0
         asyncio_agent_scans_total{target="idle",result="failed"} 0
