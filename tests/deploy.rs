@@ -194,6 +194,27 @@ fn configurations_of_containers_are_good() {
     parse("container.yaml", &text("deploy/container.yaml")).unwrap_or_else(|e| panic!("{e}"));
 }
 
+/// What the sources take in from outside of `src`.
+fn included() -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in folder.read_dir().expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let source = fs::read_to_string(&path).expect("a source is text");
+            let includes = source.lines().filter(|line| line.contains("include_"));
+            let outside =
+                includes.filter_map(|line| line.split('"').find(|it| it.starts_with("../")));
+            found.extend(outside.map(|it| it.trim_start_matches("../").to_owned()));
+        }
+    }
+    found
+}
+
 #[test]
 fn the_image_is_made_of_what_is_there() {
     let dockerfile = text("deploy/Dockerfile");
@@ -222,22 +243,25 @@ fn the_image_is_made_of_what_is_there() {
     for path in &kept {
         assert!(root().join(path).exists(), "{path}");
     }
-    let mut needed = vec![
-        "Cargo.toml",
-        "Cargo.lock",
-        "src",
-        "config",
-        "deploy/container.yaml",
-    ];
-    // cargo wants to find all that the manifest names.
+    let mut needed = Vec::new();
+    for path in ["Cargo.toml", "Cargo.lock", "src", "deploy/container.yaml"] {
+        needed.push(path.to_owned());
+    }
+    // cargo wants to find all that the manifest names,
     for line in manifest.lines() {
         let path = line
             .strip_prefix("path = \"")
             .map(|it| it.trim_end_matches('"'));
-        needed.extend(path.filter(|it| it.starts_with("tests/")));
+        needed.extend(path.map(str::to_owned));
     }
+    // and the compiler all that the sources take in.
+    needed.extend(included());
+    assert!(
+        needed.iter().any(|it| it == "config/agent.yaml"),
+        "{needed:?}"
+    );
     for path in needed {
-        let is_kept = kept.iter().any(|it| Path::new(path).starts_with(it));
+        let is_kept = kept.iter().any(|it| Path::new(&path).starts_with(it));
         assert!(is_kept, "{path} is not in .dockerignore");
     }
 }

@@ -84,9 +84,28 @@ fn condition(matches: &str, pid: i32) -> ConditionFinding {
     rule.conditions[0].clone()
 }
 
+/// Conditions of a process, and what is told of each: key, what it wants, what the process has, whether it holds.
+type Case<'c> = (
+    &'c str,
+    i32,
+    &'c str,
+    &'c str,
+    Option<&'c str>,
+    Option<bool>,
+);
+
+fn check(cases: &[Case<'_>]) {
+    for (matches, pid, key, wanted, found, holds) in cases {
+        let told = condition(matches, *pid);
+        let expected = (*key, *wanted, *found, *holds);
+        let told = (told.key, &*told.wanted, told.found.as_deref(), told.holds);
+        assert_eq!(told, expected, "{matches} of {pid}");
+    }
+}
+
 #[test]
 fn a_condition_is_told_with_what_it_wants_and_what_the_process_has() {
-    for (matches, pid, key, wanted, found, holds) in [
+    check(&[
         ("pid: 20", 20, "pid", "20", Some("20"), Some(true)),
         ("pid: 21", 20, "pid", "21", Some("20"), Some(false)),
         (
@@ -108,6 +127,20 @@ fn a_condition_is_told_with_what_it_wants_and_what_the_process_has() {
             Some("7"),
             Some(false),
         ),
+    ]);
+    let command = condition("command: '-Q y+$'", 20);
+    assert_eq!((command.key, command.holds), ("command", Some(true)));
+    let found = command.found.unwrap();
+    assert!(
+        found.starts_with("worker -Q yyy") && found.len() == 1_000,
+        "{}",
+        found.len()
+    );
+}
+
+#[test]
+fn control_groups_are_told_each_once() {
+    check(&[
         (
             "systemd_unit: 'a.*'",
             20,
@@ -137,7 +170,12 @@ fn a_condition_is_told_with_what_it_wants_and_what_the_process_has() {
             Some(CONTAINER),
             Some(true),
         ),
-        // Of others nothing is told but their ids.
+    ]);
+}
+
+#[test]
+fn of_other_processes_nothing_is_told_but_their_ids() {
+    check(&[
         (
             "parent: {command: superv, user: 0}",
             20,
@@ -170,20 +208,7 @@ fn a_condition_is_told_with_what_it_wants_and_what_the_process_has() {
             Some("processes 30, 1, not all of which may be looked at"),
             None,
         ),
-    ] {
-        let told = condition(matches, pid);
-        let expected = (key, wanted, found, holds);
-        let told = (told.key, &*told.wanted, told.found.as_deref(), told.holds);
-        assert_eq!(told, expected, "{matches} of {pid}");
-    }
-    let command = condition("command: '-Q y+$'", 20);
-    assert_eq!((command.key, command.holds), ("command", Some(true)));
-    let found = command.found.unwrap();
-    assert!(
-        found.starts_with("worker -Q yyy") && found.len() == 1_000,
-        "{}",
-        found.len()
-    );
+    ]);
 }
 
 #[test]

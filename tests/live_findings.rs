@@ -14,6 +14,7 @@ use asyncio_agent::process::ProcessError;
 use asyncio_agent::procfs::ProcfsError;
 use asyncio_agent::targets::ReadFacts;
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex};
 use support::agent::Agent;
 use support::churn::attach;
@@ -178,6 +179,65 @@ fn tasks_that_hang_are_stuck_whatever_they_are_noted_to_await() {
             "hangs_in_group",
         ];
         assert_eq!(names, expected, "{}", python.full_version);
+    }
+}
+
+#[test]
+fn loops_that_look_the_same_at_each_round_are_not_stuck() {
+    for python in python::all() {
+        for kind in ["hangs", "0", "1", "2"] {
+            let mut command = python.program("loops_alone");
+            command.arg(kind);
+            let target = Target::start(command);
+            let agent = Agent::start(&format!(
+                "web: {{listen: 127.0.0.1:0}}\n\
+                 limits: {{cpu_share: 1}}\n\
+                 analysis: {{stuck: {{after: 2s}}}}\n\
+                 targets: [{{name: app, match: {{pid: {}}}, interval: 100ms}}]\n",
+                target.pid()
+            ));
+            let n_stuck = || agent.value("asyncio_stuck_tasks{target=\"app\"}");
+            let what = format!("{kind} on {}", python.full_version);
+            if kind == "hangs" {
+                wait_until("the one that hangs is found", || n_stuck() == Some(1.0));
+                continue;
+            }
+            let n_scans = || {
+                let scans = agent.value("asyncio_agent_scans_total{target=\"app\",result=\"ok\"}");
+                scans.unwrap_or_default()
+            };
+            wait_until("many rounds", || {
+                assert_eq!(n_stuck().unwrap_or_default(), 0.0, "{what}");
+                n_scans() >= 60.0
+            });
+        }
+    }
+}
+
+#[test]
+fn each_sleep_of_a_loop_is_another_wait() {
+    const SLEEPS: usize = 30;
+    for python in python::all() {
+        let target = Target::start(python.program("hangs_elsewhere"));
+        let mut process = attach(&target);
+        let mut footings: BTreeMap<(String, u64), BTreeSet<u64>> = BTreeMap::new();
+        wait_until("each loop has slept often enough", || {
+            let snapshot = process.snapshot().unwrap();
+            let graph = &snapshot.graph;
+            for (at, task) in graph.indices().zip(graph.tasks()) {
+                let name = graph.name(at).unwrap().to_string();
+                let seen = footings.entry((name, task.id.0)).or_default();
+                seen.insert(task.footing);
+            }
+            let mut loops = footings.iter().filter(|((name, _), _)| name == "works");
+            loops.all(|(_, seen)| seen.len() >= SLEEPS)
+        });
+        let mut others = footings.iter().filter(|((name, _), _)| name == "hangs");
+        assert!(
+            others.all(|(_, seen)| seen.len() == 1),
+            "{}",
+            python.full_version
+        );
     }
 }
 

@@ -162,6 +162,18 @@ struct StackFacts {
     coroutine: Option<TextIdx>,
 }
 
+/// What is seen of the tasks of a snapshot.
+#[derive(Default)]
+struct Sight<'g> {
+    present: FxHashSet<TaskKey>,
+    /// Threads of which a task is new or has gone on.
+    moved: FxHashSet<Tid>,
+    /// Tasks that may be stuck.
+    candidates: Vec<(TaskKey, TaskIdx)>,
+    /// By the names of their coroutines.
+    groups: FxHashMap<Option<TextIdx>, Group<'g>>,
+}
+
 /// A snapshot, with what was found out of its texts and stacks.
 struct Facts<'g> {
     graph: &'g TaskGraph,
@@ -279,6 +291,8 @@ pub struct History {
     latest: Option<Monotonic>,
     /// Since which look the process sleeps.
     asleep_since: Option<Monotonic>,
+    /// How often each thread had run at the latest look.
+    runs: FxHashMap<Tid, u64>,
 }
 
 impl History {
@@ -297,6 +311,7 @@ impl History {
             n_complete: 0,
             latest: None,
             asleep_since: None,
+            runs: FxHashMap::default(),
         }
     }
 
@@ -307,23 +322,65 @@ impl History {
 
     /// Takes up a snapshot.
     pub fn observe(&mut self, graph: &TaskGraph, cycles: &Cycles, look: Look) -> Observation {
-        let Look {
-            now, is_complete, ..
-        } = look;
+        let now = look.now;
         self.note_look(now.at, look.slept);
         let mut waits = Waits::at(now.at, self.rules.stuck_after, self.asleep_since);
         let mut observation = Observation::default();
         let deadlocks = find_deadlocks(graph, cycles, CYCLES_MAX);
         let mut facts = Facts::of(graph, &self.rules);
-        let mut by_coroutine: FxHashMap<Option<TextIdx>, Group<'_>> = FxHashMap::default();
+        let mut sight = self.see_tasks(&mut facts, deadlocks.as_ref(), now, &mut observation);
+        self.note_completeness(look, sight.present.len());
+        observation.n_finished = self.drop_missing(&sight.present, look);
+        let unseen = self.unseen_moves(graph, &sight.moved, observation.n_finished > 0);
         let mut stuck: Vec<(Moment, TaskKey, TaskIdx)> = Vec::new();
-        let mut present: FxHashSet<TaskKey> = FxHashSet::default();
-        present.reserve(graph.tasks().len());
+        for (key, at) in std::mem::take(&mut sight.candidates) {
+            let Some(seen) = self.tasks.get_mut(&key) else {
+                continue;
+            };
+            let task = graph.task(at);
+            let is_unseen = !task.has_turn && unseen.contains(&graph.thread_of(at).tid);
+            if waits.is_stuck(seen, is_unseen) {
+                stuck.push((seen.since, key, at));
+                let coroutine = facts.stack(task.stack).coroutine;
+                sight.groups.entry(coroutine).or_default().figures.n_stuck += 1;
+                observation.n_stuck += 1;
+            }
+        }
+        if std::mem::take(&mut self.is_first) {
+            observation.n_started = 0;
+        }
+        let named = sight.groups.into_iter().map(|(name, group)| Group {
+            name: name.map_or("", |name| graph.text(name)),
+            ..group
+        });
+        let mut groups: Vec<Group<'_>> = named.collect();
+        observation.coroutines = Coroutines::of(&mut groups);
+        self.tracks.retain(|key| self.tasks.contains_key(key));
+        self.follow_cycles(&mut facts, deadlocks.as_ref(), look, &mut observation);
+        self.follow_stuck(graph, stuck, &sight.present, now, &mut observation);
+        observation.look_within = waits.look_within;
+        self.standing = (look.is_complete && waits.look_within.is_none())
+            .then(|| Standing::of(&self.rules, &groups, waits.next, &observation))
+            .flatten();
+        observation
+    }
+
+    /// Sees where all tasks stand now.
+    fn see_tasks<'g>(
+        &mut self,
+        facts: &mut Facts<'g>,
+        deadlocks: Option<&Cycles>,
+        now: Moment,
+        observation: &mut Observation,
+    ) -> Sight<'g> {
+        let graph = facts.graph;
+        let mut sight = Sight::default();
+        sight.present.reserve(graph.tasks().len());
         for at in graph.indices().filter(|at| graph.entry(*at) == *at) {
             let key = facts.key(at);
-            present.insert(key);
+            sight.present.insert(key);
             let stack = facts.stack(graph.task(at).stack);
-            let awaits_none = waits_for_no_task(graph, deadlocks.as_ref(), at);
+            let awaits_none = waits_for_no_task(graph, deadlocks, at);
             let task = graph.task(at);
             let place = hash_of((
                 stack.hash,
@@ -339,45 +396,52 @@ impl History {
             });
             let went_on = !seen.was_at(place);
             seen.see(place, now);
+            let tid = graph.thread_of(at).tid;
+            if is_new || went_on {
+                sight.moved.insert(tid);
+            }
             if self.rules.follow_frames {
                 self.tracks.see(key, &stack.words, went_on, now.at);
             }
             observation.n_started += u64::from(is_new);
-            let group = by_coroutine.entry(stack.coroutine).or_default();
+            let group = sight.groups.entry(stack.coroutine).or_default();
             group.figures.n_tasks += 1;
-            let has_thread = graph.thread_of(at).tid != Tid(0);
-            if !stack.counts || !awaits_none || !has_thread {
+            if !stack.counts || !awaits_none || tid == Tid(0) {
                 continue;
             }
-            let since = seen.since;
-            group.add_wait(since.at, now.at);
-            observation.wait_max = observation.wait_max.max(now.at.since(since.at));
+            group.add_wait(seen.since.at, now.at);
+            observation.wait_max = observation.wait_max.max(now.at.since(seen.since.at));
             // Those on a cycle are told of as such.
-            if !awaits_tasks(graph, at) && waits.is_stuck(seen) {
-                group.figures.n_stuck += 1;
-                observation.n_stuck += 1;
-                stuck.push((since, key, at));
+            if !awaits_tasks(graph, at) {
+                sight.candidates.push((key, at));
             }
         }
-        if std::mem::take(&mut self.is_first) {
-            observation.n_started = 0;
+        sight
+    }
+
+    /// The threads that have run since the look before, though none of their tasks is seen to have gone on. A task that
+    /// has ended may have been any thread's.
+    fn unseen_moves(
+        &mut self,
+        graph: &TaskGraph,
+        moved: &FxHashSet<Tid>,
+        any_ended: bool,
+    ) -> FxHashSet<Tid> {
+        let before = std::mem::take(&mut self.runs);
+        let mut unseen = FxHashSet::default();
+        for thread in graph.threads() {
+            let Some(runs) = thread.runs else {
+                continue;
+            };
+            let has_run = before
+                .get(&thread.tid)
+                .is_some_and(|before| *before != runs);
+            if has_run && !any_ended && !moved.contains(&thread.tid) {
+                unseen.insert(thread.tid);
+            }
+            self.runs.insert(thread.tid, runs);
         }
-        let named = by_coroutine.into_iter().map(|(name, group)| Group {
-            name: name.map_or("", |name| graph.text(name)),
-            ..group
-        });
-        let mut groups: Vec<Group<'_>> = named.collect();
-        observation.coroutines = Coroutines::of(&mut groups);
-        self.note_completeness(look, present.len());
-        observation.n_finished = self.drop_missing(&present, look);
-        self.tracks.retain(|key| self.tasks.contains_key(key));
-        self.follow_cycles(&mut facts, deadlocks.as_ref(), look, &mut observation);
-        self.follow_stuck(graph, stuck, &present, now, &mut observation);
-        observation.look_within = waits.look_within;
-        self.standing = (is_complete && waits.look_within.is_none())
-            .then(|| Standing::of(&self.rules, &groups, waits.next, &observation))
-            .flatten();
-        observation
+        unseen
     }
 
     fn note_look(&mut self, now: Monotonic, slept: bool) {

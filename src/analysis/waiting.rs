@@ -5,6 +5,12 @@
 //! like the first, and looks that are an even number of rounds apart see no difference. So before a task counts as
 //! stuck it is looked at more often, and at irregular times: whoever goes round looks different in half of
 //! these looks. A process that has not run meanwhile needs no such proof.
+//!
+//! And where nothing else happens, the same memory is given out at every round. Then nothing in memory tells two rounds
+//! apart; but the thread that executes the event loop runs at each of them. So if it has run between two looks, and
+//! none of its tasks is seen to have gone on, one went on that looks the same again, and that may be this one. It
+//! counts as stuck only if that hardly ever happens, or if its place tells turns apart
+//! ([`Task::has_turn`](crate::graph::Task::has_turn)).
 
 use super::history::Moment;
 use crate::time::Monotonic;
@@ -12,6 +18,8 @@ use std::time::Duration;
 
 /// So many looks must all see a task at its place. All of them do by accident once in a million times.
 const LOOKS_MIN: u32 = 20;
+/// In so many of them its thread may have run without any task being seen to have gone on.
+const UNEXPLAINED_MAX: u32 = 2;
 /// The least time between two of them, on average.
 const GAP_MIN: Duration = Duration::from_millis(50);
 
@@ -25,6 +33,10 @@ pub(super) struct Seen {
     pub(super) n_missing: u32,
     /// Looks that were taken to be sure that it stands.
     n_looks: u32,
+    /// Those of them before which a task of its thread went on without being seen to.
+    n_unexplained: u32,
+    /// It was not to be told whether it stands; it is looked at again from then on.
+    doubted_until: Option<Monotonic>,
     /// It was found to be stuck at this place.
     is_stuck: bool,
 }
@@ -36,6 +48,8 @@ impl Seen {
             since: now,
             n_missing: 0,
             n_looks: 0,
+            n_unexplained: 0,
+            doubted_until: None,
             is_stuck: false,
         }
     }
@@ -83,16 +97,29 @@ impl Waits {
         }
     }
 
-    /// Whether a task is stuck that was seen just now.
-    pub(super) fn is_stuck(&mut self, seen: &mut Seen) -> bool {
+    /// Whether a task is stuck that was seen just now. `unexplained`: since the look before something went on in its
+    /// thread that was not seen, and that may have been this task.
+    pub(super) fn is_stuck(&mut self, seen: &mut Seen, unexplained: bool) -> bool {
         let wait = self.now.since(seen.since.at);
         let half = self.stuck_after / 2;
         if wait < half {
             self.will_be_known(seen.since.at.after(half));
             return false;
         }
+        if let Some(until) = seen.doubted_until
+            && self.now < until
+            && self.slept < half
+        {
+            return false;
+        }
         if !seen.is_stuck && self.slept < half && seen.n_looks < LOOKS_MIN {
             seen.n_looks += 1;
+            seen.n_unexplained += u32::from(unexplained);
+            if seen.n_unexplained > UNEXPLAINED_MAX {
+                (seen.n_looks, seen.n_unexplained) = (0, 0);
+                seen.doubted_until = Some(self.now.after(wait));
+                return false;
+            }
             let missing = LOOKS_MIN - seen.n_looks;
             if missing > 0 {
                 self.wants_looks(wait, missing);

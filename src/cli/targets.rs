@@ -209,7 +209,7 @@ mod tests {
         let told = about_hidden(2, own, false);
         assert!(told.starts_with(
             "agentctl: 2 processes could not be looked at, so whether they belong to a target is not known: \
-             permission denied; --all lists them\n  hint: "
+             permission denied; --all lists them\n"
         ));
         assert!(!about_hidden(1, own, true).contains("--all"));
     }

@@ -146,6 +146,14 @@ impl GraphBuilder {
     }
 
     /// Notes that a task waits for something else than the tasks that it is noted to await: see
+    /// [`Task::has_turn`].
+    pub fn set_has_turn(&mut self, task: TaskIdx) {
+        let task = usize::try_from(task.0).ok();
+        if let Some(task) = task.and_then(|at| self.tasks.get_mut(at)) {
+            task.has_turn = true;
+        }
+    }
+
     /// [`Task::waits_elsewhere`].
     pub fn set_waits_elsewhere(&mut self, task: TaskIdx) {
         let at = usize::try_from(task.0).ok();
@@ -177,6 +185,7 @@ impl GraphBuilder {
         self.threads.push(Thread {
             interpreter_id,
             tid,
+            runs: None,
             tasks: start..start,
         });
     }
@@ -212,6 +221,7 @@ impl GraphBuilder {
             awaiting,
             footing: 0,
             needs_one: false,
+            has_turn: false,
             waits_elsewhere: false,
             awaiters: 0..0,
         });

@@ -137,6 +137,9 @@ pub struct Task {
     pub footing: u64,
     /// It goes on as soon as one of what it awaits has ended, not only when all have.
     pub needs_one: bool,
+    /// Its footing tells this wait from every other one at the same place. That of others may be the same again when
+    /// they have gone round a loop.
+    pub has_turn: bool,
     /// It is noted as awaiter of tasks, but waits for something else at the moment.
     pub waits_elsewhere: bool,
     awaiters: Range<u32>,
@@ -165,6 +168,8 @@ pub struct Thread {
     pub interpreter_id: i64,
     /// The thread's id.
     pub tid: Tid,
+    /// How often the kernel has given it a processor, if that is known.
+    pub runs: Option<u64>,
     tasks: Range<u32>,
 }
 
@@ -185,6 +190,13 @@ pub struct TaskGraph {
 }
 
 impl TaskGraph {
+    /// Notes how often the kernel has given each thread a processor.
+    pub fn note_runs(&mut self, runs: impl Fn(Tid) -> Option<u64>) {
+        for thread in &mut self.threads {
+            thread.runs = runs(thread.tid);
+        }
+    }
+
     /// All tasks, thread by thread in the order of the threads, each thread's in its list's order.
     pub fn tasks(&self) -> &[Task] {
         &self.tasks

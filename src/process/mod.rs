@@ -313,7 +313,7 @@ impl Process {
         };
         let (site, asyncio) = (&self.site, &self.asyncio);
         let knowledge = &mut self.knowledge;
-        let read = read_graph(&mut reader, site, asyncio, knowledge, workspace, stillness)
+        let mut read = read_graph(&mut reader, site, asyncio, knowledge, workspace, stillness)
             .map_err(|error| self.explain_decode(error))?;
         if !has_asyncio(&read, &mut reader, &self.site.offsets) {
             self.check_same()?;
@@ -325,6 +325,10 @@ impl Process {
         }
         self.check_same()?;
         let stats = reader.stats();
+        read.graph.note_runs(|tid| {
+            self.root
+                .times_run(pid, Pid::new(i32::try_from(tid.0).ok()?)?)
+        });
         workspace.buffers = reader.into_buffers();
         let snapshot = Snapshot {
             process: self.info(),

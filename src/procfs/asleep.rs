@@ -68,7 +68,8 @@ impl ProcRoot {
         asleep.threads.iter().all(has_not_run) && self.n_threads(pid) == Some(asleep.threads.len())
     }
 
-    fn times_run(&self, pid: Pid, thread: Pid) -> Option<u64> {
+    /// How often a thread of the process `pid` was given a processor. `None`: the kernel does not say.
+    pub fn times_run(&self, pid: Pid, thread: Pid) -> Option<u64> {
         let mut buffer = [0; 128];
         let text = self.read_thread(pid, thread, "schedstat", &mut buffer)?;
         std::str::from_utf8(text)

@@ -110,6 +110,9 @@ impl Walk<'_, '_> {
                 let turn = usize::try_from(at).ok().and_then(|at| self.turns.get(&at));
                 let turn = turn.copied().unwrap_or_default();
                 self.graph.set_footing(task, place.objects ^ awaits ^ turn);
+                if turn != 0 {
+                    self.graph.set_has_turn(task);
+                }
                 if self.holds.needs_one.contains(&at) {
                     self.graph.set_needs_one(task);
                 }

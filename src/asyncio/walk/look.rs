@@ -22,7 +22,7 @@ pub(super) struct Place {
     /// Type name of what the innermost frame awaits.
     pub(super) awaiting: Option<TextIdx>,
     pub(super) state: TaskState,
-    /// Which objects the stack was made of.
+    /// Which objects the stack was made of, and for which time a task that sleeps waits.
     pub(super) objects: u64,
     /// A cap left a part of the stack out.
     pub(super) cut: Cut,
@@ -187,6 +187,10 @@ impl Walk<'_, '_> {
         let (reader, offsets) = (&mut *self.reader, self.offsets);
         let with_order = self.depth == Depth::Names;
         let chain = self.chains.follow(reader, offsets, coroutine, with_order)?;
+        let mut objects = chain.hash;
+        if let Some(due) = self.end_of_sleep()? {
+            objects ^= due;
+        }
         let mut frames = std::mem::take(&mut self.chain_buffer);
         frames.clear();
         frames.extend_from_slice(self.chains.frames());
@@ -215,7 +219,7 @@ impl Walk<'_, '_> {
             stack: stack?,
             awaiting,
             state,
-            objects: chain.hash,
+            objects,
             cut: self.cut(chain.cut),
         };
         Ok(Sighting {

@@ -6,7 +6,9 @@
 //! two turns apart. It belongs to what the task stands on ([`Task::footing`](crate::graph::Task::footing)), and so does
 //! the place of the one whose turn is next: who waits in a line that moves is not stuck, however long it is.
 //!
-//! Both also change when a task gives up waiting: then it seems that the others have gone on, and their waits count
+//! A task that sleeps waits for a timer, which has the time at which it is due: each sleep has another one.
+//!
+//! The places also change when a task gives up waiting: then it seems that the others have gone on, and their waits count
 //! from there.
 
 use super::Walk;
@@ -29,6 +31,14 @@ const QUEUES: [(&str, &str, usize); 6] = [
     ("Queue.get", "asyncio/queues.py", 1),
     ("Queue.put", "asyncio/queues.py", 2),
 ];
+
+/// The position of the timer among the variables of `sleep(delay, result)` (Lib/asyncio/tasks.py: delay, result, loop,
+/// future, h; the last two have been set when it waits).
+const TIMER_OF_SLEEP: u64 = 4;
+/// Where a timer has the time at which it is due, behind its head: CPython gives the slots of a class places by their
+/// names, and those of its base come first (Lib/asyncio/events.py: `_scheduled` and `_when` of TimerHandle, seven of
+/// Handle).
+const WHEN: u64 = 64;
 
 /// The futures of a deque.
 #[derive(Debug, Default)]
@@ -93,6 +103,46 @@ impl Walk<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// What tells the sleep of a task apart whose stack was followed last: when it is due, by the clock of its event loop.
+    /// Nothing if it does not sleep, or if its event loop has timers of another kind.
+    pub(super) fn end_of_sleep(&mut self) -> Result<Option<u64>, DecodeError> {
+        let Some((innermost, frame)) = self.chains.placed_frames().next_back() else {
+            return Ok(None);
+        };
+        let code = self.chains.codes.info(innermost.code);
+        let sleeps = code.is_some_and(|code| {
+            let file = code.file.as_deref().unwrap_or_default();
+            &*code.function == "sleep" && file.ends_with("asyncio/tasks.py")
+        });
+        if !sleeps {
+            return Ok(None);
+        }
+        match self.due(frame) {
+            Err(error) if error.is_fatal() => Err(error),
+            due => Ok(due.ok().flatten()),
+        }
+    }
+
+    /// The time at which the timer of the `sleep` with this frame is due: the bits of a float (`PyFloatObject`,
+    /// Include/cpython/floatobject.h).
+    fn due(&mut self, frame: RemoteAddr) -> Result<Option<u64>, DecodeError> {
+        let (reader, offsets) = (&mut *self.reader, self.offsets);
+        let types = &mut self.chains.types;
+        let variables = frame.plus(offsets.interpreter_frame.localsplus);
+        let timer = reader.addr_at(variables.plus(TIMER_OF_SLEEP.saturating_mul(8)))?;
+        let mut value = timer.untagged();
+        for (class, member) in [("TimerHandle", WHEN), ("float", 0)] {
+            DecodeError::check_address("timer", value)?;
+            let info = types.type_of(reader, offsets, value)?;
+            if types.name(info) != class {
+                return Ok(None);
+            }
+            let member = offsets.pyobject.size.saturating_add(member);
+            value = reader.addr_at(value.plus(member))?;
+        }
+        Ok(Some(value.as_u64()))
     }
 
     /// At which attribute the innermost function of a stack waits, if it is one that does.

@@ -508,7 +508,12 @@ impl Circumstances {
     /// `before` are the parts that it can make up for.
     fn sys_ptrace(&self, reader: Reader, before: &[Check]) -> Check {
         let name = reader.name();
-        let is_needed = before.iter().any(|check| check.verdict == Verdict::Blocks);
+        // Yama's last word holds for those who have it, too.
+        let would_do = |check: &&Check| {
+            check.aspect != Aspect::PtraceScope || self.ptrace_scope.is_none_or(|scope| scope < 3)
+        };
+        let blocks = |check: &Check| check.verdict == Verdict::Blocks;
+        let is_needed = before.iter().filter(would_do).any(blocks);
         let (finding, verdict) = match (self.has_sys_ptrace(), self.counts()) {
             (true, Some(true)) => (format!("{name} has CAP_SYS_PTRACE"), Verdict::Fine),
             (true, Some(false)) => (

@@ -94,7 +94,8 @@ pub(crate) fn run(data: &[u8]) {
     assert_eq!(ids.len(), found.len());
     assert!(found.iter().all(|it| it.process.pid.as_raw() != 3));
     // What is said of a process is what becomes of it.
-    for process in processes.iter().filter(|it| it.pid.as_raw() != 3).take(5) {
+    let last = processes.iter().rfind(|it| it.pid.as_raw() != 3);
+    if let Some(process) = last {
         let explained = explain_rules(
             &settings.targets,
             &processes,
