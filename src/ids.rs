@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasherDefault, DefaultHasher, Hash as _, Hasher};
 use std::num::ParseIntError;
 use std::str::FromStr;
 use std::time::Duration;
@@ -61,6 +61,16 @@ pub struct ProcessId {
     pub pid: Pid,
     /// When that process started.
     pub start: StartTime,
+}
+
+impl ProcessId {
+    /// A number for it: whoever makes fingerprints of what is found in it begins with this, so that they are the same
+    /// for the agent and for `agentctl`.
+    pub fn seed(self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.hash(&mut hasher);
+        hasher.finish()
+    }
 }
 
 /// The id of an operating system thread as Python reports it (`native_thread_id`): the Linux TID in

@@ -183,7 +183,7 @@ extra: {a: b}
             agent.yaml:16:13: targets[3].match.cmd: unknown key, expected one of: executable, command, user, systemd_unit, cgroup, container_id, parent, pid
                     match: {cmd: x}
                             ^
-            agent.yaml:17:5: targets[4]: the number 7, expected a map with the keys name, match, exclude, interval, labels, per_process
+            agent.yaml:17:5: targets[4]: the number 7, expected a map with the keys name, match, exclude, interval, labels, per_process, spans
                   - 7
                     ^
             agent.yaml:18:1: extra: unknown key, expected one of: web, control, discovery, targets, analysis, limits, exporters

@@ -56,6 +56,7 @@ targets:
   - name: "worker-${queue}"
     match: {command: 'celery .*-Q (?P<queue>\w+)', user: celery}
     per_process: true
+    spans: {ratio: 0.75}
   - name: "${TEAM}-${1:-none}"
     match:
       - {command: '-n (\S+)', user: 1000, executable: 'python3*', cgroup: /a/**}
@@ -99,6 +100,7 @@ fn everything_can_be_set() {
     };
     assert_eq!(api.labels["team"], "payments");
     assert!(!api.per_process && worker.per_process);
+    assert_eq!((api.spans_ratio, worker.spans_ratio), (None, Some(0.75)));
     assert_eq!(worker.name.as_fixed(), None);
     let Matching::Any(alternatives) = &both.matches else {
         panic!("{both:?}")
@@ -172,7 +174,7 @@ targets:
 - {name: f, match: {user: 'a b', container_id: xyz, executable: '[', systemd_unit: '', cgroup: '[z-a]'}}
 - {name: g, match: {user: -1, container_id: 123456}}
 - {name: h, match: {pid: 1}, labels: {1a: x, __x: y, target: z, ok: '', a: 1, b: [], 'é': x}}
-- {name: i, match: {pid: 1}, labels: [], per_process: maybe, exclude: {}}
+- {name: i, match: {pid: 1}, labels: [], per_process: maybe, exclude: {}, spans: {ratio: 2, queue: 1}}
 - {name: j, match: auto, exclude: auto}
 "#,
         &expect![[r#"
@@ -261,14 +263,20 @@ targets:
                 - {name: h, match: {pid: 1}, labels: {1a: x, __x: y, target: z, ok: '', a: 1, b: [], 'é': x}}
                                                                                                      ^
             agent.yaml:18:38: targets[15].labels: a list, expected a map from the names of labels to texts
-                - {name: i, match: {pid: 1}, labels: [], per_process: maybe, exclude: {}}
+                - {name: i, match: {pid: 1}, labels: [], per_process: maybe, exclude: {}, spans: {ratio: 2, queue: 1}}
                                                      ^
             agent.yaml:18:55: targets[15].per_process: "maybe", expected true or false
-                - {name: i, match: {pid: 1}, labels: [], per_process: maybe, exclude: {}}
+                - {name: i, match: {pid: 1}, labels: [], per_process: maybe, exclude: {}, spans: {ratio: 2, queue: 1}}
                                                                       ^
             agent.yaml:18:71: targets[15].exclude: no condition is given, expected one or more of: executable, command, user, systemd_unit, cgroup, container_id, parent, pid
-                - {name: i, match: {pid: 1}, labels: [], per_process: maybe, exclude: {}}
+                - {name: i, match: {pid: 1}, labels: [], per_process: maybe, exclude: {}, spans: {ratio: 2, queue: 1}}
                                                                                       ^
+            agent.yaml:18:90: targets[15].spans.ratio: "2", expected a number from 0 to 1
+                - {name: i, match: {pid: 1}, labels: [], per_process: maybe, exclude: {}, spans: {ratio: 2, queue: 1}}
+                                                                                                         ^
+            agent.yaml:18:93: targets[15].spans.queue: unknown key, expected one of: ratio
+                - {name: i, match: {pid: 1}, labels: [], per_process: maybe, exclude: {}, spans: {ratio: 2, queue: 1}}
+                                                                                                            ^
             agent.yaml:19:35: targets[16].exclude: the text "auto", expected a map with the keys executable, command, user, systemd_unit, cgroup, container_id, parent, pid
                 - {name: j, match: auto, exclude: auto}
                                                   ^
@@ -514,7 +522,7 @@ fn bad_exporters() {
             agent.yaml:12:25: exporters.otlp.metrics.interval: "0s" is out of range, expected 10ms to 1d
                     metrics: {interval: 0s, temporality: both}
                                         ^
-            agent.yaml:12:42: exporters.otlp.metrics.temporality: "both", expected cumulative or delta
+            agent.yaml:12:42: exporters.otlp.metrics.temporality: "both", expected cumulative or delta or lowmemory
                     metrics: {interval: 0s, temporality: both}
                                                          ^
             agent.yaml:13:20: exporters.otlp.spans.ratio: "2", expected a number from 0 to 1

@@ -1,14 +1,63 @@
-//! `exporters.otlp`: what the file leaves out comes from OpenTelemetry's variables, and each signal may have a receiver of
-//! its own.
+//! Settings of OTLP that variables of OpenTelemetry make.
+#![allow(clippy::unwrap_used, reason = "a failed step of a test is its end")]
+#![cfg(feature = "agent")]
 
 use asyncio_agent::config::{
-    self, Compression, ConfigError, OtlpProtocol, Secret, Settings, Surroundings,
+    self, Compression, ConfigError, OtlpProtocol, Secret, Settings, Surroundings, Temporality,
 };
 use expect_test::expect;
 use std::time::Duration;
 
-fn good(text: &str) -> Settings {
-    config::parse("agent.yaml", text).unwrap()
+/// What the section says when these variables are set.
+fn with_variables(all: &[(&str, &str)], otlp: &str) -> Result<Settings, ConfigError> {
+    let variables = |name: &str| {
+        let found = all.iter().find(|(key, _)| *key == name);
+        found.map(|(_, value)| (*value).to_owned())
+    };
+    let surroundings = Surroundings {
+        variables: &variables,
+        base: None,
+        files: None,
+    };
+    let text = format!("exporters: {{otlp: {otlp}}}");
+    config::parse_in(surroundings, "agent.yaml", &text)
+}
+
+#[test]
+fn a_variable_says_what_temporality_is_preferred() {
+    let variable = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE";
+    let temporality = |value: &str, otlp: &str| {
+        let settings = with_variables(&[(variable, value)], otlp).unwrap();
+        settings.exporters.otlp.unwrap().metrics.temporality
+    };
+    assert_eq!(temporality("delta", "{}"), Temporality::Delta);
+    assert_eq!(
+        temporality("LowMemory", "{metrics: {interval: 5s}}"),
+        Temporality::LowMemory
+    );
+    assert_eq!(temporality("CUMULATIVE", "{}"), Temporality::Cumulative);
+    // The file wins.
+    let file = "{metrics: {temporality: cumulative}}";
+    assert_eq!(temporality("delta", file), Temporality::Cumulative);
+    assert_eq!(temporality("", "{}"), Temporality::Cumulative);
+    let error = with_variables(&[(variable, "both")], "{}").unwrap_err();
+    let expected = format!("metrics.temporality (from {variable}): \"both\", expected");
+    assert!(error.to_string().contains(&expected), "{error}");
+}
+
+#[test]
+fn a_timeout_of_a_variable_is_in_milliseconds() {
+    let variable = "OTEL_EXPORTER_OTLP_TIMEOUT";
+    for wrong in ["abc", "10s", "-1", "1", "99999999999999999999"] {
+        let error = with_variables(&[(variable, wrong)], "{}").unwrap_err();
+        let expected = format!(
+            "(from {variable}): \"{wrong}\", expected a number of milliseconds from 10 to 600000"
+        );
+        assert!(error.to_string().contains(&expected), "{error}");
+    }
+    let settings = with_variables(&[(variable, "1500")], "{}").unwrap();
+    let otlp = settings.exporters.otlp.unwrap();
+    assert_eq!(otlp.receiver.timeout, Duration::from_millis(1_500));
 }
 
 #[test]
@@ -46,10 +95,14 @@ fn variables_of_opentelemetry_stand_in() {
     let expected = "exporters.otlp.endpoint (from OTEL_EXPORTER_OTLP_ENDPOINT): grpc has no paths";
     assert!(error.contains(expected), "{error}");
     // Without the section, nothing is sent, whatever the environment says.
-    assert_eq!(good("").exporters.otlp, None);
+    assert_eq!(
+        config::parse("agent.yaml", "").unwrap().exporters.otlp,
+        None
+    );
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one receiver after the other")]
 fn a_signal_has_what_is_its_own_and_the_rest_of_all() {
     let read = |section: &str, variables: &[(&str, &str)]| {
         let surroundings = Surroundings {

@@ -16,11 +16,7 @@ use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-const ALL: SpanLimits = SpanLimits {
-    traces: usize::MAX,
-    spans: usize::MAX,
-    spans_per_trace: usize::MAX,
-};
+const ALL: SpanLimits = SpanLimits::alike(usize::MAX, usize::MAX, usize::MAX);
 const NOW: Timestamp = Timestamp::new(Duration::from_secs(1_000_000));
 
 fn number(attributes: &[Attribute], key: &str) -> Option<i64> {
@@ -171,12 +167,15 @@ proptest! {
             let (_, span) = tasks[&graph.task(*at).id.to_string()];
             let below = usize::from(span.parent.is_some());
             let omitted = number(&span.attributes, "asyncio.awaiters.omitted").unwrap_or(0);
-            let told = below + span.links.len() + usize::try_from(omitted).expect("few");
+            let awaiters = span.links.iter().filter(|it| text(&it.attributes, "asyncio.link") == Some("awaiter"));
+            let omitted = usize::try_from(omitted).expect("few") + span.n_links_omitted;
+            let told = below + awaiters.count() + omitted;
             // Of a task that is listed twice, edges are noted with either entry.
             if all.len() == graph.tasks().len() {
                 prop_assert_eq!(told, graph.awaiters(*at).len());
             }
-            for link in &span.links {
+            let awaiters = span.links.iter().filter(|it| text(&it.attributes, "asyncio.link") == Some("awaiter"));
+            for link in awaiters {
                 let closes = flag(&link.attributes, "asyncio.link.closes_cycle");
                 let awaiter = all.iter().find(|it| {
                     tasks[&graph.task(**it).id.to_string()].1.id == link.span
@@ -186,7 +185,7 @@ proptest! {
         }
 
         let (traces, spans, spans_per_trace) = limits;
-        let limits = SpanLimits { traces, spans, spans_per_trace };
+        let limits = SpanLimits::alike(traces, spans, spans_per_trace);
         let cut = traces_of(&facts, &limits, seed);
         check(&cut, limits)?;
         check_printed(&cut)?;
@@ -218,10 +217,16 @@ fn shown(trace: &Trace) -> String {
         if let Some(awaiting) = text(&span.attributes, "asyncio.awaiting") {
             out += &format!(" awaiting={awaiting}");
         }
+        if let Some(awaited) = text(&span.attributes, "asyncio.awaited.task.name") {
+            out += &format!(" awaits={awaited}");
+        }
         for link in &span.links {
-            out += match flag(&link.attributes, "asyncio.link.closes_cycle") {
-                true => " <-closes",
-                false => " <-link",
+            let closes = flag(&link.attributes, "asyncio.link.closes_cycle");
+            out += match (text(&link.attributes, "asyncio.link"), closes) {
+                (Some("awaiter"), true) => " <-closes",
+                (Some("awaiter"), false) => " <-link",
+                (_, true) => " ->closes",
+                (_, false) => " ->link",
             };
         }
         if let Some(error) = &span.error {
@@ -280,9 +285,9 @@ fn a_cycle_is_told_by_the_link_that_closes_it_and_by_its_members() {
           main 40s
             __aexit__ 20s
               task wait_for_other 20s task=cyc-a <-closes ERROR in await cycle 0000000000000abc: awaits cyc-b, and can never go on
-                wait_for_other 20s awaiting=Task
+                wait_for_other 20s awaiting=Task awaits=cyc-b ->link
               task wait_for_other 20s task=cyc-b <-link ERROR in await cycle 0000000000000abc: awaits cyc-a, and can never go on
-                wait_for_other 20s awaiting=Task
+                wait_for_other 20s awaiting=Task awaits=cyc-a ->closes
         --
         task work 100s task=other unknown awaiters=1
           work 40s
@@ -302,11 +307,7 @@ fn a_tree_that_is_too_large_keeps_what_leads_to_findings() {
         kind: FindingKind::StuckTask,
         fingerprint: Fingerprint(0xabc),
     };
-    let limits = SpanLimits {
-        traces: 5,
-        spans: 100,
-        spans_per_trace: 12,
-    };
+    let limits = SpanLimits::alike(5, 100, 12);
     let traces = traces(&graph, &[(named(&graph, "deep"), mark)], limits);
     expect_test::expect![[r#"
         task main 100s task=root
@@ -351,14 +352,10 @@ fn traces_are_printed_with_what_a_view_of_them_would_list() {
         (named(&graph, "a name"), mark),
         (named(&graph, "cyc-b"), mark),
     ];
-    let limits = SpanLimits {
-        traces: 3,
-        spans: 100,
-        spans_per_trace: 100,
-    };
+    let limits = SpanLimits::alike(3, 100, 100);
     let traces = traces(&graph, &marks, limits);
     expect_test::expect![[r#"
-        trace 0000000000000000910a2dec89025cc1: 7 spans, 3 tasks
+        trace 0000000000000000beeb8da1658eec67: 7 spans, 3 tasks
         └── (T) task main  1m40s  name=Task-1  id=0x1000  state=suspended
             └── main app.py:30  40.0s
                 └── __aexit__ taskgroups.py:72  20.0s
@@ -366,16 +363,17 @@ fn traces_are_printed_with_what_a_view_of_them_would_list() {
                     │   │   error: in await cycle 0000000000000abc: awaits cyc-b, and can never go on
                     │   │   link: also awaited by cyc-b (0x1020)  ↻ closes an await cycle
                     │   └── wait_for_other app.py:11  20.0s  awaiting=Task
+                    │           link: awaits cyc-b (0x1020)
                     └── (T) task wait_for_other  20.0s  name=cyc-b  id=0x1020  state=suspended  seen for 1m40s
                         │   error: in await cycle 0000000000000abc: awaits a name, and can never go on
                         │   link: also awaited by "a name" (0x1010)
                         └── wait_for_other app.py:12  20.0s  awaiting=Task
-        trace 000000000000000071bb54d8d101b5b9: 2 spans, 1 task
-        └── (T) task work  1m40s  name=work  id=0x1030  state=running
-            │   also awaited by what stands in no trace: 1
-            └── work app.py:20  40.0s
-        trace 0000000000000000e099ec6cd7363ca5: 2 spans, 1 task
+                                link: awaits "a name" (0x1010)  ↻ closes an await cycle
+        trace 0000000000000000c34d0bff90150280: 2 spans, 1 task
         └── (T) task serve  1m40s  name=root-0  id=0x1040  state=pending
+            └── serve app.py:2  40.0s
+        trace 000000000000000085e7bb0f12278575: 2 spans, 1 task
+        └── (T) task serve  1m40s  name=root-1  id=0x1050  state=pending
             └── serve app.py:2  40.0s
         … 2 more root tasks, left out with all below them
     "#]].assert_eq(&printed(&traces));
@@ -409,4 +407,162 @@ fn of_a_deep_stack_both_ends_are_shown() {
     assert_eq!(lines.len(), 66);
     assert_eq!((lines[1], lines[65]), ("f199 40s", "f0 0s"));
     assert_eq!(lines[33], "(frames left out) 0s frames=136");
+}
+
+/// A chain of tasks, the root first; of each two frames.
+fn chain(n_tasks: usize) -> TaskGraph {
+    let mut text = String::from("thread 1\ntask-0 @ f app.py:1, main app.py:2\n");
+    for at in 1..n_tasks {
+        let above = at - 1;
+        text += &format!("task-{at} @ f app.py:1, g app.py:2\n  <- task-{above}\n");
+    }
+    graph(&text)
+}
+
+fn is_cut(traces: &Traces) -> bool {
+    let mut spans = traces.traces.iter().flat_map(|it| &it.spans);
+    traces.n_roots_omitted > 0
+        || spans.any(|span| number(&span.attributes, "asyncio.tasks.omitted").is_some())
+}
+
+#[test]
+fn what_fits_is_not_cut() {
+    let graph = chain(600);
+    for (room, fits) in [(1_800, true), (1_799, false)] {
+        let traces = traces(&graph, &[], SpanLimits::alike(1, room, room));
+        assert_eq!(is_cut(&traces), !fits);
+        assert!(traces.n_spans() <= room && traces.n_spans() > room - 5);
+    }
+}
+
+#[test]
+fn of_the_way_to_a_finding_the_middle_is_left_out() {
+    let graph = chain(1_000);
+    let mark = Mark {
+        kind: FindingKind::StuckTask,
+        fingerprint: Fingerprint(0xabc),
+    };
+    let deepest = named(&graph, "task-999");
+    for room in [10, 20, 200, 2_000] {
+        let traces = traces(&graph, &[(deepest, mark)], SpanLimits::alike(1, room, room));
+        check(&traces, SpanLimits::alike(1, room, room)).expect("it is sound");
+        let trace = &traces.traces[0];
+        assert!(trace.findings.contains(&mark.fingerprint), "{room}");
+        let tasks = tasks(&traces);
+        let (_, span) = tasks[&graph.task(deepest).id.to_string()];
+        assert_eq!(
+            text(&span.attributes, "asyncio.finding.fingerprint"),
+            Some("0000000000000abc")
+        );
+        // What is next to both ends is there, and one span stands for the rest.
+        let gaps = trace
+            .spans
+            .iter()
+            .filter(|it| it.name == "(tasks left out)");
+        assert_eq!(gaps.count(), 1);
+        assert!(trace.spans.len() > room / 2 || room < 20);
+    }
+    let small = traces(&graph, &[(deepest, mark)], SpanLimits::alike(1, 20, 20));
+    expect_test::expect![[r#"
+        task main 100s task=task-0
+          main 40s
+            f 20s
+              task g 20s task=task-1
+                g 20s
+                  f 20s
+                    task g 20s task=task-2
+                      g 20s
+                        f 20s
+                          (tasks left out) 20s omitted=994
+                            task g 20s task=task-997
+                              g 20s
+                                f 20s
+                                  task g 20s task=task-998
+                                    g 20s
+                                      f 20s
+                                        task g 20s task=task-999 ERROR stuck (0000000000000abc): it has not moved for too long
+                                          g 20s
+                                            f 20s
+    "#]].assert_eq(&shown(&small.traces[0]));
+}
+
+#[test]
+fn who_also_awaits_a_task_says_which() {
+    let graph = graph(
+        "thread 7
+         a @ main app.py:1
+         shared @ work app.py:2
+           <- a
+         b waits Task @ wait app.py:3
+         shared <- b",
+    );
+    let traces = traces(&graph, &[], ALL);
+    let shown: Vec<String> = traces.traces.iter().map(shown).collect();
+    expect_test::expect![[r#"
+        task main 100s task=a
+          main 40s
+            task work 40s task=shared <-link
+              work 40s
+        --
+        task wait 100s task=b
+          wait 40s awaiting=Task awaits=shared ->link
+    "#]]
+    .assert_eq(&shown.join("--\n"));
+}
+
+#[test]
+fn links_without_room_are_counted_and_not_called_unknown() {
+    let mut text = String::from("thread 1\nshared @ work app.py:1\n");
+    for at in 0..140 {
+        text += &format!("w-{at} @ wait app.py:2\nshared <- w-{at}\n");
+    }
+    let graph = graph(&text);
+    let traces = traces(&graph, &[], ALL);
+    let tasks = tasks(&traces);
+    let (_, shared) = tasks[&graph.task(named(&graph, "shared")).id.to_string()];
+    assert_eq!((shared.links.len(), shared.n_links_omitted), (128, 11));
+    assert_eq!(number(&shared.attributes, "asyncio.awaiters.omitted"), None);
+    let printed = printed(&traces);
+    assert!(printed.contains("links that there is no room for: 11"));
+    assert!(!printed.contains("stands in no trace"));
+}
+
+#[test]
+fn other_roots_are_sent_each_time() {
+    let mut text = String::from("thread 1\n");
+    for at in 0..20 {
+        text += &format!("root-{at} @ serve app.py:2\n");
+    }
+    let graph = graph(&text);
+    let cycles = find_cycles(&graph, 64);
+    let times = times(&graph, &[(1, 1)]);
+    let facts = Facts::new((&graph, true), &cycles, [], &times);
+    let mut seen = BTreeSet::new();
+    for seed in 0..200 {
+        let traces = traces_of(&facts, &SpanLimits::alike(2, 100, 100), seed);
+        assert!(traces.cut_by.traces && !traces.cut_by.spans);
+        seen.extend(tasks(&traces).into_keys());
+    }
+    assert_eq!(seen.len(), 20);
+}
+
+#[test]
+fn what_is_to_be_told_has_room_that_other_trees_do_not_have() {
+    let graph = graph("thread 1\na @ f a.py:1\nb @ f a.py:1\nc @ f a.py:1\nd @ f a.py:1\n");
+    let cycles = find_cycles(&graph, 64);
+    let times = times(&graph, &[(1, 1)]);
+    let mark = |it| Mark {
+        kind: FindingKind::StuckTask,
+        fingerprint: Fingerprint(it),
+    };
+    let marks = [(named(&graph, "c"), mark(1)), (named(&graph, "d"), mark(2))];
+    let facts = Facts::new((&graph, true), &cycles, marks, &times);
+    let facts = facts.telling([Fingerprint(2)].into());
+    let mut limits = SpanLimits::alike(3, 100, 100);
+    limits.ordinary.traces = 0;
+    let sent = traces_of(&facts, &limits, 1);
+    assert_eq!(sent.traces.len(), 1);
+    assert!(sent.traces[0].findings.contains(&Fingerprint(2)));
+    limits.ordinary.traces = 3;
+    assert_eq!(traces_of(&facts, &limits, 1).traces.len(), 3);
 }

@@ -1,7 +1,7 @@
 //! One round over one process: attach if need be, read, work out the figures. Blocks.
 
 use super::clock::Clock;
-use super::otlp::{SpanSink, Subject};
+use super::otlp::{Offer, Sent, SpanSink, Subject};
 use super::source::{AttachedProcess, ProcessSource};
 use crate::analysis::{
     CYCLES_MAX, Fingerprint, History, Look, Moment, Observation, Rules, Summary, summarize,
@@ -12,8 +12,8 @@ use crate::limits::Stop;
 use crate::metrics::{ProgramView, RoundOutcome, Scan};
 use crate::process::ProcessError;
 use crate::sanitize::escape;
-use crate::spans::{Facts, TraceId, traces_of};
-use std::collections::BTreeMap;
+use crate::spans::{Facts, traces_of};
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
@@ -59,8 +59,8 @@ pub(super) struct RoundReport {
     pub(super) problems: BTreeMap<String, u64>,
     /// So soon the process is to be looked at again, sooner than its interval says.
     pub(super) look_again: Option<Duration>,
-    /// In which traces findings were sent.
-    pub(super) traces: Vec<(Fingerprint, TraceId)>,
+    /// What became of it as spans.
+    pub(super) sent: Sent,
 }
 
 /// What a round is to do.
@@ -70,8 +70,18 @@ pub(super) struct Job {
     /// Ends the reading.
     pub(super) stop: Stop,
     pub(super) clock: Clock,
-    /// Where the snapshot goes as spans, and whose it is.
-    pub(super) spans: Option<(SpanSink, Subject)>,
+    /// The snapshot as spans.
+    pub(super) spans: Option<SpanJob>,
+}
+
+/// What a round has to do with spans.
+pub(super) struct SpanJob {
+    /// Where they go.
+    pub(super) sink: SpanSink,
+    /// Whose they are.
+    pub(super) subject: Subject,
+    /// Findings of before that no trace tells yet.
+    pub(super) untold: Vec<Fingerprint>,
 }
 
 /// Reads a process once, and no further once that is stopped. A panic on the way costs this round and what was kept.
@@ -104,7 +114,7 @@ pub(super) fn run_round(source: &dyn ProcessSource, kept: Kept, job: &Job) -> Ro
         failure: None,
         problems: BTreeMap::new(),
         look_again: None,
-        traces: Vec::new(),
+        sent: Sent::default(),
     };
     match read {
         Ok(Ok((attached, snapshot))) => {
@@ -165,31 +175,35 @@ fn understand(
     (observation, known)
 }
 
-/// Sends a snapshot as spans, if its turn has come or something new was found in it. Gives the traces that
-/// findings are in.
+/// Sends a snapshot as spans, if its turn has come or a finding is to be told by it.
 fn send_spans(
-    sink: &SpanSink,
-    (process, program, subject): (ProcessId, &ProgramView, &Subject),
+    SpanJob {
+        sink,
+        subject,
+        untold,
+    }: &SpanJob,
+    (process, program): (ProcessId, &ProgramView),
     snapshot: &Snapshot,
     (observation, history): (&Observation, &History),
     now: Moment,
-) -> Vec<(Fingerprint, TraceId)> {
-    let Some((limits, seed)) = sink.wanted(!observation.opened.is_empty()) else {
-        return Vec::new();
+) -> Sent {
+    let open = observation.findings.iter().map(|it| it.fingerprint);
+    let is_to_be_told = |it: &Fingerprint| observation.opened.contains(it) || untold.contains(it);
+    let findings: BTreeSet<Fingerprint> = open.filter(is_to_be_told).collect();
+    let offer = Offer {
+        process,
+        program,
+        subject,
+        findings: &findings,
     };
-    let graph = &*snapshot.graph;
-    let cycles = find_cycles(graph, CYCLES_MAX);
-    let times = history.times(graph, now);
-    let marks = history.marks(graph, &cycles);
-    let facts = Facts::new((graph, snapshot.complete), &cycles, marks, &times);
-    let traces = traces_of(&facts, &limits, seed);
-    let found = traces.traces.iter();
-    let found = found.flat_map(|trace| trace.findings.iter().map(|finding| (*finding, trace.id)));
-    let found = found.collect();
-    match sink.send(process, program, subject, traces) {
-        true => found,
-        false => Vec::new(),
-    }
+    sink.take(&offer, |limits, seed| {
+        let graph = &*snapshot.graph;
+        let cycles = find_cycles(graph, CYCLES_MAX);
+        let times = history.times(graph, now);
+        let marks = history.marks(graph, &cycles);
+        let facts = Facts::new((graph, snapshot.complete), &cycles, marks, &times);
+        traces_of(&facts.telling(findings.clone()), limits, seed)
+    })
 }
 
 /// A time that is `mean` on average and that nothing in a process can be in step with.
@@ -203,10 +217,8 @@ fn irregular(mean: Duration, process: ProcessId, clock: Clock) -> Duration {
 
 impl Known {
     fn nothing(process: ProcessId, rules: &Arc<Rules>) -> Self {
-        let mut hasher = DefaultHasher::new();
-        process.hash(&mut hasher);
         Self {
-            history: History::new(Arc::clone(rules), hasher.finish()),
+            history: History::new(Arc::clone(rules), process.seed()),
             graph: Weak::new(),
             summary: Summary::default(),
         }
@@ -221,15 +233,15 @@ impl RoundReport {
         let known = self.kept.known.take();
         let understand = || {
             let (observation, known) = understand(snapshot, process, known, &job.rules, now);
-            let traces = job.spans.as_ref().map(|(sink, subject)| {
-                let of = (process, program, subject);
-                send_spans(sink, of, snapshot, (&observation, &known.history), now)
+            let sent = job.spans.as_ref().map(|spans| {
+                let seen = (&observation, &known.history);
+                send_spans(spans, (process, program), snapshot, seen, now)
             });
-            (observation, known, traces.unwrap_or_default())
+            (observation, known, sent.unwrap_or_default())
         };
         match catch_unwind(AssertUnwindSafe(understand)) {
-            Ok((mut observation, known, traces)) => {
-                self.traces = traces;
+            Ok((mut observation, known, sent)) => {
+                self.sent = sent;
                 // Nothing is known of them but that they are there.
                 let mut summary = known.summary;
                 let n_counted = snapshot.stats.tasks_counted;

@@ -5,7 +5,7 @@ use super::discovery::{Discovery, DiscoveryError, Look};
 use super::otlp::{Otlp, Prepared, Subject};
 use super::roster::Roster;
 use super::rules::rules;
-use super::sampler::{Job, RoundReport, RoundRules, run_round};
+use super::sampler::{Job, RoundReport, RoundRules, SpanJob, run_round};
 use super::schedule::{Effect, Event, Found, RoundEnd, Scheduler, SchedulerSettings};
 use super::service::ServiceManager;
 use super::source::ProcessSource;
@@ -394,15 +394,20 @@ impl Supervisor {
         let clock = self.clock;
         let (stop, scan_time) = (Stop::default(), self.scan_time);
         let spans = self.otlp.sink().map(|sink| {
-            let target = self
-                .watched
-                .get(&process)
-                .map(|it| &self.totals.targets[it.target]);
+            let watched = self.watched.get_mut(&process);
+            let (target, untold) = watched
+                .map(|it| (&self.totals.targets[it.target], it.take_untold(now)))
+                .unzip();
             let subject = target.map(|target| Subject {
                 target: Arc::clone(&target.name),
                 labels: Arc::clone(&target.labels),
+                ratio: target.spans_ratio,
             });
-            (sink, subject.unwrap_or_default())
+            SpanJob {
+                sink,
+                subject: subject.unwrap_or_default(),
+                untold: untold.unwrap_or_default(),
+            }
         });
         let timer = stop.clone();
         let timer = tokio::spawn(async move {
@@ -512,10 +517,11 @@ impl Supervisor {
             problems,
             used,
             look_again,
-            traces,
+            sent,
         } = report;
         let outcome = scan.outcome;
         let is_over_limit = scan.limit_hits.is_costly();
+        let limits_of_spans = sent.limit_hits.clone();
         if let Some(watched) = self.watched.get_mut(&process) {
             let target = &mut self.totals.targets[watched.target];
             target.scans.add(outcome);
@@ -534,14 +540,14 @@ impl Supervisor {
             if let Some(observation) = &scan.observation {
                 target.totals.add(observation);
                 watched.totals.add(observation);
-                log_findings(&target.name, process, observation, &traces);
-                if let Some(trace) = watched.new_trace_of_cycle(observation, &traces) {
+                log_findings(&target.name, process, observation, &sent);
+                if let Some(trace) = watched.new_trace_of_cycle(observation, &sent.told) {
                     let (trace, at) = (trace.0, scan.at);
                     let exemplar = Some(Exemplar { trace, at });
                     target.totals.cycle_exemplar = exemplar;
                     watched.totals.cycle_exemplar = exemplar;
                 }
-                watched.note_traces(observation, traces);
+                watched.note_sent(observation, sent, self.clock.now());
             }
             if let Some(program) = program
                 && watched.program.as_deref() != Some(&program)
@@ -549,8 +555,9 @@ impl Supervisor {
                 watched.program = Some(Arc::new(program));
             }
             self.totals.bytes_read = self.totals.bytes_read.saturating_add(scan.bytes_read);
-            for limit in scan.limit_hits.names() {
-                count_limit(&mut self.totals.limit_hits, limit_label(limit), 1);
+            let of_scan = scan.limit_hits.names().map(limit_label);
+            for limit in of_scan.into_iter().chain(limits_of_spans) {
+                count_limit(&mut self.totals.limit_hits, limit, 1);
             }
             // What was known of one that has ended is told as ended with it.
             if outcome != RoundOutcome::Gone {
@@ -593,8 +600,21 @@ impl Supervisor {
         }
     }
 
+    /// Nothing leads to traces that have not arrived.
+    fn forget_lost_traces(&mut self) {
+        for (process, trace) in self.otlp.take_lost() {
+            for target in &mut self.totals.targets {
+                target.totals.forget_trace(trace.0);
+            }
+            if let Some(watched) = self.watched.get_mut(&process) {
+                watched.note_lost(trace);
+            }
+        }
+    }
+
     fn publish(&mut self) {
         self.has_news = false;
+        self.forget_lost_traces();
         let mut view = self.totals.clone();
         for (process, watched) in &self.watched {
             view.targets[watched.target].processes.push(ProcessView {
@@ -629,6 +649,7 @@ fn count_limit(limit_hits: &mut BTreeMap<String, u64>, limit: &str, more: u64) {
 fn set_labels(target: &mut TargetView, settings: &TargetSettings) {
     target.labels = settings.labels.clone().into_iter().collect();
     target.per_process = settings.per_process;
+    target.spans_ratio = settings.spans_ratio;
 }
 
 fn scheduler_settings(settings: &Settings) -> SchedulerSettings {

@@ -13,10 +13,13 @@ use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Lines that wait for whoever reads the log; more are lost.
 const LINES_MAX: usize = 10_000;
@@ -43,6 +46,11 @@ pub(super) fn start(level: LogLevel, format: LogFormat) -> WorkerGuard {
         .with_writer(lines)
         .log_internal_errors(false)
         .event_format(Lines { format })
+        .finish()
+        // What the SDK has to say of its work is heard where it is asked to do it.
+        .with(filter_fn(|event| {
+            !event.target().starts_with("opentelemetry")
+        }))
         .try_init();
     if started.is_ok() {
         std::panic::set_hook(Box::new(log_panic));

@@ -1,10 +1,10 @@
 //! What the log says of processes and of what was found in them: once for each change of state.
 
-use crate::analysis::{Finding, Fingerprint, Observation};
+use super::otlp::Sent;
+use crate::analysis::{Finding, Observation};
 use crate::ids::ProcessId;
 use crate::metrics::{RoundOutcome, Scan};
 use crate::sanitize::escape_start;
-use crate::spans::TraceId;
 use std::sync::Arc;
 
 /// Characters of the path of a finding in the log.
@@ -15,17 +15,22 @@ pub(super) fn log_findings(
     target: &str,
     process: ProcessId,
     observation: &Observation,
-    traces: &[(Fingerprint, TraceId)],
+    sent: &Sent,
 ) {
     let pid = process.pid.as_raw();
     for finding in &observation.findings {
+        let trace = sent.told.iter().find(|(it, _)| *it == finding.fingerprint);
+        let trace_id = trace.map(|(_, trace)| tracing::field::display(*trace));
         if observation.opened.contains(&finding.fingerprint) {
             let (kind, fingerprint) = (finding.kind.as_str(), finding.fingerprint);
             let (path, age_s) = (finding.to_string(), finding.age.as_secs());
             let path = escape_start(&path, PATH_CHARS_MAX);
-            let trace = traces.iter().find(|(sent, _)| *sent == fingerprint);
-            let trace_id = trace.map(|(_, trace)| tracing::field::display(*trace));
-            tracing::warn!(target, pid, kind, %fingerprint, age_s, trace_id, %path, "found");
+            let untold = sent.untold.iter().find(|(it, _)| *it == fingerprint);
+            let no_trace = untold.map(|(_, why)| why);
+            tracing::warn!(target, pid, kind, %fingerprint, age_s, trace_id, no_trace, %path, "found");
+        } else if let Some(trace_id) = trace_id {
+            let (kind, fingerprint) = (finding.kind.as_str(), finding.fingerprint);
+            tracing::info!(target, pid, kind, %fingerprint, trace_id, "sent as a trace, which it was not before");
         }
     }
     log_ended(target, process, &observation.closed);

@@ -1,11 +1,12 @@
 //! What the supervisor keeps of each process.
 
+use super::otlp::{Sent, TOO_LARGE};
 use super::sampler::Kept;
 use crate::analysis::{FindingKind, Fingerprint, Observation};
 use crate::metrics::{ProgramView, Scan, Totals};
 use crate::spans::TraceId;
 use crate::time::Monotonic;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +32,14 @@ pub(super) struct Watched {
     pub(super) totals: Totals,
     /// In which traces its findings were sent.
     pub(super) traces: Arc<BTreeMap<Fingerprint, u128>>,
+    /// Its findings that no trace tells, though one could: there was no room, or it did not arrive.
+    untold: BTreeSet<Fingerprint>,
+    /// When they were last to be told.
+    told_at: Option<Monotonic>,
 }
+
+/// Time between two attempts to tell a finding.
+const TELL_AGAIN: Duration = Duration::from_secs(15);
 
 impl Watched {
     /// The trace of a cycle that was not sent before.
@@ -51,22 +59,58 @@ impl Watched {
         found.map(|(_, trace)| *trace)
     }
 
-    /// Findings were sent in these traces. Those that are closed are forgotten.
-    pub(super) fn note_traces(
-        &mut self,
-        observation: &Observation,
-        new: Vec<(Fingerprint, TraceId)>,
-    ) {
-        if new.is_empty() && observation.closed.is_empty() {
+    /// The findings that a round which begins now is to tell because none has told them.
+    pub(super) fn take_untold(&mut self, now: Monotonic) -> Vec<Fingerprint> {
+        let is_soon = self.told_at.is_some_and(|at| now.since(at) < TELL_AGAIN);
+        if self.untold.is_empty() || is_soon {
+            return Vec::new();
+        }
+        self.told_at = Some(now);
+        self.untold.iter().copied().collect()
+    }
+
+    /// What became of its findings as traces. Those that are closed are forgotten.
+    pub(super) fn note_sent(&mut self, observation: &Observation, sent: Sent, now: Monotonic) {
+        let Sent { told, untold, .. } = sent;
+        if !told.is_empty() || !untold.is_empty() {
+            self.told_at = Some(now);
+        }
+        for (finding, why) in untold {
+            if why != TOO_LARGE {
+                self.untold.insert(finding);
+            }
+        }
+        if told.is_empty() && observation.closed.is_empty() {
             return;
         }
         let traces = Arc::make_mut(&mut self.traces);
-        traces.extend(new.into_iter().map(|(finding, trace)| (finding, trace.0)));
+        for (finding, trace) in told {
+            self.untold.remove(&finding);
+            traces.insert(finding, trace.0);
+        }
         let is_open = |it: &Fingerprint| {
             let mut findings = observation.findings.iter();
             findings.any(|finding| finding.fingerprint == *it)
         };
         traces.retain(|finding, _| is_open(finding));
+        self.untold.retain(is_open);
+    }
+
+    /// A trace has not arrived.
+    pub(super) fn note_lost(&mut self, lost: TraceId) {
+        let is_it = |(_, trace): &(&Fingerprint, &u128)| **trace == lost.0;
+        let findings: Vec<Fingerprint> = self
+            .traces
+            .iter()
+            .filter(is_it)
+            .map(|(it, _)| *it)
+            .collect();
+        if !findings.is_empty() {
+            let traces = Arc::make_mut(&mut self.traces);
+            traces.retain(|_, trace| *trace != lost.0);
+            self.untold.extend(findings);
+        }
+        self.totals.forget_trace(lost.0);
     }
 
     /// Whether a round that begins now confirms cycles: those do between which there is about an interval. Others

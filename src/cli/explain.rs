@@ -163,6 +163,12 @@ fn refused(why: &str, receiver: &OtlpReceiver) -> String {
     if says(&["InvalidContentType"]) {
         return "it does not speak TLS: give the endpoint with http://".to_owned();
     }
+    if says(&["CertificateRequired", "certificate required"]) {
+        return "it wants a certificate of ours: OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and \
+                OTEL_EXPORTER_OTLP_CLIENT_KEY name the files of one and its key, or tls.cert_file and tls.key_file in a \
+                configuration given by --config"
+            .to_owned();
+    }
     if says(&["certificate"]) {
         return "OTEL_EXPORTER_OTLP_CERTIFICATE names the file with the authority of its certificate, if this \
                 machine does not know it"

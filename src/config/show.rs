@@ -123,6 +123,9 @@ fn target(target: &TargetSettings) -> Value {
         .iter()
         .map(|(name, value)| (&**name, text(value)));
     let exclude = (!target.exclude.is_empty()).then(|| target.exclude.iter().map(conditions));
+    let ratio = target
+        .spans_ratio
+        .map(|ratio| map([("ratio", ratio.into())]));
     map([
         ("name", optional(name)),
         ("match", matches),
@@ -130,6 +133,7 @@ fn target(target: &TargetSettings) -> Value {
         ("interval", duration(target.interval)),
         ("labels", map(labels)),
         ("per_process", target.per_process.into()),
+        ("spans", optional(ratio)),
     ])
 }
 
@@ -160,6 +164,7 @@ fn otlp(otlp: &OtlpSettings) -> Value {
     let temporality = match otlp.metrics.temporality {
         Temporality::Cumulative => "cumulative",
         Temporality::Delta => "delta",
+        Temporality::LowMemory => "lowmemory",
     };
     let own = |receiver: &Option<OtlpReceiver>| receiver.iter().flat_map(receiver_keys).collect();
     let mut metrics: Vec<_> = own(&otlp.metrics.receiver);

@@ -113,20 +113,22 @@ pub(super) const HIDDEN_PROCESSES: MetricDef = gauge(
 pub(super) const LIMIT_HITS_TOTAL: MetricDef = counter(
     "asyncio_agent_limit_hits_total",
     &["limit"],
-    "How often a limit was reached: something was left out, put off or added up. Those without _max are keys of limits in \
-     the configuration; rounds_hanging and those with _max are built in.",
+    "How often a limit was reached: something was left out, put off or added up. traces_per_minute and \
+     spans_per_minute are keys of exporters.otlp.spans in the configuration, the others without _max keys of limits; \
+     rounds_hanging and those with _max are built in.",
 );
 
 pub(super) const OTLP_DROPPED_SPANS_TOTAL: MetricDef = counter(
     "asyncio_agent_otlp_dropped_spans_total",
     &["reason"],
-    "Spans that were not sent over OTLP: too many waited, or the receiver did not take them.",
+    "Spans that the receiver of OTLP has not got: too many waited (queue_full), it refused them for good (refused), or they were \
+     left when the agent ended (failed).",
 );
 
 pub(super) const OTLP_EXPORTS_TOTAL: MetricDef = counter(
     "asyncio_agent_otlp_exports_total",
     &["signal", "result"],
-    "Requests over OTLP, as of the latest round: what was sent, and whether the receiver took it.",
+    "Requests over OTLP, as of the latest round: what was sent, and whether the receiver took it, or a part of it.",
 );
 
 pub(super) const OTLP_SPANS_TOTAL: MetricDef = counter(
@@ -369,14 +371,21 @@ pub fn limit_label(cap: &str) -> &str {
 }
 
 /// The values of `limit` besides those of [`LIMITS`](crate::limits::LIMITS), by name.
-pub const AGENT_LIMITS: &[&str] = &["cpu_share", "processes", "rounds_hanging", "target_names"];
+pub const AGENT_LIMITS: &[&str] = &[
+    "cpu_share",
+    "processes",
+    "rounds_hanging",
+    "spans_per_minute",
+    "target_names",
+    "traces_per_minute",
+];
 
 /// Why spans are not sent.
-pub const DROPPED_SPANS: [&str; 2] = ["failed", "queue_full"];
+pub const DROPPED_SPANS: [&str; 3] = ["failed", "queue_full", "refused"];
 /// What is sent over OTLP.
 pub const OTLP_SIGNALS: [&str; 2] = ["metrics", "traces"];
 /// How a request ends.
-pub const OTLP_RESULTS: [&str; 2] = ["failed", "ok"];
+pub const OTLP_RESULTS: [&str; 3] = ["failed", "ok", "partial"];
 
 /// All metrics, by name.
 pub const CATALOG: &[MetricDef] = &[

@@ -97,6 +97,8 @@ pub struct TargetView {
     pub labels: Arc<[(String, String)]>,
     /// Its processes have series of their own.
     pub per_process: bool,
+    /// The share of its snapshots that is sent as spans, if it has one of its own.
+    pub spans_ratio: Option<f64>,
     /// What was observed since the start.
     pub totals: Totals,
 }
@@ -117,6 +119,13 @@ pub struct Totals {
 }
 
 impl Totals {
+    /// This trace has not arrived: nothing leads to it.
+    pub fn forget_trace(&mut self, trace: u128) {
+        if self.cycle_exemplar.is_some_and(|it| it.trace == trace) {
+            self.cycle_exemplar = None;
+        }
+    }
+
     /// Takes up what a round observed.
     pub fn add(&mut self, observation: &Observation) {
         let opened = |kind| {

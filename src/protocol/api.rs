@@ -96,7 +96,7 @@ pub struct FindingAnswer {
     pub age_seconds: f64,
     /// All of it in one line.
     pub path: String,
-    /// The trace in which it was sent over OTLP, if it was.
+    /// The trace in which it was sent over OTLP, or waits to be; none if that was dropped or refused.
     pub trace_id: Option<String>,
     /// Its tasks. Of a cycle each awaits the next, the last awaits the first.
     pub tasks: Vec<FindingTaskAnswer>,

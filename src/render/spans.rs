@@ -223,14 +223,19 @@ impl SpanView<'_, '_> {
         }
         let not_shown = span.links.len().saturating_sub(LINKS_SHOWN);
         if not_shown > 0 {
-            let more = format!("{indent}and by {}", counted(not_shown, "other task"));
+            let more = format!("{indent}and {}", counted(not_shown, "other link"));
             self.lines.text().push_str(&more);
             self.lines.end()?;
         }
-        let n = number(&span.attributes, "asyncio.awaiters.omitted");
-        if let Some(n) = n {
+        let in_no_trace = number(&span.attributes, "asyncio.awaiters.omitted");
+        let in_no_trace =
+            in_no_trace.map(|n| format!("also awaited by what stands in no trace: {n}"));
+        let without_link = match span.n_links_omitted {
+            0 => None,
+            n => Some(format!("links that there is no room for: {n}")),
+        };
+        for omitted in in_no_trace.into_iter().chain(without_link) {
             self.lines.text().push_str(&indent);
-            let omitted = format!("also awaited by what stands in no trace: {n}");
             self.lines.ink(Ink::Note, &omitted);
             self.lines.end()?;
         }
@@ -238,7 +243,10 @@ impl SpanView<'_, '_> {
     }
 
     fn link(&self, link: &Link, trace: TraceId) -> String {
-        let mut shown = "link: also awaited by ".to_owned();
+        let mut shown = match text(&link.attributes, "asyncio.link") {
+            Some("awaited") => "link: awaits ".to_owned(),
+            _ => "link: also awaited by ".to_owned(),
+        };
         match self.names.get(&link.span) {
             Some((name, id)) => shown += &format!("{} ({id})", unambiguous(name)),
             None => shown += &format!("span {:016x}", link.span.0),

@@ -1,12 +1,12 @@
 //! From a snapshot to traces.
 
-use super::layout::{FRAMES_MAX, Layout, Omitted};
+use super::layout::{Chosen, Layout, Omitted};
 use super::model::{Attribute, Link, Span, SpanId, Trace, TraceId, Traces};
-use crate::analysis::{FindingKind, Mark, TaskTimes};
+use crate::analysis::{FindingKind, Fingerprint, Mark, TaskTimes};
 use crate::graph::{Cycles, Frame, TaskGraph, TaskIdx, TaskState, Via};
 use crate::sanitize::escape_start;
 use crate::time::Timestamp;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeSet;
 
 /// Longer texts are cut.
@@ -28,6 +28,8 @@ pub struct Facts<'f> {
     pub times: &'f TaskTimes,
     /// The findings that its tasks are part of.
     marks: FxHashMap<TaskIdx, Mark>,
+    /// Which of them are to be told; `None`: all.
+    to_be_told: Option<BTreeSet<Fingerprint>>,
 }
 
 impl std::fmt::Debug for Facts<'_> {
@@ -57,7 +59,20 @@ impl<'f> Facts<'f> {
             is_complete,
             times,
             marks: by_task,
+            to_be_told: None,
         }
+    }
+
+    /// Only these findings are to be told; the others may as well be left out.
+    pub fn telling(mut self, findings: BTreeSet<Fingerprint>) -> Self {
+        self.to_be_told = Some(findings);
+        self
+    }
+
+    pub(super) fn is_to_be_told(&self, at: TaskIdx) -> bool {
+        let all = self.to_be_told.as_ref();
+        let is_one = |mark: Mark| all.is_none_or(|all| all.contains(&mark.fingerprint));
+        self.mark(at).is_some_and(is_one)
     }
 
     pub(super) fn mark(&self, at: TaskIdx) -> Option<Mark> {
@@ -74,13 +89,36 @@ pub struct SpanLimits {
     pub spans: usize,
     /// Spans of one trace.
     pub spans_per_trace: usize,
+    /// How much of it may be of trees without a finding that is to be told.
+    pub ordinary: OrdinaryLimits,
+}
+
+/// How much is sent of trees in which nothing is found that is to be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OrdinaryLimits {
+    /// Traces.
+    pub traces: usize,
+    /// Spans altogether.
+    pub spans: usize,
+}
+
+impl SpanLimits {
+    /// The same for all trees.
+    pub const fn alike(traces: usize, spans: usize, spans_per_trace: usize) -> Self {
+        Self {
+            traces,
+            spans,
+            spans_per_trace,
+            ordinary: OrdinaryLimits { traces, spans },
+        }
+    }
 }
 
 /// The traces of a snapshot. `seed` must be another one each time: ids are made of it.
 pub fn traces_of(facts: &Facts<'_>, limits: &SpanLimits, seed: u128) -> Traces {
     let mut layout = Layout::of(facts);
-    let sent = layout.choose(facts, limits);
     let mut ids = Ids::new(seed);
+    let Chosen { sent, cut_by } = layout.choose(facts, limits, ids.word());
     let mut places: FxHashMap<TaskIdx, (TraceId, SpanId)> = FxHashMap::default();
     let mut traces = Vec::with_capacity(sent.len());
     for number in &sent {
@@ -106,7 +144,9 @@ pub fn traces_of(facts: &Facts<'_>, limits: &SpanLimits, seed: u128) -> Traces {
             places: &places,
             omitted: layout.omitted(tree),
             ids: &mut ids,
+            frames_max: layout.frames_max(*number),
             innermost: FxHashMap::default(),
+            gaps: FxHashMap::default(),
             spans: Vec::new(),
         };
         for at in tree.iter().filter(|at| layout.is_chosen(**at)) {
@@ -131,6 +171,7 @@ pub fn traces_of(facts: &Facts<'_>, limits: &SpanLimits, seed: u128) -> Traces {
     Traces {
         traces,
         n_roots_omitted: n_roots - sent.len(),
+        cut_by,
     }
 }
 
@@ -183,25 +224,28 @@ struct TraceBuilder<'b> {
     places: &'b FxHashMap<TaskIdx, (TraceId, SpanId)>,
     omitted: FxHashMap<TaskIdx, Omitted>,
     ids: &'b mut Ids,
+    /// Frames of a task at most.
+    frames_max: usize,
     /// The span below which stands what a task awaits, and when that begins.
     innermost: FxHashMap<TaskIdx, (SpanId, Timestamp)>,
+    /// The same of what stands for tasks that are left out below it.
+    gaps: FxHashMap<TaskIdx, (SpanId, Timestamp)>,
     spans: Vec<Span>,
 }
 
 impl TraceBuilder<'_> {
     /// Adds the spans of a task: itself, its frames, and what stands for those below it that are left out.
     fn add_task(&mut self, at: TaskIdx) {
-        let (facts, graph) = (self.facts, self.facts.graph);
+        let facts = self.facts;
         let Some((_, id)) = self.places.get(&at).copied() else {
             return;
         };
-        let parent = self
-            .layout
-            .parent(at)
-            .and_then(|parent| self.innermost.get(&parent).copied());
+        let parent = self.layout.above(at).and_then(|(above, has_gap)| {
+            let spans = if has_gap { &self.gaps } else { &self.innermost };
+            spans.get(&above).copied()
+        });
         let seen = facts.times.task(at).min(facts.times.now());
         let start = parent.map_or(seen, |(_, earliest)| seen.max(earliest));
-        let task = graph.task(at);
         let mut span = Span {
             id,
             parent: parent.map(|(parent, _)| parent),
@@ -211,6 +255,7 @@ impl TraceBuilder<'_> {
             end: facts.times.now(),
             attributes: self.attributes(at),
             links: Vec::new(),
+            n_links_omitted: 0,
             error: None,
         };
         if start > seen {
@@ -221,12 +266,29 @@ impl TraceBuilder<'_> {
         self.add_links(at, &mut span);
         self.add_finding(at, &mut span);
         self.spans.push(span);
-        let mut inner = (id, start);
-        let frames: Vec<&Frame> = graph.stack(task.stack).rev().collect();
+        let inner = self.add_frames(at, (id, start));
+        self.innermost.insert(at, inner);
+        self.add_awaited(at);
+        if let Some(omitted) = self.omitted.get(&at).copied() {
+            let gap = self.add_inner(inner, "(tasks left out)".to_owned(), inner.1);
+            self.gaps.insert(at, gap);
+            self.add_to_last([
+                Attribute::count("asyncio.awaited.omitted", omitted.n_awaited),
+                Attribute::count("asyncio.tasks.omitted", omitted.n_tasks),
+            ]);
+        }
+    }
+
+    /// Adds the frames of a task below its span; gives the innermost one.
+    fn add_frames(&mut self, at: TaskIdx, task: (SpanId, Timestamp)) -> (SpanId, Timestamp) {
+        let (facts, graph) = (self.facts, self.facts.graph);
+        let mut inner = task;
+        let frames: Vec<&Frame> = graph.stack(graph.task(at).stack).rev().collect();
         let n_frames = frames.len();
-        let gap = FRAMES_MAX / 2..n_frames.saturating_sub(FRAMES_MAX / 2);
+        let half = self.frames_max / 2;
+        let gap = half..n_frames.saturating_sub(half);
         for (number, frame) in frames.into_iter().enumerate() {
-            if n_frames > FRAMES_MAX && gap.contains(&number) {
+            if n_frames > self.frames_max && gap.contains(&number) {
                 if number == gap.start {
                     let left_out = Attribute::count("asyncio.frames.omitted", gap.len());
                     inner = self.add_inner(inner, "(frames left out)".to_owned(), inner.1);
@@ -238,17 +300,39 @@ impl TraceBuilder<'_> {
             inner = self.add_inner(inner, name(graph.text(frame.function)), since);
             self.add_to_last(frame_attributes(graph, frame));
         }
-        if let Some(awaiting) = task.awaiting {
+        if let Some(awaiting) = graph.task(at).awaiting {
             let awaiting = Attribute::text("asyncio.awaiting", text(graph.text(awaiting)));
             self.add_to_last([awaiting]);
         }
-        self.innermost.insert(at, inner);
-        if let Some(omitted) = self.omitted.get(&at).copied() {
-            self.add_inner(inner, "(tasks left out)".to_owned(), inner.1);
-            self.add_to_last([
-                Attribute::count("asyncio.awaited.omitted", omitted.n_awaited),
-                Attribute::count("asyncio.tasks.omitted", omitted.n_tasks),
-            ]);
+        inner
+    }
+
+    /// Adds to the innermost span of a task what it awaits that does not stand below it: which task, and a link.
+    fn add_awaited(&mut self, at: TaskIdx) {
+        let (graph, cycles) = (self.facts.graph, self.facts.cycles);
+        let Some(span) = self.spans.last_mut() else {
+            return;
+        };
+        let mut is_first = true;
+        let mut is_below: FxHashSet<TaskIdx> = FxHashSet::default();
+        for edge in graph.awaited(at) {
+            let awaited = graph.entry(edge.awaited);
+            if self.layout.parent(awaited) == Some(at) && is_below.insert(awaited) {
+                continue;
+            }
+            if std::mem::take(&mut is_first) {
+                let id = graph.task(awaited).id.to_string();
+                let id = Attribute::text("asyncio.awaited.task.id", id);
+                span.attributes.push(id);
+                if let Some(name) = graph.name(awaited) {
+                    let name = text(&name.to_string());
+                    let name = Attribute::text("asyncio.awaited.task.name", name);
+                    span.attributes.push(name);
+                }
+            }
+            if let Some(place) = self.places.get(&awaited) {
+                link(span, "awaited", *place, cycles.closes(at, awaited));
+            }
         }
     }
 
@@ -269,6 +353,7 @@ impl TraceBuilder<'_> {
             end: self.facts.times.now(),
             attributes: Vec::new(),
             links: Vec::new(),
+            n_links_omitted: 0,
             error: None,
         });
         (id, start)
@@ -290,13 +375,12 @@ impl TraceBuilder<'_> {
     fn attributes(&self, at: TaskIdx) -> Vec<Attribute> {
         let graph = self.facts.graph;
         let (task, thread) = (graph.task(at), graph.thread_of(at));
+        let thread_id = usize::try_from(thread.tid.0).unwrap_or(usize::MAX);
         let mut attributes = vec![
             Attribute::text("asyncio.task.id", task.id.to_string()),
             Attribute::text("asyncio.task.state", state(task.state)),
-            Attribute::count(
-                "asyncio.thread.native_id",
-                usize::try_from(thread.tid.0).unwrap_or(usize::MAX),
-            ),
+            Attribute::count("asyncio.thread.native_id", thread_id),
+            Attribute::count("thread.id", thread_id),
         ];
         let coroutine = self.coroutine(at);
         if !coroutine.is_empty() {
@@ -332,19 +416,8 @@ impl TraceBuilder<'_> {
             }
             let place = awaiter.and_then(|awaiter| Some((awaiter, *self.places.get(&awaiter)?)));
             match place {
-                Some((awaiter, (trace, id))) if span.links.len() < LINKS_MAX => {
-                    let closes = cycles.closes(awaiter, at);
-                    let mut attributes = vec![Attribute::text("asyncio.link", "awaiter")];
-                    if closes {
-                        attributes.push(Attribute::flag("asyncio.link.closes_cycle", true));
-                    }
-                    span.links.push(Link {
-                        trace,
-                        span: id,
-                        attributes,
-                    });
-                }
-                _ => n_omitted += 1,
+                Some((awaiter, place)) => link(span, "awaiter", place, cycles.closes(awaiter, at)),
+                None => n_omitted += 1,
             }
         }
         if n_omitted > 0 {
@@ -380,6 +453,23 @@ impl TraceBuilder<'_> {
         let next_name = next.and_then(|next| graph.name(next));
         next_name.map_or_else(|| "another task".to_owned(), |name| text(&name.to_string()))
     }
+}
+
+/// Adds a link to a span, if there is room.
+fn link(span: &mut Span, what: &'static str, (trace, id): (TraceId, SpanId), closes_cycle: bool) {
+    if span.links.len() >= LINKS_MAX {
+        span.n_links_omitted += 1;
+        return;
+    }
+    let mut attributes = vec![Attribute::text("asyncio.link", what)];
+    if closes_cycle {
+        attributes.push(Attribute::flag("asyncio.link.closes_cycle", true));
+    }
+    span.links.push(Link {
+        trace,
+        span: id,
+        attributes,
+    });
 }
 
 fn frame_attributes(graph: &TaskGraph, frame: &Frame) -> Vec<Attribute> {

@@ -15,12 +15,13 @@
 //! (`asyncio.snapshot`). A span never begins before its parent; a task that was seen before has the true
 //! moment as an attribute.
 //!
-//! Each task is one span. Who else awaits it is a link, and so is the edge that closes a cycle. What does
-//! not fit is told by spans that say how much was left out. Nothing recurses.
+//! Each task is one span. Who else awaits it is a link, and so is the edge that closes a cycle; the innermost
+//! frame of such an awaiter says what it awaits, and links there. What does not fit is told by spans that say
+//! how much was left out; below such a span may stand what must not be left out. Nothing recurses.
 
 mod build;
 mod layout;
 mod model;
 
-pub use build::{Facts, SpanLimits, traces_of};
-pub use model::{Attribute, AttributeValue, Link, Span, SpanId, Trace, TraceId, Traces};
+pub use build::{Facts, OrdinaryLimits, SpanLimits, traces_of};
+pub use model::{Attribute, AttributeValue, CutBy, Link, Span, SpanId, Trace, TraceId, Traces};

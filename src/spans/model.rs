@@ -25,6 +25,17 @@ pub struct Traces {
     pub traces: Vec<Trace>,
     /// Root tasks that have none because there would be too many.
     pub n_roots_omitted: usize,
+    /// What left out something.
+    pub cut_by: CutBy,
+}
+
+/// Which limits of a snapshot left out something. That of one trace is not among them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CutBy {
+    /// That of traces.
+    pub traces: bool,
+    /// That of spans altogether.
+    pub spans: bool,
 }
 
 impl Traces {
@@ -62,6 +73,8 @@ pub struct Span {
     pub attributes: Vec<Attribute>,
     /// Other spans that have to do with it.
     pub links: Vec<Link>,
+    /// Such links that there was no room for.
+    pub n_links_omitted: usize,
     /// What is wrong with it.
     pub error: Option<String>,
 }

@@ -3,6 +3,8 @@
 
 pub mod agent;
 pub mod agentctl;
+#[cfg(feature = "agent")]
+pub mod answering;
 pub mod churn;
 pub mod judge;
 pub mod plain;

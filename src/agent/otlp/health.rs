@@ -1,7 +1,11 @@
 //! How sending goes: counted, and told in the log when it changes.
 
+use super::answer::{Failure, Taken};
+use super::queue::Dropped;
+use crate::ids::ProcessId;
 use crate::metrics::OtlpView;
-use std::collections::BTreeMap;
+use crate::spans::TraceId;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 /// What is sent.
@@ -29,8 +33,28 @@ pub(in crate::agent) struct Health {
 #[derive(Debug, Default)]
 struct State {
     counts: OtlpView,
-    fails: BTreeMap<Signal, bool>,
-    drops: BTreeMap<&'static str, bool>,
+    modes: BTreeMap<Signal, Mode>,
+    drops: BTreeSet<&'static str>,
+    lost: Vec<(ProcessId, TraceId)>,
+}
+
+/// How the latest request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Mode {
+    #[default]
+    Taken,
+    TakenInPart,
+    Failed,
+}
+
+impl Mode {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Taken => "ok",
+            Self::TakenInPart => "partial",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 impl Health {
@@ -45,46 +69,86 @@ impl Health {
     }
 
     /// A request ended.
-    pub(super) fn note_export(&self, signal: Signal, result: Result<(), String>) {
-        let failed = result.is_err();
+    pub(super) fn note_export(&self, signal: Signal, result: &Result<Taken, Failure>) {
+        let mode = match result {
+            Ok(taken) if taken.n_refused > 0 || !taken.why.is_empty() => Mode::TakenInPart,
+            Ok(_) => Mode::Taken,
+            Err(_) => Mode::Failed,
+        };
         let before = self.with(|state| {
-            let result = if failed { "failed" } else { "ok" };
-            let counts = &mut state.counts;
-            *counts.exports.entry((signal.as_str(), result)).or_default() += 1;
-            state.fails.insert(signal, failed).unwrap_or(false)
+            let exports = &mut state.counts.exports;
+            *exports.entry((signal.as_str(), mode.as_str())).or_default() += 1;
+            state.modes.insert(signal, mode).unwrap_or_default()
         });
+        if mode == before {
+            return;
+        }
         let signal = signal.as_str();
         match result {
-            Err(error) if !before => {
+            Err(Failure { why, is_final, .. }) => {
+                let is_final = *is_final;
                 tracing::warn!(
                     signal,
-                    error,
+                    error = why,
+                    is_final,
                     "OTLP: the receiver does not take what is sent"
                 );
             }
-            Ok(()) if before => {
-                tracing::info!(signal, "OTLP: the receiver takes again what is sent")
+            Ok(Taken { n_refused, why }) if mode == Mode::TakenInPart => {
+                tracing::warn!(
+                    signal,
+                    n_refused,
+                    error = why,
+                    "OTLP: the receiver takes only a part of what is sent"
+                );
             }
-            _ => {}
+            Ok(_) => tracing::info!(signal, "OTLP: the receiver takes again what is sent"),
         }
     }
 
-    /// The receiver took so many spans.
-    pub(super) fn note_spans(&self, n_spans: usize) {
+    /// The receiver took so many spans of a request, and refused so many.
+    pub(super) fn note_spans(&self, n_taken: usize, n_refused: usize) {
         self.with(|state| {
-            state.counts.spans += n_spans as u64;
-            state.drops.clear();
+            state.counts.spans += n_taken as u64;
+            if n_refused > 0 {
+                let dropped = &mut state.counts.dropped_spans;
+                *dropped.entry("refused").or_default() += n_refused as u64;
+            } else {
+                state.drops.remove("refused");
+            }
         });
     }
 
-    /// So many spans were dropped.
-    pub(super) fn note_dropped(&self, why: &'static str, n_spans: usize) {
+    /// These were dropped.
+    pub(super) fn note_dropped(&self, why: &'static str, dropped: Dropped) {
+        let Dropped { n_spans, traces } = dropped;
+        if n_spans == 0 {
+            return;
+        }
+        self.note_lost(traces);
         let is_new = self.with(|state| {
             *state.counts.dropped_spans.entry(why).or_default() += n_spans as u64;
-            state.drops.insert(why, true).is_none()
+            state.drops.insert(why)
         });
         if is_new {
             tracing::warn!(why, n_spans, "OTLP: spans are dropped");
         }
+    }
+
+    /// Nothing waits any more: the next span that is dropped for want of room is news.
+    pub(super) fn note_empty(&self) {
+        if self.with(|state| state.drops.remove("queue_full")) {
+            tracing::info!("OTLP: there is room again for spans");
+        }
+    }
+
+    /// The findings in these traces have not arrived.
+    pub(super) fn note_lost(&self, traces: Vec<(ProcessId, TraceId)>) {
+        self.with(|state| state.lost.extend(traces));
+    }
+
+    /// The traces of findings that have not arrived, since this was asked before.
+    pub(super) fn take_lost(&self) -> Vec<(ProcessId, TraceId)> {
+        self.with(|state| std::mem::take(&mut state.lost))
     }
 }

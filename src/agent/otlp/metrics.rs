@@ -3,6 +3,7 @@
 //! The SDK's own periodic reader has a thread of its own and keeps its exporter for ever. Here the exporter can be
 //! replaced, so that counters go on when the configuration changes.
 
+use super::answer::{Failure, Taken};
 use super::health::{Health, Signal};
 use super::told_to_stop;
 use super::transport::Exporter;
@@ -11,14 +12,13 @@ use crate::metrics::{AgentView, collect};
 use opentelemetry::KeyValue;
 use opentelemetry_otlp::MetricExporter;
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::Temporality;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 /// What has been told so far. It outlives what sends it.
 pub(super) type Told = Arc<Mutex<Collector>>;
@@ -66,6 +66,7 @@ impl MetricsPusher {
             latest,
             health,
             routes,
+            silent_until: None,
         };
         let task = tokio::spawn(sending.run(stopped));
         Self { task, route, stop }
@@ -91,6 +92,8 @@ struct Sending {
     latest: Arc<dyn Fn() -> Arc<AgentView> + Send + Sync>,
     health: Arc<Health>,
     routes: watch::Receiver<MetricsRoute>,
+    /// The receiver asked for a pause until then.
+    silent_until: Option<Instant>,
 }
 
 impl Sending {
@@ -118,33 +121,62 @@ impl Sending {
         }
     }
 
-    async fn send(&self, exporter: &Exporter<MetricExporter>) {
-        let result = self.try_to_send(exporter).await;
-        self.health.note_export(
-            Signal::Metrics,
-            result.map_err(|error| exporter.explain(&error)),
-        );
+    /// Sends, unless the receiver does not want to hear anything yet.
+    async fn send(&mut self, exporter: &Exporter<MetricExporter>) {
+        if self
+            .silent_until
+            .is_some_and(|until| Instant::now() < until)
+        {
+            return;
+        }
+        let Some(result) = self.try_to_send(exporter).await else {
+            return;
+        };
+        let pause = result.as_ref().err().and_then(|failure| failure.pause);
+        self.silent_until = pause.map(|pause| Instant::now() + pause);
+        self.health.note_export(Signal::Metrics, &result);
     }
 
-    async fn try_to_send(&self, exporter: &Exporter<MetricExporter>) -> OTelSdkResult {
+    /// `None` if nothing could be collected.
+    async fn try_to_send(
+        &self,
+        exporter: &Exporter<MetricExporter>,
+    ) -> Option<Result<Taken, Failure>> {
         let (told, latest) = (Arc::clone(&self.told), Arc::clone(&self.latest));
         // With many series this takes a while.
         let collected = tokio::task::spawn_blocking(move || {
             let families = collect(&latest()).into();
             with(&told, |told| told.collect(families))
         });
-        let Ok(collected) = collected.await else {
-            // It panicked, or the agent ends.
-            return Ok(());
+        // It panicked, or the agent ends.
+        let collected = collected.await.ok()?;
+        let [numbers, histograms] = match collected {
+            Ok(collected) => collected,
+            Err(error) => {
+                return Some(Err(Failure {
+                    why: error.to_string(),
+                    is_final: false,
+                    pause: None,
+                }));
+            }
         };
-        let [numbers, histograms] = collected?;
-        let result = exporter.inner.export(&numbers).await;
+        let result = exporter.ear.hear(exporter.inner.export(&numbers)).await;
         with(&self.told, |told| match result {
-            Ok(()) => told.note_taken(),
+            Ok(_) => told.note_taken(),
             Err(_) => told.give_back(),
         });
-        result?;
-        exporter.inner.export(&histograms).await
+        let mut taken = match result {
+            Ok(taken) => taken,
+            Err(failure) => return Some(Err(failure)),
+        };
+        let result = exporter.ear.hear(exporter.inner.export(&histograms)).await;
+        Some(result.map(|more| {
+            taken.n_refused += more.n_refused;
+            if taken.why.is_empty() {
+                taken.why = more.why;
+            }
+            taken
+        }))
     }
 }
 

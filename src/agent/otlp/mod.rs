@@ -3,9 +3,11 @@
 //! The exporters are those of OpenTelemetry's SDK. What is ours is when something is sent, how much may wait,
 //! and what becomes of it when the receiver does not take it.
 
+mod answer;
 mod health;
 mod metrics;
 mod once;
+mod queue;
 mod sampling;
 mod spans;
 mod transport;
@@ -16,20 +18,23 @@ pub use transport::OtlpError;
 
 use super::clock::Clock;
 use super::store::Store;
+use crate::analysis::Fingerprint;
 use crate::config::{OtlpMetricsSettings, OtlpReceiver, OtlpSettings, Settings, SpanSettings};
 use crate::export::otlp::ProcessResource;
 use crate::ids::ProcessId;
 use crate::metrics::{OtlpView, ProgramView};
 use crate::procfs::ProcRoot;
 use crate::sanitize::escape;
-use crate::spans::{SpanLimits, Traces};
-use crate::time::Timestamp;
+use crate::spans::{SpanLimits, Trace, TraceId, Traces};
+use crate::time::{Monotonic, Timestamp};
 use health::Health;
 use metrics::{MetricsPusher, MetricsRoute, Told};
 use opentelemetry_otlp::{MetricExporter, SpanExporter};
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter as _;
-use sampling::Budget;
-use spans::{Batch, SpanPusher, SpanQueue};
+use queue::Batch;
+use sampling::{Amount, Budget, SPANS_LIMIT, TRACES_LIMIT};
+use spans::{SpanPusher, SpanQueue};
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -102,6 +107,8 @@ pub(super) struct Otlp {
     spans: Option<SpanPusher>,
     /// Where rounds put snapshots.
     sink: Option<SpanSink>,
+    /// What was sent lately; made when spans are sent for the first time.
+    budget: Option<Arc<Mutex<Budget>>>,
 }
 
 impl Otlp {
@@ -118,12 +125,18 @@ impl Otlp {
             metrics: None,
             spans: None,
             sink: None,
+            budget: None,
         }
     }
 
     /// How sending goes.
     pub(super) fn counts(&self) -> OtlpView {
         self.health.counts()
+    }
+
+    /// The traces in which findings were to be told that have not arrived, since this was asked before.
+    pub(super) fn take_lost(&self) -> Vec<(ProcessId, TraceId)> {
+        self.health.take_lost()
     }
 
     /// Where rounds put snapshots; `None` if they are not sent.
@@ -187,9 +200,16 @@ impl Otlp {
                 self.spans.insert(pusher).queue()
             }
         };
+        let new = || Arc::new(Mutex::new(Budget::new(settings.clone())));
+        let budget = Arc::clone(self.budget.get_or_insert_with(new));
+        // Nothing that is done under the lock can be left half done.
+        budget
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .set(settings);
         self.sink = Some(SpanSink {
             queue,
-            budget: Arc::new(Mutex::new(Budget::new(settings, self.clock.now()))),
+            budget,
             clock: self.clock,
             host: Arc::clone(&self.host),
             booted: self.booted,
@@ -239,54 +259,129 @@ pub(super) struct SpanSink {
 pub(super) struct Subject {
     pub(super) target: Arc<str>,
     pub(super) labels: Arc<[(String, String)]>,
+    /// The share of its snapshots that is sent, if it has one of its own.
+    pub(super) ratio: Option<f64>,
 }
 
-impl SpanSink {
-    fn budget<R>(&self, ask: impl FnOnce(&mut Budget) -> R) -> R {
-        // Nothing that is done under the lock can be left half done.
-        ask(&mut self.budget.lock().unwrap_or_else(PoisonError::into_inner))
-    }
+/// A snapshot that may be sent.
+pub(super) struct Offer<'o> {
+    pub(super) process: ProcessId,
+    pub(super) program: &'o ProgramView,
+    pub(super) subject: &'o Subject,
+    /// The findings that are to be told by it.
+    pub(super) findings: &'o BTreeSet<Fingerprint>,
+}
 
-    /// How much of a snapshot may be sent, and a number that is another one each time, to make ids of; `None`
-    /// if it is not to be sent.
-    pub(super) fn wanted(&self, has_new_finding: bool) -> Option<(SpanLimits, u128)> {
+/// What became of a snapshot.
+#[derive(Debug, Default)]
+pub(super) struct Sent {
+    /// The traces in which findings are told.
+    pub(super) told: Vec<(Fingerprint, TraceId)>,
+    /// The findings that were to be told and are not, and why.
+    pub(super) untold: Vec<(Fingerprint, &'static str)>,
+    /// The limits that left out something.
+    pub(super) limit_hits: Vec<&'static str>,
+}
+
+/// Why a finding is not told: there is no room in the queue.
+const QUEUE_FULL: &str = "queue_full";
+/// The same: its tree is too large. It will be the next time as well.
+pub(super) const TOO_LARGE: &str = "spans_per_trace";
+
+impl SpanSink {
+    /// Sends a snapshot, if its turn has come or a finding is to be told by it. `make` makes its traces within
+    /// limits, with a number that is another one each time, to make ids of it.
+    pub(super) fn take(
+        &self,
+        offer: &Offer<'_>,
+        make: impl FnOnce(&SpanLimits, u128) -> Traces,
+    ) -> Sent {
         // Keys of the standard library's maps: the system gives the first, later ones differ.
         let word = || RandomState::new().hash_one(0_u8);
         let seed = u128::from(word()) << 64 | u128::from(word());
         #[expect(clippy::cast_precision_loss, reason = "53 bits")]
         let chance = (word() >> 11) as f64 / (1_u64 << 53) as f64;
-        let now = self.clock.now();
-        self.budget(|budget| {
-            let wants = budget.wants(has_new_finding, chance);
-            let limits = wants.then(|| budget.limits(now))?;
-            (limits.traces > 0 && limits.spans > 0).then_some((limits, seed))
-        })
+        let (target, now) = (&offer.subject.target, self.clock.now());
+        let has_finding = !offer.findings.is_empty();
+        // Held until all of it is spent: of two rounds each would have what is there for one.
+        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        budget.note_watched(target, now);
+        if !budget.wants(has_finding, chance, offer.subject.ratio) {
+            return Sent::default();
+        }
+        let mut limits = budget.limits(target, now);
+        let free = match has_finding {
+            true => (limits.traces, limits.spans),
+            false => (limits.ordinary.traces, limits.ordinary.spans),
+        };
+        let (traces, spans) = free;
+        if let Some(limit) = (Amount { traces, spans }).is_over() {
+            return Sent {
+                untold: offer.findings.iter().map(|it| (*it, limit)).collect(),
+                limit_hits: vec![limit],
+                ..Sent::default()
+            };
+        }
+        // What is larger than the queue would not be taken.
+        limits.spans = limits.spans.min(self.queue.spans_max());
+        limits.ordinary.spans = limits.ordinary.spans.min(limits.spans);
+        let traces = make(&limits, seed);
+        self.send(offer, traces, &mut budget, now)
     }
 
-    /// Sends the traces of a snapshot, if there is room for them.
-    pub(super) fn send(
-        &self,
-        process: ProcessId,
-        program: &ProgramView,
-        subject: &Subject,
-        traces: Traces,
-    ) -> bool {
-        let (n_traces, n_spans) = (traces.traces.len(), traces.n_spans());
-        let resource = ProcessResource {
-            service: escape(&subject.target).into_owned(),
-            labels: subject.labels.to_vec(),
+    fn send(&self, offer: &Offer<'_>, traces: Traces, budget: &mut Budget, now: Monotonic) -> Sent {
+        let mut sent = Sent::default();
+        let Traces { traces, cut_by, .. } = traces;
+        let hits = [(cut_by.traces, TRACES_LIMIT), (cut_by.spans, SPANS_LIMIT)];
+        let hits = hits.into_iter().filter(|(is_hit, _)| *is_hit);
+        sent.limit_hits.extend(hits.map(|(_, limit)| limit));
+        let mut why = sent.limit_hits.first().copied().unwrap_or(TOO_LARGE);
+        let tells = |trace: &Trace| !trace.findings.is_disjoint(offer.findings);
+        let (telling, ordinary): (Vec<Trace>, Vec<Trace>) = traces.into_iter().partition(tells);
+        let told: Vec<_> = telling
+            .iter()
+            .flat_map(|trace| trace.findings.iter().map(|it| (*it, trace.id)))
+            .filter(|(finding, _)| offer.findings.contains(finding))
+            .collect();
+        for (traces, is_finding) in [(telling, true), (ordinary, false)] {
+            if traces.is_empty() {
+                continue;
+            }
+            let amount = Amount {
+                traces: traces.len(),
+                spans: traces.iter().map(|trace| trace.spans.len()).sum(),
+            };
+            let batch = Batch {
+                resource: self.resource(offer),
+                traces,
+                is_finding,
+            };
+            if self.queue.offer(batch) {
+                budget.spend(&offer.subject.target, is_finding, amount, now);
+                if is_finding {
+                    sent.told.clone_from(&told);
+                }
+            } else if is_finding {
+                why = QUEUE_FULL;
+            }
+        }
+        let is_told = |finding: &Fingerprint| sent.told.iter().any(|(told, _)| told == finding);
+        let untold = offer.findings.iter().filter(|it| !is_told(it));
+        sent.untold = untold.map(|it| (*it, why)).collect();
+        sent
+    }
+
+    fn resource(&self, offer: &Offer<'_>) -> ProcessResource {
+        let (process, program) = (offer.process, offer.program);
+        let started = process.start.since_boot();
+        ProcessResource {
+            service: escape(&offer.subject.target).into_owned(),
+            labels: offer.subject.labels.to_vec(),
             process,
-            started: self
-                .booted
-                .map(|booted| booted.after(process.start.since_boot())),
+            started: self.booted.map(|booted| booted.after(started)),
             executable: program.executable.clone(),
             python_version: program.python_version.clone(),
             host: self.host.to_string(),
-        };
-        let is_taken = self.queue.offer(Batch { resource, traces });
-        if is_taken {
-            self.budget(|budget| budget.spend(n_traces, n_spans));
         }
-        is_taken
     }
 }

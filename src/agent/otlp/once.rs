@@ -1,6 +1,7 @@
 //! Traces sent at once, for whoever waits for them to arrive.
 
 use super::super::{AgentError, runtime_of_one};
+use super::answer::{Failure, Taken};
 use super::spans::requests;
 use super::transport::{Exporter, Transport};
 use crate::config::OtlpReceiver;
@@ -9,13 +10,19 @@ use crate::ids::ProcessId;
 use crate::procfs::ProcRoot;
 use crate::spans::Traces;
 use opentelemetry_otlp::SpanExporter;
-use opentelemetry_sdk::trace::SpanExporter as _;
+use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
 /// How long it may take to find out that nobody can be reached.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
+
+/// How often a request is sent, and how long it takes from the first to the second time; then it doubles.
+const ATTEMPTS_MAX: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(200);
+/// For longer nobody waits, whatever the receiver asks for.
+const PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// The process that traces are about.
 #[derive(Debug, Clone)]
@@ -99,16 +106,47 @@ impl TraceSender {
                 python_version: process.python_version,
                 host: root.host_name().unwrap_or_default(),
             }));
-        let (exporter, transport) = (&self.exporter, &self.transport);
         self.runtime.block_on(async {
-            for spans in requests(traces) {
-                if let Err(error) = exporter.inner.export(spans).await {
-                    return Err(why_not(transport, exporter.explain(&error)).await);
+            let (mut n_refused, mut why) = (0, String::new());
+            for spans in requests(&traces.traces) {
+                match ask(&self.exporter, spans).await {
+                    Ok(taken) => {
+                        n_refused += taken.n_refused;
+                        if why.is_empty() {
+                            why = taken.why;
+                        }
+                    }
+                    Err(failure) => return Err(why_not(&self.transport, failure.why).await),
                 }
             }
-            Ok(())
+            match n_refused {
+                0 => Ok(()),
+                n_refused => Err(SendError::Refused {
+                    address: self.transport.address(),
+                    why: format!("{n_refused} of them were refused: {why}"),
+                }),
+            }
         })
     }
+}
+
+/// Sends a request, a few times if the receiver has no time for it.
+async fn ask(exporter: &Exporter<SpanExporter>, spans: Vec<SpanData>) -> Result<Taken, Failure> {
+    let mut pause = PAUSE;
+    for _ in 1..ATTEMPTS_MAX {
+        let result = exporter
+            .ear
+            .hear(exporter.inner.export(spans.clone()))
+            .await;
+        match result {
+            Err(failure) if !failure.is_final && failure.pause <= Some(PAUSE_MAX) => {
+                tokio::time::sleep(failure.pause.unwrap_or(pause)).await;
+                pause *= 2;
+            }
+            result => return result,
+        }
+    }
+    exporter.ear.hear(exporter.inner.export(spans)).await
 }
 
 /// Why the receiver did not take what was sent.

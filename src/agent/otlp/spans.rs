@@ -1,60 +1,57 @@
-//! The queue of spans, and what sends them: one batch after the other, each as often as it takes, but not
-//! for ever. Rounds only put batches into the queue and never wait. The exporter can be replaced: what waits is
-//! then sent by the new one.
+//! Sends what waits in the queue of spans: one request after the other, each as often as it takes. Rounds only put
+//! batches into the queue and never wait. The exporter can be replaced: what waits is then sent by the new one.
 
+use super::answer::Failure;
 use super::health::{Health, Signal};
+use super::queue::{Batch, Turn, Waiting};
 use super::told_to_stop;
 use super::transport::Exporter;
-use crate::export::otlp::{ProcessResource, resource_of, span_data};
-use crate::spans::Traces;
+use crate::export::otlp::{resource_of, span_data};
+use crate::spans::Trace;
 use opentelemetry::trace::Status;
 use opentelemetry_otlp::SpanExporter;
-use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
+use std::hash::{BuildHasher as _, RandomState};
 use std::iter::Peekable;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
-/// Batches that wait, however small they are.
-const BATCHES_MAX: usize = 10_000;
 /// Spans in one request, and about so many bytes: receivers take 4 MiB over gRPC unless they are told otherwise.
 const REQUEST_SPANS_MAX: usize = 2_000;
 const REQUEST_BYTES_MAX: usize = 2 << 20;
-/// How often a batch is sent; the exporter repeats each request some times by itself.
-const ATTEMPTS_MAX: u32 = 4;
-/// The pause after the first attempt that failed; it doubles.
+/// The pause after the first request that failed; it doubles.
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// The traces of a snapshot.
-#[derive(Debug)]
-pub(in crate::agent) struct Batch {
-    pub(in crate::agent) resource: ProcessResource,
-    pub(in crate::agent) traces: Traces,
-}
+/// It is not longer than this, unless the receiver asks for more.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// So many batches may be refused at the end before the others are not even tried.
+const REFUSALS_AT_END: u32 = 3;
 
 /// Takes batches without waiting.
 #[derive(Debug, Clone)]
-pub(in crate::agent) struct SpanQueue {
-    sender: mpsc::Sender<Batch>,
-    n_waiting: Arc<AtomicUsize>,
-    spans_max: usize,
+pub(super) struct SpanQueue {
+    waiting: Arc<Mutex<Waiting>>,
+    has_more: Arc<Notify>,
     health: Arc<Health>,
 }
 
 impl SpanQueue {
-    /// Puts a batch into the queue; if there is no room for it, it is dropped and counted.
-    pub(in crate::agent) fn offer(&self, batch: Batch) -> bool {
-        let n_spans = batch.traces.n_spans();
-        let waiting = self.n_waiting.fetch_add(n_spans, Ordering::AcqRel);
-        let has_room = waiting.saturating_add(n_spans) <= self.spans_max;
-        let is_taken = has_room && self.sender.try_send(batch).is_ok();
-        if !is_taken {
-            self.n_waiting.fetch_sub(n_spans, Ordering::AcqRel);
-            self.health.note_dropped("queue_full", n_spans);
-        }
+    fn with<R>(&self, change: impl FnOnce(&mut Waiting) -> R) -> R {
+        // Nothing that is done under the lock can be left half done.
+        change(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How many spans may wait.
+    pub(super) fn spans_max(&self) -> usize {
+        self.with(|waiting| waiting.spans_max())
+    }
+
+    /// Puts a batch into the queue; what is dropped for it, or it itself if there is no room, is counted.
+    pub(super) fn offer(&self, batch: Batch) -> bool {
+        let (is_taken, dropped) = self.with(|waiting| waiting.offer(batch));
+        self.health.note_dropped("queue_full", dropped);
+        self.has_more.notify_one();
         is_taken
     }
 }
@@ -78,25 +75,22 @@ impl SpanPusher {
         spans_max: usize,
         health: Arc<Health>,
     ) -> Self {
-        let (sender, batches) = mpsc::channel(BATCHES_MAX);
         let (exporters, replaced) = watch::channel(Slot::default());
         let (stop, stopped) = watch::channel(false);
-        let n_waiting = Arc::new(AtomicUsize::new(0));
         let queue = SpanQueue {
-            sender,
-            n_waiting: Arc::clone(&n_waiting),
-            spans_max,
-            health: Arc::clone(&health),
+            waiting: Arc::new(Mutex::new(Waiting::new(spans_max))),
+            has_more: Arc::default(),
+            health,
         };
         let sending = Sending {
             exporter,
-            resource: Resource::builder_empty().build(),
             replaced,
-            n_waiting,
-            health,
+            queue: queue.clone(),
             stopped,
+            pause: PAUSE,
+            n_refused: 0,
         };
-        let task = tokio::spawn(sending.run(batches));
+        let task = tokio::spawn(sending.run());
         Self {
             task,
             queue,
@@ -114,7 +108,7 @@ impl SpanPusher {
     pub(super) fn replace(&mut self, exporter: Exporter<SpanExporter>, spans_max: usize) {
         self.exporters
             .send_replace(Arc::new(Mutex::new(Some(exporter))));
-        self.queue.spans_max = spans_max;
+        self.queue.with(|waiting| waiting.set_spans_max(spans_max));
     }
 
     /// Sends what is in the queue, for at most so long. What is left is dropped.
@@ -123,100 +117,127 @@ impl SpanPusher {
         let _ = self.stop.send(true);
         if tokio::time::timeout(at_most, &mut self.task).await.is_err() {
             self.task.abort();
-            let left = self.queue.n_waiting.load(Ordering::Acquire);
-            if left > 0 {
-                self.queue.health.note_dropped("failed", left);
-            }
         }
+        let left = self.queue.with(Waiting::drop_all);
+        self.queue.health.note_dropped("failed", left);
     }
 }
 
 struct Sending {
     exporter: Exporter<SpanExporter>,
-    /// Whose spans are sent.
-    resource: Resource,
     replaced: watch::Receiver<Slot>,
-    n_waiting: Arc<AtomicUsize>,
-    health: Arc<Health>,
+    queue: SpanQueue,
     stopped: watch::Receiver<bool>,
+    /// The pause after the next request that fails.
+    pause: Duration,
+    /// Batches that were refused, one after the other.
+    n_refused: u32,
 }
 
 impl Sending {
-    async fn run(mut self, mut batches: mpsc::Receiver<Batch>) {
-        loop {
-            let batch = tokio::select! {
-                batch = batches.recv() => batch,
-                () = told_to_stop(&mut self.stopped) => {
-                    // Nothing more comes; what is there is sent.
-                    batches.close();
-                    batches.recv().await
-                }
+    /// Until it is told to stop and nothing is left, or nobody takes what is left.
+    async fn run(mut self) {
+        while let Some(turn) = self.next().await {
+            self.take_replacement();
+            let pause = match self.send(&turn).await {
+                Ok(()) => continue,
+                Err(failure) => failure.pause,
             };
-            let Some(batch) = batch else {
+            let is_stopped = *self.stopped.borrow();
+            let is_final = self.n_refused > 0 && self.n_refused < REFUSALS_AT_END;
+            if is_stopped && is_final {
+                continue;
+            }
+            // At the end nobody is asked again and again.
+            if is_stopped || !self.wait(pause).await {
                 return;
-            };
-            self.send(&batch).await;
-        }
-    }
-
-    async fn send(&mut self, batch: &Batch) {
-        self.resource = resource_of(&batch.resource);
-        self.exporter.inner.set_resource(&self.resource);
-        for spans in requests(&batch.traces) {
-            self.send_spans(spans).await;
-        }
-    }
-
-    async fn send_spans(&mut self, spans: Vec<SpanData>) {
-        let n_spans = spans.len();
-        if !self.is_sent(spans).await {
-            self.health.note_dropped("failed", n_spans);
-        }
-        self.n_waiting.fetch_sub(n_spans, Ordering::AcqRel);
-    }
-
-    async fn is_sent(&mut self, spans: Vec<SpanData>) -> bool {
-        let (mut attempt, mut pause) = (0, PAUSE);
-        while attempt < ATTEMPTS_MAX {
-            if self.take_replacement() {
-                (attempt, pause) = (0, PAUSE);
             }
-            attempt += 1;
-            let sent = self.exporter.inner.export(spans.clone()).await;
-            let is_sent = sent.is_ok();
-            let result = sent.map_err(|error| self.exporter.explain(&error));
-            self.health.note_export(Signal::Traces, result);
-            if is_sent {
-                self.health.note_spans(spans.len());
-                return true;
+        }
+    }
+
+    async fn next(&mut self) -> Option<Turn> {
+        loop {
+            if let Some(turn) = self.queue.with(Waiting::next) {
+                return Some(turn);
             }
-            if attempt < ATTEMPTS_MAX {
-                tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
-                    () = another(&mut self.replaced) => {}
-                    // At the end there is no time to wait.
-                    () = told_to_stop(&mut self.stopped) => {}
+            self.queue.health.note_empty();
+            if *self.stopped.borrow() {
+                return None;
+            }
+            tokio::select! {
+                () = self.queue.has_more.notified() => {}
+                () = told_to_stop(&mut self.stopped) => {}
+            }
+        }
+    }
+
+    /// Sends as much of a batch as one request may have.
+    async fn send(&mut self, turn: &Turn) -> Result<(), Failure> {
+        let health = Arc::clone(&self.queue.health);
+        let resource = resource_of(&turn.batch.resource);
+        self.exporter.inner.set_resource(&resource);
+        let mut left = spans_from(&turn.batch.traces, turn.n_sent).peekable();
+        let request = next_request(&mut left);
+        drop(left);
+        let n_spans = request.len();
+        let export = self.exporter.inner.export(request);
+        let result = self.exporter.ear.hear(export).await;
+        health.note_export(Signal::Traces, &result);
+        match result {
+            Ok(taken) => {
+                let n_refused = taken.n_refused.min(n_spans);
+                health.note_spans(n_spans - n_refused, n_refused);
+                if n_refused == n_spans && turn.batch.is_finding {
+                    health.note_lost(turn.batch.lost(turn.n_sent.0, n_spans + turn.n_sent.1));
                 }
-                pause = pause.saturating_mul(2);
+                self.queue.with(|waiting| waiting.note_sent(n_spans));
+                (self.pause, self.n_refused) = (PAUSE, 0);
+                Ok(())
+            }
+            Err(failure) => {
+                if failure.is_final {
+                    let dropped = self.queue.with(Waiting::drop_refused);
+                    health.note_dropped("refused", dropped);
+                    self.n_refused = self.n_refused.saturating_add(1);
+                } else {
+                    self.queue.with(Waiting::note_failed);
+                    self.n_refused = 0;
+                }
+                Err(failure)
             }
         }
-        false
     }
 
-    /// Whether there is another exporter now.
-    fn take_replacement(&mut self) -> bool {
+    /// Waits after a failure, until there is another exporter, or the end. Says whether to go on.
+    async fn wait(&mut self, asked_for: Option<Duration>) -> bool {
+        let pause = asked_for.map_or(self.pause, |asked_for| asked_for.max(self.pause));
+        self.pause = self.pause.saturating_mul(2).min(PAUSE_MAX);
+        tokio::select! {
+            () = tokio::time::sleep(irregular(pause)) => true,
+            () = another(&mut self.replaced) => true,
+            // There is time for one attempt, unless the receiver does not want any.
+            () = told_to_stop(&mut self.stopped) => asked_for.is_none(),
+        }
+    }
+
+    /// Takes up another exporter, if there is one.
+    fn take_replacement(&mut self) {
         if !self.replaced.has_changed().unwrap_or(false) {
-            return false;
+            return;
         }
         let slot = Arc::clone(&self.replaced.borrow_and_update());
         let new = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let is_new = new.is_some();
         if let Some(new) = new {
             self.exporter = new;
-            self.exporter.inner.set_resource(&self.resource);
+            (self.pause, self.n_refused) = (PAUSE, 0);
         }
-        is_new
     }
+}
+
+/// Up to a quarter longer: many agents must not ask all at once.
+fn irregular(pause: Duration) -> Duration {
+    let percent = u32::try_from(RandomState::new().hash_one(0_u8) % 26).unwrap_or(0);
+    pause.saturating_mul(100 + percent) / 100
 }
 
 async fn another(replaced: &mut watch::Receiver<Slot>) {
@@ -229,9 +250,18 @@ async fn another(replaced: &mut watch::Receiver<Slot>) {
 }
 
 /// The spans of each request, made when it is its turn.
-pub(super) fn requests(traces: &Traces) -> impl Iterator<Item = Vec<SpanData>> {
-    let mut spans = traces.traces.iter().flat_map(span_data).peekable();
+pub(super) fn requests(traces: &[Trace]) -> impl Iterator<Item = Vec<SpanData>> {
+    let mut spans = spans_from(traces, (0, 0)).peekable();
     std::iter::from_fn(move || spans.peek().is_some().then(|| next_request(&mut spans)))
+}
+
+/// The spans behind so many traces, and so many spans of the next one.
+fn spans_from(
+    traces: &[Trace],
+    (n_traces, n_spans): (usize, usize),
+) -> impl Iterator<Item = SpanData> {
+    let left = traces.iter().skip(n_traces).enumerate();
+    left.flat_map(move |(at, trace)| span_data(trace, if at == 0 { n_spans } else { 0 }))
 }
 
 /// As many spans as one request may have; at least one.
@@ -267,7 +297,7 @@ fn size(span: &SpanData) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spans::{Span, SpanId, Trace, TraceId};
+    use crate::spans::{Span, SpanId, TraceId};
     use crate::time::Timestamp;
     use std::collections::BTreeSet;
 
@@ -282,6 +312,7 @@ mod tests {
             end: at,
             attributes: Vec::new(),
             links: Vec::new(),
+            n_links_omitted: 0,
             error: None,
         });
         let trace = Trace {
@@ -289,7 +320,7 @@ mod tests {
             spans: spans.collect(),
             findings: BTreeSet::new(),
         };
-        let mut spans = span_data(&trace).into_iter().peekable();
+        let mut spans = span_data(&trace, 0).peekable();
         let mut sizes = Vec::new();
         while spans.peek().is_some() {
             sizes.push(next_request(&mut spans).len());

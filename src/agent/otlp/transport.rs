@@ -1,5 +1,6 @@
 //! Exporters of the OpenTelemetry SDK, made of our settings: gRPC or HTTP, certificates, headers.
 
+use super::answer::Ear;
 use crate::config::{
     Compression, OtlpProtocol, OtlpReceiver, OtlpTlsSettings, Secret, Temporality,
 };
@@ -11,17 +12,16 @@ use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::tonic_types::metadata::MetadataMap;
 use opentelemetry_otlp::tonic_types::transport::{Certificate, ClientTlsConfig, Identity};
 use opentelemetry_otlp::{
-    ExporterBuildError, MetricExporter, Protocol, SpanExporter, WithExportConfig, WithHttpConfig,
-    WithTonicConfig,
+    ExporterBuildError, MetricExporter, Protocol, RetryPolicy, SpanExporter, WithExportConfig,
+    WithHttpConfig, WithTonicConfig,
 };
-use opentelemetry_sdk::error::OTelSdkError;
 use std::collections::HashMap;
 use std::fs::File;
 use std::future::Future;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -70,7 +70,7 @@ pub(super) struct Transport {
     headers: HashMap<String, String>,
     security: Security,
     files: FileContents,
-    failure: Failure,
+    ear: Ear,
 }
 
 /// What stood in the files that settings name: renewed certificates and secrets have the same names.
@@ -108,7 +108,6 @@ impl Transport {
     /// Reads the files that the settings name. Must be called within a tokio runtime.
     pub(super) fn new(receiver: &OtlpReceiver) -> Result<Self, OtlpError> {
         let (mut headers, mut files) = (HashMap::new(), Vec::new());
-        let failure = Failure::default();
         for (name, secret) in &receiver.headers {
             let value = revealed(name, secret)?;
             if matches!(secret, Secret::File(_)) {
@@ -117,11 +116,12 @@ impl Transport {
             headers.insert(name.clone(), value);
         }
         let tls = TlsFiles::read(&receiver.tls, &mut files)?;
+        let ear = Ear::new(headers.values(), receiver.timeout);
         let security = match receiver.protocol {
             OtlpProtocol::Grpc => Security::Grpc(Box::new(tls.for_grpc()?)),
             OtlpProtocol::Http => Security::Http(Arc::new(Client {
                 hyper: HyperClient::new(tls.for_http()?, receiver.timeout, None),
-                failure: failure.clone(),
+                ear: ear.clone(),
             })),
         };
         Ok(Self {
@@ -129,7 +129,7 @@ impl Transport {
             headers,
             security,
             files: FileContents(files.into()),
-            failure,
+            ear,
         })
     }
 
@@ -138,17 +138,23 @@ impl Transport {
         self.files.clone()
     }
 
-    /// Sends spans.
+    /// Sends spans; each request once.
     pub(super) fn spans(&self) -> Result<Exporter<SpanExporter>, OtlpError> {
-        let builder = SpanExporter::builder();
+        let (builder, once) = (SpanExporter::builder(), RetryPolicy::disabled());
         let inner = match &self.security {
-            Security::Grpc(tls) => self.grpc(builder.with_tonic(), tls)?.build()?,
-            Security::Http(client) => self.http(builder.with_http(), client).build()?,
+            Security::Grpc(tls) => {
+                let builder = self.grpc(builder.with_tonic(), tls)?;
+                builder.with_retry_policy(once).build()?
+            }
+            Security::Http(client) => {
+                let builder = self.http(builder.with_http(), client);
+                builder.with_retry_policy(once).build()?
+            }
         };
-        Ok(self.explained(inner))
+        Ok(self.heard(inner))
     }
 
-    /// Sends metrics.
+    /// Sends metrics; the SDK repeats a request as long as it may take.
     pub(super) fn metrics(
         &self,
         temporality: Temporality,
@@ -156,17 +162,18 @@ impl Transport {
         let builder = MetricExporter::builder().with_temporality(match temporality {
             Temporality::Cumulative => opentelemetry_sdk::metrics::Temporality::Cumulative,
             Temporality::Delta => opentelemetry_sdk::metrics::Temporality::Delta,
+            Temporality::LowMemory => opentelemetry_sdk::metrics::Temporality::LowMemory,
         });
         let inner = match &self.security {
             Security::Grpc(tls) => self.grpc(builder.with_tonic(), tls)?.build()?,
             Security::Http(client) => self.http(builder.with_http(), client).build()?,
         };
-        Ok(self.explained(inner))
+        Ok(self.heard(inner))
     }
 
-    fn explained<E>(&self, inner: E) -> Exporter<E> {
-        let failure = self.failure.clone();
-        Exporter { inner, failure }
+    fn heard<E>(&self, inner: E) -> Exporter<E> {
+        let ear = self.ear.clone();
+        Exporter { inner, ear }
     }
 
     fn grpc<B: WithExportConfig + WithTonicConfig>(
@@ -358,43 +365,18 @@ fn private_key(file: &Path, bytes: &[u8]) -> Result<PrivateKeyDer<'static>, Otlp
     })
 }
 
-/// An exporter, and why its requests fail if it does not say so itself.
+/// An exporter, and what hears what is said to its requests.
 #[derive(Debug)]
 pub(super) struct Exporter<E> {
     pub(super) inner: E,
-    failure: Failure,
+    pub(super) ear: Ear,
 }
 
-impl<E> Exporter<E> {
-    /// What to tell of a request that failed.
-    pub(super) fn explain(&self, error: &OTelSdkError) -> String {
-        match self.failure.take() {
-            Some(why) => format!("{error}: {why}"),
-            None => error.to_string(),
-        }
-    }
-}
-
-/// Why the latest request over HTTP got no answer.
-#[derive(Debug, Clone, Default)]
-struct Failure(Arc<Mutex<Option<String>>>);
-
-impl Failure {
-    fn take(&self) -> Option<String> {
-        self.replace(None)
-    }
-
-    fn replace(&self, why: Option<String>) -> Option<String> {
-        let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut latest, why)
-    }
-}
-
-/// A client that notes why a request got no answer; the SDK says "network error" of all.
+/// A client that notes what was answered, and why a request got no answer; the SDK says "network error" of all.
 #[derive(Debug)]
 struct Client {
     hyper: HyperClient<HttpsConnector<HttpConnector>>,
-    failure: Failure,
+    ear: Ear,
 }
 
 impl HttpClient for Client {
@@ -408,8 +390,8 @@ impl HttpClient for Client {
     {
         Box::pin(async move {
             let answer = self.hyper.send_bytes(request).await;
-            let why = answer.as_ref().err().map(|error| chain(&**error));
-            self.failure.replace(why);
+            self.ear
+                .note_http(answer.as_ref().map_err(|error| chain(&**error)));
             answer
         })
     }

@@ -13,7 +13,7 @@ use crate::analysis::{CYCLES_MAX, FunctionRules, History, Look, Moment, Rules};
 use crate::config::OtlpSettings;
 use crate::graph::{Snapshot, TaskGraph, find_cycles};
 use crate::limits::Limits;
-use crate::process::Process;
+use crate::process::{Process, ProcessError};
 use crate::procfs::ProcRoot;
 use crate::render;
 use crate::spans::{Facts, SpanLimits, Traces, traces_of};
@@ -88,8 +88,8 @@ impl Watch {
             follow_frames: true,
         };
         Self {
+            history: History::new(Arc::new(rules), process.id().seed()),
             process,
-            history: History::new(Arc::new(rules), RandomState::new().hash_one(0_u8)),
             started: now(),
             graph: Weak::new(),
             now: Moment {
@@ -101,7 +101,7 @@ impl Watch {
 
     /// Looks at the process for so long, or once; gives the last snapshot.
     fn watch(&mut self, time: Option<Duration>) -> Result<Snapshot, Stop> {
-        let mut snapshot = self.look()?;
+        let mut snapshot = self.look().map_err(|error| explain::unreadable(&error))?;
         let Some(time) = time else {
             return Ok(snapshot);
         };
@@ -112,13 +112,23 @@ impl Watch {
                 return Ok(snapshot);
             }
             std::thread::sleep(irregular(mean).min(left));
-            snapshot = self.look()?;
+            match self.look() {
+                Ok(new) => snapshot = new,
+                Err(ProcessError::Gone { .. }) => {
+                    let seen = self.now.at.since(Monotonic::default());
+                    output::say(&format!(
+                        "agentctl: the process ended; this is what was seen until then, {:.1} s after the first look\n",
+                        seen.as_secs_f64()
+                    ));
+                    return Ok(snapshot);
+                }
+                Err(error) => return Err(explain::unreadable(&error)),
+            }
         }
     }
 
-    fn look(&mut self) -> Result<Snapshot, Stop> {
-        let snapshot = self.process.snapshot();
-        let snapshot = snapshot.map_err(|error| explain::unreadable(&error))?;
+    fn look(&mut self) -> Result<Snapshot, ProcessError> {
+        let snapshot = self.process.snapshot()?;
         self.now = Moment {
             at: Monotonic::new(now().saturating_duration_since(self.started)),
             wall: wall_clock(),

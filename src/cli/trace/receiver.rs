@@ -22,6 +22,14 @@ pub(super) fn of(args: &TraceArgs) -> Result<Option<OtlpSettings>, Exit> {
             ));
             return Err(Exit::Usage);
         }
+        if receiver.as_ref().is_some_and(|it| !it.spans.enabled) {
+            let file = file.to_string_lossy();
+            output::say(&format!(
+                "agentctl: spans are off in {} (exporters.otlp.spans.enabled): the agent sends none; these are sent \
+                 where it would send them\n",
+                escape(&file)
+            ));
+        }
         return Ok(receiver);
     }
     let Some(endpoint) = &args.otlp else {
@@ -82,16 +90,12 @@ pub(super) fn limits(args: &TraceArgs, receiver: Option<&OtlpSettings>) -> SpanL
     let size = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
     if let Some(spans) = args.max_spans {
         let spans = if spans == 0 { usize::MAX } else { size(spans) };
-        return SpanLimits {
-            traces: usize::MAX,
-            spans,
-            spans_per_trace: spans,
-        };
+        return SpanLimits::alike(usize::MAX, spans, spans);
     }
     let settings = receiver.map_or_else(SpanSettings::default, |it| it.spans.clone());
-    SpanLimits {
-        traces: usize::MAX,
-        spans: size(settings.spans_per_minute),
-        spans_per_trace: size(settings.spans_per_trace),
-    }
+    SpanLimits::alike(
+        usize::MAX,
+        size(settings.spans_per_minute),
+        size(settings.spans_per_trace),
+    )
 }

@@ -67,17 +67,23 @@ fn metrics(
     let keys = keys(&["enabled", "interval", "temporality"]);
     let section = of_all.0.section(METRICS.key, &keys, reader);
     let receiver = own_receiver(&METRICS, section.as_ref(), of_all, reader);
+    let choices = [
+        ("cumulative", Temporality::Cumulative),
+        ("delta", Temporality::Delta),
+        ("lowmemory", Temporality::LowMemory),
+    ];
+    let is_given = |metrics: &Section<'_>| metrics.get("temporality").is_some();
+    let temporality = match section.as_ref().filter(|it| is_given(it)) {
+        Some(metrics) => metrics.choice("temporality", &choices, reader),
+        None => receiver::preferred(of_all.0, &METRICS, &choices, reader),
+    };
     let Some(metrics) = section else {
         return OtlpMetricsSettings {
+            temporality: temporality.unwrap_or(default.temporality),
             receiver,
             ..default
         };
     };
-    let choices = [
-        ("cumulative", Temporality::Cumulative),
-        ("delta", Temporality::Delta),
-    ];
-    let temporality = metrics.choice("temporality", &choices, reader);
     OtlpMetricsSettings {
         enabled: metrics.flag("enabled", default.enabled, reader),
         interval: metrics.duration("interval", INTERVALS, default.interval, reader),

@@ -1,6 +1,7 @@
 //! Where OTLP goes, and how: what holds for all of it, and what one signal has of its own.
 
 use super::super::FileKind;
+use super::super::problem::quote;
 use super::super::section::{Item, Located, Reader, Section, path_of};
 use super::super::settings::{Compression, OtlpProtocol, OtlpReceiver, OtlpTlsSettings, Secret};
 use std::collections::BTreeMap;
@@ -73,6 +74,26 @@ pub(super) fn receiver(section: &Section<'_>, reader: &mut Reader<'_>) -> (OtlpR
         ..OtlpReceiver::default()
     };
     (given.over(default), is_given)
+}
+
+/// What the variable prefers of `temporality`; case does not matter there.
+pub(super) fn preferred<T: Copy>(
+    all: &Section<'_>,
+    signal: &Signal,
+    choices: &[(&str, T)],
+    reader: &mut Reader<'_>,
+) -> Option<T> {
+    let source = Source {
+        own: None,
+        all: None,
+        path: path_of(&all.path, signal.key),
+        section: all,
+        variables: signal.variables,
+    };
+    let (key, variable) = ("temporality", "TEMPORALITY_PREFERENCE");
+    let mut text = source.text_of_variable(key, key, variable, reader)?;
+    text.value.make_ascii_lowercase();
+    text.choice(choices, reader)
 }
 
 /// The receiver that a signal has of its own; `None` if it has none. `section` is its section, `of_all` that of
@@ -227,9 +248,19 @@ impl<'n> Source<'_, 'n> {
         if let Some(item) = self.item("timeout") {
             return item.scalar(reader)?.duration(TIMEOUTS, reader);
         }
-        let mut text = self.text_of_variable("timeout", "timeout", "TIMEOUT", reader)?;
-        text.value += "ms";
-        text.duration(TIMEOUTS, reader)
+        let text = self.text_of_variable("timeout", "timeout", "TIMEOUT", reader)?;
+        let milliseconds = text.value.trim().parse().ok().map(Duration::from_millis);
+        let is_possible = |it: &Duration| TIMEOUTS.contains(it);
+        if !milliseconds.as_ref().is_some_and(is_possible) {
+            let what = format!(
+                "{}, expected a number of milliseconds from {} to {}",
+                quote(&text.value),
+                TIMEOUTS.start().as_millis(),
+                TIMEOUTS.end().as_millis()
+            );
+            text.problem(what, reader);
+        }
+        milliseconds.filter(is_possible)
     }
 
     /// `headers` holds values, `headers_file` the files that hold them. No value is ever quoted.

@@ -10,13 +10,14 @@ use super::INTERVALS;
 use crate::ids::Pid;
 use std::collections::{BTreeMap, HashSet};
 
-const KEYS: [&str; 6] = [
+const KEYS: [&str; 7] = [
     "name",
     "match",
     "exclude",
     "interval",
     "labels",
     "per_process",
+    "spans",
 ];
 const CONDITIONS: [&str; 8] = [
     "executable",
@@ -107,12 +108,20 @@ fn target(
         ),
         labels: labels(&section, reader),
         per_process: section.flag("per_process", false, reader),
+        spans_ratio: spans_ratio(&section, reader),
     };
     Some(TargetSettings {
         name: name?,
         matches: matches?,
         ..target
     })
+}
+
+/// `spans`: what is another one than in `exporters.otlp.spans`.
+fn spans_ratio(section: &Section<'_>, reader: &mut Reader<'_>) -> Option<f64> {
+    let spans = section.section("spans", &["ratio"], reader)?;
+    spans.get("ratio")?;
+    Some(spans.number("ratio", 0.0..=1.0, 0.0, reader))
 }
 
 /// The name. It may be left out where processes are named after what they run.

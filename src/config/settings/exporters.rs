@@ -173,6 +173,9 @@ pub enum Temporality {
     Cumulative,
     /// From the request before.
     Delta,
+    /// Whatever takes the least memory to tell: counters that are read when they are sent, which all of ours are, from
+    /// the start; histograms from the request before.
+    LowMemory,
 }
 
 /// Await trees as spans over OTLP.
@@ -183,13 +186,13 @@ pub struct SpanSettings {
     /// The share of snapshots whose trees are sent, from 0 to 1. Within the other limits that of a
     /// finding always is.
     pub ratio: f64,
-    /// Traces a minute.
+    /// Traces in any minute; a part is kept for findings.
     pub traces_per_minute: u32,
-    /// Spans a minute.
+    /// Spans in any minute; a part is kept for findings.
     pub spans_per_minute: u32,
     /// Spans of one trace; a larger tree is cut, and says so.
     pub spans_per_trace: u32,
-    /// Spans that wait to be sent; further ones are dropped and counted.
+    /// Spans that wait to be sent; when there are more, some are dropped and counted.
     pub queue: u32,
     /// Where they go, if not where everything goes; the endpoint is theirs alone.
     pub receiver: Option<OtlpReceiver>,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// An entry that stands for one or many processes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TargetSettings {
     /// Its name.
     pub name: TargetName,
@@ -20,7 +20,12 @@ pub struct TargetSettings {
     pub labels: BTreeMap<String, String>,
     /// Whether each process has series of its own, with a label `pid`.
     pub per_process: bool,
+    /// The share of its snapshots that is sent as spans, from 0 to 1, if not that of all
+    /// ([`SpanSettings::ratio`](super::SpanSettings::ratio)).
+    pub spans_ratio: Option<f64>,
 }
+
+impl Eq for TargetSettings {}
 
 impl TargetSettings {
     /// The interval of a target that sets none.
@@ -35,6 +40,7 @@ impl TargetSettings {
             interval: Self::INTERVAL_DEFAULT,
             labels: BTreeMap::new(),
             per_process: false,
+            spans_ratio: None,
         }
     }
 }

@@ -5,8 +5,8 @@
 //! but the SDK only knows histograms that grow. So it is recorded anew each time, by a provider of its own.
 
 use crate::metrics::{CATALOG, DataPoint, Family, Histogram, Kind, MetricDef, Value};
-use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Meter, MeterProvider as _};
+use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
@@ -18,7 +18,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 /// Who made the metrics.
-const SCOPE: &str = "asyncio-agent";
+fn scope() -> InstrumentationScope {
+    InstrumentationScope::builder("asyncio-agent")
+        .with_version(env!("CARGO_PKG_VERSION"))
+        .build()
+}
 
 /// Series of one metric that there is room for at first. The SDK takes the memory of all of them at once, and
 /// adds up what is beyond.
@@ -116,7 +120,7 @@ impl Instruments {
     fn new(resource: &Resource, temporality: Temporality, series_max: usize) -> Self {
         let reader = Shared::new(temporality);
         let provider = provider(resource, &reader, series_max);
-        let meter = provider.meter(SCOPE);
+        let meter = provider.meter_with_scope(scope());
         let current: Arc<Mutex<Arc<[Family]>>> = Arc::new(Mutex::new(Arc::default()));
         let numbers = CATALOG.iter().filter(|def| def.kind != Kind::Histogram);
         for def in numbers {
@@ -220,7 +224,7 @@ fn depth_histograms(
 ) -> Result<ResourceMetrics, opentelemetry_sdk::error::OTelSdkError> {
     let reader = Shared::new(collector.temporality);
     let provider = provider(&collector.resource, &reader, collector.series_max);
-    let meter = provider.meter(SCOPE);
+    let meter = provider.meter_with_scope(scope());
     for family in families {
         let histograms = family.points.iter().filter_map(|point| match &point.value {
             Value::Histogram(histogram) => Some((point, histogram)),

@@ -66,13 +66,13 @@ pub fn resource_of(process: &ProcessResource) -> Resource {
         .build()
 }
 
-/// The spans of a trace.
-pub fn span_data(trace: &Trace) -> Vec<SpanData> {
+/// The spans of a trace, without the first `n_skipped`; each made when it is asked for.
+pub fn span_data(trace: &Trace, n_skipped: usize) -> impl Iterator<Item = SpanData> {
     let scope = InstrumentationScope::builder(SCOPE)
         .with_version(env!("CARGO_PKG_VERSION"))
         .build();
-    let spans = trace.spans.iter();
-    spans.map(|span| data(trace, span, &scope)).collect()
+    let spans = trace.spans.iter().skip(n_skipped);
+    spans.map(move |span| data(trace, span, &scope))
 }
 
 fn data(trace: &Trace, span: &Span, scope: &InstrumentationScope) -> SpanData {
@@ -85,6 +85,7 @@ fn data(trace: &Trace, span: &Span, scope: &InstrumentationScope) -> SpanData {
             Link::new(context, link.attributes.iter().map(key_value).collect(), 0)
         })
         .collect();
+    links.dropped_count = u32::try_from(span.n_links_omitted).unwrap_or(u32::MAX);
     let parent = span.parent.map_or(0, |parent| parent.0);
     let time = |at: Timestamp| {
         let time = UNIX_EPOCH.checked_add(at.since_epoch());

@@ -11,40 +11,36 @@ use expect_test::expect;
 use std::time::Duration;
 
 fn text(targets: Vec<TargetView>, problems: &[(&str, u64)]) -> String {
+    let (version, revision) = ("1.2.3", "abc");
+    let (tasks, waits, stuck) = (2, 1, 1);
+    let problems = problems.iter();
+    let problems = problems.map(|(code, count)| ((*code).to_owned(), *count));
     let view = Arc::new(AgentView {
-        build: BuildInfo {
-            version: "1.2.3",
-            revision: "abc",
-        },
+        build: BuildInfo { version, revision },
         targets,
-        problems: problems
-            .iter()
-            .map(|(code, count)| ((*code).to_owned(), *count))
-            .collect(),
+        problems: problems.collect(),
         top: Top {
-            tasks: 2,
-            waits: 1,
-            stuck: 1,
+            tasks,
+            waits,
+            stuck,
         },
         ..AgentView::default()
     });
-    let exporter = PrometheusExporter::new(move || Arc::clone(&view)).unwrap();
-    exporter.scrape().unwrap()
+    let exporter = PrometheusExporter::new(move || Arc::clone(&view));
+    exporter.unwrap().scrape().unwrap()
 }
 
 fn process(pid: i32, latest: Option<Scan>) -> ProcessView {
+    let (pid, start) = (Pid::new(pid).unwrap(), StartTime(1));
     ProcessView {
-        id: ProcessId {
-            pid: Pid::new(pid).unwrap(),
-            start: StartTime(1),
-        },
+        id: ProcessId { pid, start },
         latest,
         hangs: false,
         is_overdue: false,
         failure: None,
         program: None,
         totals: Totals::default(),
-        traces: std::sync::Arc::default(),
+        traces: Arc::default(),
     }
 }
 
@@ -84,9 +80,10 @@ fn target(name: &str, processes: Vec<ProcessView>) -> TargetView {
     }
 }
 
-/// The text without the series of problems that were not met.
+/// The text without the series of problems that were not met, and of requests that were not made.
 fn without_unmet(text: &str) -> String {
-    let is_unmet = |line: &&str| line.contains("{code=") && line.ends_with("\"} 0");
+    let is_any = |line: &str| ["{code=", "{signal="].iter().any(|it| line.contains(it));
+    let is_unmet = |line: &&str| is_any(line) && line.ends_with("\"} 0");
     let lines = text.lines().filter(|line| !is_unmet(line));
     lines.map(|line| format!("{line}\n")).collect()
 }
@@ -119,7 +116,7 @@ fn nothing_but_the_agent_without_targets() {
         # HELP asyncio_agent_hidden_processes Processes of which it cannot be found out whether they belong to a target, because the agent may not look at them: a rule depends on their executable, or on whether they use asyncio. As of the latest look at the list of processes.
         # TYPE asyncio_agent_hidden_processes gauge
         asyncio_agent_hidden_processes 0
-        # HELP asyncio_agent_limit_hits_total How often a limit was reached: something was left out, put off or added up. Those without _max are keys of limits in the configuration; rounds_hanging and those with _max are built in.
+        # HELP asyncio_agent_limit_hits_total How often a limit was reached: something was left out, put off or added up. traces_per_minute and spans_per_minute are keys of exporters.otlp.spans in the configuration, the others without _max keys of limits; rounds_hanging and those with _max are built in.
         # TYPE asyncio_agent_limit_hits_total counter
         asyncio_agent_limit_hits_total{limit="awaiters_per_task_max"} 0
         asyncio_agent_limit_hits_total{limit="cpu_share"} 0
@@ -131,20 +128,25 @@ fn nothing_but_the_agent_without_targets() {
         asyncio_agent_limit_hits_total{limit="scan_bytes"} 0
         asyncio_agent_limit_hits_total{limit="scan_time"} 0
         asyncio_agent_limit_hits_total{limit="set_slots_max"} 0
+        asyncio_agent_limit_hits_total{limit="spans_per_minute"} 0
         asyncio_agent_limit_hits_total{limit="target_names"} 0
         asyncio_agent_limit_hits_total{limit="tasks_per_process"} 0
         asyncio_agent_limit_hits_total{limit="threads_max"} 0
+        asyncio_agent_limit_hits_total{limit="traces_per_minute"} 0
         asyncio_agent_limit_hits_total{limit="work_max"} 0
-        # HELP asyncio_agent_otlp_dropped_spans_total Spans that were not sent over OTLP: too many waited, or the receiver did not take them.
+        # HELP asyncio_agent_otlp_dropped_spans_total Spans that the receiver of OTLP has not got: too many waited (queue_full), it refused them for good (refused), or they were left when the agent ended (failed).
         # TYPE asyncio_agent_otlp_dropped_spans_total counter
         asyncio_agent_otlp_dropped_spans_total{reason="failed"} 0
         asyncio_agent_otlp_dropped_spans_total{reason="queue_full"} 0
-        # HELP asyncio_agent_otlp_exports_total Requests over OTLP, as of the latest round: what was sent, and whether the receiver took it.
+        asyncio_agent_otlp_dropped_spans_total{reason="refused"} 0
+        # HELP asyncio_agent_otlp_exports_total Requests over OTLP, as of the latest round: what was sent, and whether the receiver took it, or a part of it.
         # TYPE asyncio_agent_otlp_exports_total counter
         asyncio_agent_otlp_exports_total{signal="metrics",result="failed"} 0
         asyncio_agent_otlp_exports_total{signal="metrics",result="ok"} 0
+        asyncio_agent_otlp_exports_total{signal="metrics",result="partial"} 0
         asyncio_agent_otlp_exports_total{signal="traces",result="failed"} 0
         asyncio_agent_otlp_exports_total{signal="traces",result="ok"} 0
+        asyncio_agent_otlp_exports_total{signal="traces",result="partial"} 0
         # HELP asyncio_agent_otlp_spans_total Spans that the receiver of OTLP took, as of the latest round.
         # TYPE asyncio_agent_otlp_spans_total counter
         asyncio_agent_otlp_spans_total 0
@@ -197,16 +199,15 @@ fn a_target_without_processes_is_down_and_has_no_tasks() {
         asyncio_agent_limit_hits_total{limit="scan_bytes"} 0
         asyncio_agent_limit_hits_total{limit="scan_time"} 0
         asyncio_agent_limit_hits_total{limit="set_slots_max"} 0
+        asyncio_agent_limit_hits_total{limit="spans_per_minute"} 0
         asyncio_agent_limit_hits_total{limit="target_names"} 0
         asyncio_agent_limit_hits_total{limit="tasks_per_process"} 0
         asyncio_agent_limit_hits_total{limit="threads_max"} 0
+        asyncio_agent_limit_hits_total{limit="traces_per_minute"} 0
         asyncio_agent_limit_hits_total{limit="work_max"} 0
         asyncio_agent_otlp_dropped_spans_total{reason="failed"} 0
         asyncio_agent_otlp_dropped_spans_total{reason="queue_full"} 0
-        asyncio_agent_otlp_exports_total{signal="metrics",result="failed"} 0
-        asyncio_agent_otlp_exports_total{signal="metrics",result="ok"} 0
-        asyncio_agent_otlp_exports_total{signal="traces",result="failed"} 0
-        asyncio_agent_otlp_exports_total{signal="traces",result="ok"} 0
+        asyncio_agent_otlp_dropped_spans_total{reason="refused"} 0
         asyncio_agent_otlp_spans_total 0
         asyncio_agent_scans_hanging{target="idle"} 0
         asyncio_agent_scans_total{target="idle",result="failed"} 0
@@ -269,7 +270,7 @@ fn processes_of_a_target_are_added_up() {
         # HELP asyncio_agent_hidden_processes Processes of which it cannot be found out whether they belong to a target, because the agent may not look at them: a rule depends on their executable, or on whether they use asyncio. As of the latest look at the list of processes.
         # TYPE asyncio_agent_hidden_processes gauge
         asyncio_agent_hidden_processes 0
-        # HELP asyncio_agent_limit_hits_total How often a limit was reached: something was left out, put off or added up. Those without _max are keys of limits in the configuration; rounds_hanging and those with _max are built in.
+        # HELP asyncio_agent_limit_hits_total How often a limit was reached: something was left out, put off or added up. traces_per_minute and spans_per_minute are keys of exporters.otlp.spans in the configuration, the others without _max keys of limits; rounds_hanging and those with _max are built in.
         # TYPE asyncio_agent_limit_hits_total counter
         asyncio_agent_limit_hits_total{limit="awaiters_per_task_max"} 0
         asyncio_agent_limit_hits_total{limit="cpu_share"} 0
@@ -281,20 +282,19 @@ fn processes_of_a_target_are_added_up() {
         asyncio_agent_limit_hits_total{limit="scan_bytes"} 0
         asyncio_agent_limit_hits_total{limit="scan_time"} 0
         asyncio_agent_limit_hits_total{limit="set_slots_max"} 0
+        asyncio_agent_limit_hits_total{limit="spans_per_minute"} 0
         asyncio_agent_limit_hits_total{limit="target_names"} 0
         asyncio_agent_limit_hits_total{limit="tasks_per_process"} 0
         asyncio_agent_limit_hits_total{limit="threads_max"} 0
+        asyncio_agent_limit_hits_total{limit="traces_per_minute"} 0
         asyncio_agent_limit_hits_total{limit="work_max"} 0
-        # HELP asyncio_agent_otlp_dropped_spans_total Spans that were not sent over OTLP: too many waited, or the receiver did not take them.
+        # HELP asyncio_agent_otlp_dropped_spans_total Spans that the receiver of OTLP has not got: too many waited (queue_full), it refused them for good (refused), or they were left when the agent ended (failed).
         # TYPE asyncio_agent_otlp_dropped_spans_total counter
         asyncio_agent_otlp_dropped_spans_total{reason="failed"} 0
         asyncio_agent_otlp_dropped_spans_total{reason="queue_full"} 0
-        # HELP asyncio_agent_otlp_exports_total Requests over OTLP, as of the latest round: what was sent, and whether the receiver took it.
+        asyncio_agent_otlp_dropped_spans_total{reason="refused"} 0
+        # HELP asyncio_agent_otlp_exports_total Requests over OTLP, as of the latest round: what was sent, and whether the receiver took it, or a part of it.
         # TYPE asyncio_agent_otlp_exports_total counter
-        asyncio_agent_otlp_exports_total{signal="metrics",result="failed"} 0
-        asyncio_agent_otlp_exports_total{signal="metrics",result="ok"} 0
-        asyncio_agent_otlp_exports_total{signal="traces",result="failed"} 0
-        asyncio_agent_otlp_exports_total{signal="traces",result="ok"} 0
         # HELP asyncio_agent_otlp_spans_total Spans that the receiver of OTLP took, as of the latest round.
         # TYPE asyncio_agent_otlp_spans_total counter
         asyncio_agent_otlp_spans_total 0

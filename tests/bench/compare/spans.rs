@@ -71,11 +71,7 @@ fn run_trees(out: &mut impl Write) -> io::Result<()> {
     let facts = Facts::new((&snapshot.graph, true), &cycles, [], &times);
     let runtime = Runtime::new()?;
     for spans_per_trace in [2_000, usize::MAX] {
-        let limits = SpanLimits {
-            traces: 1,
-            spans: usize::MAX,
-            spans_per_trace,
-        };
+        let limits = SpanLimits::alike(1, usize::MAX, spans_per_trace);
         let mut made = Samples::default();
         let mut traces = Traces::default();
         for seed in 0..ROUNDS {
@@ -126,7 +122,11 @@ fn send(
     for _ in 0..ROUNDS {
         let before = counter.bytes.load(Ordering::Acquire);
         let (time, result) = timed(|| {
-            let spans: Vec<_> = traces.traces.iter().flat_map(span_data).collect();
+            let spans: Vec<_> = traces
+                .traces
+                .iter()
+                .flat_map(|trace| span_data(trace, 0))
+                .collect();
             let mut requests = spans.chunks(REQUEST_SPANS);
             requests.try_for_each(|spans| runtime.block_on(exporter.export(spans.to_vec())))
         });
