@@ -107,6 +107,52 @@ impl Drop for Daemon {
     }
 }
 
+/// The status line of `/-/ready` at this port, if somebody answers.
+fn readiness(port: u16) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    let request = "GET /-/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).ok()?;
+    Some(line)
+}
+
+#[test]
+fn a_log_that_nobody_can_write_or_reads_stops_nothing() {
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    // As much as a pipe holds (pipe(7)).
+    writer.write_all(&[b'x'; 65_536]).unwrap();
+    for stderr in [Stdio::from(full), Stdio::from(writer)] {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let config = Config::new(&format!(
+            "web: {{listen: '127.0.0.1:{port}'}}\ntargets: []\n"
+        ));
+        let mut command = command();
+        command.arg("--config").arg(config.path()).stderr(stderr);
+        let mut child = command.spawn().unwrap();
+        while !readiness(port).is_some_and(|line| line.contains(" 200 ")) {
+            assert_eq!(child.try_wait().unwrap(), None, "it goes on");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        let kill = format!("kill -TERM {}", child.id());
+        assert!(
+            Command::new("sh")
+                .args(["-c", &kill])
+                .status()
+                .unwrap()
+                .success()
+        );
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+    }
+    drop(reader);
+}
+
 #[test]
 fn it_serves_until_it_is_told_to_stop() {
     for signal in ["TERM", "INT"] {

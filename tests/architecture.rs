@@ -157,6 +157,7 @@ const LAYERS: &[Layer] = &[
             "opentelemetry_sdk",
             "opentelemetry_otlp",
             "opentelemetry_http",
+            "tonic",
             "tonic_types",
             "prost",
             "httpdate",

@@ -236,3 +236,57 @@ fn the_fingerprint_of_a_cycle_is_that_of_the_agent() {
     drop(agent);
     assert!(target.end().success());
 }
+
+#[test]
+fn what_the_file_says_of_headers_and_compression_holds_whatever_the_environment_says() {
+    let target = Target::start(python::all()[0].program("cycle_of_two"));
+    for protocol in PROTOCOLS {
+        let receiver = Answering::start(protocol, Answer::Take);
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let config = folder.path().join("agent.yaml");
+        let otlp = format!(
+            "exporters: {{otlp: {{endpoint: 'http://127.0.0.1:{}', protocol: {protocol}, headers: {{x-mine: file}}}}}}\n",
+            receiver.port
+        );
+        std::fs::write(&config, otlp).expect("our own file");
+        let sent = |variables: &[(&str, &str)]| {
+            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_agentctl"));
+            command
+                .args(["trace", &target.pid_text(), "--config"])
+                .arg(&config);
+            command.envs(variables.iter().copied());
+            support::agentctl::Answer::of(command)
+        };
+        let answer = sent(&[
+            ("OTEL_EXPORTER_OTLP_HEADERS", "x-mine=env,x-other=1"),
+            ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x-third=2"),
+        ]);
+        assert_eq!(answer.status, 1, "{}", answer.stderr);
+        let headers = receiver.headers();
+        let ours: Vec<&String> = headers.iter().filter(|it| it.starts_with("x-")).collect();
+        assert_eq!(ours, ["x-mine: file"], "{protocol}: {headers:?}");
+        assert!(headers.iter().any(|it| it.starts_with("content-type: ")));
+        // The file says nothing of compression, so the variable does.
+        let answer = sent(&[("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")]);
+        assert_eq!(answer.status, 1, "{}", answer.stderr);
+        let encoding = if protocol == "grpc" {
+            "grpc-encoding: gzip"
+        } else {
+            "content-encoding: gzip"
+        };
+        assert!(
+            receiver.headers().iter().any(|it| it == encoding),
+            "{protocol}"
+        );
+        let text = std::fs::read_to_string(&config).expect("our own file");
+        let text = text.replace("headers:", "compression: none, headers:");
+        std::fs::write(&config, text).expect("our own file");
+        let answer = sent(&[("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")]);
+        assert_eq!(answer.status, 2, "{}", answer.stderr);
+        assert!(
+            answer.stderr.contains("the variable must go"),
+            "{}",
+            answer.stderr
+        );
+    }
+}

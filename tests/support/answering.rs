@@ -24,6 +24,8 @@ pub struct Answering {
     pub port: u16,
     answer: Arc<Mutex<Answer>>,
     requests: Arc<Mutex<Vec<(Instant, String)>>>,
+    /// The headers of the latest one, `name: value` each, in lower case.
+    headers: Arc<Mutex<Vec<String>>>,
 }
 
 impl Answering {
@@ -33,6 +35,7 @@ impl Answering {
             port: listener.local_addr().expect("an address").port(),
             answer: Arc::new(Mutex::new(answer)),
             requests: Arc::default(),
+            headers: Arc::default(),
         };
         let (this, is_grpc) = (it.clone(), protocol == "grpc");
         thread::spawn(move || {
@@ -51,6 +54,11 @@ impl Answering {
         *self.answer.lock().expect("no panic") = answer;
     }
 
+    /// The headers of the latest request, `name: value` each, in lower case.
+    pub fn headers(&self) -> Vec<String> {
+        self.headers.lock().expect("no panic").clone()
+    }
+
     /// When it was asked to take something of a signal.
     pub fn asked(&self, signal: &str) -> Vec<Instant> {
         let requests = self.requests.lock().expect("no panic");
@@ -62,7 +70,8 @@ impl Answering {
         clippy::disallowed_methods,
         reason = "a receiver has a clock of its own"
     )]
-    fn note(&self, path: &str) -> Answer {
+    fn note(&self, path: &str, headers: Vec<String>) -> Answer {
+        *self.headers.lock().expect("no panic") = headers;
         let request = (Instant::now(), path.to_lowercase());
         self.requests.lock().expect("no panic").push(request);
         self.answer.lock().expect("no panic").clone()
@@ -71,7 +80,7 @@ impl Answering {
     fn serve_http(&self, stream: &TcpStream) {
         let mut reader = BufReader::new(stream);
         loop {
-            let (mut path, mut length) = (String::new(), 0);
+            let (mut path, mut length, mut headers) = (String::new(), 0, Vec::new());
             loop {
                 let mut line = String::new();
                 if reader.read_line(&mut line).unwrap_or(0) == 0 {
@@ -80,7 +89,10 @@ impl Answering {
                 let line = line.trim().to_lowercase();
                 if path.is_empty() {
                     path = line;
-                } else if let Some(value) = line.strip_prefix("content-length:") {
+                    continue;
+                }
+                headers.push(line.clone());
+                if let Some(value) = line.strip_prefix("content-length:") {
                     length = value.trim().parse().expect("a number");
                 } else if line.is_empty() {
                     break;
@@ -88,7 +100,7 @@ impl Answering {
             }
             let mut body = vec![0; length];
             reader.read_exact(&mut body).expect("a body");
-            let (head, body) = match self.note(&path) {
+            let (head, body) = match self.note(&path, headers) {
                 Answer::Take => ("200 OK".to_owned(), Vec::new()),
                 Answer::TakeAllBut(n, why) => ("200 OK".to_owned(), partial(n, why)),
                 Answer::Refuse(status, _, why) => (format!("{status} No"), why.into()),
@@ -135,7 +147,10 @@ impl Answering {
         while let Some(Ok(data)) = body.data().await {
             let _ = body.flow_control().release_capacity(data.len());
         }
-        let answer = self.note(head.uri.path());
+        let headers = head.headers.iter();
+        let headers =
+            headers.map(|(name, value)| format!("{name}: {}", value.to_str().unwrap_or("")));
+        let answer = self.note(head.uri.path(), headers.collect());
         let response = hyper::Response::builder().header("content-type", "application/grpc");
         let message = match answer {
             Answer::Take => Vec::new(),

@@ -4,7 +4,9 @@ use super::answer::Ear;
 use crate::config::{
     Compression, OtlpProtocol, OtlpReceiver, OtlpTlsSettings, Secret, Temporality,
 };
-use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{
+    CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
+};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use opentelemetry_http::hyper::HyperClient;
@@ -26,6 +28,7 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
+use tonic::service::Interceptor;
 
 /// Why nothing can be sent over OTLP.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +54,14 @@ pub enum OtlpError {
     Header {
         /// Which header.
         name: String,
+    },
+    /// The settings say that nothing is compressed, and the SDK would follow a variable.
+    #[error(
+        "{variable} asks for gzip and exporters.otlp.compression for none: the variable must go"
+    )]
+    Compression {
+        /// The name of the variable.
+        variable: String,
     },
     /// Certificates and keys do not go together.
     #[error("exporters.otlp.tls: {0}")]
@@ -121,6 +132,7 @@ impl Transport {
             OtlpProtocol::Grpc => Security::Grpc(Box::new(tls.for_grpc()?)),
             OtlpProtocol::Http => Security::Http(Arc::new(Client {
                 hyper: HyperClient::new(tls.for_http()?, receiver.timeout, None),
+                headers: header_map(&headers)?,
                 ear: ear.clone(),
             })),
         };
@@ -140,6 +152,7 @@ impl Transport {
 
     /// Sends spans; each request once.
     pub(super) fn spans(&self) -> Result<Exporter<SpanExporter>, OtlpError> {
+        self.check_compression("TRACES_")?;
         let (builder, once) = (SpanExporter::builder(), RetryPolicy::disabled());
         let inner = match &self.security {
             Security::Grpc(tls) => {
@@ -159,6 +172,7 @@ impl Transport {
         &self,
         temporality: Temporality,
     ) -> Result<Exporter<MetricExporter>, OtlpError> {
+        self.check_compression("METRICS_")?;
         let builder = MetricExporter::builder().with_temporality(match temporality {
             Temporality::Cumulative => opentelemetry_sdk::metrics::Temporality::Cumulative,
             Temporality::Delta => opentelemetry_sdk::metrics::Temporality::Delta,
@@ -184,7 +198,7 @@ impl Transport {
         let mut builder = builder
             .with_endpoint(&self.receiver.endpoint)
             .with_timeout(self.receiver.timeout)
-            .with_metadata(self.metadata()?);
+            .with_interceptor(OnlyThese(self.metadata()?));
         if self.is_https() {
             builder = builder.with_tls_config(tls.clone());
         }
@@ -228,14 +242,50 @@ impl Transport {
     }
 
     fn metadata(&self) -> Result<MetadataMap, OtlpError> {
-        let mut headers = HeaderMap::with_capacity(self.headers.len());
-        for (name, value) in &self.headers {
-            let no_header = || OtlpError::Header { name: name.clone() };
-            let key = HeaderName::try_from(name).map_err(|_| no_header())?;
-            let value = HeaderValue::try_from(value).map_err(|_| no_header())?;
-            headers.insert(key, value);
+        Ok(MetadataMap::from_headers(header_map(&self.headers)?))
+    }
+
+    /// That the SDK does as the settings say: it compresses if a variable asks for it and nobody says how.
+    fn check_compression(&self, signal: &str) -> Result<(), OtlpError> {
+        let asks_for_gzip = |variable: &String| {
+            let value = std::env::var(variable).unwrap_or_default();
+            value.eq_ignore_ascii_case("gzip")
+        };
+        let mut variables = [signal, ""]
+            .into_iter()
+            .map(|signal| format!("OTEL_EXPORTER_OTLP_{signal}COMPRESSION"));
+        match variables.find(asks_for_gzip) {
+            Some(variable) if self.receiver.compression == Compression::None => {
+                Err(OtlpError::Compression { variable })
+            }
+            _ => Ok(()),
         }
-        Ok(MetadataMap::from_headers(headers))
+    }
+}
+
+fn header_map(headers: &HashMap<String, String>) -> Result<HeaderMap, OtlpError> {
+    let mut map = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers {
+        let no_header = || OtlpError::Header { name: name.clone() };
+        let key = HeaderName::try_from(name).map_err(|_| no_header())?;
+        let value = HeaderValue::try_from(value).map_err(|_| no_header())?;
+        map.insert(key, value);
+    }
+    Ok(map)
+}
+
+/// The headers of requests over gRPC. The SDK adds those of variables, which were meant for another receiver if the
+/// settings say something else.
+#[derive(Debug, Clone)]
+struct OnlyThese(MetadataMap);
+
+impl Interceptor for OnlyThese {
+    fn call(
+        &mut self,
+        mut request: tonic::Request<()>,
+    ) -> Result<tonic::Request<()>, tonic::Status> {
+        *request.metadata_mut() = self.0.clone();
+        Ok(request)
     }
 }
 
@@ -376,7 +426,22 @@ pub(super) struct Exporter<E> {
 #[derive(Debug)]
 struct Client {
     hyper: HyperClient<HttpsConnector<HttpConnector>>,
+    /// Those that the settings ask for. The SDK adds those of variables.
+    headers: HeaderMap,
     ear: Ear,
+}
+
+impl Client {
+    /// The request with the headers that say what its body is, and with ours.
+    fn with_our_headers(&self, mut request: Request<Bytes>) -> Request<Bytes> {
+        let all = std::mem::replace(request.headers_mut(), self.headers.clone());
+        for name in [CONTENT_TYPE, CONTENT_ENCODING, USER_AGENT] {
+            if let Some(value) = all.get(&name) {
+                request.headers_mut().insert(name, value.clone());
+            }
+        }
+        request
+    }
 }
 
 impl HttpClient for Client {
@@ -389,6 +454,7 @@ impl HttpClient for Client {
         Self: 'f,
     {
         Box::pin(async move {
+            let request = self.with_our_headers(request);
             let answer = self.hyper.send_bytes(request).await;
             self.ear
                 .note_http(answer.as_ref().map_err(|error| chain(&**error)));
