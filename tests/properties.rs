@@ -110,7 +110,7 @@ fn n_rows(graph: &TaskGraph) -> usize {
 
 /// How many tasks a tree of our own style shows: in full, and in folded lines.
 fn n_shown(out: &str) -> u64 {
-    let number = |text: &str| text.split(' ').next().unwrap().parse::<u64>().unwrap();
+    let number = |text: &str| text.split(' ').next()?.parse::<u64>().ok();
     let mut n = 0;
     for line in out.lines() {
         let Some((_, task)) = line.split_once("(T) ") else {
@@ -119,11 +119,16 @@ fn n_shown(out: &str) -> u64 {
         let is_again = ["  ↑ see above", "  ↻ closes an await cycle", "  continued"]
             .iter()
             .any(|end| task.ends_with(end));
-        if let Some(more) = task.strip_prefix("× ") {
+        // A task may be called like the mark of a folded line, but then no number follows.
+        let folded = task
+            .strip_prefix("× ")
+            .filter(|more| number(more).is_some());
+        if let Some(more) = folded {
             let all = task
                 .rsplit_once(" (")
                 .filter(|_| task.ends_with("they await)"));
-            n += all.map_or_else(|| number(more), |(_, all)| number(all));
+            let told = all.map_or_else(|| number(more), |(_, all)| number(all));
+            n += told.unwrap();
         } else if !is_again && !task.contains("  see [") {
             n += 1;
         }
