@@ -3,7 +3,7 @@
 use super::otlp::Sent;
 use crate::analysis::{Finding, Observation};
 use crate::ids::ProcessId;
-use crate::metrics::{RoundOutcome, Scan};
+use crate::metrics::{RoundOutcome, Scan, limit_label};
 use crate::sanitize::escape_start;
 use std::sync::Arc;
 
@@ -81,7 +81,7 @@ pub(super) fn log_limits(target: &str, process: ProcessId, before: Option<&Scan>
     if now.limit_hits == limits_before || !now.outcome.is_read() {
         return;
     }
-    let limits: Vec<&str> = now.limit_hits.names().collect();
+    let limits: Vec<&str> = now.limit_hits.names().map(limit_label).collect();
     let (limits, n_tasks) = (limits.join(","), now.tasks_read().unwrap_or(0));
     let n_counted = now.tasks_counted;
     if now.limit_hits.is_costly() {

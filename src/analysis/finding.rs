@@ -115,13 +115,14 @@ const PYTHON: [&str; 2] = ["/lib/python3.", "<frozen "];
 const LIBRARIES: [&str; 2] = ["/site-packages/", "/dist-packages/"];
 
 impl FindingFrame {
-    /// Whether it is in a library with such paths. Packages are below Python's library, but are none of it.
-    fn is_of(&self, paths: &[&str; 2]) -> bool {
-        let has = |parts: &[&str; 2]| parts.iter().any(|part| self.file.contains(part));
-        match *paths == PYTHON {
-            true => has(&PYTHON) && !has(&LIBRARIES),
-            false => has(paths),
-        }
+    /// Whether it is in an installed package.
+    fn is_installed(&self) -> bool {
+        LIBRARIES.iter().any(|part| self.file.contains(part))
+    }
+
+    /// Whether it is in Python's own library, below which packages are installed.
+    fn is_python(&self) -> bool {
+        PYTHON.iter().any(|part| self.file.contains(part)) && !self.is_installed()
     }
 
     /// ` file:line`, as far as that is known.
@@ -168,11 +169,10 @@ impl FindingTask {
     /// Where the program waits, rather than where a library does that for it. If all of it is in libraries, the
     /// innermost place that is not in Python's own.
     pub fn place(&self) -> Option<&FindingFrame> {
-        let is_own = |frame: &&FindingFrame| !frame.is_of(&PYTHON) && !frame.is_of(&LIBRARIES);
-        let mut frames = self.frames.iter();
-        let own = frames.find(is_own);
-        let other = || self.frames.iter().find(|frame| !frame.is_of(&PYTHON));
-        own.or_else(other).or_else(|| self.frames.first())
+        let frames = || self.frames.iter().filter(|frame| !frame.is_python());
+        let own = frames().find(|frame| !frame.is_installed());
+        own.or_else(|| frames().next())
+            .or_else(|| self.frames.first())
     }
 
     /// Where it stands, which is the innermost line of a tree, if that is elsewhere than its [`place`](Self::place): in

@@ -190,9 +190,9 @@ pub struct TaskGraph {
 }
 
 impl TaskGraph {
-    /// Notes how often the kernel has given each thread a processor.
-    pub fn note_runs(&mut self, runs: impl Fn(Tid) -> Option<u64>) {
-        for thread in &mut self.threads {
+    /// Notes how often the kernel has given each of the first `threads_max` threads a processor.
+    pub fn note_runs(&mut self, threads_max: usize, runs: impl Fn(Tid) -> Option<u64>) {
+        for thread in self.threads.iter_mut().take(threads_max) {
             thread.runs = runs(thread.tid);
         }
     }

@@ -325,7 +325,7 @@ impl Process {
         }
         self.check_same()?;
         let stats = reader.stats();
-        read.graph.note_runs(|tid| {
+        read.graph.note_runs(THREADS_RUN_MAX, |tid| {
             self.root
                 .times_run(pid, Pid::new(i32::try_from(tid.0).ok()?)?)
         });
@@ -433,6 +433,10 @@ fn stats_of(read: &Read, syscalls: u64, bytes_read: u64) -> ReadStats {
         ..ReadStats::default()
     }
 }
+
+/// Threads that the kernel is asked about for one snapshot: a file is opened for each, and the process says how many
+/// have event loops.
+const THREADS_RUN_MAX: usize = 1_024;
 
 /// Whether asyncio was imported.
 fn has_asyncio(read: &Read, reader: &mut memory::Reader<'_>, offsets: &Offsets) -> bool {

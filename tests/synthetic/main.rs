@@ -333,6 +333,23 @@ fn limits_cut_and_say_so() {
 }
 
 #[test]
+fn counting_ends_where_a_list_leads_into_another_one() {
+    let mut synth = Synth::example();
+    // As when a thread has ended: its tasks have been spliced into the list of their interpreter.
+    let head = synth.interpreter.plus(INTERPRETER_TASKS);
+    let last = synth.tasks[2].plus(TASK_NODE);
+    synth.memory.put_addr(last, head);
+    synth.memory.put_addr(head.plus(8), last);
+    let tasks_max = Limits {
+        tasks_max: 1,
+        ..Limits::default()
+    };
+    let read = synth.read_with(tasks_max);
+    assert_eq!((read.tasks_counted, read.lists_cut), (2, 1));
+    assert_eq!(read.restarts, 0);
+}
+
+#[test]
 fn work_and_memory_are_bounded_whatever_the_process_says() {
     let work = Limits {
         work_max: 500,

@@ -299,14 +299,17 @@ impl Walk<'_, '_> {
         set: TaskSet,
         threads: &ThreadsByLoop,
     ) -> Result<(), DecodeError> {
-        let slots_max = LimitHit {
-            what: "set_slots_max",
-            limit: self.reader.limits().set_slots_max,
+        // Those for which there is room, and those that are counted.
+        let tasks_max = self.tasks_max();
+        let n_counted_max = self.reader.limits().tasks_counted_max;
+        let members_max = LimitHit {
+            limit: tasks_max.limit.saturating_add(n_counted_max),
+            ..tasks_max
         };
         let mut unreadable: Option<Vec<Unreadable>> = None;
         let mut torn = None;
         for round in 0..LOOKS_MAX {
-            let members = match self.read_members(set.set, slots_max) {
+            let members = match self.read_members(set.set, members_max) {
                 Ok(members) => members,
                 Err(error) if error.is_fatal() => return Err(error),
                 Err(error) => {

@@ -10,6 +10,8 @@ use std::collections::VecDeque;
 
 /// How many of the latest nodes are remembered, to go on from when one was unlinked meanwhile.
 const REMEMBERED: usize = 64;
+/// How often in a row the way may be lost.
+const LOST_MAX: u32 = 16;
 
 impl Walk<'_, '_> {
     /// Counts the tasks of a list from `node` to the end, which follows `previous`. What was counted stays
@@ -25,7 +27,7 @@ impl Walk<'_, '_> {
         node: RemoteAddr,
     ) -> Result<(), DecodeError> {
         let mut passed = VecDeque::from([previous]);
-        let mut node = node;
+        let (mut node, mut n_lost) = (node, 0_u32);
         while node != head {
             if self.tasks_counted >= self.reader.limits().tasks_counted_max {
                 return Err(DecodeError::Limit(self.tasks_max()));
@@ -38,10 +40,15 @@ impl Walk<'_, '_> {
                         passed.pop_front();
                     }
                     passed.push_back(node);
-                    node = next;
+                    (node, n_lost) = (next, 0);
                 }
                 Err(error) if error.is_fatal() || error.is_limit() => return Err(error),
+                // It leads into another list, or to the same place again and again.
+                Err(error) if self.heads.contains_key(&node) || n_lost >= LOST_MAX => {
+                    return Err(error);
+                }
                 Err(error) => {
+                    n_lost = n_lost.saturating_add(1);
                     self.repairs = self.repairs.saturating_add(1);
                     node = self.way_back(&mut passed)?.ok_or(error)?;
                 }
