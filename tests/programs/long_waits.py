@@ -34,6 +34,17 @@ async def in_wait():
     await asyncio.wait([future()], timeout=15)
 
 
+async def in_an_hour():
+    async with asyncio.timeout(3600):
+        await future()
+
+
+async def until_set():
+    result = future()
+    asyncio.get_running_loop().call_later(3600, result.set_result, None)
+    await result
+
+
 async def until_cancelled():
     asyncio.get_running_loop().call_later(15, asyncio.current_task().cancel)
     await future()
@@ -60,7 +71,7 @@ async def shielding():
 
 
 async def far():
-    await asyncio.wait_for(future(), 3600)
+    await asyncio.wait_for(lost(), 3600)
 
 
 async def lost():
@@ -101,7 +112,7 @@ def start(name, coroutine):
 
 
 tasks = []
-FINE = [in_thread, in_executor, in_timeout, in_wait_for, in_wait, until_cancelled, again_and_again, above, worker]
+FINE = [in_thread, in_executor, in_timeout, in_wait_for, in_wait, in_an_hour, until_set, until_cancelled, again_and_again, above, worker]
 STUCK = [shielding, far, lost, borrowing, main]
 
 

@@ -15,6 +15,7 @@ use crate::cpython::{
     Attributes, ChainFrame, CodeIdx, DecodeError, FrameState, Kind, Variables, in_cell,
     read_function, read_list, read_set, read_text, read_tuple,
 };
+use crate::graph::{is_installed, is_python};
 use crate::limits::LimitHit;
 use crate::memory::RemoteAddr;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -128,6 +129,12 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
+    /// Whether it is in Python's own library, or in an installed package.
+    pub(super) fn is_of_library(&self) -> bool {
+        let file = self.file.as_deref().unwrap_or_default();
+        is_python(file) || is_installed(file)
+    }
+
     pub(super) fn is(&self, function: &str, file: &str) -> bool {
         let own = self.file.as_deref().unwrap_or_default();
         &*self.function == function && own.ends_with(file)
@@ -547,8 +554,8 @@ impl Walk<'_, '_> {
         })
     }
 
-    /// The tasks that something cancels after some time, of those whose event loops say so, and the timer: by
-    /// `asyncio.timeout`, wherever that is kept, and by `call_later(..., task.cancel)`.
+    /// The tasks and futures that something ends after some time, of those whose event loops say so, and the timer: by
+    /// `asyncio.timeout`, wherever that is kept, and by `call_later(..., task.cancel)` or `future.set_result`.
     pub(super) fn timed_tasks(
         &mut self,
         attributes: &mut WaitAttributes,
@@ -569,7 +576,7 @@ impl Walk<'_, '_> {
         Ok(tasks)
     }
 
-    /// The task that the callback of a timer cancels, if it does that. The callback is the second of the slots of
+    /// The task that the callback of a timer cancels, or the future that it ends, if it does that. The callback is the second of the slots of
     /// a handle (Lib/asyncio/events.py), which CPython sorts by name; a method has its object as second member
     /// (`PyMethodObject`, `PyCFunctionObject`).
     fn task_of_timer(
@@ -585,7 +592,11 @@ impl Walk<'_, '_> {
         }
         let types = &mut self.chains.types;
         let info = types.type_of(self.reader, self.offsets, callback)?;
-        if !matches!(types.name(info), "method" | "builtin_function_or_method") {
+        let is_method = matches!(
+            types.name(info),
+            "method" | "builtin_function_or_method" | "builtin_method"
+        );
+        if !is_method {
             return Ok(None);
         }
         let of = self.reader.addr_at(callback.plus(second))?;
@@ -594,8 +605,10 @@ impl Walk<'_, '_> {
         }
         let types = &mut self.chains.types;
         let info = types.type_of(self.reader, self.offsets, of)?;
-        if types.name(info) != "Timeout" {
-            return Ok(None);
+        match types.name(info) {
+            "Timeout" => {}
+            "_asyncio.Future" => return Ok(Some(of)),
+            _ => return Ok(None),
         }
         let found = attributes.of(self.reader, self.offsets, types, of)?;
         let task = found.get(TASK).copied().unwrap_or_default().value;

@@ -1,7 +1,7 @@
 //! Why tasks wait that have waited for long, of those about which that was asked (Lib/asyncio of CPython 3.14 and 3.15):
 //!
 //! - Somebody has set a timer that ends the wait: `asyncio.timeout` and what is made of it, `asyncio.wait` with a
-//!   timeout, `call_later(..., task.cancel)`; of the task, or of one that awaits it and passes the cancellation on.
+//!   timeout, `call_later(..., task.cancel)` and `call_later(..., future.set_result)`; of the task, or of one that awaits it and passes the cancellation on.
 //! - It waits for a thread or another process: the future has a callback of `wrap_future` (futures.py).
 //! - It is the task that the event loop was started for: it has a callback of `run_until_complete` (base_events.py).
 
@@ -24,6 +24,15 @@ const OF_EXECUTOR: (&str, &str) = (
 );
 /// The callback of the task that an event loop was started for, and its file.
 const OF_MAIN_TASK: (&str, &str) = ("_run_until_complete_cb", "asyncio/base_events.py");
+
+/// When timers of a task are due.
+#[derive(Debug, Default)]
+struct Due {
+    /// The first of those that were set for what it waits for.
+    itself: Option<Duration>,
+    /// The first of all others.
+    around: Option<Duration>,
+}
 
 impl Walk<'_, '_> {
     /// Looks closely at those tasks about which it was asked.
@@ -79,6 +88,7 @@ impl Walk<'_, '_> {
         Ok(Some(LongWait {
             task: TaskId(task.at.as_u64()),
             ends_at: self.first_due(attributes, timers, record)?,
+            ends_itself_at: self.due_of(attributes, timers, record)?.itself,
             for_executor: has_future && self.has_callback(future, OF_EXECUTOR)?,
             is_main: !task.is_python && self.has_callback(task.at, OF_MAIN_TASK)?,
         }))
@@ -99,7 +109,7 @@ impl Walk<'_, '_> {
                 continue;
             };
             let due = self.due_of(attributes, timers, at)?;
-            first = first.into_iter().chain(due).min();
+            first = first.into_iter().chain(due.itself).chain(due.around).min();
             let awaiters = self
                 .alive(at)
                 .map(|it| self.addresses(&it.awaiters).to_vec());
@@ -120,36 +130,46 @@ impl Walk<'_, '_> {
         Ok(first)
     }
 
-    /// When the first timer is due that a task itself has set, or that cancels it.
+    /// When the first timers are due that a task itself has set, or that cancel it.
     fn due_of(
         &mut self,
         attributes: &mut WaitAttributes,
         timers: &FxHashMap<RemoteAddr, RemoteAddr>,
         record: u32,
-    ) -> Result<Option<Duration>, DecodeError> {
+    ) -> Result<Due, DecodeError> {
         let Some(task) = self.alive(record).map(|record| record.task) else {
-            return Ok(None);
+            return Ok(Due::default());
         };
-        let mut own: Vec<RemoteAddr> = timers.get(&task.at).copied().into_iter().collect();
+        let mut itself: Vec<RemoteAddr> = timers.get(&task.awaits).copied().into_iter().collect();
+        let mut around: Vec<RemoteAddr> = timers.get(&task.at).copied().into_iter().collect();
         let (reader, offsets) = (&mut *self.reader, self.offsets);
         let chain = self.chains.follow(reader, offsets, task.coro, false)?;
-        if matches!(
+        let waits = matches!(
             chain.state,
             Some(FrameState::Awaiting | FrameState::Suspended)
-        ) {
-            let frames: Vec<_> = self.chains.placed_frames().collect();
-            for (frame, at) in frames {
-                let Some(frame) = self.frame_waiting(frame, at)? else {
-                    continue;
-                };
-                own.extend(self.timers_of(attributes, &frame)?);
-                if frame.is("_wait", "asyncio/tasks.py") {
-                    own.extend(self.timers_in(frame.variables.locals())?);
-                }
+        );
+        let frames: Vec<_> = self.chains.placed_frames().rev().collect();
+        let mut is_inside = true;
+        for (frame, at) in frames.into_iter().filter(|_| waits) {
+            let Some(frame) = self.frame_waiting(frame, at)? else {
+                break;
+            };
+            let own = if is_inside { &mut itself } else { &mut around };
+            own.extend(self.timers_of(attributes, &frame)?);
+            if frame.is("_wait", "asyncio/tasks.py") {
+                own.extend(self.timers_in(frame.variables.locals())?);
             }
+            is_inside &= frame.is_of_library();
         }
+        Ok(Due {
+            itself: self.first_of(itself)?,
+            around: self.first_of(around)?,
+        })
+    }
+
+    fn first_of(&mut self, timers: Vec<RemoteAddr>) -> Result<Option<Duration>, DecodeError> {
         let mut first: Option<Duration> = None;
-        for timer in own {
+        for timer in timers {
             let due = self.due_of_timer(timer)?;
             first = first.into_iter().chain(due).min();
         }
