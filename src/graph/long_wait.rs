@@ -14,7 +14,8 @@ pub struct LongWait {
     /// The same of timers that were set for this very wait: in the function of the program's own in which it waits, or in
     /// what that has called of libraries; or to give the future a result.
     pub ends_itself_at: Option<Duration>,
-    /// What it waits for is done in a thread or another process (`loop.run_in_executor`, `asyncio.to_thread`).
+    /// What it waits for is being done in a thread or another process (`loop.run_in_executor`, `asyncio.to_thread`). Not so
+    /// as long as no thread has begun with it.
     pub for_executor: bool,
     /// It is the one that its event loop was started for (`asyncio.run`, `loop.run_until_complete`).
     pub is_main: bool,

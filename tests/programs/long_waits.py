@@ -1,6 +1,7 @@
 """Tasks that wait for long: some with a reason, by their names `fine ...`, and some that are stuck, `stuck ...`."""
 
 import asyncio
+import concurrent.futures
 import contextlib
 import threading
 
@@ -74,6 +75,18 @@ async def far():
     await asyncio.wait_for(lost(), 3600)
 
 
+async def queued():
+    only = concurrent.futures.ThreadPoolExecutor(max_workers=1)
+    only.submit(never.wait)
+    await asyncio.get_running_loop().run_in_executor(only, never.wait)
+
+
+async def across():
+    other = asyncio.new_event_loop()
+    threading.Thread(target=other.run_forever, daemon=True).start()
+    await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asyncio.sleep(3600), other))
+
+
 async def lost():
     await future()
 
@@ -113,7 +126,7 @@ def start(name, coroutine):
 
 tasks = []
 FINE = [in_thread, in_executor, in_timeout, in_wait_for, in_wait, in_an_hour, until_set, until_cancelled, again_and_again, above, worker]
-STUCK = [shielding, far, lost, borrowing, main]
+STUCK = [shielding, far, queued, across, lost, borrowing, main]
 
 
 async def serve():

@@ -2,7 +2,7 @@
 //!
 //! - Somebody has set a timer that ends the wait: `asyncio.timeout` and what is made of it, `asyncio.wait` with a
 //!   timeout, `call_later(..., task.cancel)` and `call_later(..., future.set_result)`; of the task, or of one that awaits it and passes the cancellation on.
-//! - It waits for a thread or another process: the future has a callback of `wrap_future` (futures.py).
+//! - It waits for a thread or another process that is at work: the future has a callback of `wrap_future` (futures.py).
 //! - It is the task that the event loop was started for: it has a callback of `run_until_complete` (base_events.py).
 
 use super::Walk;
@@ -89,8 +89,8 @@ impl Walk<'_, '_> {
             task: TaskId(task.at.as_u64()),
             ends_at: self.first_due(attributes, timers, record)?,
             ends_itself_at: self.due_of(attributes, timers, record)?.itself,
-            for_executor: has_future && self.has_callback(future, OF_EXECUTOR)?,
-            is_main: !task.is_python && self.has_callback(task.at, OF_MAIN_TASK)?,
+            for_executor: has_future && self.is_for_executor(attributes, future)?,
+            is_main: !task.is_python && self.closure_of(task.at, OF_MAIN_TASK)?.is_some(),
         }))
     }
 
@@ -204,14 +204,27 @@ impl Walk<'_, '_> {
         Ok(due.filter(|due| !due.is_zero()))
     }
 
-    /// Whether the first callback of a future is this function, in this file. Those of futures that are implemented
-    /// in Python are not looked at.
-    fn has_callback(
+    /// Whether what a future waits for is being done in a thread or another process.
+    fn is_for_executor(
+        &mut self,
+        attributes: &mut WaitAttributes,
+        future: RemoteAddr,
+    ) -> Result<bool, DecodeError> {
+        match self.closure_of(future, OF_EXECUTOR)? {
+            Some(closure) => self.is_executed(attributes, closure),
+            None => Ok(false),
+        }
+    }
+
+    /// The closure of the first callback of a future, if that is this function, in this file. Those of futures that are
+    /// implemented in Python are not looked at.
+    fn closure_of(
         &mut self,
         future: RemoteAddr,
         (name, file): (&str, &str),
-    ) -> Result<bool, DecodeError> {
+    ) -> Result<Option<RemoteAddr>, DecodeError> {
         let callback = self.callback_of(future)?;
-        Ok(callback.is_some_and(|(code, _)| self.is_code(code, name, file)))
+        let callback = callback.filter(|(code, _)| self.is_code(*code, name, file));
+        Ok(callback.map(|(_, closure)| closure))
     }
 }
