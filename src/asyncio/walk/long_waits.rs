@@ -12,6 +12,7 @@ use crate::graph::LongWait;
 use crate::ids::TaskId;
 use crate::memory::RemoteAddr;
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 /// Tasks above one that are asked for timers of theirs.
@@ -25,8 +26,18 @@ const OF_EXECUTOR: (&str, &str) = (
 /// The callback of the task that an event loop was started for, and its file.
 const OF_MAIN_TASK: (&str, &str) = ("_run_until_complete_cb", "asyncio/base_events.py");
 
+/// What was found out in a look.
+#[derive(Default)]
+struct Known {
+    /// Timers of event loops, by the task or future that they end.
+    timers: FxHashMap<RemoteAddr, RemoteAddr>,
+    dues: FxHashMap<u32, Due>,
+    /// By record, the tasks that it cancels when it is cancelled.
+    cancelled_with: FxHashMap<u32, FxHashSet<RemoteAddr>>,
+}
+
 /// When timers of a task are due.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Due {
     /// The first of those that were set for what it waits for.
     itself: Option<Duration>,
@@ -63,8 +74,12 @@ impl Walk<'_, '_> {
             Err(error) if error.is_fatal() || error.is_limit() => return Err(error),
             timers => timers.unwrap_or_default(),
         };
+        let mut known = Known {
+            timers,
+            ..Known::default()
+        };
         for record in records {
-            match self.long_wait_of(attributes, &timers, *record) {
+            match self.long_wait_of(attributes, &mut known, *record) {
                 Ok(wait) => self.long_waits.extend(wait),
                 Err(error) if error.is_fatal() || error.is_limit() => return Err(error),
                 // It has just gone on.
@@ -77,7 +92,7 @@ impl Walk<'_, '_> {
     fn long_wait_of(
         &mut self,
         attributes: &mut WaitAttributes,
-        timers: &FxHashMap<RemoteAddr, RemoteAddr>,
+        known: &mut Known,
         record: u32,
     ) -> Result<Option<LongWait>, DecodeError> {
         let Some(task) = self.alive(record).map(|record| record.task) else {
@@ -87,8 +102,8 @@ impl Walk<'_, '_> {
         let has_future = future.is_plausible() && self.type_is(future, "_asyncio.Future")?;
         Ok(Some(LongWait {
             task: TaskId(task.at.as_u64()),
-            ends_at: self.first_due(attributes, timers, record)?,
-            ends_itself_at: self.due_of(attributes, timers, record)?.itself,
+            ends_at: self.first_due(attributes, known, record)?,
+            ends_itself_at: self.due_of(attributes, known, record)?.itself,
             for_executor: has_future && self.is_for_executor(attributes, future)?,
             is_main: !task.is_python && self.closure_of(task.at, OF_MAIN_TASK)?.is_some(),
         }))
@@ -98,7 +113,7 @@ impl Walk<'_, '_> {
     fn first_due(
         &mut self,
         attributes: &mut WaitAttributes,
-        timers: &FxHashMap<RemoteAddr, RemoteAddr>,
+        known: &mut Known,
         record: u32,
     ) -> Result<Option<Duration>, DecodeError> {
         let mut first: Option<Duration> = None;
@@ -108,21 +123,21 @@ impl Walk<'_, '_> {
             let Some(task) = self.alive(at).map(|record| record.task.at) else {
                 continue;
             };
-            let due = self.due_of(attributes, timers, at)?;
+            let due = self.due_of(attributes, known, at)?;
             first = first.into_iter().chain(due.itself).chain(due.around).min();
-            let awaiters = self
-                .alive(at)
-                .map(|it| self.addresses(&it.awaiters).to_vec());
-            for awaiter in awaiters.unwrap_or_default() {
-                let Some(awaiter) = self.by_address.get(&awaiter).copied() else {
-                    continue;
-                };
+            let awaiters = self.alive(at).map(|it| self.addresses(&it.awaiters));
+            let awaiters = awaiters.unwrap_or_default().iter().take(ABOVE_MAX);
+            let awaiters: Vec<u32> = awaiters
+                .filter_map(|at| self.by_address.get(at).copied())
+                .collect();
+            for awaiter in awaiters {
                 if seen.len() > ABOVE_MAX || !seen.insert(awaiter) {
                     continue;
                 }
-                let wait = self.wait_of(attributes, awaiter)?;
-                let needs_it = matches!(&wait.needs, Needs::All(all) if all.contains(&task));
-                if needs_it && !wait.ends_cancelled {
+                if self
+                    .cancelled_with(attributes, known, awaiter)?
+                    .contains(&task)
+                {
                     left.push(awaiter);
                 }
             }
@@ -130,8 +145,41 @@ impl Walk<'_, '_> {
         Ok(first)
     }
 
+    /// The tasks that a task cancels if it is cancelled itself, of those that it awaits.
+    fn cancelled_with<'k>(
+        &mut self,
+        attributes: &mut WaitAttributes,
+        known: &'k mut Known,
+        record: u32,
+    ) -> Result<&'k FxHashSet<RemoteAddr>, DecodeError> {
+        Ok(match known.cancelled_with.entry(record) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                let wait = self.wait_of(attributes, record)?;
+                unknown.insert(match wait.needs {
+                    Needs::All(all) if !wait.ends_cancelled => all.into_iter().collect(),
+                    _ => FxHashSet::default(),
+                })
+            }
+        })
+    }
+
     /// When the first timers are due that a task itself has set, or that cancel it.
     fn due_of(
+        &mut self,
+        attributes: &mut WaitAttributes,
+        known: &mut Known,
+        record: u32,
+    ) -> Result<Due, DecodeError> {
+        if let Some(due) = known.dues.get(&record) {
+            return Ok(*due);
+        }
+        let due = self.read_due(attributes, &known.timers, record)?;
+        known.dues.insert(record, due);
+        Ok(due)
+    }
+
+    fn read_due(
         &mut self,
         attributes: &mut WaitAttributes,
         timers: &FxHashMap<RemoteAddr, RemoteAddr>,
