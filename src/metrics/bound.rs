@@ -8,7 +8,8 @@ use super::collect::Family;
 const DETAILS: [MetricDef; 2] = [catalog::AWAIT_DEPTH, catalog::PROCESS_INFO];
 
 /// Families of which the last targets may have none, what matters least first.
-const LEAST_FIRST: [MetricDef; 16] = [
+const LEAST_FIRST: [MetricDef; 17] = [
+    catalog::TARGET_INTERVAL_SECONDS,
     catalog::FOLDED_COROUTINES,
     catalog::AWAIT_EDGES,
     catalog::EVENT_LOOPS,
