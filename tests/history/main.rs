@@ -1,6 +1,8 @@
 //! What becomes known of tasks from round to round: cycles that last, tasks that are stuck, tasks that began
 //! and ended.
 
+mod waits;
+
 use asyncio_agent::analysis::{
     CYCLES_MAX, FindingKind, FunctionRules, History, Look, Moment, Observation, Rules,
 };
@@ -13,7 +15,7 @@ use proptest::prelude::*;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// All functions but `serve_*`.
+/// All functions but `serve_*`; who waits in `get_*` is idle, unless that is for a `*_lock`.
 #[derive(Debug)]
 struct NotServing;
 
@@ -24,6 +26,14 @@ impl FunctionRules for NotServing {
 
     fn excludes(&self, function: &str) -> bool {
         function.starts_with("serve_")
+    }
+
+    fn is_idle(&self, function: &str) -> bool {
+        function.starts_with("get_") || function.starts_with("run_")
+    }
+
+    fn is_never_idle(&self, function: &str) -> bool {
+        function.ends_with("_lock")
     }
 }
 
@@ -397,6 +407,26 @@ fn tasks_that_sleep_serve_or_await_others_are_not_stuck() {
 }
 
 #[test]
+fn what_is_idle_counts_where_a_task_waits() {
+    let mut rounds = Rounds::new(2);
+    let waits: &[Spec<'_>] = &[
+        (1, &["work", "get_job"], 7, 1, &[]),
+        // In a function of the program's own, below one in which it would be idle; for something else.
+        (2, &["get_job", "flush"], 7, 2, &[]),
+        (3, &["get_job", "get_lock"], 7, 3, &[]),
+        (4, &["serve_all", "get_lock"], 7, 4, &[]),
+    ];
+    for _ in 0..4 {
+        let seen = rounds.observe(waits, true);
+        assert_eq!((seen.n_stuck, seen.n_idle), (0, 0));
+    }
+    let seen = rounds.observe(waits, true);
+    assert_eq!((seen.n_stuck, seen.n_idle), (2, 2));
+    let again = rounds.observe_again().expect("nothing has changed");
+    assert_eq!((again.n_stuck, again.n_idle), (2, 2));
+}
+
+#[test]
 fn tasks_of_threads_that_have_ended_are_not_stuck() {
     let tasks = [&[(9, &["handle"][..], 7, 5, &[][..])], RING].concat();
     for (tid, n_stuck) in [(Tid(0), 0), (Tid(7), 1)] {
@@ -420,62 +450,6 @@ fn tasks_of_threads_that_have_ended_are_not_stuck() {
         assert_eq!((seen.n_stuck, seen.n_cycles), (n_stuck, 1), "{tid:?}");
         assert_eq!(seen.wait_max.is_zero(), n_stuck == 0);
     }
-}
-
-/// Looks at a process every 15 seconds, and in between when that is wanted, at irregular times. Its one task stands
-/// where `footing` says at a time, in milliseconds. Returns when it was stuck, and the number of looks.
-fn looks(minutes: u64, footing: impl Fn(u64) -> u64) -> (Vec<u64>, u64) {
-    let mut history = History::new(Arc::new(rules(2)), 7);
-    let (mut at, mut n_looks, mut random) = (0_u64, 0, 1_u64);
-    let mut stuck = Vec::new();
-    while at < minutes * 60_000 {
-        let graph = graph(&[(1, &["handle"], 7, footing(at), &[])]);
-        let since_start = Duration::from_millis(at);
-        let look = Look {
-            now: Moment {
-                at: Monotonic::new(since_start),
-                wall: Timestamp::new(since_start),
-            },
-            is_complete: true,
-            slept: false,
-            confirms: true,
-        };
-        let seen = history.observe(&graph, &find_cycles(&graph, CYCLES_MAX), look);
-        n_looks += 1;
-        if seen.n_stuck > 0 {
-            stuck.push(at);
-        }
-        random = random.wrapping_mul(6_364_136_223_846_793_005) + 1;
-        at = match seen.look_within {
-            None => at / 15_000 * 15_000 + 15_000,
-            Some(mean) => {
-                let mean = u64::try_from(mean.as_millis()).expect("a minute at most");
-                at + mean / 10 + (random >> 33) % (mean * 18 / 10)
-            }
-        };
-    }
-    (stuck, n_looks)
-}
-
-#[test]
-fn a_task_that_goes_round_on_two_addresses_by_turns_is_not_stuck() {
-    // An even number of turns to an interval, so that every regular look sees the same.
-    for period in [50, 250, 500, 750, 2_500, 7_500, 15_000, 30_000] {
-        let (stuck, _) = looks(6 * 60, |at| (at / period) % 2);
-        assert!(stuck.is_empty(), "every {period} ms: {stuck:?}");
-    }
-    // One that stands is known to be stuck in time, and then looked at no more often.
-    let (stuck, n_looks) = looks(10, |_| 1);
-    assert!((60_000..70_000).contains(&stuck[0]), "{}", stuck[0]);
-    assert!((40 + 18..40 + 25).contains(&n_looks), "{n_looks}");
-    // It went on, and stands again.
-    let (stuck, _) = looks(10, |at| at / 300_000);
-    let at = stuck.iter().find(|at| **at > 300_000);
-    assert!(
-        at.is_some_and(|at| (360_000..390_000).contains(at)),
-        "{at:?}"
-    );
-    assert!(!stuck.iter().any(|at| (300_000..360_000).contains(at)));
 }
 
 #[test]
