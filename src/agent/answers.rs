@@ -150,6 +150,7 @@ mod tests {
         };
         let process = ProcessView {
             id,
+            since: crate::time::Timestamp::default(),
             latest: observation.map(|observation| Scan {
                 outcome: RoundOutcome::Ok,
                 observation: Some(Arc::new(observation)),

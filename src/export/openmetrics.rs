@@ -226,6 +226,7 @@ mod tests {
                 pid: Pid::new(7).unwrap(),
                 start: StartTime(1),
             },
+            since: Timestamp::default(),
             latest: None,
             hangs: false,
             is_overdue: false,

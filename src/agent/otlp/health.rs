@@ -48,6 +48,14 @@ enum Mode {
 }
 
 impl Mode {
+    fn of(result: &Result<Taken, Failure>) -> Self {
+        match result {
+            Ok(taken) if taken.n_refused > 0 || !taken.why.is_empty() => Self::TakenInPart,
+            Ok(_) => Self::Taken,
+            Err(_) => Self::Failed,
+        }
+    }
+
     fn as_str(self) -> &'static str {
         match self {
             Self::Taken => "ok",
@@ -70,16 +78,20 @@ impl Health {
 
     /// A request ended.
     pub(super) fn note_export(&self, signal: Signal, result: &Result<Taken, Failure>) {
-        let mode = match result {
-            Ok(taken) if taken.n_refused > 0 || !taken.why.is_empty() => Mode::TakenInPart,
-            Ok(_) => Mode::Taken,
-            Err(_) => Mode::Failed,
-        };
-        let before = self.with(|state| {
-            let exports = &mut state.counts.exports;
-            *exports.entry((signal.as_str(), mode.as_str())).or_default() += 1;
-            state.modes.insert(signal, mode).unwrap_or_default()
-        });
+        self.count_export(signal, result);
+        self.note_state(signal, result);
+    }
+
+    /// A request ended, which is counted only.
+    pub(super) fn count_export(&self, signal: Signal, result: &Result<Taken, Failure>) {
+        let key = (signal.as_str(), Mode::of(result).as_str());
+        self.with(|state| *state.counts.exports.entry(key).or_default() += 1);
+    }
+
+    /// Sending goes like this now, which is told if it is new.
+    pub(super) fn note_state(&self, signal: Signal, result: &Result<Taken, Failure>) {
+        let mode = Mode::of(result);
+        let before = self.with(|state| state.modes.insert(signal, mode).unwrap_or_default());
         if mode == before {
             return;
         }

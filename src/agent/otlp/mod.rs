@@ -1,11 +1,12 @@
 //! Sending over OTLP: metrics every interval, and snapshots as spans. Rounds never wait for it.
 //!
-//! The exporters are those of OpenTelemetry's SDK. What is ours is when something is sent, how much may wait,
+//! The exporter of spans is that of OpenTelemetry's SDK. What is ours is when something is sent, how much may wait,
 //! and what becomes of it when the receiver does not take it.
 
 mod answer;
 mod health;
 mod metrics;
+mod metrics_client;
 mod once;
 mod queue;
 mod sampling;
@@ -29,8 +30,8 @@ use crate::spans::{SpanLimits, Trace, TraceId, Traces};
 use crate::time::{Monotonic, Timestamp};
 use health::Health;
 use metrics::{MetricsPusher, MetricsRoute, Told};
-use opentelemetry_otlp::{MetricExporter, SpanExporter};
-use opentelemetry_sdk::metrics::exporter::PushMetricExporter as _;
+use metrics_client::MetricsClient;
+use opentelemetry_otlp::SpanExporter;
 use queue::Batch;
 use sampling::{Amount, Budget, SPANS_LIMIT, TRACES_LIMIT};
 use spans::{SpanPusher, SpanQueue};
@@ -49,7 +50,7 @@ pub(super) const FLUSH_MAX: Duration = Duration::from_secs(3);
 pub(super) struct Prepared {
     settings: OtlpSettings,
     files: FileContents,
-    metrics: Option<Exporter<MetricExporter>>,
+    metrics: Option<MetricsClient>,
     spans: Option<Exporter<SpanExporter>>,
 }
 
@@ -72,7 +73,7 @@ impl Prepared {
         let metrics = settings
             .metrics
             .enabled
-            .then(|| transport(settings.metrics_receiver())?.metrics(settings.metrics.temporality));
+            .then(|| transport(settings.metrics_receiver())?.metrics());
         let spans = settings
             .spans
             .enabled
@@ -152,7 +153,7 @@ impl Otlp {
         let settings = settings.unwrap_or_default();
         let (metrics, spans) = prepared.map_or((None, None), |it| (it.metrics, it.spans));
         match metrics {
-            Some(exporter) => self.send_metrics(exporter, settings.metrics),
+            Some(client) => self.send_metrics(client, settings.metrics),
             None => old_metrics = self.metrics.take(),
         }
         match spans {
@@ -167,14 +168,14 @@ impl Otlp {
         }
     }
 
-    fn send_metrics(&mut self, exporter: Exporter<MetricExporter>, settings: OtlpMetricsSettings) {
-        let temporality = exporter.inner.temporality();
+    fn send_metrics(&mut self, client: MetricsClient, settings: OtlpMetricsSettings) {
         let told = self
             .told
-            .get_or_insert_with(|| metrics::nothing_told(&self.host, temporality));
+            .get_or_insert_with(|| metrics::nothing_told(&self.host));
+        let temporality = metrics::temporality(settings.temporality);
         metrics::with(told, |told| told.set_temporality(temporality));
         let route = MetricsRoute {
-            exporter: Arc::new(exporter),
+            client: Arc::new(client),
             interval: settings.interval,
         };
         match &self.metrics {
@@ -183,7 +184,9 @@ impl Otlp {
                 let store = Arc::clone(&self.store);
                 let latest = Arc::new(move || store.latest());
                 let (told, health) = (Arc::clone(told), Arc::clone(&self.health));
-                self.metrics = Some(MetricsPusher::start(route, told, latest, health));
+                self.metrics = Some(MetricsPusher::start(
+                    route, self.clock, told, latest, health,
+                ));
             }
         }
     }

@@ -34,6 +34,7 @@ fn process(pid: i32, latest: Option<Scan>) -> ProcessView {
     let (pid, start) = (Pid::new(pid).unwrap(), StartTime(1));
     ProcessView {
         id: ProcessId { pid, start },
+        since: Timestamp::default(),
         latest,
         hangs: false,
         is_overdue: false,
