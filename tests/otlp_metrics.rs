@@ -279,6 +279,51 @@ fn what_counters_grew_by_is_told_once_whatever_happens() {
 }
 
 #[test]
+fn what_counters_grew_by_is_told_once_whatever_labels_they_have() {
+    let receiver = VictoriaMetrics::start(&PROMETHEUS_NAMES);
+    let target = Target::start(python::all()[0].program("gather"));
+    let targets = [("shop", target.pid())];
+    let delta = "metrics: {interval: 1s, temporality: delta}";
+    let labeled = |team: &str, interval: &str, per_process: bool| {
+        config(&targets, interval, &otlp(&receiver.endpoint(), delta))
+            .replace("team: a", &format!("team: {team}"))
+            .replace("per_process: true", &format!("per_process: {per_process}"))
+    };
+    let mut agent = Agent::start(&labeled("a", "100ms", false));
+    let wait_for_team = |team: &str| {
+        let of_team = format!("{{__name__=~\"asyncio_.*_total\",team=\"{team}\"}}");
+        wait_until("it is told", || !receiver.query(&of_team).is_empty());
+    };
+    wait_for_team("a");
+    for (team, per_process) in [("b", false), ("c", true), ("d", false)] {
+        agent.reload(&labeled(team, "100ms", per_process));
+        wait_for_team(team);
+    }
+    agent.reload(&labeled("d", "1h", false));
+    let without_team = |all: BTreeMap<Series, f64>| {
+        let counters = all.into_iter().filter(|(series, _)| {
+            series["__name__"].ends_with("_total") && series.contains_key("target")
+        });
+        let mut sums: BTreeMap<Series, f64> = BTreeMap::new();
+        for (mut series, value) in counters {
+            series.remove("team");
+            series.remove("pid");
+            *sums.entry(series).or_default() += value;
+        }
+        sums
+    };
+    wait_until("the sums are those that are served", || {
+        let differs = difference(
+            &without_team(served(&agent)),
+            &without_team(receiver.query(SUMS)),
+        );
+        differs.is_empty()
+    });
+    drop(agent);
+    assert!(target.end().success());
+}
+
+#[test]
 fn a_secret_that_was_renewed_is_used_after_a_reload() {
     let users = ["-httpAuth.username=agent", "-httpAuth.password=secret"];
     let receiver = VictoriaMetrics::start(&users);
