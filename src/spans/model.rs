@@ -79,6 +79,37 @@ pub struct Span {
     pub error: Option<String>,
 }
 
+impl Trace {
+    /// The memory that it takes, in bytes; about.
+    pub fn n_bytes(&self) -> usize {
+        let spans: usize = self.spans.iter().map(Span::n_bytes).sum();
+        size_of::<Self>() + spans
+    }
+}
+
+impl Span {
+    fn n_bytes(&self) -> usize {
+        let texts = self.name.len() + self.error.as_ref().map_or(0, String::len);
+        let links: usize = self.links.iter().map(Link::n_bytes).sum();
+        size_of::<Self>() + texts + links + n_bytes(&self.attributes)
+    }
+}
+
+impl Link {
+    fn n_bytes(&self) -> usize {
+        size_of::<Self>() + n_bytes(&self.attributes)
+    }
+}
+
+fn n_bytes(attributes: &[Attribute]) -> usize {
+    let text = |attribute: &Attribute| match &attribute.value {
+        AttributeValue::Text(text) => text.len(),
+        _ => 0,
+    };
+    let texts: usize = attributes.iter().map(text).sum();
+    size_of_val(attributes) + texts
+}
+
 /// A key with a value. Texts are data of a foreign process, escaped.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attribute {

@@ -135,9 +135,10 @@ fn nothing_but_the_agent_without_targets() {
         asyncio_agent_limit_hits_total{limit="threads_max"} 0
         asyncio_agent_limit_hits_total{limit="traces_per_minute"} 0
         asyncio_agent_limit_hits_total{limit="work_max"} 0
-        # HELP asyncio_agent_otlp_dropped_spans_total Spans that the receiver of OTLP has not got: too many waited (queue_full), it refused them for good (refused), or they were left when the agent ended (failed).
+        # HELP asyncio_agent_otlp_dropped_spans_total Spans that the receiver of OTLP has not got: too many waited (queue_full), or they took too much memory (queue_bytes), it refused them for good (refused), or they were left when the agent ended (failed).
         # TYPE asyncio_agent_otlp_dropped_spans_total counter
         asyncio_agent_otlp_dropped_spans_total{reason="failed"} 0
+        asyncio_agent_otlp_dropped_spans_total{reason="queue_bytes"} 0
         asyncio_agent_otlp_dropped_spans_total{reason="queue_full"} 0
         asyncio_agent_otlp_dropped_spans_total{reason="refused"} 0
         # HELP asyncio_agent_otlp_exports_total Requests over OTLP, as of the latest round: what was sent, and whether the receiver took it, or a part of it.
@@ -207,6 +208,7 @@ fn a_target_without_processes_is_down_and_has_no_tasks() {
         asyncio_agent_limit_hits_total{limit="traces_per_minute"} 0
         asyncio_agent_limit_hits_total{limit="work_max"} 0
         asyncio_agent_otlp_dropped_spans_total{reason="failed"} 0
+        asyncio_agent_otlp_dropped_spans_total{reason="queue_bytes"} 0
         asyncio_agent_otlp_dropped_spans_total{reason="queue_full"} 0
         asyncio_agent_otlp_dropped_spans_total{reason="refused"} 0
         asyncio_agent_otlp_spans_total 0
@@ -289,9 +291,10 @@ fn processes_of_a_target_are_added_up() {
         asyncio_agent_limit_hits_total{limit="threads_max"} 0
         asyncio_agent_limit_hits_total{limit="traces_per_minute"} 0
         asyncio_agent_limit_hits_total{limit="work_max"} 0
-        # HELP asyncio_agent_otlp_dropped_spans_total Spans that the receiver of OTLP has not got: too many waited (queue_full), it refused them for good (refused), or they were left when the agent ended (failed).
+        # HELP asyncio_agent_otlp_dropped_spans_total Spans that the receiver of OTLP has not got: too many waited (queue_full), or they took too much memory (queue_bytes), it refused them for good (refused), or they were left when the agent ended (failed).
         # TYPE asyncio_agent_otlp_dropped_spans_total counter
         asyncio_agent_otlp_dropped_spans_total{reason="failed"} 0
+        asyncio_agent_otlp_dropped_spans_total{reason="queue_bytes"} 0
         asyncio_agent_otlp_dropped_spans_total{reason="queue_full"} 0
         asyncio_agent_otlp_dropped_spans_total{reason="refused"} 0
         # HELP asyncio_agent_otlp_exports_total Requests over OTLP, as of the latest round: what was sent, and whether the receiver took it, or a part of it.
