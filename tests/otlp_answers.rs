@@ -256,6 +256,49 @@ fn the_fingerprint_of_a_cycle_is_that_of_the_agent() {
 }
 
 #[test]
+fn that_the_agent_sends_no_spans_is_said_and_they_are_sent() {
+    let target = Target::start(python::all()[0].program("gather"));
+    let receiver = Answering::start("grpc", Answer::Take);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = folder.path().join("agent.yaml");
+    let trace = |otlp: &str| {
+        let endpoint = format!("http://127.0.0.1:{}", receiver.port);
+        let text = format!("exporters: {{otlp: {{endpoint: '{endpoint}', {otlp}}}}}\n");
+        std::fs::write(&config, text).expect("our own file");
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_agentctl"));
+        command
+            .args(["trace", &target.pid_text(), "--config"])
+            .arg(&config);
+        support::agentctl::Answer::of(command)
+    };
+    let answer = trace("spans: {enabled: false}");
+    assert_eq!(answer.status, 0, "{}", answer.stderr);
+    assert!(
+        answer.stderr.contains("spans are off in"),
+        "{}",
+        answer.stderr
+    );
+    assert!(
+        answer.stdout.contains("sent to http://127.0.0.1:"),
+        "{}",
+        answer.stdout
+    );
+    assert_eq!(receiver.asked("trace").len(), 1);
+    // Nothing is sent where the whole section is off.
+    let answer = trace("enabled: false");
+    assert_eq!(answer.status, 2, "{}", answer.stderr);
+    assert!(
+        answer
+            .stderr
+            .contains("no section exporters.otlp, or it is off"),
+        "{}",
+        answer.stderr
+    );
+    assert_eq!(receiver.asked("trace").len(), 1);
+    assert!(target.end().success());
+}
+
+#[test]
 fn what_the_file_says_of_headers_and_compression_holds_whatever_the_environment_says() {
     let target = Target::start(python::all()[0].program("cycle_of_two"));
     for protocol in PROTOCOLS {

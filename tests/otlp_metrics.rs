@@ -187,6 +187,8 @@ fn names_are_dotted_and_the_agent_is_their_resource() {
     assert_eq!(series["service.name"], "asyncio-agent");
     assert_eq!(series["service.version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(series["host.name"], series["service.instance.id"]);
+    assert_eq!(series["scope.name"], "asyncio-agent");
+    assert_eq!(series["scope.version"], env!("CARGO_PKG_VERSION"));
     assert_eq!((&*series["target"], &*series["team"]), ("shop", "a"));
     drop(agent);
     assert!(target.end().success());
