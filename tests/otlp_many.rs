@@ -4,7 +4,10 @@ mod support;
 
 use asyncio_agent::metrics::CATALOG;
 use std::collections::{BTreeMap, BTreeSet};
+use std::thread;
+use std::time::Duration;
 use support::agent::Agent;
+use support::answering::{Answer, Answering};
 use support::rotel::{Ports, ReceivedPoint, Receiver};
 use support::target::wait_until;
 
@@ -18,7 +21,7 @@ fn config(n_targets: usize, port: u16, metrics: &str) -> String {
         )
     });
     format!(
-        "web: {{listen: 127.0.0.1:0}}\nlimits: {{target_names: 2000}}\ntargets: [{}]\n\
+        "web: {{listen: 127.0.0.1:0}}\nlimits: {{target_names: 2000}}\ndiscovery: {{interval: 1s}}\ntargets: [{}]\n\
          exporters: {{otlp: {{endpoint: 'http://127.0.0.1:{port}', metrics: {{interval: 1s{metrics}}}, \
          spans: {{enabled: false}}}}}}\n",
         targets.collect::<Vec<_>>().join(", ")
@@ -83,6 +86,51 @@ fn more_series_than_a_receiver_takes_at_once_all_arrive() {
         points.iter().map(key).collect::<BTreeSet<_>>().len(),
         points.len()
     );
+}
+
+#[test]
+fn each_request_has_an_answer_of_its_own() {
+    let receiver = Answering::start("grpc", Answer::Refuse(413, 3, "too much"));
+    let agent = Agent::start(&config(500, receiver.port, ""));
+    let wait_for_more = |n: usize| {
+        let before = receiver.asked("metrics").len();
+        wait_until("it is asked", || {
+            receiver.asked("metrics").len() >= before + n
+        });
+    };
+    wait_for_more(6);
+    // Three requests of each moment, then the others are left for the next one.
+    let asked = receiver.asked("metrics");
+    let pauses = asked
+        .windows(2)
+        .filter(|it| it[1] - it[0] > Duration::from_millis(500));
+    assert!(asked.len() <= 3 * (pauses.count() + 1), "{asked:?}");
+    receiver.set(Answer::TakeAllBut(1, "one is too old"));
+    wait_for_more(4);
+    receiver.set(Answer::Take);
+    wait_for_more(10);
+    // What asks for a pause is not asked again, nor for the rest.
+    receiver.set(Answer::Later(100));
+    wait_for_more(1);
+    thread::sleep(Duration::from_secs(1));
+    let n_asked = receiver.asked("metrics").len();
+    thread::sleep(Duration::from_secs(3));
+    assert_eq!(receiver.asked("metrics").len(), n_asked);
+    wait_until("all are counted", || {
+        let counted = ["failed", "partial", "ok"].map(|result| value_of(&agent, result));
+        counted[0] >= 7.0
+            && counted[1] >= 1.0
+            && counted[2] >= 4.0
+            && counted.iter().sum::<f64>() >= n_asked as f64
+    });
+    let (_, log) = agent.end_with("TERM");
+    for (text, count) in [
+        ("does not take what is sent", 2),
+        ("takes only a part", 1),
+        ("takes again what is sent", 1),
+    ] {
+        assert_eq!(log.matches(text).count(), count, "{text}: {log}");
+    }
 }
 
 #[test]
