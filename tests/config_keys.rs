@@ -66,7 +66,7 @@ targets:
   - {match: auto, name: rest}
 analysis:
   cycles: {confirmations: 3}
-  stuck: {after: 2m, include: 'app.*', exclude: []}
+  stuck: {after: 2m, include: 'app.*', exclude: [], idle: 'wait_*', never_idle: []}
   top: {coroutines: 5, waits: 0, stuck: 1}
 limits:
   {rounds: 2, tasks_per_process: 5000, scan_time: 500ms, scan_bytes: 64MiB, cpu_share: 0.25,
@@ -113,7 +113,10 @@ fn everything_can_be_set() {
     assert_eq!(rest.name.as_fixed(), Some("rest"));
     assert_eq!(settings.analysis.cycles.confirmations, 3);
     assert_eq!(settings.analysis.stuck.after, Duration::from_secs(120));
-    assert!(settings.analysis.stuck.exclude.is_empty());
+    let stuck = &settings.analysis.stuck;
+    assert!(stuck.exclude.is_empty() && stuck.never_idle.is_empty());
+    assert_eq!(stuck.idle.len(), 1);
+    assert!(stuck.idle[0].is_match(b"wait_for_jobs"));
     assert_eq!(settings.analysis.top.waits, 0);
     assert_eq!(settings.limits.scan_bytes, 64 << 20);
     assert_eq!(settings.limits.cpu_share, 0.25);

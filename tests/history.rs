@@ -5,7 +5,7 @@ use asyncio_agent::analysis::{
     CYCLES_MAX, FindingKind, FunctionRules, History, Look, Moment, Observation, Rules,
 };
 use asyncio_agent::graph::{
-    GraphBuilder, NewFrame, NewTask, TaskGraph, TaskName, TaskState, Via, find_cycles,
+    GraphBuilder, LongWait, NewFrame, NewTask, TaskGraph, TaskName, TaskState, Via, find_cycles,
 };
 use asyncio_agent::ids::{TaskId, Tid};
 use asyncio_agent::time::{Monotonic, Timestamp};
@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// All functions but `serve_*`.
+/// All functions but `serve_*`; who waits in `get_*` is idle, unless that is for a `*_lock`.
 #[derive(Debug)]
 struct NotServing;
 
@@ -24,6 +24,14 @@ impl FunctionRules for NotServing {
 
     fn excludes(&self, function: &str) -> bool {
         function.starts_with("serve_")
+    }
+
+    fn is_idle(&self, function: &str) -> bool {
+        function.starts_with("get_") || function.starts_with("run_")
+    }
+
+    fn is_never_idle(&self, function: &str) -> bool {
+        function.ends_with("_lock")
     }
 }
 
@@ -394,6 +402,88 @@ fn tasks_that_sleep_serve_or_await_others_are_not_stuck() {
         rounds.observe(RING, true).wait_max,
         Duration::from_secs(120)
     );
+}
+
+#[test]
+fn what_is_idle_counts_where_a_task_waits() {
+    let mut rounds = Rounds::new(2);
+    let waits: &[Spec<'_>] = &[
+        (1, &["work", "get_job"], 7, 1, &[]),
+        // In a function of the program's own, below one in which it would be idle; for something else.
+        (2, &["get_job", "flush"], 7, 2, &[]),
+        (3, &["get_job", "get_lock"], 7, 3, &[]),
+        (4, &["serve_all", "get_lock"], 7, 4, &[]),
+    ];
+    for _ in 0..4 {
+        let seen = rounds.observe(waits, true);
+        assert_eq!((seen.n_stuck, seen.n_idle), (0, 0));
+    }
+    let seen = rounds.observe(waits, true);
+    assert_eq!((seen.n_stuck, seen.n_idle), (2, 2));
+    let again = rounds.observe_again().expect("nothing has changed");
+    assert_eq!((again.n_stuck, again.n_idle), (2, 2));
+}
+
+/// In each of so many rounds whether a task is stuck, if it is said of it what `wait` says for the number of the round
+/// in which that was asked.
+fn stuck_unless(n: u64, wait: impl Fn(u64, u64) -> LongWait) -> Vec<u64> {
+    let mut rounds = Rounds::new(2);
+    let mut asked = Vec::new();
+    let each = (0..n).map(|round| {
+        let now = rounds.next();
+        let answers: Vec<LongWait> = asked.iter().map(|_| wait(round, rounds.seconds)).collect();
+        let clock = Duration::from_secs(rounds.seconds);
+        rounds.history.note_long_waits(&answers, clock, now);
+        let seen = rounds.observe(&[(1, &["handle"], 7, 5, &[])], true);
+        asked = seen.asked;
+        assert!(asked.iter().all(|it| *it == TaskId(1)));
+        seen.n_stuck
+    });
+    each.collect()
+}
+
+#[test]
+fn who_has_a_reason_to_wait_is_not_stuck() {
+    let nothing = LongWait {
+        task: TaskId(1),
+        ends_at: None,
+        for_executor: false,
+        is_main: false,
+    };
+    let ends_in = |seconds, clock| LongWait {
+        ends_at: Some(Duration::from_secs(clock + seconds)),
+        ..nothing
+    };
+    let of_another = LongWait {
+        task: TaskId(2),
+        for_executor: true,
+        ..nothing
+    };
+    assert_eq!(stuck_unless(6, |_, _| nothing), [0, 0, 0, 0, 1, 1]);
+    assert_eq!(stuck_unless(6, |_, _| of_another), [0, 0, 0, 0, 1, 1]);
+    let for_executor = LongWait {
+        for_executor: true,
+        ..nothing
+    };
+    assert_eq!(stuck_unless(60, |_, _| for_executor), [0; 60]);
+    let is_main = LongWait {
+        is_main: true,
+        ..nothing
+    };
+    assert_eq!(stuck_unless(60, |_, _| is_main), [0; 60]);
+    // It is said 45 seconds after the wait began that it ends 60 seconds later, and then nothing more.
+    let once = |round, clock| match round {
+        3 => ends_in(60, clock),
+        _ => nothing,
+    };
+    assert_eq!(stuck_unless(10, once), [0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
+    // Each time it should have ended, another end is set: it goes round.
+    assert_eq!(stuck_unless(100, |_, clock| ends_in(70, clock)), [0; 100]);
+    // The same end is far away, or is past.
+    for at in [100_000, 1_040] {
+        let far = |_, _| ends_in(at, 0);
+        assert_eq!(stuck_unless(6, far), [0, 0, 0, 0, 1, 1], "{at}");
+    }
 }
 
 #[test]

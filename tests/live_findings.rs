@@ -183,6 +183,50 @@ fn tasks_that_hang_are_stuck_whatever_they_are_noted_to_await() {
 }
 
 #[test]
+fn who_waits_for_long_with_a_reason_is_not_stuck() {
+    for python in python::all() {
+        let target = Target::start(python.program("long_waits"));
+        let agent = Agent::start(&format!(
+            "web: {{listen: 127.0.0.1:0}}\n\
+             limits: {{cpu_share: 1}}\n\
+             analysis: {{stuck: {{after: 2s}}}}\n\
+             targets: [{{name: app, match: {{pid: {}}}, interval: 200ms}}]\n",
+            target.pid()
+        ));
+        let what = format!("Python {}", python.full_version);
+        let value = |name: &str| agent.value(&format!("{name}{{target=\"app\"}}"));
+        // All that is stuck: a future of one's own, a lock below `main`, a pool, what a timeout does not reach, one
+        // in an hour.
+        let stuck = [
+            "stuck borrowing",
+            "stuck far",
+            "stuck lost",
+            "stuck main",
+            "stuck shielded",
+        ];
+        wait_until("those that hang are found", || {
+            value("asyncio_stuck_tasks") >= Some(5.0)
+        });
+        // Others would have been found by then.
+        let n_scans = || {
+            let scans = agent.value("asyncio_agent_scans_total{target=\"app\",result=\"ok\"}");
+            scans.unwrap_or_default()
+        };
+        let enough = n_scans() + 20.0;
+        wait_until("more rounds", || n_scans() >= enough);
+        let mut told: Vec<String> = findings(&agent)
+            .into_iter()
+            .map(|(_, path)| path.split(" (").next().unwrap().to_owned())
+            .collect();
+        told.sort();
+        assert_eq!(told, stuck, "{what}");
+        // The event loop's own task, those with a timer and `below`, a thread, an executor, an empty queue. The one that
+        // waits again and again is not counted as one that waits for long.
+        assert_eq!(value("asyncio_idle_tasks"), Some(9.0), "{what}");
+    }
+}
+
+#[test]
 fn loops_that_look_the_same_at_each_round_are_not_stuck() {
     for python in python::all() {
         for kind in ["hangs", "0", "1", "2"] {

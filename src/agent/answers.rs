@@ -149,19 +149,12 @@ mod tests {
             start: StartTime(1),
         };
         let process = ProcessView {
-            id,
-            since: crate::time::Timestamp::default(),
             latest: observation.map(|observation| Scan {
                 outcome: RoundOutcome::Ok,
                 observation: Some(Arc::new(observation)),
                 ..Scan::default()
             }),
-            hangs: false,
-            is_overdue: false,
-            failure: None,
-            program: None,
-            totals: Totals::default(),
-            traces: Arc::default(),
+            ..ProcessView::new(id)
         };
         AgentView {
             targets: vec![TargetView {

@@ -30,6 +30,13 @@ impl Clock {
         taken.map_or(Duration::ZERO, Duration::from)
     }
 
+    /// Now, by the clock that event loops use (`CLOCK_MONOTONIC`, clock_gettime(2)), if they are not in a time namespace
+    /// of their own.
+    pub(super) fn of_event_loops() -> Duration {
+        let now = ClockId::CLOCK_MONOTONIC.now();
+        now.map_or(Duration::ZERO, Duration::from)
+    }
+
     /// Now, in wall-clock time. A clock set before 1970 counts as 1970.
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub(super) fn timestamp(self) -> Timestamp {

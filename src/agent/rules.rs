@@ -9,19 +9,29 @@ use std::sync::Arc;
 struct GlobRules {
     include: Vec<Glob>,
     exclude: Vec<Glob>,
+    idle: Vec<Glob>,
+    never_idle: Vec<Glob>,
+}
+
+fn is_any(globs: &[Glob], function: &str) -> bool {
+    globs.iter().any(|it| it.is_match(function.as_bytes()))
 }
 
 impl FunctionRules for GlobRules {
     fn includes(&self, function: &str) -> bool {
-        self.include
-            .iter()
-            .any(|it| it.is_match(function.as_bytes()))
+        is_any(&self.include, function)
     }
 
     fn excludes(&self, function: &str) -> bool {
-        self.exclude
-            .iter()
-            .any(|it| it.is_match(function.as_bytes()))
+        is_any(&self.exclude, function)
+    }
+
+    fn is_idle(&self, function: &str) -> bool {
+        is_any(&self.idle, function)
+    }
+
+    fn is_never_idle(&self, function: &str) -> bool {
+        is_any(&self.never_idle, function)
     }
 }
 
@@ -37,6 +47,8 @@ pub(super) fn rules(settings: &Settings) -> Arc<Rules> {
         functions: Arc::new(GlobRules {
             include: settings.stuck.include.clone(),
             exclude: settings.stuck.exclude.clone(),
+            idle: settings.stuck.idle.clone(),
+            never_idle: settings.stuck.never_idle.clone(),
         }),
     })
 }

@@ -6,8 +6,8 @@ use super::source::{AttachedProcess, ProcessSource};
 use crate::analysis::{
     CYCLES_MAX, Fingerprint, History, Look, Moment, Observation, Rules, Summary, summarize,
 };
-use crate::graph::{Problem, Snapshot, TaskGraph, find_cycles};
-use crate::ids::ProcessId;
+use crate::graph::{LongWait, Problem, Snapshot, TaskGraph, find_cycles};
+use crate::ids::{ProcessId, TaskId};
 use crate::limits::Stop;
 use crate::metrics::{ProgramView, RoundOutcome, Scan};
 use crate::process::ProcessError;
@@ -117,12 +117,13 @@ pub(super) fn run_round(source: &dyn ProcessSource, kept: Kept, job: &Job) -> Ro
         sent: Sent::default(),
     };
     match read {
-        Ok(Ok((attached, snapshot))) => {
-            report.kept.attached = Some(attached);
+        Ok(Ok((mut attached, snapshot))) => {
             // It may have executed another one.
             let program = program(source, process, &snapshot);
-            report.take_in(&snapshot, &program, job, now);
+            let asked = report.take_in(&snapshot, attached.long_waits(), &program, job, now);
             report.program = Some(program);
+            attached.ask(asked);
+            report.kept.attached = Some(attached);
         }
         Ok(Err(error)) => {
             report.scan.outcome = outcome_of(&error);
@@ -147,7 +148,7 @@ fn program(source: &dyn ProcessSource, process: ProcessId, snapshot: &Snapshot) 
 
 /// Works out what a snapshot means.
 fn understand(
-    snapshot: &Snapshot,
+    (snapshot, long_waits): (&Snapshot, &[LongWait]),
     process: ProcessId,
     known: Option<Box<Known>>,
     RoundRules { rules, confirms }: &RoundRules,
@@ -156,6 +157,9 @@ fn understand(
     let confirms = *confirms;
     let mut known = known.unwrap_or_else(|| Box::new(Known::nothing(process, rules)));
     known.history.set_rules(Arc::clone(rules));
+    known
+        .history
+        .note_long_waits(long_waits, Clock::of_event_loops(), now);
     // A process that slept on has the very graph of before.
     let slept = known.graph.as_ptr() == Arc::as_ptr(&snapshot.graph);
     let again = slept.then(|| known.history.observe_again(now, confirms));
@@ -226,13 +230,22 @@ impl Known {
 }
 
 impl RoundReport {
-    /// Takes up a snapshot: works out what it means, and sends it if it is to be sent.
-    fn take_in(&mut self, snapshot: &Snapshot, program: &ProgramView, job: &Job, now: Moment) {
+    /// Takes up a snapshot: works out what it means, and sends it if it is to be sent. The tasks about which the next
+    /// one is asked.
+    fn take_in(
+        &mut self,
+        snapshot: &Snapshot,
+        long_waits: &[LongWait],
+        program: &ProgramView,
+        job: &Job,
+        now: Moment,
+    ) -> Vec<TaskId> {
         self.take(snapshot);
         let process = job.process;
         let known = self.kept.known.take();
         let understand = || {
-            let (observation, known) = understand(snapshot, process, known, &job.rules, now);
+            let read = (snapshot, long_waits);
+            let (observation, known) = understand(read, process, known, &job.rules, now);
             let sent = job.spans.as_ref().map(|spans| {
                 let seen = (&observation, &known.history);
                 send_spans(spans, (process, program), snapshot, seen, now)
@@ -251,10 +264,15 @@ impl RoundReport {
                 let within = observation.look_within;
                 self.look_again = within.map(|within| irregular(within, process, job.clock));
                 self.scan.summary = Some(summary);
+                let asked = std::mem::take(&mut observation.asked);
                 self.scan.observation = Some(Arc::new(observation));
                 self.kept.known = Some(known);
+                asked
             }
-            Err(_) => self.panicked(),
+            Err(_) => {
+                self.panicked();
+                Vec::new()
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! Where processes come from: this machine, or what a test makes up. Everything here blocks.
 
-use crate::graph::Snapshot;
-use crate::ids::{Pid, ProcessId};
+use crate::graph::{LongWait, Snapshot};
+use crate::ids::{Pid, ProcessId, TaskId};
 use crate::limits::{Limits, Stop};
 use crate::process::{Access, Process, ProcessError, Reader, Table, Workspace};
 use crate::procfs::{ProcRoot, ProcfsError, UserIds};
@@ -76,6 +76,17 @@ pub trait AttachedProcess: Send {
     ///
     /// When it cannot be read any more; then it must be attached to anew.
     fn snapshot(&mut self, stop: &Stop) -> Result<Snapshot, ProcessError>;
+
+    /// Has the next snapshot look closely at these tasks, which have waited for long. A source whose tasks have
+    /// no reasons to wait may ignore them.
+    fn ask(&mut self, tasks: Vec<TaskId>) {
+        let _ = tasks;
+    }
+
+    /// What the latest snapshot found out of the tasks that were asked about.
+    fn long_waits(&self) -> &[LongWait] {
+        &[]
+    }
 
     /// The tables by which it is read.
     fn tables(&self) -> Vec<Table> {
@@ -178,6 +189,14 @@ impl AttachedProcess for HostProcess {
         let snapshot = self.process.snapshot_in(&mut workspace);
         lock(&self.workspaces).push(workspace);
         snapshot
+    }
+
+    fn ask(&mut self, tasks: Vec<TaskId>) {
+        self.process.ask(tasks);
+    }
+
+    fn long_waits(&self) -> &[LongWait] {
+        self.process.long_waits()
     }
 
     fn tables(&self) -> Vec<Table> {

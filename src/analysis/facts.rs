@@ -1,5 +1,6 @@
 //! What is found out of the texts and stacks of a snapshot, each once: which task it is, and whether its wait counts.
 
+use super::finding::{is_installed, is_python};
 use super::history::Rules;
 use crate::graph::{Cycle, StackIdx, TaskGraph, TaskIdx, TaskName, TextIdx};
 use crate::ids::TaskId;
@@ -22,6 +23,10 @@ pub(super) struct TextFacts {
     /// What the rules say of it as the name of a function.
     pub(super) is_included: bool,
     pub(super) is_excluded: bool,
+    pub(super) is_idle: bool,
+    pub(super) is_never_idle: bool,
+    /// As the path of a file: it is in Python's own library or in an installed package.
+    pub(super) is_library: bool,
 }
 
 /// What is known of a stack, for one snapshot.
@@ -32,7 +37,11 @@ pub(super) struct StackFacts {
     pub(super) hash: u64,
     /// The waits of tasks that stand there count.
     pub(super) counts: bool,
-    /// Those would that are executed and stand all the same: they hold up their event loop, whatever they are in.
+    /// They wait for nothing but time, or for their next turn.
+    pub(super) sleeps: bool,
+    /// The innermost function is the program's own: it waits for a future, not for one of asyncio's primitives.
+    pub(super) is_bare: bool,
+    /// Those would that are executed and stand all the same: they hold up their event loop, which is no idle wait.
     pub(super) counts_running: bool,
     /// The name of its outermost function.
     pub(super) coroutine: Option<TextIdx>,
@@ -64,6 +73,9 @@ impl<'g> Facts<'g> {
                 hash: hash_of(text),
                 is_included: functions.includes(text),
                 is_excluded: functions.excludes(text),
+                is_idle: functions.is_idle(text),
+                is_never_idle: functions.is_never_idle(text),
+                is_library: is_python(text) || is_installed(text),
             }
         })
     }
@@ -77,27 +89,37 @@ impl<'g> Facts<'g> {
         let mut hasher = FxHasher::default();
         let (mut is_included, mut is_excluded) = (false, false);
         let mut coroutine = None;
-        for frame in graph.stack(at) {
+        // Where it waits: in a function of the program's own, and in what that calls of libraries.
+        let (mut is_idle, mut is_never_idle) = (false, false);
+        let (mut is_inside, mut is_bare, mut sleeps) = (true, false, false);
+        for (depth, frame) in graph.stack(at).enumerate() {
             let function = self.text(frame.function);
-            let file = frame.file.map_or(0, |file| self.text(file).hash);
-            (function.hash, file, frame.line).hash(&mut hasher);
+            let file = frame.file.map(|file| self.text(file));
+            let file_hash = file.map_or(0, |file| file.hash);
+            (function.hash, file_hash, frame.line).hash(&mut hasher);
             if self.rules.follow_frames {
-                words.push(hash_of((function.hash, file, frame.line)));
+                words.push(hash_of((function.hash, file_hash, frame.line)));
             }
-            // In `asyncio.sleep` it waits for nothing but time, or for its next turn.
-            let is_asyncio = |file| graph.text(file).ends_with("/asyncio/tasks.py");
-            let sleeps =
-                graph.text(frame.function) == "sleep" && frame.file.is_some_and(is_asyncio);
             is_included |= function.is_included;
-            is_excluded |= sleeps || function.is_excluded;
+            is_excluded |= function.is_excluded;
+            if is_inside {
+                is_idle |= function.is_idle;
+                is_never_idle |= function.is_never_idle;
+                is_inside = file.is_some_and(|file| file.is_library);
+                is_bare |= depth == 0 && !is_inside;
+            }
+            let is_asyncio = |file| graph.text(file).ends_with("/asyncio/tasks.py");
+            sleeps |= graph.text(frame.function) == "sleep" && frame.file.is_some_and(is_asyncio);
             coroutine = Some(frame.function);
         }
         words.reverse();
         let facts = StackFacts {
             words: words.into(),
             hash: hasher.finish(),
-            counts: is_included && !is_excluded,
-            counts_running: is_included,
+            counts: is_included && !is_excluded && !sleeps && (is_never_idle || !is_idle),
+            sleeps,
+            is_bare,
+            counts_running: is_included && !is_excluded,
             coroutine,
         };
         self.stacks.insert(at, facts.clone());

@@ -109,22 +109,23 @@ impl Finding {
     }
 }
 
-/// What the paths of Python's own library have in them: where a prefix has it, or when it is frozen.
-const PYTHON: [&str; 2] = ["/lib/python3.", "<frozen "];
+/// What the paths of Python's own library have in them: where a prefix has it, in a tree of its sources, or when it is
+/// frozen.
+const PYTHON: [&str; 3] = ["/lib/python3.", "/Lib/asyncio/", "<frozen "];
 /// What those of installed packages have in them (the module `site` of CPython, and Debian's).
 const LIBRARIES: [&str; 2] = ["/site-packages/", "/dist-packages/"];
 
+/// Whether a file is in an installed package.
+pub(super) fn is_installed(file: &str) -> bool {
+    LIBRARIES.iter().any(|part| file.contains(part))
+}
+
+/// Whether a file is in Python's own library, below which packages are installed.
+pub(super) fn is_python(file: &str) -> bool {
+    PYTHON.iter().any(|part| file.contains(part)) && !is_installed(file)
+}
+
 impl FindingFrame {
-    /// Whether it is in an installed package.
-    fn is_installed(&self) -> bool {
-        LIBRARIES.iter().any(|part| self.file.contains(part))
-    }
-
-    /// Whether it is in Python's own library, below which packages are installed.
-    fn is_python(&self) -> bool {
-        PYTHON.iter().any(|part| self.file.contains(part)) && !self.is_installed()
-    }
-
     /// ` file:line`, as far as that is known.
     fn write_place(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.file.is_empty() {
@@ -169,8 +170,8 @@ impl FindingTask {
     /// Where the program waits, rather than where a library does that for it. If all of it is in libraries, the
     /// innermost place that is not in Python's own.
     pub fn place(&self) -> Option<&FindingFrame> {
-        let frames = || self.frames.iter().filter(|frame| !frame.is_python());
-        let own = frames().find(|frame| !frame.is_installed());
+        let frames = || self.frames.iter().filter(|frame| !is_python(&frame.file));
+        let own = frames().find(|frame| !is_installed(&frame.file));
         own.or_else(|| frames().next())
             .or_else(|| self.frames.first())
     }

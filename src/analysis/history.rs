@@ -12,6 +12,8 @@
 //! same again and again; not those that nobody executes any more, because their thread has ended (they lie about
 //! until they are collected); and not those that the rules leave out. Only those that await no other task can
 //! be stuck: a cycle is a finding of its own.
+//!
+//! Tasks whose wait would be too long, but that the rules leave out, or that have a reason to wait, are idle.
 
 use super::coroutines::{Coroutines, Group};
 use super::facts::{Facts, TaskKey, hash_of};
@@ -19,8 +21,8 @@ use super::finding::{Finding, FindingKind, Fingerprint, Mark, tasks_of};
 use super::standing::Standing;
 use super::times::{TaskTimes, Tracks};
 use super::waiting::{Activity, Seen, Waits};
-use crate::graph::{Cycles, TaskGraph, TaskIdx, TaskState, TextIdx, find_deadlocks};
-use crate::ids::Tid;
+use crate::graph::{Cycles, LongWait, TaskGraph, TaskIdx, TaskState, TextIdx, find_deadlocks};
+use crate::ids::{TaskId, Tid};
 use crate::time::{Monotonic, Timestamp};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::fmt;
@@ -40,12 +42,19 @@ const PARTIAL_MAX: Duration = Duration::from_secs(10 * 60);
 /// So many tasks may be remembered at least.
 const MISSING_MAX: usize = 10_000;
 
-/// Which functions' waits count. They are asked for each function of a stack.
+/// Which functions' waits count. The first two are asked for each function of a stack, the others for those in which a
+/// task waits: the innermost one of the program's own, and those of libraries that it has called.
 pub trait FunctionRules: fmt::Debug + Send + Sync {
     /// Whether tasks inside this function count.
     fn includes(&self, function: &str) -> bool;
     /// Whether tasks inside this function do not count.
     fn excludes(&self, function: &str) -> bool;
+    /// Whether nothing is wrong with who waits in this function, for however long. Asked also about
+    /// `run_in_executor`, for who waits for a thread or another process, and `run_until_complete`, for the task that an
+    /// event loop was started for, if that waits for a future in a function of the program's own.
+    fn is_idle(&self, function: &str) -> bool;
+    /// Whether there is something wrong with it all the same.
+    fn is_never_idle(&self, function: &str) -> bool;
 }
 
 /// When something is a finding.
@@ -97,6 +106,8 @@ pub struct Observation {
     pub n_cycle_tasks: u64,
     /// Tasks that are stuck.
     pub n_stuck: u64,
+    /// Tasks that would be, but wait where that may take long.
+    pub n_idle: u64,
     /// The longest wait of a task whose wait counts.
     pub wait_max: Duration,
     /// Figures by coroutine function.
@@ -110,6 +121,8 @@ pub struct Observation {
     /// A task may be stuck, and takes further looks to be sure of, at irregular times: so much time between two
     /// of them, on average.
     pub look_within: Option<Duration>,
+    /// Tasks that may be stuck: why do they wait? See [`History::note_long_waits`].
+    pub asked: Vec<TaskId>,
 }
 
 /// A cycle that was seen.
@@ -168,6 +181,8 @@ pub struct History {
     asleep_since: Option<Monotonic>,
     /// How often each thread had run at the latest look.
     runs: FxHashMap<Tid, u64>,
+    /// Of which tasks it was asked at the latest look why they wait.
+    asked: Vec<TaskKey>,
 }
 
 impl History {
@@ -187,6 +202,19 @@ impl History {
             latest: None,
             asleep_since: None,
             runs: FxHashMap::default(),
+            asked: Vec::new(),
+        }
+    }
+
+    /// Takes up why those tasks wait that were asked about, before what the next snapshot shows. `clock` is the time
+    /// `now` by the clock of event loops (`CLOCK_MONOTONIC`). Of one that is not told of, nothing is known.
+    pub fn note_long_waits(&mut self, waits: &[LongWait], clock: Duration, now: Moment) {
+        let by_id: FxHashMap<TaskId, &LongWait> = waits.iter().map(|it| (it.task, it)).collect();
+        for key in std::mem::take(&mut self.asked) {
+            if let (Some(wait), Some(seen)) = (by_id.get(&key.id), self.tasks.get_mut(&key)) {
+                seen.note(wait, clock, now);
+                self.standing = None;
+            }
         }
     }
 
@@ -199,11 +227,12 @@ impl History {
     pub fn observe(&mut self, graph: &TaskGraph, cycles: &Cycles, look: Look) -> Observation {
         let now = look.now;
         self.note_look(now.at, look.slept);
-        let mut waits = Waits::at(now.at, self.rules.stuck_after, self.asleep_since);
+        let mut waits = Waits::at(now, self.rules.stuck_after, self.asleep_since);
         let mut observation = Observation::default();
         let deadlocks = find_deadlocks(graph, cycles, CYCLES_MAX);
         let mut facts = Facts::of(graph, &self.rules);
-        let mut sight = self.see_tasks(&mut facts, deadlocks.as_ref(), now, &mut observation);
+        let mut sight =
+            self.see_tasks(&mut facts, deadlocks.as_ref(), &mut waits, &mut observation);
         self.note_completeness(look, sight.present.len());
         observation.n_finished = self.drop_missing(&sight.present, look);
         let activities = self.activities(graph, &sight.moved, observation.n_finished > 0);
@@ -215,7 +244,7 @@ impl History {
             let task = graph.task(at);
             let activity = activities.get(&graph.thread_of(at).tid).copied();
             let activity = activity.filter(|_| !task.has_turn);
-            if waits.is_stuck(seen, now, activity.unwrap_or(Activity::None)) {
+            if waits.is_stuck((key, seen), activity.unwrap_or(Activity::None)) {
                 stuck.push((seen.since, key, at));
                 let coroutine = facts.stack(task.stack).coroutine;
                 sight.groups.entry(coroutine).or_default().figures.n_stuck += 1;
@@ -235,6 +264,8 @@ impl History {
         self.follow_cycles(&mut facts, deadlocks.as_ref(), look, &mut observation);
         self.follow_stuck(graph, stuck, &sight.present, now, &mut observation);
         observation.look_within = waits.look_within;
+        observation.asked = waits.asked.iter().map(|key| key.id).collect();
+        self.asked = std::mem::take(&mut waits.asked);
         self.standing = (look.is_complete && waits.look_within.is_none())
             .then(|| Standing::of(&self.rules, &groups, waits.next, &observation))
             .flatten();
@@ -246,10 +277,11 @@ impl History {
         &mut self,
         facts: &mut Facts<'g>,
         deadlocks: Option<&Cycles>,
-        now: Moment,
+        waits: &mut Waits,
         observation: &mut Observation,
     ) -> Sight<'g> {
-        let graph = facts.graph;
+        let (graph, now) = (facts.graph, waits.now);
+        let rules = Arc::clone(&self.rules);
         let mut sight = Sight::default();
         sight.present.reserve(graph.tasks().len());
         for at in graph.indices().filter(|at| graph.entry(*at) == *at) {
@@ -286,7 +318,11 @@ impl History {
                 TaskState::Running => stack.counts_running,
                 _ => stack.counts,
             };
-            if !counts || !awaits_none || tid == Tid(0) {
+            if !awaits_none || tid == Tid(0) || stack.sleeps {
+                continue;
+            }
+            if !counts || waits.is_explained(seen, &*rules.functions, stack.is_bare) {
+                observation.n_idle += u64::from(waits.is_long(seen));
                 continue;
             }
             group.add_wait(seen.since.at, now.at);

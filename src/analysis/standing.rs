@@ -16,6 +16,7 @@ pub(super) struct Standing {
     n_cycles: u64,
     n_cycle_tasks: u64,
     n_stuck: u64,
+    n_idle: u64,
     coroutines: Coroutines,
     /// Since when the longest wait of each of them lasts, in the same order.
     waits_since: Box<[Option<Monotonic>]>,
@@ -37,6 +38,7 @@ impl Standing {
             n_cycles: observation.n_cycles,
             n_cycle_tasks: observation.n_cycle_tasks,
             n_stuck: observation.n_stuck,
+            n_idle: observation.n_idle,
             coroutines: coroutines.clone(),
             waits_since: groups.iter().map(|group| group.waits_since).collect(),
         })
@@ -59,6 +61,7 @@ impl Standing {
             n_cycles: self.n_cycles,
             n_cycle_tasks: self.n_cycle_tasks,
             n_stuck: self.n_stuck,
+            n_idle: self.n_idle,
             wait_max,
             coroutines,
             ..Observation::default()

@@ -11,8 +11,14 @@
 //! none of its tasks is seen to have gone on, one went on that looks the same again, and that may be this one. If that
 //! happens more often than now and then, waits count from the latest time; unless the place of a task tells its turns
 //! apart ([`Task::has_turn`](crate::graph::Task::has_turn)).
+//!
+//! When half of the time is over it is asked why the task waits ([`LongWait`]). One that the program itself will end is
+//! not stuck as long as it takes no longer than that; if it should have ended and another end is set, the task
+//! has gone on.
 
-use super::history::Moment;
+use super::facts::TaskKey;
+use super::history::{FunctionRules, Moment};
+use crate::graph::LongWait;
 use crate::time::Monotonic;
 use std::time::Duration;
 
@@ -22,6 +28,26 @@ const LOOKS_MIN: u32 = 20;
 const RUNS_PER_UNSEEN: u32 = 8;
 /// The least time between two of them, on average.
 const GAP_MIN: Duration = Duration::from_millis(50);
+
+/// Tasks about which it is asked at one look.
+const ASKED_MAX: usize = 16_384;
+/// A wait that the program will end is not stuck if all of it takes no longer than so many times
+/// [`Rules::stuck_after`](super::Rules::stuck_after).
+const ENDS_WITHIN: u32 = 10;
+/// Ends of a wait that lie no further apart than this are the same.
+const SAME_END: Duration = Duration::from_millis(20);
+/// What waits for a thread or another process, and for the task that an event loop was started for: the rules are
+/// asked about these functions, which stand on no stack.
+const RUN_IN_EXECUTOR: &str = "run_in_executor";
+const RUN_UNTIL_COMPLETE: &str = "run_until_complete";
+
+/// What is known of why a task waits.
+#[derive(Debug, Clone, Copy, Default)]
+struct Reason {
+    ends_at: Option<Monotonic>,
+    for_executor: bool,
+    is_main: bool,
+}
 
 /// A task that was seen.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +63,11 @@ pub(super) struct Seen {
     n_ran: u32,
     /// Those of them before which a task of it went on that was not seen to.
     n_unseen: u32,
+    /// It was asked why it waits.
+    was_asked: bool,
+    reason: Option<Reason>,
+    /// When its wait should have ended.
+    overdue_since: Option<Monotonic>,
     /// It was found to be stuck at this place.
     is_stuck: bool,
 }
@@ -50,8 +81,31 @@ impl Seen {
             n_looks: 0,
             n_ran: 0,
             n_unseen: 0,
+            was_asked: false,
+            reason: None,
+            overdue_since: None,
             is_stuck: false,
         }
+    }
+
+    /// What a close look found out of it.
+    pub(super) fn note(&mut self, wait: &LongWait, clock: Duration, now: Moment) {
+        // One that is past has ended nothing, or is of another clock.
+        let ends_at = wait.ends_at.filter(|at| *at > clock);
+        let ends_at = ends_at.map(|at| now.at.after(at.saturating_sub(clock)));
+        let other_end = |before: Monotonic| {
+            ends_at.is_some_and(|now| now.since(before).max(before.since(now)) > SAME_END)
+        };
+        if self.overdue_since.is_some_and(other_end) {
+            *self = Self::new(self.place, now);
+        }
+        self.overdue_since = None;
+        self.was_asked = true;
+        self.reason = Some(Reason {
+            ends_at,
+            for_executor: wait.for_executor,
+            is_main: wait.is_main,
+        });
     }
 
     /// Whether it was seen at `place`.
@@ -83,8 +137,10 @@ pub(super) enum Activity {
 /// Who is stuck at one look.
 #[derive(Debug)]
 pub(super) struct Waits {
-    now: Monotonic,
+    pub(super) now: Moment,
     stuck_after: Duration,
+    /// Tasks of which it is to be found out why they wait.
+    pub(super) asked: Vec<TaskKey>,
     /// For how long the process has not run.
     slept: Duration,
     /// When something will become known even if the process sleeps on.
@@ -94,25 +150,58 @@ pub(super) struct Waits {
 }
 
 impl Waits {
-    pub(super) fn at(
-        now: Monotonic,
-        stuck_after: Duration,
-        asleep_since: Option<Monotonic>,
-    ) -> Self {
+    pub(super) fn at(now: Moment, stuck_after: Duration, asleep_since: Option<Monotonic>) -> Self {
         Self {
             now,
             stuck_after,
-            slept: asleep_since.map_or(Duration::ZERO, |since| now.since(since)),
+            asked: Vec::new(),
+            slept: asleep_since.map_or(Duration::ZERO, |since| now.at.since(since)),
             next: None,
             look_within: None,
         }
     }
 
+    /// Whether there is a known reason for a wait, so that nothing is wrong with it.
+    pub(super) fn is_explained(
+        &mut self,
+        seen: &mut Seen,
+        functions: &dyn FunctionRules,
+        is_bare: bool,
+    ) -> bool {
+        let Some(reason) = seen.reason.filter(|_| !seen.is_stuck) else {
+            return false;
+        };
+        if (reason.for_executor && functions.is_idle(RUN_IN_EXECUTOR))
+            || (reason.is_main && is_bare && functions.is_idle(RUN_UNTIL_COMPLETE))
+        {
+            return true;
+        }
+        let longest = self.stuck_after.saturating_mul(ENDS_WITHIN);
+        match reason.ends_at {
+            Some(at) if at <= self.now.at => {
+                seen.overdue_since = Some(at);
+                seen.reason = None;
+                seen.was_asked = false;
+                false
+            }
+            Some(at) if at.since(seen.since.at) <= longest => {
+                self.will_be_known(at);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Whether a task is stuck that was seen just now, in whose thread there was such activity.
-    pub(super) fn is_stuck(&mut self, seen: &mut Seen, now: Moment, activity: Activity) -> bool {
+    pub(super) fn is_stuck(
+        &mut self,
+        (key, seen): (TaskKey, &mut Seen),
+        activity: Activity,
+    ) -> bool {
         seen.n_ran += u32::from(activity != Activity::None);
         seen.n_unseen += u32::from(activity == Activity::Unseen);
-        let wait = self.now.since(seen.since.at);
+        let now = self.now;
+        let wait = now.at.since(seen.since.at);
         let half = self.stuck_after / 2;
         if wait < half {
             self.will_be_known(seen.since.at.after(half));
@@ -122,6 +211,10 @@ impl Waits {
         if !seen.is_stuck && is_doubtful {
             *seen = Seen::new(seen.place, now);
             self.will_be_known(now.at.after(half));
+            return false;
+        }
+        if !seen.is_stuck && !self.has_asked(key, seen) && wait >= self.stuck_after {
+            self.wants_look(GAP_MIN);
             return false;
         }
         if !seen.is_stuck && self.slept < half && seen.n_looks < LOOKS_MIN {
@@ -140,6 +233,27 @@ impl Waits {
         true
     }
 
+    /// Whether it was asked at an earlier look why a task waits. Otherwise it is asked now.
+    fn has_asked(&mut self, key: TaskKey, seen: &mut Seen) -> bool {
+        if seen.was_asked {
+            return true;
+        }
+        if self.asked.len() < ASKED_MAX {
+            seen.was_asked = true;
+            self.asked.push(key);
+        }
+        false
+    }
+
+    /// A wait that does not count, whatever it takes: whether it would otherwise.
+    pub(super) fn is_long(&mut self, seen: &Seen) -> bool {
+        let long = seen.since.at.after(self.stuck_after);
+        if long > self.now.at {
+            self.will_be_known(long);
+        }
+        long <= self.now.at
+    }
+
     fn will_be_known(&mut self, at: Monotonic) {
         self.next = Some(self.next.map_or(at, |next| next.min(at)));
     }
@@ -149,7 +263,10 @@ impl Waits {
     fn wants_looks(&mut self, wait: Duration, missing: u32) {
         let left = self.stuck_after.saturating_sub(wait);
         let gap = (left / missing).max(self.stuck_after / (4 * LOOKS_MIN));
-        let gap = gap.max(GAP_MIN);
+        self.wants_look(gap.max(GAP_MIN));
+    }
+
+    fn wants_look(&mut self, gap: Duration) {
         self.look_within = Some(self.look_within.map_or(gap, |within| within.min(gap)));
     }
 }

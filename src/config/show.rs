@@ -81,6 +81,11 @@ fn analysis(settings: &Settings) -> Value {
                 ("after", duration(analysis.stuck.after)),
                 ("include", analysis.stuck.include.iter().map(glob).collect()),
                 ("exclude", analysis.stuck.exclude.iter().map(glob).collect()),
+                ("idle", analysis.stuck.idle.iter().map(glob).collect()),
+                (
+                    "never_idle",
+                    analysis.stuck.never_idle.iter().map(glob).collect(),
+                ),
             ]),
         ),
         (

@@ -53,9 +53,14 @@ impl Variables {
 
     /// The parameter at this position, as it is or in a cell (see [`in_cell`]).
     pub fn parameter(&self, position: usize) -> Option<RemoteAddr> {
-        let locals = self.words.get(..self.n_locals.min(self.words.len()));
-        let value = locals.and_then(|locals| locals.get(position)).copied();
+        let value = self.locals().get(position).copied();
         value.filter(|value| !value.is_null())
+    }
+
+    /// Its variables, those in cells included, as far as they have values.
+    pub fn locals(&self) -> &[RemoteAddr] {
+        let end = self.n_locals.min(self.words.len());
+        self.words.get(..end).unwrap_or_default()
     }
 
     /// Everything that lies on its stack.

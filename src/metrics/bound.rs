@@ -8,8 +8,9 @@ use super::collect::Family;
 const DETAILS: [MetricDef; 2] = [catalog::AWAIT_DEPTH, catalog::PROCESS_INFO];
 
 /// Families of which the last targets may have none, what matters least first.
-const LEAST_FIRST: [MetricDef; 16] = [
+const LEAST_FIRST: [MetricDef; 17] = [
     catalog::FOLDED_COROUTINES,
+    catalog::IDLE_TASKS,
     catalog::AWAIT_EDGES,
     catalog::EVENT_LOOPS,
     catalog::ROOT_TASKS,

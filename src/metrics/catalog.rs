@@ -258,11 +258,19 @@ pub(super) const SNAPSHOT_TIMESTAMP_SECONDS: MetricDef = gauge(
      since 1970.",
 );
 
+pub(super) const IDLE_TASKS: MetricDef = gauge(
+    "asyncio_idle_tasks",
+    &["target"],
+    "Tasks that have waited at the same place for longer than analysis.stuck.after and are not stuck, because they \
+     wait where analysis.stuck.idle or exclude says that this may take long, or the program has set a timer that ends \
+     the wait; as of the latest rounds, absent while no process can be read.",
+);
+
 pub(super) const STUCK_TASKS: MetricDef = gauge(
     "asyncio_stuck_tasks",
     &["target"],
     "Tasks that have waited at the same place for longer than analysis.stuck.after, those left out that \
-     await other tasks, sleep, have no thread any more, or are in a function of analysis.stuck.exclude; as of \
+     await other tasks, sleep, have no thread any more, or are idle (asyncio_idle_tasks); as of \
      the latest rounds \
      (one that a partial snapshot lacks counts until a complete one does), absent while no process can be read.",
 );
@@ -278,8 +286,8 @@ pub(super) const TASK_WAIT_SECONDS_MAX: MetricDef = gauge(
     "asyncio_task_wait_seconds_max",
     &["target"],
     "The longest time for which a task has been seen waiting at the same place, members of a cycle that none of them \
-     can leave included, those left out that await other tasks otherwise, sleep, have no thread any more, or are in a function of analysis.stuck.exclude; as of \
-     the latest rounds, \
+     can leave included, those left out that await other tasks otherwise, sleep, have no thread any more, or have \
+     reason to wait (analysis.stuck.idle, exclude); as of the latest rounds, \
      absent while no process can be read.",
 );
 
@@ -411,6 +419,7 @@ pub const CATALOG: &[MetricDef] = &[
     AWAIT_DEPTH_MAX,
     AWAIT_EDGES,
     EVENT_LOOPS,
+    IDLE_TASKS,
     PENDING_TASKS,
     PROCESS_INFO,
     ROOT_TASKS,

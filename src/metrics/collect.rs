@@ -209,6 +209,7 @@ fn about_awaits(groups: &[Group<'_>]) -> Vec<Family> {
 
 fn about_tasks(view: &AgentView, groups: &[Group<'_>]) -> Vec<Family> {
     vec![
+        family(&catalog::IDLE_TASKS, observed(groups, |it| it.n_idle)),
         family(
             &catalog::PENDING_TASKS,
             summed(groups, |it| it.n_pending_tasks),

@@ -106,6 +106,7 @@ const NAMES: &[(&str, &str, &str)] = &[
         "asyncio.snapshot.timestamp",
         "s",
     ),
+    ("asyncio_idle_tasks", "asyncio.idle_tasks", "{task}"),
     ("asyncio_stuck_tasks", "asyncio.stuck_tasks", "{task}"),
     (
         "asyncio_stuck_tasks_by_coroutine",

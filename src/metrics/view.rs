@@ -170,6 +170,21 @@ pub struct ProcessView {
 }
 
 impl ProcessView {
+    /// One of which nothing is known yet.
+    pub fn new(id: ProcessId) -> Self {
+        Self {
+            id,
+            since: Timestamp::default(),
+            latest: None,
+            hangs: false,
+            is_overdue: false,
+            failure: None,
+            program: None,
+            totals: Totals::default(),
+            traces: Arc::default(),
+        }
+    }
+
     /// Whether nothing is known of it now although there should be.
     fn is_unreadable(&self) -> bool {
         let failed = |scan: &Scan| scan.outcome.is_failure();

@@ -15,8 +15,8 @@ use crate::cpython::{
     TypeCache, find_runtime, guess_version, has_module, imports,
 };
 use crate::elf::ElfImage;
-use crate::graph::{ProcessInfo, ReadStats, Snapshot};
-use crate::ids::{Pid, ProcessId};
+use crate::graph::{LongWait, ProcessInfo, ReadStats, Snapshot};
+use crate::ids::{Pid, ProcessId, TaskId};
 use crate::limits::{Limits, SCAN_TIME, Stop};
 use crate::memory::{self, ProcessVm, ReadErrorKind, ReadMemory, RemoteAddr};
 use crate::procfs::{Asleep, Maps, ProcRoot, ProcfsError};
@@ -50,6 +50,8 @@ pub struct Process {
     knowledge: Knowledge,
     workspace: Workspace,
     last: Option<Exact>,
+    /// What the latest snapshot found out of the tasks that were asked about.
+    long_waits: Vec<LongWait>,
 }
 
 /// A table in which a process describes itself.
@@ -168,6 +170,7 @@ impl Process {
             knowledge: Knowledge::default(),
             workspace: Workspace::default(),
             last: None,
+            long_waits: Vec::new(),
         })
     }
 
@@ -276,6 +279,11 @@ impl Process {
         Ok(())
     }
 
+    /// Gives the latest snapshot once more: the process has slept on.
+    fn keep(&mut self, last: Exact) -> Snapshot {
+        self.last.insert(last).snapshot.clone()
+    }
+
     /// Reads the task graph. `let_go` is of a process that is held; it is asked when nothing is left to
     /// be read whether it was held until then.
     fn read(
@@ -292,13 +300,17 @@ impl Process {
             Some(_) => None,
             None => self.root.asleep(pid),
         };
-        if let (Some(last), Some(asleep)) = (&self.last, &asleep)
-            && last.asleep == *asleep
-        {
-            self.check_same()?;
-            return Ok(last.snapshot.clone());
-        }
-        self.last = None;
+        self.long_waits.clear();
+        let last = self.last.take();
+        let last = last.filter(|last| asleep.as_ref() == Some(&last.asleep));
+        let is_asked = self.knowledge.is_asked();
+        let last = match last {
+            Some(last) if !is_asked => {
+                self.check_same()?;
+                return Ok(self.keep(last));
+            }
+            last => last,
+        };
         let buffers = std::mem::take(&mut workspace.buffers);
         let mut reader = memory::Reader::reuse(&self.memory, self.limits, buffers);
         reader.stop_with(self.stop.clone());
@@ -330,6 +342,11 @@ impl Process {
                 .times_run(pid, Pid::new(i32::try_from(tid.0).ok()?)?)
         });
         workspace.buffers = reader.into_buffers();
+        self.long_waits = std::mem::take(&mut read.long_waits);
+        if let Some(last) = last.filter(|_| read.is_exact) {
+            // It was read again for these alone.
+            return Ok(self.keep(last));
+        }
         let snapshot = Snapshot {
             process: self.info(),
             stats: stats_of(&read, stats.syscalls, stats.bytes),
@@ -346,6 +363,16 @@ impl Process {
             Exact { asleep, snapshot }
         });
         Ok(snapshot)
+    }
+
+    /// Has the next snapshot look closely at these tasks, which have waited for long.
+    pub fn ask(&mut self, tasks: Vec<TaskId>) {
+        self.knowledge.ask(tasks);
+    }
+
+    /// What the latest snapshot found out of the tasks that were asked about, as far as they could be read.
+    pub fn long_waits(&self) -> &[LongWait] {
+        &self.long_waits
     }
 
     /// Reads the task graph while the process stands still: because it sleeps, or else because it is

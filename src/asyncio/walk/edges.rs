@@ -134,6 +134,7 @@ impl Walk<'_, '_> {
             is_exact: self.is_exact,
             running_loops: self.lists.iter().map(|list| u64::from(list.has_loop)).sum(),
             interpreters: std::mem::take(&mut self.interpreters),
+            long_waits: std::mem::take(&mut self.long_waits),
         })
     }
 

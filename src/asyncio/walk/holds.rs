@@ -12,8 +12,8 @@
 
 use super::Walk;
 use crate::cpython::{
-    Attributes, ChainFrame, DecodeError, FrameState, Kind, Variables, in_cell, read_function,
-    read_list, read_set, read_text, read_tuple,
+    Attributes, ChainFrame, CodeIdx, DecodeError, FrameState, Kind, Variables, in_cell,
+    read_function, read_list, read_set, read_text, read_tuple,
 };
 use crate::limits::LimitHit;
 use crate::memory::RemoteAddr;
@@ -54,11 +54,16 @@ const SCHEDULED: usize = 5;
 const TASK: usize = 6;
 
 /// Finds the attributes of what tasks wait for.
-type WaitAttributes = Attributes<7>;
+pub(super) type WaitAttributes = Attributes<7>;
+
+/// Made for one look.
+pub(super) fn wait_attributes() -> WaitAttributes {
+    WaitAttributes::new(ATTRIBUTES)
+}
 
 /// What a task needs to go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Needs {
+pub(super) enum Needs {
     /// That all of these futures end.
     All(Vec<RemoteAddr>),
     /// That one of them does.
@@ -69,10 +74,10 @@ enum Needs {
 
 /// How a task waits.
 #[derive(Debug)]
-struct Wait {
-    needs: Needs,
+pub(super) struct Wait {
+    pub(super) needs: Needs,
     /// Being cancelled ends the wait: it is not passed on to what the task awaits.
-    ends_cancelled: bool,
+    pub(super) ends_cancelled: bool,
     /// After some time the task will be cancelled.
     has_timeout: bool,
 }
@@ -116,14 +121,14 @@ struct Behind {
 }
 
 /// A frame of a task that waits: its function and file, and what it holds.
-struct Waiting {
+pub(super) struct Waiting {
     function: Arc<str>,
     file: Option<Arc<str>>,
-    variables: Variables,
+    pub(super) variables: Variables,
 }
 
 impl Waiting {
-    fn is(&self, function: &str, file: &str) -> bool {
+    pub(super) fn is(&self, function: &str, file: &str) -> bool {
         let own = self.file.as_deref().unwrap_or_default();
         &*self.function == function && own.ends_with(file)
     }
@@ -142,7 +147,7 @@ impl Walk<'_, '_> {
         }
         let mut awaiters: Vec<u32> = awaited_of.keys().copied().collect();
         awaiters.sort_unstable();
-        let mut attributes = WaitAttributes::new(ATTRIBUTES);
+        let mut attributes = wait_attributes();
         let looks = if runs { LOOKS } else { 1 };
         for _ in 0..looks {
             let mut waits = self.waits_of(&mut attributes, &awaiters, runs)?;
@@ -171,7 +176,7 @@ impl Walk<'_, '_> {
             let wait = self.aside(runs, |walk| walk.wait_of(attributes, *awaiter))?;
             let mut wait = wait.unwrap_or(Wait::OTHER);
             let at = self.alive(*awaiter).map(|record| record.task.at);
-            wait.has_timeout |= at.is_some_and(|at| timed.contains(&at));
+            wait.has_timeout |= at.is_some_and(|at| timed.contains_key(&at));
             waits.insert(*awaiter, wait);
         }
         Ok(waits)
@@ -179,7 +184,7 @@ impl Walk<'_, '_> {
 
     /// Those who await these tasks from outside, over others too, if one of them has a timeout: when that is over, they
     /// pass the cancellation on.
-    fn above(&self, tasks: &[u32], timed: &FxHashSet<RemoteAddr>) -> Vec<u32> {
+    fn above(&self, tasks: &[u32], timed: &FxHashMap<RemoteAddr, RemoteAddr>) -> Vec<u32> {
         let mut known: FxHashSet<u32> = tasks.iter().copied().collect();
         let mut above: Vec<u32> = Vec::new();
         let mut left: Vec<u32> = tasks.iter().copied().take(TASKS_MAX).collect();
@@ -195,7 +200,7 @@ impl Walk<'_, '_> {
                     continue;
                 };
                 if known.insert(of) {
-                    any_timed |= timed.contains(awaiter);
+                    any_timed |= timed.contains_key(awaiter);
                     above.push(of);
                     left.push(of);
                 }
@@ -206,7 +211,7 @@ impl Walk<'_, '_> {
 
     /// Reads something with later copies if the process runs. Nothing if it cannot be read: whoever is in a
     /// deadlock can be.
-    fn aside<T>(
+    pub(super) fn aside<T>(
         &mut self,
         runs: bool,
         read: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
@@ -274,7 +279,7 @@ impl Walk<'_, '_> {
         record.is_some_and(|record| self.alive(*record).is_some())
     }
 
-    fn wait_of(
+    pub(super) fn wait_of(
         &mut self,
         attributes: &mut WaitAttributes,
         awaiter: u32,
@@ -305,7 +310,7 @@ impl Walk<'_, '_> {
             let Some(frame) = self.frame_waiting(frame, at)? else {
                 return Ok(Wait::OTHER);
             };
-            has_timeout |= self.has_timeout(attributes, &frame)?;
+            has_timeout |= !self.timers_of(attributes, &frame)?.is_empty();
             outer = inner.replace(frame);
         }
         let wait = self.wait_in(attributes, task.awaits, (inner.as_ref(), outer.as_ref()))?;
@@ -411,7 +416,7 @@ impl Walk<'_, '_> {
         Ok(behind)
     }
 
-    fn frame_waiting(
+    pub(super) fn frame_waiting(
         &mut self,
         frame: ChainFrame,
         at: RemoteAddr,
@@ -426,13 +431,14 @@ impl Walk<'_, '_> {
         }))
     }
 
-    /// Whether a `with` block of a frame ends the wait after some time: one of `asyncio.timeout`, which
-    /// `wait_for` uses too, of `async_timeout`, or of anyio.
-    fn has_timeout(
+    /// The timers that end the wait in `with` blocks of a frame: those of `asyncio.timeout`, which `wait_for` uses
+    /// too, of `async_timeout`, and of anyio.
+    pub(super) fn timers_of(
         &mut self,
         attributes: &mut WaitAttributes,
         frame: &Waiting,
-    ) -> Result<bool, DecodeError> {
+    ) -> Result<Vec<RemoteAddr>, DecodeError> {
+        let mut timers = Vec::new();
         for manager in frame.variables.on_stack() {
             if !manager.is_plausible() {
                 continue;
@@ -451,11 +457,11 @@ impl Walk<'_, '_> {
             for timer in [TIMEOUT_HANDLE, TIMEOUT_HANDLER] {
                 let timer = found.get(timer).copied().unwrap_or_default();
                 if self.is_set(timer.value)? {
-                    return Ok(true);
+                    timers.push(timer.value);
                 }
             }
         }
-        Ok(false)
+        Ok(timers)
     }
 
     /// What `asyncio.wait` was called for: `_wait(fs, timeout, return_when, loop)`.
@@ -492,6 +498,33 @@ impl Walk<'_, '_> {
         &mut self,
         future: RemoteAddr,
     ) -> Result<Option<RemoteAddr>, DecodeError> {
+        let Some((code, closure)) = self.callback_of(future)? else {
+            return Ok(None);
+        };
+        if !self.is_code(
+            code,
+            "shield.<locals>._outer_done_callback",
+            "asyncio/tasks.py",
+        ) {
+            return Ok(None);
+        }
+        DecodeError::check_address("closure of a function", closure)?;
+        // The cells are in the order of the names of the variables: `inner` comes last.
+        let cells = read_tuple(self.reader, self.offsets, closure, CELLS_MAX)?;
+        let Some(cell) = cells.unwrap_or_default().pop() else {
+            return Ok(None);
+        };
+        DecodeError::check_address("cell", cell)?;
+        let inner = in_cell(self.reader, self.offsets, cell)?;
+        Ok(Some(inner).filter(|inner| inner.is_plausible()))
+    }
+
+    /// The code of the first callback of a future in C, and its closure; nothing if there is none, or if it is
+    /// no function.
+    pub(super) fn callback_of(
+        &mut self,
+        future: RemoteAddr,
+    ) -> Result<Option<(CodeIdx, RemoteAddr)>, DecodeError> {
         let callback = future.plus(self.layout.future_callback(self.offsets));
         let callback = self.reader.addr_at(callback)?;
         if !callback.is_plausible() {
@@ -503,32 +536,24 @@ impl Walk<'_, '_> {
         };
         let codes = &mut self.chains.codes;
         let code = codes.code_at(reader, self.offsets, types, function.code)?;
-        let is_shield = codes.info(code).is_some_and(|code| {
-            let file = code.file.as_deref().unwrap_or_default();
-            &*code.function == "shield.<locals>._outer_done_callback"
-                && file.ends_with("asyncio/tasks.py")
-        });
-        if !is_shield {
-            return Ok(None);
-        }
-        DecodeError::check_address("closure of a function", function.closure)?;
-        // The cells are in the order of the names of the variables: `inner` comes last.
-        let cells = read_tuple(self.reader, self.offsets, function.closure, CELLS_MAX)?;
-        let Some(cell) = cells.unwrap_or_default().pop() else {
-            return Ok(None);
-        };
-        DecodeError::check_address("cell", cell)?;
-        let inner = in_cell(self.reader, self.offsets, cell)?;
-        Ok(Some(inner).filter(|inner| inner.is_plausible()))
+        Ok(Some((code, function.closure)))
     }
 
-    /// The tasks that something cancels after some time, of those whose event loops say so: by
+    /// Whether it is the code of this function, in this file.
+    pub(super) fn is_code(&self, code: CodeIdx, function: &str, file: &str) -> bool {
+        self.chains.codes.info(code).is_some_and(|code| {
+            let own = code.file.as_deref().unwrap_or_default();
+            &*code.function == function && own.ends_with(file)
+        })
+    }
+
+    /// The tasks that something cancels after some time, of those whose event loops say so, and the timer: by
     /// `asyncio.timeout`, wherever that is kept, and by `call_later(..., task.cancel)`.
-    fn timed_tasks(
+    pub(super) fn timed_tasks(
         &mut self,
         attributes: &mut WaitAttributes,
-    ) -> Result<FxHashSet<RemoteAddr>, DecodeError> {
-        let mut tasks = FxHashSet::default();
+    ) -> Result<FxHashMap<RemoteAddr, RemoteAddr>, DecodeError> {
+        let mut tasks = FxHashMap::default();
         let loops: FxHashSet<RemoteAddr> =
             self.lists.iter().map(|list| list.running_loop).collect();
         for event_loop in loops.into_iter().filter(|at| at.is_plausible()) {
@@ -537,7 +562,7 @@ impl Walk<'_, '_> {
             let timers = found.get(SCHEDULED).copied().unwrap_or_default();
             for timer in self.futures_in(timers.value)? {
                 if let Some(task) = self.task_of_timer(attributes, timer)? {
-                    tasks.insert(task);
+                    tasks.insert(task, timer);
                 }
             }
         }

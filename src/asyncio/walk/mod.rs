@@ -24,6 +24,7 @@ mod elsewhere;
 mod first;
 mod heads;
 mod holds;
+mod long_waits;
 mod look;
 mod owners;
 mod places;
@@ -36,9 +37,10 @@ use super::offsets::AsyncioOffsets;
 use super::python_task::{self, TaskAttributes};
 use super::task::RawTask;
 use crate::cpython::{ChainFrame, ChainReader, DecodeError, Interpreter, Offsets, RuntimeSite};
-use crate::graph::TaskName;
-use crate::graph::{FrameIdx, GraphBuilder, Problem, StackIdx, TaskGraph, TextIdx};
-use crate::ids::AddressMap;
+use crate::graph::{
+    FrameIdx, GraphBuilder, LongWait, Problem, StackIdx, TaskGraph, TaskName, TextIdx,
+};
+use crate::ids::{AddressMap, TaskId};
 use crate::limits::{LimitHit, LimitsHit};
 use crate::memory::{Buffers, ReadErrorKind, Reader, RemoteAddr, Trail};
 use alone::TasksAlone;
@@ -63,6 +65,8 @@ pub struct Knowledge {
     scheduled: Vec<Scheduled>,
     /// How many tasks the last walk found.
     n_tasks: usize,
+    /// Tasks that the next walk is to look at closely.
+    asked: Vec<TaskId>,
 }
 
 /// Which memory the last looks of each sort touched.
@@ -88,6 +92,16 @@ impl Knowledge {
     /// Which memory the last look at everything touched.
     pub fn trail(&self) -> &Trail {
         &self.trails.everything
+    }
+
+    /// Has the next walk look closely at these tasks, which have waited for long.
+    pub fn ask(&mut self, tasks: Vec<TaskId>) {
+        self.asked = tasks;
+    }
+
+    /// Whether the next walk is to look closely at some tasks.
+    pub fn is_asked(&self) -> bool {
+        !self.asked.is_empty()
     }
 }
 
@@ -145,6 +159,8 @@ pub struct Read {
     pub is_exact: bool,
     /// The interpreters of the process.
     pub interpreters: Vec<Interpreter>,
+    /// What was found out of the tasks that were asked about; of those that could be read.
+    pub long_waits: Vec<LongWait>,
 }
 
 /// A task that was found.
@@ -247,6 +263,10 @@ struct Walk<'w, 'm> {
     depth: Depth,
     /// Caps that left a part of a task out.
     cuts: Vec<LimitHit>,
+    /// Tasks that are to be looked at closely.
+    asked: &'w mut Vec<TaskId>,
+    /// What was found out of them.
+    long_waits: Vec<LongWait>,
     /// Of a process that runs: where each task was seen by the latest look, if that made sense.
     sightings: Vec<Option<Sighting>>,
 }
@@ -335,6 +355,8 @@ pub fn read_graph(
         attributes: python_task::attributes(),
         depth: Depth::Everything,
         cuts: Vec::new(),
+        asked: &mut knowledge.asked,
+        long_waits: Vec::new(),
         sightings: Vec::new(),
     };
     walk.look(&mut knowledge.trails, knowledge.runs, stillness)?;
@@ -393,6 +415,7 @@ impl Walk<'_, '_> {
         self.find_loose_edges(false)?;
         self.find_turns()?;
         trails.everything = self.reader.end_look();
+        self.find_long_waits()?;
         Ok(())
     }
 
@@ -426,6 +449,7 @@ impl Walk<'_, '_> {
         self.reader.begin_look(std::mem::take(&mut trails.turns))?;
         self.find_turns()?;
         trails.turns = self.reader.end_look();
+        self.find_long_waits()?;
         self.leave_out_lists_of_others()
     }
 

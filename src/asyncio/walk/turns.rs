@@ -128,11 +128,18 @@ impl Walk<'_, '_> {
     /// The time at which the timer of the `sleep` with this frame is due: the bits of a float (`PyFloatObject`,
     /// Include/cpython/floatobject.h).
     fn due(&mut self, frame: RemoteAddr) -> Result<Option<u64>, DecodeError> {
+        let variables = frame.plus(self.offsets.interpreter_frame.localsplus);
+        let timer = variables.plus(TIMER_OF_SLEEP.saturating_mul(8));
+        let timer = self.reader.addr_at(timer)?;
+        self.when(timer.untagged())
+    }
+
+    /// The time at which a timer of asyncio is due, by the clock of its event loop: the bits of a float. Nothing if it
+    /// is no such timer.
+    pub(super) fn when(&mut self, timer: RemoteAddr) -> Result<Option<u64>, DecodeError> {
         let (reader, offsets) = (&mut *self.reader, self.offsets);
         let types = &mut self.chains.types;
-        let variables = frame.plus(offsets.interpreter_frame.localsplus);
-        let timer = reader.addr_at(variables.plus(TIMER_OF_SLEEP.saturating_mul(8)))?;
-        let mut value = timer.untagged();
+        let mut value = timer;
         for (class, member) in [("TimerHandle", WHEN), ("float", 0)] {
             DecodeError::check_address("timer", value)?;
             let info = types.type_of(reader, offsets, value)?;

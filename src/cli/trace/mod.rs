@@ -172,6 +172,14 @@ impl FunctionRules for NoWaits {
     fn excludes(&self, _: &str) -> bool {
         true
     }
+
+    fn is_idle(&self, _: &str) -> bool {
+        true
+    }
+
+    fn is_never_idle(&self, _: &str) -> bool {
+        false
+    }
 }
 
 /// A time that is `mean` on average: a task that goes round a loop can look the same at regular times.

@@ -86,7 +86,8 @@ fn cycles(analysis: &Section<'_>, reader: &mut Reader<'_>) -> CycleSettings {
 
 fn stuck(analysis: &Section<'_>, reader: &mut Reader<'_>) -> StuckSettings {
     let default = StuckSettings::default();
-    let Some(stuck) = analysis.section("stuck", &["after", "include", "exclude"], reader) else {
+    let keys = ["after", "include", "exclude", "idle", "never_idle"];
+    let Some(stuck) = analysis.section("stuck", &keys, reader) else {
         return default;
     };
     let longest = Duration::from_secs(30 * 24 * 60 * 60);
@@ -100,14 +101,24 @@ fn stuck(analysis: &Section<'_>, reader: &mut Reader<'_>) -> StuckSettings {
             }
             None => default.include,
         },
-        exclude: match stuck.get("exclude") {
-            Some(item) => {
-                let items = item.list().unwrap_or_else(|| vec![item]);
-                names(items, reader)
-            }
-            None => default.exclude,
-        },
+        exclude: patterns(&stuck, "exclude", default.exclude, reader),
+        idle: patterns(&stuck, "idle", default.idle, reader),
+        never_idle: patterns(&stuck, "never_idle", default.never_idle, reader),
     }
+}
+
+/// A list of patterns, which may be empty.
+fn patterns(
+    section: &Section<'_>,
+    key: &str,
+    default: Vec<Glob>,
+    reader: &mut Reader<'_>,
+) -> Vec<Glob> {
+    let Some(item) = section.get(key) else {
+        return default;
+    };
+    let items = item.list().unwrap_or_else(|| vec![item]);
+    names(items, reader)
 }
 
 /// Patterns on the names of coroutines.

@@ -116,19 +116,26 @@ pub struct StuckSettings {
     pub include: Vec<Glob>,
     /// No tasks of which a coroutine matches one of these.
     pub exclude: Vec<Glob>,
+    /// No tasks that wait in a function that matches one of these: the innermost one of the program's own, or one of a
+    /// library that it has called.
+    pub idle: Vec<Glob>,
+    /// But those that wait in a function that matches one of these.
+    pub never_idle: Vec<Glob>,
 }
 
 impl StuckSettings {
-    /// Coroutines in which tasks wait for hours and nothing is wrong: what waits for the end of a
+    /// Functions in which tasks wait for hours and nothing is wrong: for the end of a
     /// program or a server, for a signal, for its next connection, the next request or message on one, or the next
-    /// piece of work.
-    pub const EXCLUDE_DEFAULT: [&str; 33] = [
+    /// piece of work, or for a thread or another process.
+    pub const IDLE_DEFAULT: [&str; 38] = [
         "main",
         "*.main",
+        "run_until_complete",
         "Queue.get",
         "StreamReader.*",
         "*.sock_accept",
         "*.sock_recv*",
+        "*._drain_helper",
         "Event.wait",
         "Condition.wait",
         "*.receive",
@@ -136,6 +143,9 @@ impl StuckSettings {
         "*DataQueue.read",
         "PubSub.*",
         "_SignalReceiver.*",
+        "run_in_executor",
+        "run_sync_in_worker_thread",
+        "*.run_sync_in_worker_thread",
         "Queue.join",
         "Process.wait",
         "Process.communicate",
@@ -158,6 +168,16 @@ impl StuckSettings {
         "*.heartbeat",
     ];
 
+    /// Functions of which something is wrong with who waits in them for long: for a lock, a semaphore, a connection of
+    /// a pool. Pools of libraries wait in queues, events and conditions, like those who have nothing to do.
+    pub const NEVER_IDLE_DEFAULT: [&str; 5] = [
+        "*acquire*",
+        "*.getconn",
+        "*.get_connection",
+        "*.checkout",
+        "AsyncAdaptedQueue.get",
+    ];
+
     /// A glob of the defaults, which are known to be good.
     fn glob(text: &str) -> Glob {
         Glob::new(text, Star::Anything, 1 << 20).expect("a good glob: a test compiles all of them")
@@ -169,7 +189,9 @@ impl Default for StuckSettings {
         Self {
             after: Duration::from_secs(60),
             include: vec![Self::glob("*")],
-            exclude: Self::EXCLUDE_DEFAULT.map(Self::glob).into(),
+            exclude: Vec::new(),
+            idle: Self::IDLE_DEFAULT.map(Self::glob).into(),
+            never_idle: Self::NEVER_IDLE_DEFAULT.map(Self::glob).into(),
         }
     }
 }
@@ -243,7 +265,9 @@ mod tests {
         let is_in =
             |globs: &[Glob], name: &str| globs.iter().any(|glob| glob.is_match(name.as_bytes()));
         assert!(is_in(&stuck.include, "anything.<locals>.at/all"));
-        assert!(is_in(&stuck.exclude, "Server.serve_forever"));
-        assert!(!is_in(&stuck.exclude, "Server.handle"));
+        assert!(is_in(&stuck.idle, "Server.serve_forever"));
+        assert!(!is_in(&stuck.idle, "Server.handle"));
+        assert!(is_in(&stuck.never_idle, "Lock.acquire"));
+        assert!(!is_in(&stuck.never_idle, "Queue.get"));
     }
 }

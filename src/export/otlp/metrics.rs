@@ -153,14 +153,15 @@ impl Collector {
         let at = self
             .before
             .as_ref()
-            .map_or(Timestamp::default(), |(_, at)| *at);
+            .map_or_else(Timestamp::default, |(_, at)| *at);
         let mut ended: BTreeSet<Series> = untold.keys().cloned().collect();
         for point in &mut family.points {
             let series = Series::of(point);
             ended.remove(&series);
             if self.temporality == Temporality::Delta {
                 let untold = untold.get(&series).copied();
-                point.since = untold.map_or(point.since.max(at), |it| it.since);
+                let since = point.since.max(at);
+                point.since = untold.map_or(since, |it| it.since);
                 point.value = Value::Number(untold.map_or(0.0, |it| it.more));
             }
         }
@@ -382,21 +383,19 @@ mod tests {
         }
     }
 
+    fn id(number: usize) -> ProcessId {
+        ProcessId {
+            pid: Pid::new(i32::try_from(number + 1).unwrap()).unwrap(),
+            start: StartTime(1),
+        }
+    }
+
     /// A target whose processes have started so many tasks each.
     fn target(name: &str, since: u64, started: &[u64]) -> TargetView {
         let process = |(number, started): (usize, &u64)| ProcessView {
-            id: ProcessId {
-                pid: Pid::new(i32::try_from(number + 1).unwrap()).unwrap(),
-                start: StartTime(1),
-            },
             since: at(since),
-            latest: None,
-            hangs: false,
-            is_overdue: false,
-            failure: None,
-            program: None,
             totals: totals(*started),
-            traces: Arc::default(),
+            ..ProcessView::new(id(number))
         };
         TargetView {
             name: name.into(),

@@ -33,15 +33,8 @@ fn text(targets: Vec<TargetView>, problems: &[(&str, u64)]) -> String {
 fn process(pid: i32, latest: Option<Scan>) -> ProcessView {
     let (pid, start) = (Pid::new(pid).unwrap(), StartTime(1));
     ProcessView {
-        id: ProcessId { pid, start },
-        since: Timestamp::default(),
         latest,
-        hangs: false,
-        is_overdue: false,
-        failure: None,
-        program: None,
-        totals: Totals::default(),
-        traces: Arc::default(),
+        ..ProcessView::new(ProcessId { pid, start })
     }
 }
 
@@ -384,6 +377,10 @@ fn processes_of_a_target_are_added_up() {
         # TYPE asyncio_event_loops gauge
         asyncio_event_loops{target="failing"} 0
         asyncio_event_loops{target="web"} 0
+        # HELP asyncio_idle_tasks Tasks that have waited at the same place for longer than analysis.stuck.after and are not stuck, because they wait where analysis.stuck.idle or exclude says that this may take long, or the program has set a timer that ends the wait; as of the latest rounds, absent while no process can be read.
+        # TYPE asyncio_idle_tasks gauge
+        asyncio_idle_tasks{target="failing"} 0
+        asyncio_idle_tasks{target="web"} 0
         # HELP asyncio_pending_tasks Tasks that are not done, in all processes of the target together, as the latest round over each saw them, those included for which limits.tasks_per_process leaves no room; absent while no process can be read.
         # TYPE asyncio_pending_tasks gauge
         asyncio_pending_tasks{target="failing"} 1
@@ -404,7 +401,7 @@ fn processes_of_a_target_are_added_up() {
         # TYPE asyncio_snapshot_timestamp_seconds gauge
         asyncio_snapshot_timestamp_seconds{target="failing"} 100
         asyncio_snapshot_timestamp_seconds{target="web"} 90
-        # HELP asyncio_stuck_tasks Tasks that have waited at the same place for longer than analysis.stuck.after, those left out that await other tasks, sleep, have no thread any more, or are in a function of analysis.stuck.exclude; as of the latest rounds (one that a partial snapshot lacks counts until a complete one does), absent while no process can be read.
+        # HELP asyncio_stuck_tasks Tasks that have waited at the same place for longer than analysis.stuck.after, those left out that await other tasks, sleep, have no thread any more, or are idle (asyncio_idle_tasks); as of the latest rounds (one that a partial snapshot lacks counts until a complete one does), absent while no process can be read.
         # TYPE asyncio_stuck_tasks gauge
         asyncio_stuck_tasks{target="failing"} 0
         asyncio_stuck_tasks{target="web"} 0
@@ -424,7 +421,7 @@ fn processes_of_a_target_are_added_up() {
         # TYPE asyncio_target_up gauge
         asyncio_target_up{target="failing"} 0
         asyncio_target_up{target="web"} 1
-        # HELP asyncio_task_wait_seconds_max The longest time for which a task has been seen waiting at the same place, members of a cycle that none of them can leave included, those left out that await other tasks otherwise, sleep, have no thread any more, or are in a function of analysis.stuck.exclude; as of the latest rounds, absent while no process can be read.
+        # HELP asyncio_task_wait_seconds_max The longest time for which a task has been seen waiting at the same place, members of a cycle that none of them can leave included, those left out that await other tasks otherwise, sleep, have no thread any more, or have reason to wait (analysis.stuck.idle, exclude); as of the latest rounds, absent while no process can be read.
         # TYPE asyncio_task_wait_seconds_max gauge
         asyncio_task_wait_seconds_max{target="failing"} 0
         asyncio_task_wait_seconds_max{target="web"} 0
