@@ -151,7 +151,7 @@ fn a_counter_counts_from_the_same_moment_for_all_its_life() {
     let mut n_told = 0;
     for (n_targets, metrics, temporality) in [
         (2, "", "CUMULATIVE"),
-        (400, "", "CUMULATIVE"),
+        (400, ", compression: gzip", "CUMULATIVE"),
         (400, ", temporality: delta", "DELTA"),
         (3, "", "CUMULATIVE"),
     ] {

@@ -113,7 +113,7 @@ fn the_numbers_are_those_of_prometheus() {
         let receiver = VictoriaMetrics::start(&PROMETHEUS_NAMES);
         let otlp = otlp(
             &receiver.endpoint(),
-            &format!("metrics: {{interval: 1s, temporality: {temporality}}}"),
+            &format!("compression: gzip, metrics: {{interval: 1s, temporality: {temporality}}}"),
         );
         let mut agent = Agent::start(&config(&targets, "100ms", &otlp));
         let labels = format!("{{target=\"shop\",team=\"a\",pid=\"{}\"}}", target.pid());

@@ -140,7 +140,7 @@ mod tests {
     use super::*;
     use crate::analysis::Observation;
     use crate::ids::{Pid, ProcessId, StartTime};
-    use crate::metrics::{RoundOutcome, Scan, Totals};
+    use crate::metrics::{RoundOutcome, Scan};
     use std::sync::Arc;
 
     fn view(observation: Option<Observation>) -> AgentView {

@@ -3,9 +3,7 @@
 use super::*;
 use crate::analysis::{Observation, Summary};
 use crate::ids::{Pid, ProcessId, StartTime};
-use crate::metrics::{
-    BuildInfo, ProcessView, RoundOutcome, Scan, ScanCounts, TargetView, Top, Totals,
-};
+use crate::metrics::{BuildInfo, ProcessView, RoundOutcome, Scan, ScanCounts, TargetView, Top};
 use crate::time::Timestamp;
 use expect_test::expect;
 use std::time::Duration;
