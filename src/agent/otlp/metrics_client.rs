@@ -2,7 +2,7 @@
 //! to them. The SDK's exporter sends only what the SDK has collected.
 
 use super::answer::{Ear, Failure, Taken};
-use super::transport::{Client, OnlyThese, chain};
+use super::transport::{Client, chain};
 use flate2::write::GzEncoder;
 use hyper::Uri;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT};
@@ -16,14 +16,11 @@ use prost::Message as _;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
-use tonic::service::interceptor::InterceptedService;
+use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
 
 /// Who sends.
 pub(super) const AGENT: &str = concat!("asyncio-agent/", env!("CARGO_PKG_VERSION"));
-
-/// The service of OpenTelemetry's receivers.
-pub(super) type Service = MetricsServiceClient<InterceptedService<Channel, OnlyThese>>;
 
 /// What sends metrics.
 #[derive(Debug)]
@@ -37,7 +34,10 @@ pub(super) struct MetricsClient {
 /// How it sends them.
 #[derive(Debug)]
 pub(super) enum Way {
-    Grpc(Box<Service>),
+    Grpc {
+        service: MetricsServiceClient<Channel>,
+        headers: MetadataMap,
+    },
     Http {
         client: Arc<Client>,
         uri: Uri,
@@ -60,7 +60,13 @@ impl MetricsClient {
         request: &ExportMetricsServiceRequest,
     ) -> Result<Taken, Failure> {
         match &self.way {
-            Way::Grpc(service) => self.ear.hear(self.over_grpc(service, request)).await,
+            Way::Grpc { service, headers } => {
+                let mut request = tonic::Request::new(request.clone());
+                *request.metadata_mut() = headers.clone();
+                self.ear
+                    .hear(self.over_grpc(service.clone(), request))
+                    .await
+            }
             Way::Http {
                 client,
                 uri,
@@ -74,10 +80,10 @@ impl MetricsClient {
 
     async fn over_grpc(
         &self,
-        service: &Service,
-        request: &ExportMetricsServiceRequest,
+        mut service: MetricsServiceClient<Channel>,
+        request: tonic::Request<ExportMetricsServiceRequest>,
     ) -> OTelSdkResult {
-        match service.clone().export(request.clone()).await {
+        match service.export(request).await {
             Ok(response) => {
                 self.note_partial(&response.into_inner());
                 Ok(())

@@ -1,7 +1,7 @@
 //! Exporters of the OpenTelemetry SDK, made of our settings: gRPC or HTTP, certificates, headers.
 
 use super::answer::Ear;
-use super::metrics_client::{AGENT, MetricsClient, Service, Way};
+use super::metrics_client::{AGENT, MetricsClient, Way};
 use crate::config::{Compression, OtlpProtocol, OtlpReceiver, OtlpTlsSettings, Secret};
 use hyper::header::{
     CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
@@ -16,6 +16,7 @@ use opentelemetry_otlp::{
     ExporterBuildError, Protocol, RetryPolicy, SpanExporter, WithExportConfig, WithHttpConfig,
     WithTonicConfig,
 };
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
 use std::collections::HashMap;
 use std::fs::File;
 use std::future::Future;
@@ -29,8 +30,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 use tonic::codec::CompressionEncoding;
 use tonic::service::Interceptor;
-use tonic::service::interceptor::InterceptedService;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 
 /// Why nothing can be sent over OTLP.
 #[derive(Debug, thiserror::Error)]
@@ -180,7 +180,10 @@ impl Transport {
     /// Sends metrics; each request once.
     pub(super) fn metrics(&self) -> Result<MetricsClient, OtlpError> {
         let way = match &self.security {
-            Security::Grpc(tls) => Way::Grpc(Box::new(self.service(tls)?)),
+            Security::Grpc(tls) => Way::Grpc {
+                service: self.service(tls)?,
+                headers: self.metadata()?,
+            },
             Security::Http(client) => Way::Http {
                 client: Arc::clone(client),
                 uri: self
@@ -195,7 +198,7 @@ impl Transport {
         Ok(MetricsClient::new(way, self.ear.clone(), timeout))
     }
 
-    fn service(&self, tls: &ClientTlsConfig) -> Result<Service, OtlpError> {
+    fn service(&self, tls: &ClientTlsConfig) -> Result<MetricsServiceClient<Channel>, OtlpError> {
         let endpoint = Endpoint::from_shared(self.receiver.endpoint.clone());
         let mut endpoint = endpoint
             .and_then(|endpoint| endpoint.user_agent(AGENT))
@@ -206,8 +209,7 @@ impl Transport {
                 .map_err(|error| self.no_endpoint(error))?;
         }
         let channel = endpoint.timeout(self.receiver.timeout).connect_lazy();
-        let channel = InterceptedService::new(channel, OnlyThese(self.metadata()?));
-        let service = Service::new(channel);
+        let service = MetricsServiceClient::new(channel);
         Ok(match self.receiver.compression {
             Compression::Gzip => service
                 .send_compressed(CompressionEncoding::Gzip)
@@ -315,7 +317,7 @@ fn header_map(headers: &HashMap<String, String>) -> Result<HeaderMap, OtlpError>
 /// The headers of requests over gRPC. The SDK adds those of variables, which were meant for another receiver if the
 /// settings say something else.
 #[derive(Debug, Clone)]
-pub(super) struct OnlyThese(MetadataMap);
+struct OnlyThese(MetadataMap);
 
 impl Interceptor for OnlyThese {
     fn call(
