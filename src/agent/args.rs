@@ -116,6 +116,7 @@ pub fn run_from_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     allocator::set();
+    open_files::allow();
     let config = AgentConfig {
         settings,
         web_file,

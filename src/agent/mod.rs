@@ -14,6 +14,7 @@ mod clock;
 mod control;
 mod discovery;
 mod http;
+mod open_files;
 mod otlp;
 mod probe;
 mod reload;

@@ -173,6 +173,8 @@ async fn serve_stream(
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_read_max)
         .max_buf_size(HEADER_BYTES_MAX)
+        // Who has asked may say that no more will come.
+        .half_close(true)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let mut life = pin!(sleep(limits.connection_life));
