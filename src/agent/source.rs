@@ -169,7 +169,7 @@ impl ProcessSource for HostProcesses {
     }
 
     fn attach(&self, id: ProcessId) -> Result<Box<dyn AttachedProcess>, ProcessError> {
-        let process = Process::attach(&self.root, id.pid, *lock(&self.limits))?;
+        let process = Process::attach(&self.root, id.pid, latest(&self.limits))?;
         if process.id() != id {
             return Err(ProcessError::Gone { pid: id.pid });
         }
@@ -184,7 +184,7 @@ impl ProcessSource for HostProcesses {
 impl AttachedProcess for HostProcess {
     fn snapshot(&mut self, stop: &Stop) -> Result<Snapshot, ProcessError> {
         let mut workspace = lock(&self.workspaces).pop().unwrap_or_default();
-        self.process.set_limits(*lock(&self.limits));
+        self.process.set_limits(latest(&self.limits));
         self.process.stop_with(Some(stop.clone()));
         let snapshot = self.process.snapshot_in(&mut workspace);
         lock(&self.workspaces).push(workspace);
@@ -202,6 +202,11 @@ impl AttachedProcess for HostProcess {
     fn tables(&self) -> Vec<Table> {
         self.process.tables()
     }
+}
+
+/// The caps that hold now. A copy: what is read with them may hang, and nothing may be locked for that long.
+fn latest(limits: &Mutex<Limits>) -> Limits {
+    *lock(limits)
 }
 
 /// A panic elsewhere leaves nothing behind that could be wrong.
