@@ -39,6 +39,8 @@ pub(super) struct Look {
     pub(super) n_others: usize,
     /// Processes that might belong to a target, which cannot be found out because we may not look at them.
     pub(super) hidden: Vec<ProcessId>,
+    /// Processes of which it is not known whether they use asyncio, because asking them, or others, hangs.
+    pub(super) unprobed: Vec<ProcessId>,
 }
 
 /// Why a look failed.
@@ -114,6 +116,7 @@ impl Discovery {
             n_left_out,
             n_others,
             hidden,
+            unprobed: self.probes.unknown(),
         })
     }
 }

@@ -91,6 +91,7 @@ fn look(args: &ExplainArgs, settings: &Settings) -> Result<ExplainAnswer, Proces
     };
     let watch = Watch {
         now: None,
+        is_unprobed: false,
         is_full: is_left_out(&root, settings, &processes, process),
         processes_max: settings.limits.processes,
         interval: settings.discovery.interval,

@@ -19,6 +19,8 @@ pub struct AgentView {
     pub targets: Vec<TargetView>,
     /// Processes that might belong to a target, which cannot be found out because the agent may not look at them.
     pub n_hidden: usize,
+    /// Processes of which it is not known whether they use asyncio, because asking them, or others, hangs.
+    pub unprobed: Arc<[ProcessId]>,
     /// Problems met since the start, by their code.
     pub problems: BTreeMap<String, u64>,
     /// Bytes copied from processes since the start.
