@@ -4,7 +4,7 @@ use crate::graph::{LongWait, Snapshot};
 use crate::ids::{Pid, ProcessId, TaskId};
 use crate::limits::{Limits, Stop};
 use crate::process::{Access, Process, ProcessError, Reader, Table, Workspace};
-use crate::procfs::{ProcRoot, ProcfsError, UserIds};
+use crate::procfs::{ForeignThread, ProcRoot, ProcfsError, UserIds};
 use crate::targets::{ReadFacts, probe};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -34,6 +34,13 @@ pub trait ProcessSource: Send + Sync + 'static {
     /// When there is none, or that cannot be found out.
     fn owner(&self, pid: Pid) -> Result<(ProcessId, UserIds), ProcessError> {
         Err(ProcessError::NotFound { pid })
+    }
+
+    /// A thread of the process that has other user ids than `users`, or may have. A source that knows no threads has
+    /// none.
+    fn foreign_thread(&self, id: ProcessId, users: UserIds) -> Option<ForeignThread> {
+        let _ = (id, users);
+        None
     }
 
     /// Whether there is a process `pid` that the source does not see, and so says that there is none.
@@ -145,11 +152,16 @@ impl ProcessSource for HostProcesses {
     fn owner(&self, pid: Pid) -> Result<(ProcessId, UserIds), ProcessError> {
         self.root.owner(pid).map_err(|error| match error {
             ProcfsError::NoProcess { pid } => ProcessError::NotFound { pid },
+            ProcfsError::Thread { pid, process } => ProcessError::Thread { pid, process },
             error => ProcessError::Failed {
                 pid,
                 why: error.to_string(),
             },
         })
+    }
+
+    fn foreign_thread(&self, id: ProcessId, users: UserIds) -> Option<ForeignThread> {
+        self.root.foreign_thread(id.pid, users)
     }
 
     fn hides(&self, pid: Pid) -> bool {

@@ -2,14 +2,15 @@
 //! that are theirs. By what the kernel says of the peer, never by what it says itself.
 //!
 //! A process is somebody's if its real, effective and saved user ids all are that user's, as the kernel's own rule
-//! for reading another process has it (ptrace(2), "Ptrace access mode checking"). Of that rule the group ids and
-//! the dumpable attribute are left out: a worker that gave up root for a user is that user's here.
+//! for reading another process has it (ptrace(2), "Ptrace access mode checking"), and those of each of its threads: the
+//! kernel looks at the thread that is asked for, but the memory is that of all. Of that rule the group ids,
+//! capabilities and the dumpable attribute are left out: a worker that gave up root for a user is that user's here.
 
 use crate::agent::source::ProcessSource;
 use crate::diagnosis::advice;
 use crate::ids::{Pid, ProcessId};
 use crate::process::{GIVE_AGENT_SYS_PTRACE, ProcessError};
-use crate::procfs::{UserIds, is_member};
+use crate::procfs::{ForeignThread, UserIds, is_member};
 use crate::protocol::ControlError;
 use std::fmt;
 
@@ -66,9 +67,27 @@ impl Rights {
         }
     }
 
+    /// Why a process with these user ids is not among it, if it is not.
+    fn objection(
+        &self,
+        source: &dyn ProcessSource,
+        id: ProcessId,
+        users: UserIds,
+    ) -> Option<Objection> {
+        let Self::Owner(user) = self else {
+            return None;
+        };
+        let (user, users) = (*user, users);
+        if !self.include(users) {
+            return Some(Objection::NotYours { user, users });
+        }
+        let thread = source.foreign_thread(id, users)?;
+        Some(Objection::ThreadNotYours { user, thread })
+    }
+
     /// Whether this process, and not one that has its id since, is among it.
     pub(super) fn include_process(&self, source: &dyn ProcessSource, id: ProcessId) -> bool {
-        let is_it = |(now, users)| now == id && self.include(users);
+        let is_it = |(now, users)| now == id && self.objection(source, id, users).is_none();
         self.are_unbounded() || source.owner(id.pid).is_ok_and(is_it)
     }
 
@@ -84,13 +103,9 @@ impl Rights {
     ) -> Result<(ProcessId, UserIds), Refusal> {
         let owner = source.owner(pid);
         let (id, users) = owner.map_err(|error| Refusal::of(source, error))?;
-        match (self, self.include(users)) {
-            (Self::Owner(user), false) => Err(Refusal::NotYours {
-                pid,
-                user: *user,
-                users,
-            }),
-            _ => Ok((id, users)),
+        match self.objection(source, id, users) {
+            Some(objection) => Err(Refusal::NotAllowed { pid, objection }),
+            None => Ok((id, users)),
         }
     }
 }
@@ -105,11 +120,20 @@ impl fmt::Display for Rights {
     }
 }
 
+/// Why a process is not somebody's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Objection {
+    /// Not all of its user ids are.
+    NotYours { user: u32, users: UserIds },
+    /// Not all of a thread's user ids are.
+    ThreadNotYours { user: u32, thread: ForeignThread },
+}
+
 /// Why somebody gets no process.
 #[derive(Debug)]
 pub(super) enum Refusal {
     /// It is not theirs.
-    NotYours { pid: Pid, user: u32, users: UserIds },
+    NotAllowed { pid: Pid, objection: Objection },
     /// There is none that the agent sees, and there is one.
     Hidden { pid: Pid },
     /// It cannot be read.
@@ -145,9 +169,14 @@ impl Refusal {
     /// In words. `group` is the one whose members may ask for everything.
     pub(super) fn into_error(self, group: Option<&str>) -> ControlError {
         match self {
-            Self::NotYours { pid, user, users } => ControlError {
+            Self::NotAllowed { pid, objection } => ControlError {
                 code: "not_allowed".to_owned(),
-                message: not_yours(pid, user, users),
+                message: match objection {
+                    Objection::NotYours { user, users } => not_yours(pid, user, users),
+                    Objection::ThreadNotYours { user, thread } => {
+                        thread_not_yours(pid, user, thread)
+                    }
+                },
                 hints: vec![match group {
                     Some(group) => format!(
                         "root and the members of the group {group} may ask for every process"
@@ -207,6 +236,26 @@ fn not_yours(pid: Pid, user: u32, users: UserIds) -> String {
     format!("{whose}, and user {user} may ask for its own processes only")
 }
 
+fn thread_not_yours(pid: Pid, user: u32, thread: ForeignThread) -> String {
+    let why = match thread {
+        ForeignThread::Has(thread, users) => {
+            let UserIds {
+                real,
+                effective,
+                saved,
+            } = users;
+            format!(
+                "thread {thread} of process {pid} has the user ids {real}, {effective} and {saved} (real, effective and \
+                 saved)"
+            )
+        }
+        ForeignThread::Unknown => {
+            format!("it cannot be found out whose all threads of process {pid} are")
+        }
+    };
+    format!("{why}, and user {user} may ask for processes only of which every thread is its own")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,10 +311,9 @@ mod tests {
     #[test]
     fn denials_say_why() {
         let pid = Pid::new(42).unwrap();
-        let refusal = |users| Refusal::NotYours {
+        let refusal = |users| Refusal::NotAllowed {
             pid,
-            user: 7,
-            users,
+            objection: Objection::NotYours { user: 7, users },
         };
         let error = refusal(UserIds::all(0)).into_error(Some("staff"));
         assert_eq!(error.code, "not_allowed");
