@@ -154,6 +154,48 @@ fn a_log_that_nobody_can_write_or_reads_stops_nothing() {
 }
 
 #[test]
+fn lines_of_the_log_that_nobody_takes_are_counted() {
+    let (_reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(&[b'x'; 65_536]).unwrap();
+    let config = Config::new("web: {listen: 127.0.0.1:0}\n");
+    let socket = config.path().with_extension("sock");
+    let text = |n: usize| {
+        let target = |at: usize| format!("- {{name: t{at}, match: {{user: nobody-{at}}}}}\n");
+        let targets: String = (0..n).map(target).collect();
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        (
+            port,
+            format!(
+                "web: {{listen: '127.0.0.1:{port}'}}\ncontrol: {{socket: {}}}\ntargets:\n{targets}",
+                socket.display()
+            ),
+        )
+    };
+    // A line for each user that there is not: more than wait to be written.
+    let (port, text) = text(11_000);
+    std::fs::write(config.path(), text).unwrap();
+    let mut command = command();
+    command.arg("--config").arg(config.path()).stderr(writer);
+    let mut child = command.spawn().unwrap();
+    let lost = || {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+        let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).ok()?;
+        let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+        let prefix = "asyncio_agent_log_lines_lost_total ";
+        let lost = lines.find_map(|line| line.strip_prefix(prefix)?.parse::<f64>().ok());
+        lost.filter(|lost| *lost > 0.0)
+    };
+    while lost().is_none() {
+        assert_eq!(child.try_wait().unwrap(), None, "it goes on");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
 fn it_serves_until_it_is_told_to_stop() {
     for signal in ["TERM", "INT"] {
         let mut daemon = Daemon::start(

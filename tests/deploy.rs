@@ -2,11 +2,13 @@
 //! they have, give the agent one privilege, and fit each other, the image and the configuration.
 #![cfg(feature = "agent")]
 
+mod support;
+
 use asyncio_agent::config::parse;
 use serde_json::{Value, json};
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
+use support::typescript::compile;
 
 /// The manifests, and where in `kubernetes-models` or beside it their type is.
 const MANIFESTS: &[(&str, &str, &str)] = &[
@@ -25,16 +27,6 @@ const MANIFESTS: &[(&str, &str, &str)] = &[
     ),
 ];
 
-const COMPILER: &[&str] = &[
-    "--noEmit",
-    "--strict",
-    "--skipLibCheck",
-    "--module",
-    "nodenext",
-    "--target",
-    "es2022",
-];
-
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -47,32 +39,6 @@ fn text(path: &str) -> String {
 fn manifest(name: &str) -> Value {
     let path = format!("deploy/kubernetes/{name}.yaml");
     serde_yaml::from_str(&text(&path)).unwrap_or_else(|e| panic!("{path}: {e}"))
-}
-
-/// Has TypeScript look at a module of its own for each text; what it says of them.
-fn compile(modules: &[(&str, String)]) -> (bool, String) {
-    let packages = root().join("target/node_packages");
-    let compiler = packages.join("node_modules/typescript/bin/tsc");
-    assert!(
-        packages.join("node_modules/kubernetes-models").exists(),
-        "the types of Kubernetes are missing: run `make node_packages`, which brings them (`make test` does)"
-    );
-    // Packages are looked for in the folders above.
-    let folder = tempfile::tempdir_in(&packages).expect("a folder of our own");
-    let paths = modules.iter().map(|(name, module)| {
-        let path = folder.path().join(format!("{name}.mts"));
-        fs::write(&path, module).expect("our own folder");
-        path
-    });
-    let paths: Vec<PathBuf> = paths.collect();
-    let output = Command::new("node")
-        .arg(&compiler)
-        .args(COMPILER)
-        .args(paths)
-        .output()
-        .expect("node starts: apt-get install nodejs");
-    let told = String::from_utf8_lossy(&output.stdout).into_owned();
-    (output.status.success(), told)
 }
 
 fn module_of(manifest: &Value, from: &str, of: &str) -> String {
@@ -103,10 +69,7 @@ fn a_slip_in_a_manifest_is_found() {
         (format!("slip-{n}"), module_of(&manifest, from, of))
     });
     let modules: Vec<_> = modules.collect();
-    let named = modules
-        .iter()
-        .map(|(name, module)| (&**name, module.clone()));
-    let (_, told) = compile(&named.collect::<Vec<_>>());
+    let (_, told) = compile(&modules);
     for (name, _) in &modules {
         assert!(told.contains(&**name), "{name} is not in {told}");
     }

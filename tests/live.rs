@@ -35,7 +35,7 @@ macro_rules! programs {
 
 programs! {
     as_completed async_generators big_function blocked cancelling code_names control_names
-    cycle_of_three cycle_of_two deep_chain deep_coroutines default_names eager eager_running gather generators huge_function
+    cycle_of_three cycle_of_two deep_chain deep_coroutines default_names eager eager_running forked gather generators huge_function
     long_names main_thread_ended music names nested_gather never_started no_loop primitives python_tasks running shared shield
     sub_interpreters subclass surrogate_names task_group thread_ended threads threads_and_main
     timeout uvloop_tasks wait wait_for wide
@@ -61,6 +61,29 @@ const TESTED_ELSEWHERE: &[&str] = &[
     "threads_at_work",
     "ticking",
 ];
+
+/// What a process that was forked has of the other one's tasks is no task of it.
+#[test]
+fn copies_of_tasks_are_none() {
+    for python in python::all() {
+        let target = Target::start(python.program("forked"));
+        let threads = fs::read_dir(format!("/proc/{}/task", target.pid())).expect("it lives");
+        let children = threads.map(|thread| {
+            let path = thread.expect("an entry").path().join("children");
+            fs::read_to_string(path).expect("the kernel lists children")
+        });
+        let children: String = children.collect();
+        let child: u32 = children.trim().parse().expect("one child");
+        let snapshot = agentctl::snapshot(child);
+        let what = &python.full_version;
+        assert_eq!(
+            snapshot["threads"],
+            serde_json::json!([]),
+            "{what}: {snapshot}"
+        );
+        assert_eq!(snapshot["complete"], true, "{what}: {snapshot}");
+    }
+}
 
 fn check(program: &str) {
     for python in python::all()

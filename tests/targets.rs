@@ -6,7 +6,8 @@
 use asyncio_agent::config::{self, MatchSettings, Matching, Settings, TargetSettings, UserId};
 use asyncio_agent::ids::{Pid, ProcessId, StartTime};
 use asyncio_agent::targets::{
-    Assigned, Assignment, OTHER, ReadFacts, UnknownUser, assign, settle_names, unknown_users,
+    Assigned, Assignment, OTHER, ReadFacts, UnknownUser, assign, idle_rules, settle_names,
+    unknown_users,
 };
 use proptest::prelude::*;
 use std::cell::RefCell;
@@ -682,4 +683,18 @@ proptest! {
             prop_assert!(!name.contains(asyncio_agent::sanitize::is_unsafe));
         }
     }
+}
+
+#[test]
+fn rules_without_a_process_are_known() {
+    let targets = "- {name: a, match: [{command: web}, {command: wep}]}\n\
+                   - {name: b, match: {command: web}}\n\
+                   - {name: c, match: {command: db}}";
+    let targets = settings(targets).targets;
+    let world = World::of(vec![made(1, "web"), made(2, "db")]);
+    let idle = idle_rules(&targets, &world.assign(&targets));
+    assert_eq!(idle.first, ["targets[0].match[1]", "targets[1].match"]);
+    let many = vec![targets[2].clone(); 200];
+    let many = idle_rules(&many, &[]);
+    assert_eq!((many.n, many.first.len()), (200, 50));
 }

@@ -6,11 +6,14 @@ mod support;
 
 use asyncio_agent::config::{ClientAuth, Secret, TlsSettings, TlsVersion, WebFile};
 use serde_json::Value;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use support::zoo::{Act, Running, Zoo, header, status};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
@@ -348,7 +351,11 @@ fn other_machines_get_metrics_by_whatever_name() {
 
 fn users() -> WebFile {
     // The lowest cost there is.
-    let hash = bcrypt::hash("secret", 4).unwrap();
+    users_at_cost(4)
+}
+
+fn users_at_cost(cost: u32) -> WebFile {
+    let hash = bcrypt::hash("secret", cost).unwrap();
     WebFile {
         users: [("ann".to_owned(), Secret::Inline(hash))].into(),
         tls: None,
@@ -375,6 +382,58 @@ fn users_need_their_password() {
     assert_eq!(status(&get("Authorization: Basic YW5uOndyb25n\r\n")), 401);
     let answer = get("Authorization: Basic YW5uOnNlY3JldA==\r\n");
     assert_eq!(status(&answer), 200, "{answer}");
+}
+
+/// Asks for whether the agent is healthy, on a connection that stays open, with what `ann:password` is in base64.
+async fn is_let_in(stream: &mut TcpStream, credentials: &str) -> bool {
+    let request =
+        format!("GET /-/healthy HTTP/1.1\r\nHost: a\r\nAuthorization: Basic {credentials}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !(answer.ends_with(b"healthy\n") || answer.ends_with(b"needed\n")) {
+        answer.push(stream.read_u8().await.unwrap());
+    }
+    answer.starts_with(b"HTTP/1.1 200")
+}
+
+#[test]
+fn wrong_passwords_keep_nobody_out() {
+    let text = "web: {listen: '0.0.0.0:0'}\n";
+    // Checks take longer than all else.
+    let agent = Running::start_with(&Zoo::default(), text, &users_at_cost(6));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(guess_while_somebody_asks(agent.address));
+}
+
+async fn guess_while_somebody_asks(address: SocketAddr) {
+    let n_wrong = Arc::new(AtomicUsize::new(0));
+    let connect = || async move { TcpStream::connect(address).await.unwrap() };
+    // Each asks anew as soon as it was refused.
+    let mut guesses = Vec::new();
+    let (tell, mut refused) = tokio::sync::mpsc::channel(100);
+    for _ in 0..100 {
+        let (mut stream, n_wrong) = (connect().await, Arc::clone(&n_wrong));
+        let tell = tell.clone();
+        guesses.push(tokio::spawn(async move {
+            assert!(!is_let_in(&mut stream, "YW5uOndyb25n").await);
+            tell.send(()).await.unwrap();
+            loop {
+                assert!(!is_let_in(&mut stream, "YW5uOndyb25n").await);
+                n_wrong.fetch_add(1, Ordering::SeqCst);
+            }
+        }));
+    }
+    for _ in 0..100 {
+        refused.recv().await.unwrap();
+    }
+    // The first time it waits for a few of them, not for all; then for none.
+    let before = n_wrong.load(Ordering::SeqCst);
+    assert!(is_let_in(&mut connect().await, "YW5uOnNlY3JldA==").await);
+    let waited_for = n_wrong.load(Ordering::SeqCst) - before;
+    assert!(waited_for < 50, "waited for {waited_for} others");
+    assert!(is_let_in(&mut connect().await, "YW5uOnNlY3JldA==").await);
+    assert!(guesses.iter().all(|guess| !guess.is_finished()));
+    guesses.iter().for_each(|guess| guess.abort());
 }
 
 /// A certificate for `localhost`, signed by itself, and its key, as files in `folder`.

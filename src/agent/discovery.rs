@@ -7,7 +7,8 @@ use crate::ids::ProcessId;
 use crate::procfs::ProcfsError;
 use crate::sanitize::escape;
 use crate::targets::{
-    Assigned, Assignment, OTHER, UnknownUser, assign, settle_names, unknown_users,
+    Assigned, Assignment, IdleRules, OTHER, UnknownUser, assign, idle_rules, settle_names,
+    unknown_users,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,8 +23,8 @@ pub(super) struct Discovery {
     /// The names that targets have by now, each with the position of its target.
     names: BTreeSet<(usize, String)>,
     probes: Probes,
-    /// Whether it has been told which users there are not.
-    has_told_users: bool,
+    /// Whether it has been told which users there are not, and which rules no process belongs to.
+    has_told: bool,
 }
 
 /// What a look found.
@@ -41,6 +42,8 @@ pub(super) struct Look {
     pub(super) hidden: Vec<ProcessId>,
     /// Processes of which it is not known whether they use asyncio, because asking them, or others, hangs.
     pub(super) unprobed: Vec<ProcessId>,
+    /// Rules that no process belongs to.
+    pub(super) idle_rules: IdleRules,
 }
 
 /// Why a look failed.
@@ -62,7 +65,7 @@ impl Discovery {
             processes_max: size(settings.limits.processes),
             names_max: size(settings.limits.target_names),
             names: BTreeSet::new(),
-            has_told_users: false,
+            has_told: false,
         }
     }
 
@@ -81,7 +84,7 @@ impl Discovery {
         self.targets = settings.targets.clone().into();
         self.processes_max = size(settings.limits.processes);
         self.names_max = size(settings.limits.target_names);
-        self.has_told_users = false;
+        self.has_told = false;
     }
 
     /// Looks at the list of processes once. Blocks. A panic costs this look.
@@ -94,7 +97,8 @@ impl Discovery {
         let listed = self.source.processes().map_err(DiscoveryError::Procfs)?;
         self.probes.begin_look(&listed);
         let facts = self.source.facts();
-        if !std::mem::replace(&mut self.has_told_users, true) {
+        let is_first = !std::mem::replace(&mut self.has_told, true);
+        if is_first {
             for UnknownUser { target, name } in unknown_users(&self.targets, facts) {
                 tracing::warn!(target_position = target, user = %escape(name), "no such user on this machine");
             }
@@ -103,6 +107,11 @@ impl Discovery {
         let uses_asyncio = |process| probes.uses_asyncio(process);
         let Assigned { mut found, hidden } =
             assign(&self.targets, &listed, None, facts, &uses_asyncio);
+        let idle_rules = idle_rules(&self.targets, &found);
+        if is_first && idle_rules.n > 0 {
+            let (rules, n) = (idle_rules.first.join(", "), idle_rules.n);
+            tracing::info!(rules, n, "no process belongs to these rules now");
+        }
         let n_left_out = found.len().saturating_sub(self.processes_max);
         found.truncate(self.processes_max);
         let n_others = settle_names(&mut found, &self.targets, self.names_max, &self.names);
@@ -117,6 +126,7 @@ impl Discovery {
             n_others,
             hidden,
             unprobed: self.probes.unknown(),
+            idle_rules,
         })
     }
 }

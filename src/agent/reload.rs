@@ -98,7 +98,7 @@ impl Reloader {
     async fn take_over(
         &mut self,
         mut settings: Settings,
-        rules: WebRules,
+        mut rules: WebRules,
         otlp: Option<Prepared>,
     ) -> String {
         // What waits to be sent goes on waiting if nothing of this has changed.
@@ -137,6 +137,7 @@ impl Reloader {
         let control = Arc::new(ControlRules::new(&settings));
         self.control.send_replace(control);
         self.current = Arc::new(settings);
+        rules.keep_known_of(&self.web.borrow());
         self.web.send_replace(Arc::new(rules));
         let command = Command::Reconfigure(Arc::clone(&self.current), otlp);
         let _ = self.supervisor.send(command).await;

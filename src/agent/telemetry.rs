@@ -9,10 +9,11 @@ use super::args::{LogFormat, LogLevel};
 use crate::sanitize::is_unsafe;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::{self, Write as _};
+use std::sync::OnceLock;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
@@ -21,6 +22,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+/// Counts the lines that were lost, once logging has started.
+static LOST: OnceLock<ErrorCounter> = OnceLock::new();
 /// Lines that wait for whoever reads the log; more are lost.
 const LINES_MAX: usize = 10_000;
 
@@ -41,6 +44,7 @@ pub(super) fn start(level: LogLevel, format: LogFormat) -> WorkerGuard {
         .lossy(true)
         .thread_name("log")
         .finish(std::io::stderr());
+    let lost = lines.error_counter();
     let started = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(lines)
@@ -53,9 +57,16 @@ pub(super) fn start(level: LogLevel, format: LogFormat) -> WorkerGuard {
         }))
         .try_init();
     if started.is_ok() {
+        let _ = LOST.set(lost);
         std::panic::set_hook(Box::new(log_panic));
     }
     guard
+}
+
+/// How many lines were lost since the start.
+pub(super) fn lines_lost() -> u64 {
+    let lost = LOST.get().map_or(0, ErrorCounter::dropped_lines);
+    u64::try_from(lost).unwrap_or(u64::MAX)
 }
 
 /// A panic is a line like all others, whatever it says.

@@ -1,8 +1,9 @@
 //! What is found out of the texts and stacks of a snapshot, each once: which task it is, and whether its wait counts.
 
-use super::finding::{is_installed, is_python};
 use super::history::Rules;
-use crate::graph::{Cycle, StackIdx, TaskGraph, TaskIdx, TaskName, TextIdx};
+use crate::graph::{
+    Cycle, StackIdx, TaskGraph, TaskIdx, TaskName, TextIdx, is_installed, is_python,
+};
 use crate::ids::TaskId;
 use rustc_hash::{FxHashMap, FxHasher};
 use std::hash::{Hash, Hasher};

@@ -1,6 +1,6 @@
 //! What somebody should be told: an await cycle that lasts, a task that is stuck.
 
-use crate::graph::{TaskGraph, TaskIdx};
+use crate::graph::{TaskGraph, TaskIdx, is_installed, is_python};
 use crate::ids::TaskId;
 use crate::time::Timestamp;
 use std::fmt;
@@ -107,22 +107,6 @@ impl Finding {
         let n_kept = u64::try_from(self.tasks.len()).unwrap_or(u64::MAX);
         n_kept.saturating_add(self.tasks_omitted)
     }
-}
-
-/// What the paths of Python's own library have in them: where a prefix has it, in a tree of its sources, or when it is
-/// frozen.
-const PYTHON: [&str; 3] = ["/lib/python3.", "/Lib/asyncio/", "<frozen "];
-/// What those of installed packages have in them (the module `site` of CPython, and Debian's).
-const LIBRARIES: [&str; 2] = ["/site-packages/", "/dist-packages/"];
-
-/// Whether a file is in an installed package.
-pub(super) fn is_installed(file: &str) -> bool {
-    LIBRARIES.iter().any(|part| file.contains(part))
-}
-
-/// Whether a file is in Python's own library, below which packages are installed.
-pub(super) fn is_python(file: &str) -> bool {
-    PYTHON.iter().any(|part| file.contains(part)) && !is_installed(file)
 }
 
 impl FindingFrame {

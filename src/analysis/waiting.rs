@@ -32,8 +32,10 @@ const GAP_MIN: Duration = Duration::from_millis(50);
 /// Tasks about which it is asked at one look.
 const ASKED_MAX: usize = 16_384;
 /// A wait that the program will end is not stuck if all of it takes no longer than so many times
-/// [`Rules::stuck_after`](super::Rules::stuck_after).
+/// [`Rules::stuck_after`](super::Rules::stuck_after): a timer round all of a program would excuse everything.
 const ENDS_WITHIN: u32 = 10;
+/// One that has a timer of its own may take longer.
+const ENDS_ITSELF_WITHIN: Duration = Duration::from_secs(24 * 60 * 60);
 /// Ends of a wait that lie no further apart than this are the same.
 const SAME_END: Duration = Duration::from_millis(20);
 /// What waits for a thread or another process, and for the task that an event loop was started for: the rules are
@@ -45,6 +47,7 @@ const RUN_UNTIL_COMPLETE: &str = "run_until_complete";
 #[derive(Debug, Clone, Copy, Default)]
 struct Reason {
     ends_at: Option<Monotonic>,
+    ends_itself_at: Option<Monotonic>,
     for_executor: bool,
     is_main: bool,
 }
@@ -91,8 +94,11 @@ impl Seen {
     /// What a close look found out of it.
     pub(super) fn note(&mut self, wait: &LongWait, clock: Duration, now: Moment) {
         // One that is past has ended nothing, or is of another clock.
-        let ends_at = wait.ends_at.filter(|at| *at > clock);
-        let ends_at = ends_at.map(|at| now.at.after(at.saturating_sub(clock)));
+        let end = |at: Option<Duration>| {
+            let left = at?.checked_sub(clock).filter(|left| !left.is_zero())?;
+            Some(now.at.after(left))
+        };
+        let (ends_at, ends_itself_at) = (end(wait.ends_at), end(wait.ends_itself_at));
         let other_end = |before: Monotonic| {
             ends_at.is_some_and(|now| now.since(before).max(before.since(now)) > SAME_END)
         };
@@ -103,6 +109,7 @@ impl Seen {
         self.was_asked = true;
         self.reason = Some(Reason {
             ends_at,
+            ends_itself_at,
             for_executor: wait.for_executor,
             is_main: wait.is_main,
         });
@@ -176,7 +183,11 @@ impl Waits {
         {
             return true;
         }
-        let longest = self.stuck_after.saturating_mul(ENDS_WITHIN);
+        let within = |end: Option<Monotonic>, longest| {
+            end.is_some_and(|at| at.since(seen.since.at) <= longest)
+        };
+        let is_short = within(reason.ends_at, self.stuck_after.saturating_mul(ENDS_WITHIN));
+        let will_end = is_short || within(reason.ends_itself_at, ENDS_ITSELF_WITHIN);
         match reason.ends_at {
             Some(at) if at <= self.now.at => {
                 seen.overdue_since = Some(at);
@@ -184,7 +195,7 @@ impl Waits {
                 seen.was_asked = false;
                 false
             }
-            Some(at) if at.since(seen.since.at) <= longest => {
+            Some(at) if will_end => {
                 self.will_be_known(at);
                 true
             }

@@ -12,7 +12,8 @@ use crate::process::ProcessError;
 use crate::procfs::ProcRoot;
 use crate::sanitize::{escape, escape_start};
 use crate::targets::{
-    Assigned, Assignment, ReadFacts, assign, probe, rule_path, settle_names, unknown_users,
+    Assigned, Assignment, IdleRules, ReadFacts, assign, idle_rules, probe, rule_path, settle_names,
+    unknown_users,
 };
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -63,7 +64,8 @@ pub(super) fn targets(args: &TargetsArgs) -> Result<Exit, Stop> {
     for user in unknown_users(&settings.targets, &root) {
         output::say(&format!("agentctl: {}\n", escape(&user.to_string())));
     }
-    output::say(&remarks(&found, &answers, n_left_out));
+    let idle = idle_rules(&settings.targets, &found);
+    output::say(&remarks(&found, &answers, n_left_out, &idle));
     if let Some(example) = hidden.last() {
         output::say(&about_hidden(hidden.len(), example.pid, args.all));
     }
@@ -167,6 +169,7 @@ fn remarks(
     found: &[Assignment],
     answers: &BTreeMap<ProcessId, Result<(), ProcessError>>,
     n_left_out: usize,
+    idle: &IdleRules,
 ) -> String {
     let mut remarks = String::new();
     let mut say = |text: &str| {
@@ -175,6 +178,15 @@ fn remarks(
     };
     if found.is_empty() {
         say("no process matches");
+    } else if idle.n > 0 {
+        say(&format!(
+            "no process belongs to {} now{}",
+            idle.first.join(", "),
+            match idle.n.saturating_sub(idle.first.len()) {
+                0 => String::new(),
+                n => format!(", and to {n} rules more"),
+            }
+        ));
     }
     let listed = found
         .iter()

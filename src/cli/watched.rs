@@ -7,9 +7,12 @@ use super::exit::Exit;
 use super::explain::Stop;
 use super::output;
 use crate::protocol::{
-    FindingsAnswer, ProcessAnswer, Request, TargetsAnswer, answer_from_json, answer_to_json,
+    FindingAnswer, FindingTaskAnswer, FindingsAnswer, ProcessAnswer, Request, TargetsAnswer,
+    answer_from_json, answer_to_json,
 };
 use crate::sanitize::escape_start;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 
 /// Characters of a name, of a path of tasks, and of a reason that are shown.
@@ -21,13 +24,17 @@ pub(super) fn findings(args: &FindingsArgs) -> Result<Exit, Stop> {
     let has_cycle = answer.findings.iter().any(|it| it.kind == "await_cycle");
     let json = || answer_to_json(&answer);
     show(args.format, json, || {
-        let rows = answer.findings.iter().map(|finding| {
+        let rows = alike(&answer.findings).into_iter().map(|(finding, n)| {
+            let more = match n {
+                1 => String::new(),
+                n => format!(", and {} more at the same place", n - 1),
+            };
             [
                 shown(&finding.target),
                 finding.pid.to_string(),
                 shown(&finding.kind),
                 age(finding.age_seconds),
-                shown(&finding.path),
+                format!("{}{more}", shown(&finding.path)),
             ]
         });
         let head = ["TARGET", "PID", "KIND", "AGE", "TASKS"];
@@ -50,6 +57,35 @@ pub(super) fn findings(args: &FindingsArgs) -> Result<Exit, Stop> {
     } else {
         Exit::Done
     })
+}
+
+/// Findings that differ in their tasks only, as when one function leaks, are one: the oldest, and how many there are.
+fn alike(findings: &[FindingAnswer]) -> Vec<(&FindingAnswer, usize)> {
+    let mut groups: Vec<(&FindingAnswer, usize)> = Vec::new();
+    let mut known: BTreeMap<_, usize> = BTreeMap::new();
+    for finding in findings {
+        let place = |task: &FindingTaskAnswer| {
+            let frames = task.coroutine_stack.iter();
+            let frames = frames.map(|it| (it.funcname.clone(), it.filename.clone(), it.lineno));
+            (task.coroutine.clone(), frames.collect::<Vec<_>>())
+        };
+        let places: Vec<_> = finding.tasks.iter().map(place).collect();
+        let group = (&finding.target, finding.pid, &finding.kind, places);
+        match known.entry(group) {
+            Entry::Vacant(new) => {
+                new.insert(groups.len());
+                groups.push((finding, 1));
+            }
+            Entry::Occupied(at) => {
+                let (oldest, n) = &mut groups[*at.get()];
+                *n += 1;
+                if finding.age_seconds > oldest.age_seconds {
+                    *oldest = finding;
+                }
+            }
+        }
+    }
+    groups
 }
 
 /// `agentctl targets --agent`.
@@ -141,11 +177,47 @@ fn age(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::age;
+    use super::*;
+    use crate::protocol::FindingFrameAnswer;
 
     #[test]
     fn ages_are_short() {
         let ages = [0.2, 59.0, 61.9, 3_600.0, 7_290.0, 200_000.0].map(age);
         assert_eq!(ages, ["0s", "59s", "1m1s", "1h0m", "2h1m", "2d7h"]);
+    }
+
+    #[test]
+    fn findings_of_one_place_are_one_row() {
+        let finding = |pid, line, age_seconds| FindingAnswer {
+            target: "web".to_owned(),
+            pid,
+            kind: "stuck_task".into(),
+            fingerprint: String::new(),
+            first_seen: 0.0,
+            age_seconds,
+            path: format!("task {age_seconds}"),
+            trace_id: None,
+            tasks: vec![FindingTaskAnswer {
+                task_id: format!("{age_seconds}"),
+                task_name: format!("task {age_seconds}"),
+                coroutine: "leak".to_owned(),
+                coroutine_stack: vec![FindingFrameAnswer {
+                    funcname: "leak".to_owned(),
+                    filename: "app.py".to_owned(),
+                    lineno: Some(line),
+                }],
+            }],
+            tasks_omitted: 0,
+        };
+        let findings = [
+            finding(7, 3, 10.0),
+            finding(7, 4, 20.0),
+            finding(7, 3, 30.0),
+            finding(8, 3, 40.0),
+            finding(7, 3, 20.0),
+        ];
+        let groups = alike(&findings).into_iter();
+        let groups: Vec<_> = groups.map(|(it, n)| (it.age_seconds, n)).collect();
+        assert_eq!(groups, [(30.0, 3), (20.0, 1), (40.0, 1)]);
     }
 }

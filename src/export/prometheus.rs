@@ -2,7 +2,9 @@
 //! latest view at every scrape, so a series that has no source any more is gone at once.
 
 use super::openmetrics;
-use crate::metrics::{AgentView, CATALOG, Family, Histogram, Kind, Value, collect, exemplars};
+use crate::metrics::{
+    AgentView, CATALOG, Family, Histogram, Kind, Value, collect_beside, exemplars,
+};
 use prometheus::core::{Collector, Desc};
 use prometheus::process_collector::ProcessCollector;
 use prometheus::proto;
@@ -10,6 +12,7 @@ use prometheus::{Registry, TextEncoder};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The content type of what [`PrometheusExporter::scrape`] returns.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -18,6 +21,8 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub struct PrometheusExporter {
     registry: Registry,
     latest: Arc<Latest>,
+    /// Series that are shown besides those of a view.
+    n_others: Arc<AtomicUsize>,
 }
 
 /// Where views come from.
@@ -40,8 +45,14 @@ impl PrometheusExporter {
     ) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let latest: Arc<Latest> = Arc::new(latest);
-        registry.register(Box::new(ViewCollector::new(Arc::clone(&latest))?))?;
-        Ok(Self { registry, latest })
+        let n_others = Arc::default();
+        let collector = ViewCollector::new(Arc::clone(&latest), Arc::clone(&n_others))?;
+        registry.register(Box::new(collector))?;
+        Ok(Self {
+            registry,
+            latest,
+            n_others,
+        })
     }
 
     /// From now on it also shows the usual `process_*` of this process.
@@ -50,8 +61,11 @@ impl PrometheusExporter {
     ///
     /// When they are shown already.
     pub fn show_process(&self) -> Result<(), prometheus::Error> {
-        self.registry
-            .register(Box::new(ProcessCollector::for_self()))
+        let process = ProcessCollector::for_self();
+        let families = process.collect();
+        let n_series = families.iter().map(|it| it.get_metric().len()).sum();
+        self.n_others.store(n_series, Ordering::Relaxed);
+        self.registry.register(Box::new(process))
     }
 
     /// What a scrape gets that asks for OpenMetrics.
@@ -74,10 +88,11 @@ impl PrometheusExporter {
 struct ViewCollector {
     descriptions: Vec<Desc>,
     latest: Arc<Latest>,
+    n_others: Arc<AtomicUsize>,
 }
 
 impl ViewCollector {
-    fn new(latest: Arc<Latest>) -> Result<Self, prometheus::Error> {
+    fn new(latest: Arc<Latest>, n_others: Arc<AtomicUsize>) -> Result<Self, prometheus::Error> {
         let descriptions = CATALOG.iter().map(|def| {
             let labels = def.labels.iter().map(|label| (*label).to_owned());
             Desc::new(
@@ -90,6 +105,7 @@ impl ViewCollector {
         Ok(Self {
             descriptions: descriptions.collect::<Result<_, _>>()?,
             latest,
+            n_others,
         })
     }
 }
@@ -101,7 +117,11 @@ impl Collector for ViewCollector {
 
     fn collect(&self) -> Vec<proto::MetricFamily> {
         let view = (self.latest)();
-        collect(&view).into_iter().map(convert).collect()
+        let n_others = self.n_others.load(Ordering::Relaxed);
+        collect_beside(&view, n_others)
+            .into_iter()
+            .map(convert)
+            .collect()
     }
 }
 

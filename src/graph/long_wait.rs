@@ -11,7 +11,11 @@ pub struct LongWait {
     /// The program has set a timer that cancels it, or a task that passes the cancellation on to it: when the first of
     /// them is due, by the clock `CLOCK_MONOTONIC` (clock_gettime(2)), which event loops use.
     pub ends_at: Option<Duration>,
-    /// What it waits for is done in a thread or another process (`loop.run_in_executor`, `asyncio.to_thread`).
+    /// The same of timers that were set for this very wait: in the function of the program's own in which it waits, or in
+    /// what that has called of libraries; or to give the future a result.
+    pub ends_itself_at: Option<Duration>,
+    /// What it waits for is being done in a thread or another process (`loop.run_in_executor`, `asyncio.to_thread`). Not so
+    /// as long as no thread has begun with it.
     pub for_executor: bool,
     /// It is the one that its event loop was started for (`asyncio.run`, `loop.run_until_complete`).
     pub is_main: bool,

@@ -8,7 +8,8 @@ use super::collect::Family;
 const DETAILS: [MetricDef; 2] = [catalog::AWAIT_DEPTH, catalog::PROCESS_INFO];
 
 /// Families of which the last targets may have none, what matters least first.
-const LEAST_FIRST: [MetricDef; 17] = [
+const LEAST_FIRST: [MetricDef; 18] = [
+    catalog::TARGET_INTERVAL_SECONDS,
     catalog::FOLDED_COROUTINES,
     catalog::IDLE_TASKS,
     catalog::AWAIT_EDGES,

@@ -118,6 +118,12 @@ pub(super) const LIMIT_HITS_TOTAL: MetricDef = counter(
      probes_hanging, rounds_hanging and those with _max are built in.",
 );
 
+pub(super) const LOG_LINES_LOST_TOTAL: MetricDef = counter(
+    "asyncio_agent_log_lines_lost_total",
+    &[],
+    "Lines of the agent's log that were lost because whoever takes them did not take them in time, as of the latest round.",
+);
+
 pub(super) const OTLP_DROPPED_SPANS_TOTAL: MetricDef = counter(
     "asyncio_agent_otlp_dropped_spans_total",
     &["reason"],
@@ -319,6 +325,12 @@ pub(super) const TASKS_STARTED_TOTAL: MetricDef = counter(
      never seen.",
 );
 
+pub(super) const TARGET_INTERVAL_SECONDS: MetricDef = gauge(
+    "asyncio_target_interval_seconds",
+    &["target"],
+    "Time between two rounds over each process of the target, as configured.",
+);
+
 pub(super) const TARGET_PROCESSES: MetricDef = gauge(
     "asyncio_target_processes",
     &["target"],
@@ -406,6 +418,7 @@ pub const CATALOG: &[MetricDef] = &[
     FOLDED_SERIES,
     HIDDEN_PROCESSES,
     LIMIT_HITS_TOTAL,
+    LOG_LINES_LOST_TOTAL,
     OTLP_DROPPED_SPANS_TOTAL,
     OTLP_EXPORTS_TOTAL,
     OTLP_SPANS_TOTAL,
@@ -429,6 +442,7 @@ pub const CATALOG: &[MetricDef] = &[
     SNAPSHOT_TIMESTAMP_SECONDS,
     STUCK_TASKS,
     STUCK_TASKS_BY_COROUTINE,
+    TARGET_INTERVAL_SECONDS,
     TARGET_PROCESSES,
     TARGET_UNREADABLE_PROCESSES,
     TARGET_UP,

@@ -87,10 +87,16 @@ struct Group<'v> {
 /// All families of `view`, in the order of the catalogue. If there were more series than the view allows, what
 /// matters least is left out ([`bound`](super::bound)).
 pub fn collect(view: &AgentView) -> Vec<Family> {
+    collect_beside(view, 0)
+}
+
+/// The same where so many series are served besides.
+pub fn collect_beside(view: &AgentView, n_others: usize) -> Vec<Family> {
     let mut families = collect_all(view, true);
     let all = n_series(&families);
     if view.series_max > 0 {
-        bound(&mut families, view.series_max, || collect_all(view, false));
+        let series_max = view.series_max.saturating_sub(n_others);
+        bound(&mut families, series_max, || collect_all(view, false));
     }
     let folded = all.saturating_sub(n_series(&families));
     for family in &mut families {
@@ -154,6 +160,10 @@ fn about_agent(view: &AgentView, groups: &[Group<'_>]) -> Vec<Family> {
         family(&catalog::FOLDED_SERIES, one(0.0)),
         family(&catalog::HIDDEN_PROCESSES, one(count(view.n_hidden))),
         family(&catalog::LIMIT_HITS_TOTAL, limit_hits(view)),
+        family(
+            &catalog::LOG_LINES_LOST_TOTAL,
+            one(as_f64(view.log_lines_lost)),
+        ),
         family(&catalog::OTLP_DROPPED_SPANS_TOTAL, dropped_spans(view)),
         family(&catalog::OTLP_EXPORTS_TOTAL, otlp_exports(view)),
         family(&catalog::OTLP_SPANS_TOTAL, one(as_f64(view.otlp.spans))),
@@ -223,6 +233,9 @@ fn about_tasks(view: &AgentView, groups: &[Group<'_>]) -> Vec<Family> {
         family(&catalog::STUCK_TASKS, observed(groups, |it| it.n_stuck)),
         family(&catalog::STUCK_TASKS_BY_COROUTINE, {
             by_coroutine(groups, view.top, By::Stuck)
+        }),
+        family(&catalog::TARGET_INTERVAL_SECONDS, {
+            per_target(view, |target| target.interval.map(|it| it.as_secs_f64()))
         }),
         family(&catalog::TARGET_PROCESSES, {
             per_target(view, |target| Some(count(target.processes.len())))

@@ -43,6 +43,11 @@ const NAMES: &[(&str, &str, &str)] = &[
         "{hit}",
     ),
     (
+        "asyncio_agent_log_lines_lost_total",
+        "asyncio.agent.log.lines_lost",
+        "{line}",
+    ),
+    (
         "asyncio_agent_otlp_dropped_spans_total",
         "asyncio.agent.otlp.dropped_spans",
         "{span}",
@@ -112,6 +117,11 @@ const NAMES: &[(&str, &str, &str)] = &[
         "asyncio_stuck_tasks_by_coroutine",
         "asyncio.stuck_tasks.by_coroutine",
         "{task}",
+    ),
+    (
+        "asyncio_target_interval_seconds",
+        "asyncio.target.interval",
+        "s",
     ),
     (
         "asyncio_target_processes",

@@ -21,6 +21,10 @@ pub struct AgentView {
     pub n_hidden: usize,
     /// Processes of which it is not known whether they use asyncio, because asking them, or others, hangs.
     pub unprobed: Arc<[ProcessId]>,
+    /// Rules of the configuration that no process belongs to, by their paths: of very many the first ones.
+    pub idle_rules: Arc<[String]>,
+    /// How many of them there are.
+    pub n_idle_rules: usize,
     /// Problems met since the start, by their code.
     pub problems: BTreeMap<String, u64>,
     /// Bytes copied from processes since the start.
@@ -35,6 +39,8 @@ pub struct AgentView {
     pub config: ConfigView,
     /// What was sent over OTLP.
     pub otlp: OtlpView,
+    /// Lines of the log that were lost since the start.
+    pub log_lines_lost: u64,
 }
 
 /// What was sent over OTLP since the start.
@@ -99,6 +105,8 @@ pub struct TargetView {
     pub labels: Arc<[(String, String)]>,
     /// Its processes have series of their own.
     pub per_process: bool,
+    /// Time between two rounds over each of its processes; `None` before that is known.
+    pub interval: Option<Duration>,
     /// The share of its snapshots that is sent as spans, if it has one of its own.
     pub spans_ratio: Option<f64>,
     /// What was observed since the start.

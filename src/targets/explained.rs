@@ -2,14 +2,17 @@
 //! process has. Nothing of other processes is told but their ids: whoever asks for one process need not be allowed to
 //! see another.
 
-use super::Assignment;
 use super::facts::{ReadFacts, container_in, units_in};
 use super::matching::{Above, Condition, Look};
+use super::{Assignment, IdleRules};
 use crate::config::{MatchSettings, Matching, TargetSettings, UserId};
 use crate::ids::ProcessId;
+use std::collections::BTreeSet;
 
 /// Characters of what is wanted, and of what a process has.
 const TEXT_CHARS_MAX: usize = 1_000;
+/// Rules without a process that are told.
+const IDLE_RULES_MAX: usize = 50;
 /// Parts of a list (control groups, units, processes above one another) that are told.
 const PARTS_MAX: usize = 8;
 
@@ -103,6 +106,28 @@ pub fn rule_path(targets: &[TargetSettings], target: usize, alternative: usize) 
         Some(Matching::Auto) if targets.len() == 1 => "auto".to_owned(),
         _ => format!("targets[{target}].match"),
     }
+}
+
+/// Rules that no process belongs to, by their paths: of very many the first ones, and how many there are.
+///
+/// A rule may well have none now. One that never has is mistyped, or stands behind one that takes all of its processes.
+pub fn idle_rules(targets: &[TargetSettings], found: &[Assignment]) -> IdleRules {
+    let used: BTreeSet<(usize, usize)> =
+        found.iter().map(|it| (it.target, it.alternative)).collect();
+    let mut idle = IdleRules::default();
+    for (target, settings) in targets.iter().enumerate() {
+        let n_alternatives = match &settings.matches {
+            Matching::Auto => 1,
+            Matching::Any(alternatives) => alternatives.len(),
+        };
+        for alternative in (0..n_alternatives).filter(|it| !used.contains(&(target, *it))) {
+            idle.n = idle.n.saturating_add(1);
+            if idle.first.len() < IDLE_RULES_MAX {
+                idle.first.push(rule_path(targets, target, alternative));
+            }
+        }
+    }
+    idle
 }
 
 /// A single map need not stand in a list.

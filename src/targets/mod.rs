@@ -14,7 +14,9 @@ mod probe;
 mod program;
 mod users;
 
-pub use explained::{ConditionFinding, Explained, RuleFinding, explain_rules, rule_path};
+pub use explained::{
+    ConditionFinding, Explained, RuleFinding, explain_rules, idle_rules, rule_path,
+};
 pub use facts::{ReadFacts, units_of};
 pub use matching::assign;
 pub use names::{OTHER, settle_names};
@@ -32,6 +34,15 @@ pub struct Assigned {
     /// Those that belong to none as far as is known, but might if we were allowed to look at them: a rule depends on
     /// the path of their executable, or on what is in their memory.
     pub hidden: Vec<ProcessId>,
+}
+
+/// Rules that no process belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct IdleRules {
+    /// How many there are.
+    pub n: usize,
+    /// Where they stand in the configuration; of very many the first ones.
+    pub first: Vec<String>,
 }
 
 /// A process and the target that it belongs to.

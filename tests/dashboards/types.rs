@@ -1,11 +1,9 @@
 //! The dashboards have the types that Grafana says dashboards have (`@grafana/schema`). TypeScript refuses keys that
 //! it does not know, so a slip of the pen is found that Grafana would silently ignore.
 
+use super::support::typescript::compile;
 use super::{Dashboard, text};
 use std::fmt::Write as _;
-use std::fs;
-use std::path::Path;
-use std::process::Command;
 
 /// Kinds of panels, the name of the file with their types, and whether that has one for `custom`.
 const PANELS: &[(&str, &str, bool)] = &[
@@ -21,16 +19,6 @@ const PLAIN: &str = "type Plain<T> = T extends string ? `${T}`
   : T extends object ? { [K in keyof T]: Plain<T[K]> }
   : T;
 ";
-
-const COMPILER: &[&str] = &[
-    "--noEmit",
-    "--strict",
-    "--skipLibCheck",
-    "--module",
-    "nodenext",
-    "--target",
-    "es2022",
-];
 
 /// A module that compiles if the dashboard is well typed.
 fn module_of(dashboard: &Dashboard) -> String {
@@ -67,25 +55,8 @@ fn module_of(dashboard: &Dashboard) -> String {
 
 #[test]
 fn dashboards_are_what_grafana_takes_for_one() {
-    let packages = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/node_packages");
-    let compiler = packages.join("node_modules/typescript/bin/tsc");
-    assert!(
-        compiler.exists(),
-        "{} is missing: run `make node_packages`, which brings it (`make test` does)",
-        compiler.display()
-    );
-    // Packages are looked for in the folders above.
-    let folder = tempfile::tempdir_in(&packages).expect("a folder of our own");
-    let mut command = Command::new("node");
-    command.arg(&compiler).args(COMPILER);
-    for dashboard in Dashboard::all() {
-        let path = folder.path().join(format!("{}.mts", dashboard.name));
-        fs::write(&path, module_of(&dashboard)).expect("our own folder");
-        command.arg(path);
-    }
-    let output = command
-        .output()
-        .expect("node starts: apt-get install nodejs");
-    let out = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{out}");
+    let dashboards = Dashboard::all();
+    let modules = dashboards.iter().map(|it| (it.name, module_of(it)));
+    let (is_good, told) = compile(&modules.collect::<Vec<_>>());
+    assert!(is_good, "{told}");
 }

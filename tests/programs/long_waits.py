@@ -1,6 +1,7 @@
 """Tasks that wait for long: some with a reason, by their names `fine ...`, and some that are stuck, `stuck ...`."""
 
 import asyncio
+import concurrent.futures
 import contextlib
 import threading
 
@@ -34,6 +35,17 @@ async def in_wait():
     await asyncio.wait([future()], timeout=15)
 
 
+async def in_an_hour():
+    async with asyncio.timeout(3600):
+        await future()
+
+
+async def until_set():
+    result = future()
+    asyncio.get_running_loop().call_later(3600, result.set_result, None)
+    await result
+
+
 async def until_cancelled():
     asyncio.get_running_loop().call_later(15, asyncio.current_task().cancel)
     await future()
@@ -60,7 +72,19 @@ async def shielding():
 
 
 async def far():
-    await asyncio.wait_for(future(), 3600)
+    await asyncio.wait_for(lost(), 3600)
+
+
+async def queued():
+    only = concurrent.futures.ThreadPoolExecutor(max_workers=1)
+    only.submit(never.wait)
+    await asyncio.get_running_loop().run_in_executor(only, never.wait)
+
+
+async def across():
+    other = asyncio.new_event_loop()
+    threading.Thread(target=other.run_forever, daemon=True).start()
+    await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asyncio.sleep(3600), other))
 
 
 async def lost():
@@ -101,8 +125,8 @@ def start(name, coroutine):
 
 
 tasks = []
-FINE = [in_thread, in_executor, in_timeout, in_wait_for, in_wait, until_cancelled, again_and_again, above, worker]
-STUCK = [shielding, far, lost, borrowing, main]
+FINE = [in_thread, in_executor, in_timeout, in_wait_for, in_wait, in_an_hour, until_set, until_cancelled, again_and_again, above, worker]
+STUCK = [shielding, far, queued, across, lost, borrowing, main]
 
 
 async def serve():

@@ -15,6 +15,7 @@ pub mod target;
 #[cfg(feature = "agent")]
 pub mod tls;
 pub mod truth;
+pub mod typescript;
 pub mod victoria;
 #[cfg(feature = "agent")]
 pub mod zoo;

@@ -1,27 +1,31 @@
 //! Who may ask: HTTP basic authentication (RFC 7617) with bcrypt hashes, as Prometheus exporters do it.
 
+use super::peer::Peer;
+use super::turns::Turns;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::header::{AUTHORIZATION, HeaderMap};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Mutex, PoisonError};
-use tokio::sync::Semaphore;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Credentials that were found to be good are remembered, so many of them: hashes take long by design.
-const KNOWN_MAX: usize = 1_000;
-/// A hash that stands for users who do not exist, so that they take as long as those who do.
-const NOBODY: &str = "$2b$10$CwTycUXWue0Thq9StjUM0uJ8qRkzNrZ6lD3nL4YfDIuKMkTuDBCoq";
+/// Salt and hash that stand for users who do not exist. With the highest cost of those who do, so that they do not
+/// take less time.
+const NOBODY: &str = "CwTycUXWue0Thq9StjUM0uJ8qRkzNrZ6lD3nL4YfDIuKMkTuDBCoq";
+/// What most tools take.
+const USUAL_COST: u32 = 10;
 
 /// The users who may ask, and their passwords.
 pub(in crate::agent) struct Users {
     hashes: BTreeMap<String, String>,
-    /// Hashes, with keys of this process, of credentials that were good.
-    known: Mutex<BTreeSet<u64>>,
+    nobody: String,
+    /// Of each user the password that was good, as a hash with keys of this process: bcrypt takes long by design.
+    known: Arc<Mutex<BTreeMap<String, u64>>>,
     keys: RandomState,
     /// One hash at a time, so that nobody can take all processors by guessing.
-    turn: Semaphore,
+    turns: Arc<Turns>,
 }
 
 impl fmt::Debug for Users {
@@ -34,12 +38,19 @@ impl fmt::Debug for Users {
 
 impl Users {
     pub(in crate::agent) fn new(hashes: BTreeMap<String, String>) -> Self {
+        let cost = hashes.values().filter_map(|hash| cost(hash)).max();
         Self {
+            nobody: format!("$2b${:02}${NOBODY}", cost.unwrap_or(USUAL_COST)),
             hashes,
-            known: Mutex::default(),
+            known: Arc::default(),
             keys: RandomState::new(),
-            turn: Semaphore::new(1),
+            turns: Arc::default(),
         }
+    }
+
+    /// Whether these are the same users with the same passwords.
+    pub(super) fn are_those_of(&self, other: &Self) -> bool {
+        self.hashes == other.hashes
     }
 
     /// Nobody has to say who they are.
@@ -47,8 +58,9 @@ impl Users {
         self.hashes.is_empty()
     }
 
-    /// Whether a request with these headers may be answered.
-    pub(in crate::agent) async fn let_in(&self, headers: &HeaderMap) -> bool {
+    /// Whether a request with these headers from this peer may be answered. A password that was good before is known
+    /// at once; others are checked one after the other.
+    pub(super) async fn let_in(&self, headers: &HeaderMap, peer: &Peer) -> bool {
         if self.is_open() {
             return true;
         }
@@ -56,30 +68,45 @@ impl Users {
             return false;
         };
         let key = self.keys.hash_one((&user, &password));
-        if self.known().contains(&key) {
+        let is_known = || lock(&self.known).get(&user) == Some(&key);
+        if is_known() {
             return true;
         }
-        let Ok(_turn) = self.turn.acquire().await else {
+        let was_refused = peer.was_refused.load(Ordering::Relaxed);
+        let Some(turn) = self.turns.wait(peer.address, was_refused).await else {
             return false;
         };
+        // Meanwhile another request may have had the same.
+        if is_known() {
+            return true;
+        }
         let hash = self.hashes.get(&user);
         let is_user = hash.is_some();
-        let hash = hash.map_or(NOBODY, |hash| hash.as_str()).to_owned();
-        let verify = move || bcrypt::verify(password, &hash).unwrap_or(false);
-        let is_right = tokio::task::spawn_blocking(verify).await.unwrap_or(false);
-        if is_user && is_right {
-            let mut known = self.known();
-            if known.len() >= KNOWN_MAX {
-                known.clear();
+        let hash = hash.unwrap_or(&self.nobody).clone();
+        let known = Arc::clone(&self.known);
+        // It goes on if the peer does not wait for it, so the turn lasts as long, and what was found out is known.
+        let verify = move || {
+            let _turn = turn;
+            let is_right = bcrypt::verify(password, &hash).unwrap_or(false) && is_user;
+            if is_right {
+                lock(&known).insert(user, key);
             }
-            known.insert(key);
-        }
-        is_user && is_right
+            is_right
+        };
+        let is_right = tokio::task::spawn_blocking(verify).await.unwrap_or(false);
+        peer.was_refused.store(!is_right, Ordering::Relaxed);
+        is_right
     }
+}
 
-    fn known(&self) -> std::sync::MutexGuard<'_, BTreeSet<u64>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Nothing panics while it is locked.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The cost of a bcrypt hash, such as `$2y$10$` and what follows.
+fn cost(hash: &str) -> Option<u32> {
+    hash.split('$').nth(2)?.parse().ok()
 }
 
 /// The user and the password that a request gives.
@@ -98,6 +125,13 @@ fn credentials(headers: &HeaderMap) -> Option<(String, String)> {
 mod tests {
     use super::*;
     use hyper::header::HeaderValue;
+    use std::net::Ipv4Addr;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    fn here() -> Peer {
+        Peer::new(Ipv4Addr::LOCALHOST.into())
+    }
 
     fn basic(text: &str) -> HeaderMap {
         let value = format!("bAsIc {}", STANDARD.encode(text));
@@ -109,19 +143,41 @@ mod tests {
         let hash = bcrypt::hash("se:cret", 4).unwrap();
         let users = Users::new([("ann".to_owned(), hash)].into());
         for _ in 0..2 {
-            assert!(users.let_in(&basic("ann:se:cret")).await);
+            assert!(users.let_in(&basic("ann:se:cret"), &here()).await);
         }
         for wrong in ["ann:se:cre", "ann:", "bob:se:cret", "ann", ""] {
-            assert!(!users.let_in(&basic(wrong)).await, "{wrong}");
+            assert!(!users.let_in(&basic(wrong), &here()).await, "{wrong}");
         }
-        assert!(!users.let_in(&HeaderMap::new()).await);
+        assert!(!users.let_in(&HeaderMap::new(), &here()).await);
         let other = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static("Bearer x"))]);
-        assert!(!users.let_in(&other).await);
-        assert!(Users::new(BTreeMap::new()).let_in(&HeaderMap::new()).await);
+        assert!(!users.let_in(&other, &here()).await);
+        let open = Users::new(BTreeMap::new());
+        assert!(open.let_in(&HeaderMap::new(), &here()).await);
+    }
+
+    #[tokio::test]
+    async fn a_password_that_was_good_is_known() {
+        let hash = bcrypt::hash("secret", 4).unwrap();
+        let users = Users::new([("ann".to_owned(), hash)].into());
+        assert!(users.let_in(&basic("ann:secret"), &here()).await);
+        // Nobody else gets a turn.
+        let _turn = users.turns.wait(here().address, false).await;
+        for _ in 0..2 {
+            assert!(users.let_in(&basic("ann:secret"), &here()).await);
+            let wrong = pin!(users.let_in(&basic("ann:wrong"), &here()))
+                .poll(&mut Context::from_waker(Waker::noop()));
+            assert!(wrong.is_pending());
+        }
     }
 
     #[test]
-    fn the_hash_of_nobody_takes_as_long_as_any() {
-        assert!(!bcrypt::verify("", NOBODY).unwrap());
+    fn the_hash_of_nobody_takes_as_long_as_the_longest() {
+        let hash = |cost| bcrypt::hash("secret", cost).unwrap();
+        let users = [("ann", 4), ("bob", 6), ("eve", 5)];
+        let users = users.map(|(user, cost)| (user.to_owned(), hash(cost)));
+        let users = Users::new(users.into());
+        assert_eq!(cost(&users.nobody), Some(6));
+        // It is a hash, and so is compared as one.
+        assert!(!bcrypt::verify("", &users.nobody).unwrap());
     }
 }

@@ -1,8 +1,9 @@
 //! The HTTP server: connections here, what is answered in [`site`].
 //!
 //! A client can hold up nobody but itself: a connection has a bounded life, there is a cap on how
-//! many are open, and above it the oldest one is closed. So it is with the bytes of answers that are being
-//! sent ([`outbox`]). Requests have no use for a body; it is never read.
+//! many are open, and above it one is closed of the client that has the most ([`places`]). So it is with the bytes of
+//! answers that are being sent ([`outbox`]), and with passwords that have to be checked ([`turns`]). Requests have
+//! no use for a body; it is never read.
 //!
 //! Who may ask for what is looked up for each request, in the rules that hold then. What only the beginning
 //! of a connection shows, a certificate or that there is none, does not outlive the rules: connections are
@@ -13,11 +14,14 @@ mod auth;
 mod host;
 mod outbox;
 mod page;
+mod peer;
+mod places;
 mod rules;
 mod runbooks;
 mod shared;
 mod site;
 mod tls;
+mod turns;
 
 pub(super) use outbox::Outbox;
 pub use rules::WebError;
@@ -30,7 +34,8 @@ use http_body_util::Full;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::collections::VecDeque;
+use peer::Peer;
+use places::{Places, Used};
 use std::convert::Infallible;
 use std::future::pending;
 use std::pin::pin;
@@ -39,13 +44,13 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
 
 /// What one client, and all together, may take.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct HttpLimits {
-    /// Open connections per address.
+    /// Open connections to each address that is listened on.
     connections_max: usize,
     /// Time for the header of a request to come in, waiting for its first byte included.
     header_read_max: Duration,
@@ -60,7 +65,7 @@ pub(super) struct HttpLimits {
 impl Default for HttpLimits {
     fn default() -> Self {
         Self {
-            connections_max: 128,
+            connections_max: 512,
             header_read_max: Duration::from_secs(30),
             connection_life: Duration::from_secs(5 * 60),
             connection_end_max: Duration::from_secs(1),
@@ -85,7 +90,7 @@ pub(super) async fn serve(
     mut stopped: watch::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
-    let mut by_age: VecDeque<AbortHandle> = VecDeque::new();
+    let mut places = Places::new(limits.connections_max);
     let mut looks = interval(limits.sending_max);
     let mut first_since_look = 0;
     loop {
@@ -100,15 +105,14 @@ pub(super) async fn serve(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
-                by_age.retain(|connection| !connection.is_finished());
-                if by_age.len() >= limits.connections_max
-                    && let Some(oldest) = by_age.pop_front()
-                {
-                    oldest.abort();
-                }
-                let connection = serve_connection(stream, site.clone(), limits, stopped.clone());
-                by_age.push_back(connections.spawn(connection));
+            Ok((stream, address)) => {
+                let from = From {
+                    peer: Arc::new(Peer::new(address.ip())),
+                    used: places.begin(),
+                };
+                let connection =
+                    serve_connection(stream, from.clone(), site.clone(), limits, stopped.clone());
+                places.take(from.peer.address, connections.spawn(connection), from.used);
             }
             Err(error) => {
                 tracing::debug!(%error, "cannot accept a connection");
@@ -120,24 +124,33 @@ pub(super) async fn serve(
     while connections.join_next().await.is_some() {}
 }
 
+/// Where a connection is from.
+#[derive(Debug, Clone)]
+struct From {
+    peer: Arc<Peer>,
+    used: Used,
+}
+
 async fn serve_connection(
     stream: TcpStream,
+    from: From,
     site: Site,
     limits: HttpLimits,
     stopped: watch::Receiver<bool>,
 ) {
     let accepted_by = Arc::clone(&site.rules.borrow());
     let Some(tls) = accepted_by.tls.clone() else {
-        return serve_stream(stream, site, accepted_by, limits, stopped).await;
+        return serve_stream(stream, from, site, accepted_by, limits, stopped).await;
     };
     // Whoever does not shake hands in time, or speaks no TLS, is not answered.
     if let Ok(Ok(stream)) = timeout(limits.header_read_max, tls.accept(stream)).await {
-        serve_stream(stream, site, accepted_by, limits, stopped).await;
+        serve_stream(stream, from, site, accepted_by, limits, stopped).await;
     }
 }
 
 async fn serve_stream(
     stream: impl AsyncRead + AsyncWrite + Unpin,
+    from: From,
     site: Site,
     accepted_by: Arc<WebRules>,
     limits: HttpLimits,
@@ -148,8 +161,10 @@ async fn serve_stream(
     let service = service_fn(|request| {
         let (site, accepted_by) = (site.clone(), Arc::clone(&accepted_by));
         let give_up = Arc::clone(&give_up);
+        from.used.note();
+        let peer = Arc::clone(&from.peer);
         async move {
-            let answer = site.respond(&request, &accepted_by).await;
+            let answer = site.respond(&request, &accepted_by, &peer).await;
             let post = |body| Full::new(site.outbox.post(body, &give_up));
             Ok::<_, Infallible>(answer.map(post))
         }
@@ -195,6 +210,7 @@ mod tests {
     use crate::metrics::{AgentView, TargetView};
     use std::io::{Read as _, Write as _};
     use std::net::{SocketAddr, TcpStream as Client};
+    use tokio::net::TcpSocket;
 
     async fn start(limits: HttpLimits) -> (SocketAddr, watch::Sender<bool>) {
         start_site(Site::for_tests(), limits).await
@@ -254,7 +270,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn the_oldest_connection_makes_room_for_a_new_one() {
+    async fn an_old_connection_makes_room_for_a_new_one() {
         let limits = HttpLimits {
             connections_max: 2,
             ..HttpLimits::default()
@@ -267,6 +283,44 @@ mod tests {
         newest.write_all(request.as_bytes()).unwrap();
         assert!(until_closed(&mut newest).ends_with("healthy\n"));
         assert_eq!(until_closed(&mut oldest), "");
+    }
+
+    /// Asks on a connection that stays open.
+    fn is_healthy(stream: &mut Client) -> bool {
+        let request = "GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"healthy\n") {
+            let mut byte = [0];
+            match stream.read(&mut byte) {
+                Ok(1) => answer.extend(byte),
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn clients_that_connect_again_and_again_take_nobody_elses_place() {
+        let limits = HttpLimits {
+            connections_max: 4,
+            ..HttpLimits::default()
+        };
+        let (address, _stop) = start(limits).await;
+        let mut honest = Client::connect(address).unwrap();
+        assert!(is_healthy(&mut honest));
+        let mut others = Vec::new();
+        for _ in 0..20 {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+            let stream = socket.connect(address).await.unwrap();
+            let mut stream = stream.into_std().unwrap();
+            stream.set_nonblocking(false).unwrap();
+            assert!(is_healthy(&mut stream));
+            others.push(stream);
+        }
+        assert!(is_healthy(&mut honest));
+        assert!(!is_healthy(&mut others[0]));
     }
 
     /// A site whose metrics are more than sockets hold.

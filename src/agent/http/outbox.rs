@@ -1,10 +1,11 @@
 //! The answers that are being sent: memory that clients decide how long we hold.
 //!
-//! There is a bound on all of them together. An answer that would not fit makes the oldest ones be given up,
+//! There is a bound on all of them together, in which one that many are sent counts once. An answer that would not fit makes the oldest ones be given up,
 //! with their connections, so that nobody who takes an answer slowly, or not at all, keeps others from theirs.
 
 use hyper::body::Bytes;
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -18,7 +19,10 @@ pub(in crate::agent) struct Outbox {
 
 #[derive(Debug, Default)]
 struct Sending {
+    /// Of all answers together, those that are the same in memory once.
     bytes: usize,
+    /// How often each is being sent, by where it is.
+    copies: HashMap<(usize, usize), usize>,
     /// By their numbers.
     answers: BTreeMap<u64, Posted>,
     /// The number of the next one.
@@ -27,7 +31,7 @@ struct Sending {
 
 #[derive(Debug)]
 struct Posted {
-    bytes: usize,
+    place: (usize, usize),
     /// Tells the connection that it is to end.
     give_up: Arc<Notify>,
 }
@@ -54,8 +58,22 @@ impl Drop for Body {
 impl Sending {
     fn remove(&mut self, number: u64) -> Option<Posted> {
         let posted = self.answers.remove(&number)?;
-        self.bytes -= posted.bytes;
+        if let Entry::Occupied(mut copies) = self.copies.entry(posted.place) {
+            *copies.get_mut() -= 1;
+            if *copies.get() == 0 {
+                copies.remove();
+                self.bytes -= posted.place.1;
+            }
+        }
         Some(posted)
+    }
+
+    /// How many bytes more one would be.
+    fn more(&self, place: (usize, usize)) -> usize {
+        match self.copies.contains_key(&place) {
+            true => 0,
+            false => place.1,
+        }
     }
 
     /// Whether there was one that could be given up.
@@ -82,14 +100,17 @@ impl Outbox {
     /// they are to be dropped before they have been sent.
     pub(in crate::agent) fn post(self: &Arc<Self>, bytes: Bytes, give_up: &Arc<Notify>) -> Bytes {
         let mut sending = self.sending();
-        let n = bytes.len();
-        while sending.bytes.saturating_add(n) > self.bytes_max && sending.give_up_oldest(u64::MAX) {
-        }
+        // Whoever is sent them holds them, so nothing else can be there meanwhile.
+        let place = (bytes.as_ptr().addr(), bytes.len());
+        while sending.bytes.saturating_add(sending.more(place)) > self.bytes_max
+            && sending.give_up_oldest(u64::MAX)
+        {}
         let number = sending.next;
         sending.next += 1;
-        sending.bytes += n;
+        sending.bytes += sending.more(place);
+        *sending.copies.entry(place).or_default() += 1;
         let give_up = Arc::clone(give_up);
-        sending.answers.insert(number, Posted { bytes: n, give_up });
+        sending.answers.insert(number, Posted { place, give_up });
         drop(sending);
         Bytes::from_owner(Body {
             bytes,
@@ -160,6 +181,30 @@ mod tests {
         drop(huge);
         assert_eq!(outbox.bytes(), 0);
         assert!(outbox.sending().answers.is_empty());
+    }
+
+    #[test]
+    fn what_many_are_sent_counts_once() {
+        let outbox = Arc::new(Outbox::new(10));
+        let connections: [Arc<Notify>; 6] = Default::default();
+        let told = || connections.each_ref().map(|it| is_told(it));
+        let (made, other) = (Bytes::from(vec![b'a'; 6]), Bytes::from(vec![b'b'; 6]));
+        let post = |at: usize, made: &Bytes| outbox.post(made.clone(), &connections[at]);
+        let mut sent: Vec<_> = (0..5).map(|at| post(at, &made)).collect();
+        assert_eq!((outbox.bytes(), told()), (6, [false; 6]));
+        sent.truncate(3);
+        assert_eq!(outbox.bytes(), 6);
+        sent.push(post(5, &other));
+        assert_eq!(
+            (outbox.bytes(), told()),
+            (6, [true, true, true, false, false, false])
+        );
+        // Those that were given up still hold it.
+        sent.push(post(0, &made));
+        assert_eq!(told(), [false, false, false, false, false, true]);
+        drop(sent);
+        assert_eq!(outbox.bytes(), 0);
+        assert!(outbox.sending().copies.is_empty());
     }
 
     #[test]

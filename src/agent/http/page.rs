@@ -6,6 +6,8 @@ use crate::analysis::{Finding, FindingFrame, FindingKind, FindingTask};
 use crate::metrics::{AgentView, ProcessView, TargetView};
 use crate::sanitize::escape;
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt::{Result as Written, Write as _};
 use std::time::Duration;
 
@@ -94,6 +96,9 @@ fn write(html: &mut String, view: &AgentView, details: bool) -> Written {
     }
     write_targets(html, view, details)?;
     write_hidden(html, view)?;
+    if details {
+        write_idle_rules(html, view)?;
+    }
     write_runbooks(html)?;
     html.push_str("</body>\n</html>\n");
     Ok(())
@@ -147,7 +152,7 @@ fn write_findings(html: &mut String, view: &AgentView) -> Written {
         let of_process = move |process| findings_of(process).map(move |it| (target, process, it));
         target.processes.iter().flat_map(of_process)
     });
-    let mut all: Vec<(&TargetView, &ProcessView, &Finding)> = all.collect();
+    let mut all: Vec<Found<'_>> = all.collect();
     // Cycles first, then what has lasted longest.
     all.sort_by_key(|(_, _, finding)| (finding.kind, Reverse(finding.age)));
     html.push_str("<h2>Findings</h2>\n");
@@ -160,7 +165,7 @@ fn write_findings(html: &mut String, view: &AgentView) -> Written {
          <tr><th>What<th>Target<th>Process<th>Seen for<th>Task, and where it waits</tr>\n",
     );
     let mut n_shown: usize = 0;
-    for (target, process, finding) in all.iter().take(ROWS_MAX) {
+    for ((target, process, finding), n) in alike(&all).into_iter().take(ROWS_MAX) {
         if html.len() > FINDINGS_BYTES_MAX {
             break;
         }
@@ -178,8 +183,16 @@ fn write_findings(html: &mut String, view: &AgentView) -> Written {
             in_words(finding.age),
         )?;
         write_path(html, finding)?;
-        html.push_str("</ol></tr>\n");
-        n_shown = n_shown.saturating_add(1);
+        html.push_str("</ol>");
+        if n > 1 {
+            write!(
+                html,
+                "<span class=\"dim\">and {} more at the same place</span>",
+                n - 1
+            )?;
+        }
+        html.push_str("</tr>\n");
+        n_shown = n_shown.saturating_add(n);
     }
     html.push_str("</table></div>\n");
     let processes = view.targets.iter().flat_map(|target| &target.processes);
@@ -187,6 +200,32 @@ fn write_findings(html: &mut String, view: &AgentView) -> Written {
     let omitted = processes.flat_map(|process| kinds.map(|kind| n_omitted(process, kind)));
     let n_omitted = usize::try_from(omitted.sum::<u64>()).unwrap_or(usize::MAX);
     write_left_out(html, all.len().saturating_add(n_omitted), n_shown)
+}
+
+type Found<'v> = (&'v TargetView, &'v ProcessView, &'v Finding);
+
+/// Findings that differ in their tasks only, as when one function leaks, are one: the first, and how many there are.
+fn alike<'v>(all: &[Found<'v>]) -> Vec<(Found<'v>, usize)> {
+    let mut groups: Vec<(Found<'v>, usize)> = Vec::new();
+    let mut known: BTreeMap<_, usize> = BTreeMap::new();
+    for found in all {
+        let (target, process, finding) = *found;
+        let place = |task: &'v FindingTask| {
+            let frames = task.frames.iter();
+            let frames = frames.map(|it| (it.function.as_str(), it.file.as_str(), it.line));
+            (task.coroutine.as_str(), frames.collect::<Vec<_>>())
+        };
+        let places: Vec<_> = finding.tasks.iter().map(place).collect();
+        let group = (&target.name, process.id, finding.kind, places);
+        match known.entry(group) {
+            Entry::Occupied(at) => groups[*at.get()].1 += 1,
+            Entry::Vacant(new) => {
+                new.insert(groups.len());
+                groups.push((*found, 1));
+            }
+        }
+    }
+    groups
 }
 
 fn write_path(html: &mut String, finding: &Finding) -> Written {
@@ -276,6 +315,23 @@ fn write_hidden(html: &mut String, view: &AgentView) -> Written {
          (permission denied), so whether {they} to a target is not known. It needs <code>CAP_SYS_PTRACE</code>, or to run \
          as their user or root; <code>agentctl targets --all</code>, run as the agent's user, lists them.</p>"
     )
+}
+
+/// What is mistyped in the configuration shows by this.
+fn write_idle_rules(html: &mut String, view: &AgentView) -> Written {
+    let (idle, n) = (&view.idle_rules, view.n_idle_rules);
+    if n == 0 {
+        return Ok(());
+    }
+    html.push_str("<p class=\"dim\">No process belongs to these rules of the configuration now:");
+    for path in idle.iter() {
+        write!(html, " <code>{}</code>", in_html(path))?;
+    }
+    match n.saturating_sub(idle.len()) {
+        0 => html.push_str("</p>\n"),
+        more => writeln!(html, " and {more} more</p>")?,
+    }
+    Ok(())
 }
 
 fn write_target(html: &mut String, target: &TargetView, details: bool, rows_max: usize) -> Written {
@@ -409,5 +465,76 @@ mod tests {
             "10 d 0 h",
         ];
         assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn findings_of_one_place_are_one_row() {
+        use crate::analysis::{FindingFrame, Fingerprint, Observation};
+        use crate::ids::{Pid, ProcessId, StartTime, TaskId};
+        use crate::metrics::{Scan, Totals};
+        use crate::time::Timestamp;
+        use std::sync::Arc;
+        let finding = |id: u64, line| {
+            let frame = FindingFrame {
+                function: "leak".to_owned(),
+                file: "app.py".to_owned(),
+                line: Some(line),
+            };
+            let task = FindingTask {
+                id: TaskId(id),
+                name: format!("<{id}>"),
+                coroutine: "leak".to_owned(),
+                frames: vec![frame],
+            };
+            Arc::new(Finding {
+                kind: FindingKind::StuckTask,
+                fingerprint: Fingerprint(id),
+                first_seen: Timestamp::default(),
+                age: Duration::from_secs(100 + id),
+                tasks: [task].into(),
+                tasks_omitted: 0,
+            })
+        };
+        let findings = (0..64).map(|id| finding(id, 3)).chain([finding(64, 4)]);
+        let observation = Observation {
+            findings: findings.collect(),
+            n_stuck: 65,
+            ..Observation::default()
+        };
+        let process = ProcessView {
+            id: ProcessId {
+                pid: Pid::new(7).unwrap(),
+                start: StartTime(1),
+            },
+            latest: Some(Scan {
+                observation: Some(Arc::new(observation)),
+                ..Scan::default()
+            }),
+            hangs: false,
+            is_overdue: false,
+            failure: None,
+            program: None,
+            totals: Totals::default(),
+            traces: Arc::default(),
+        };
+        let view = AgentView {
+            targets: vec![TargetView {
+                name: "web".into(),
+                processes: vec![process],
+                ..TargetView::default()
+            }],
+            idle_rules: ["targets[1].match".to_owned()].into(),
+            n_idle_rules: 3,
+            ..AgentView::default()
+        };
+        let html = page(&view, true);
+        assert_eq!(html.matches(">Stuck task<").count(), 2);
+        assert_eq!(html.matches("and 63 more at the same place").count(), 1);
+        // The one that was seen first stands for all.
+        let oldest = html.find("<b>&lt;63&gt;</b>").unwrap();
+        assert!(html.find("2 min 43 s").unwrap() < oldest, "{html}");
+        assert!(!html.contains("&lt;62&gt;") && !html.contains("… and"));
+        assert!(html.contains("now: <code>targets[1].match</code> and 2 more</p>"));
+        assert!(!page(&view, false).contains("targets[1].match"));
     }
 }

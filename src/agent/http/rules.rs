@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio_rustls::TlsAcceptor;
 
@@ -19,7 +20,8 @@ pub(in crate::agent) struct WebRules {
     details: WebDetails,
     /// The addresses that are listened on.
     pub(super) listen: Vec<SocketAddr>,
-    pub(super) users: Users,
+    /// With what is known of their passwords.
+    pub(super) users: Arc<Users>,
     /// Plain HTTP without.
     pub(super) tls: Option<TlsAcceptor>,
     /// Clients have to show a certificate.
@@ -79,11 +81,19 @@ impl WebRules {
             reload: settings.web.reload,
             details: settings.web.details,
             listen: settings.web.listen.clone(),
-            users: Users::new(users.collect::<Result<_, WebError>>()?),
+            users: Users::new(users.collect::<Result<_, WebError>>()?).into(),
             needs_certificate: tls.is_some_and(|tls| tls.client_auth == ClientAuth::Require),
             tls: tls.map(acceptor).transpose()?,
             scan_time: settings.limits.scan_time,
         })
+    }
+
+    /// Whose passwords were good under the rules before need not wait for it to be found out again, if users are the
+    /// same.
+    pub(in crate::agent) fn keep_known_of(&mut self, before: &Self) {
+        if self.users.are_those_of(&before.users) {
+            self.users = Arc::clone(&before.users);
+        }
     }
 
     /// Whether connections may go on that began under other rules. Users say who they are with each request;

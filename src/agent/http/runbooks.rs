@@ -20,6 +20,7 @@ pub(super) const RUNBOOKS: &[(&str, &str)] = runbooks![
     "AsyncioAwaitCycle",
     "AsyncioAwaitDepthGrowing",
     "AsyncioCoverageLow",
+    "AsyncioSnapshotsOld",
     "AsyncioStuckTasks",
     "AsyncioTargetUnreadable",
     "AsyncioTaskLeak",

@@ -1,6 +1,7 @@
 //! What is answered to a request.
 
 use super::outbox::Outbox;
+use super::peer::Peer;
 use super::rules::WebRules;
 use super::shared::{Made, Shared};
 use super::{api, host, page, runbooks};
@@ -71,11 +72,12 @@ pub(in crate::agent) struct Site {
 }
 
 impl Site {
-    /// The answer to a request on a connection that was accepted by these rules.
+    /// The answer to a request of this peer on a connection that was accepted by these rules.
     pub(super) async fn respond(
         &self,
         request: &Request<Incoming>,
         accepted_by: &WebRules,
+        peer: &Peer,
     ) -> Answer {
         let rules = Arc::clone(&self.rules.borrow());
         if !rules.keep_connections_of(accepted_by) {
@@ -83,7 +85,7 @@ impl Site {
         }
         let path = request.uri().path();
         let method = request.method();
-        if !rules.users.let_in(request.headers()).await {
+        if !rules.users.let_in(request.headers(), peer).await {
             return unauthorized();
         }
         // Whether it runs is for everybody, whatever they call this machine.

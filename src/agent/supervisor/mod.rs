@@ -12,6 +12,7 @@ use super::schedule::{Effect, Event, Found, RoundEnd, Scheduler, SchedulerSettin
 use super::service::ServiceManager;
 use super::source::ProcessSource;
 use super::store::Store;
+use super::telemetry::lines_lost;
 use super::told::{log_change, log_ended, log_findings, log_limits};
 use super::watched::Watched;
 use crate::analysis::Rules;
@@ -279,6 +280,8 @@ impl Supervisor {
         self.note_over_limits((look.n_left_out, look.n_others));
         self.note_hidden(&look.hidden);
         self.note_unprobed(look.unprobed);
+        self.totals.n_idle_rules = look.idle_rules.n;
+        self.totals.idle_rules = look.idle_rules.first.into();
         let mut settings_of: BTreeMap<usize, usize> = BTreeMap::new();
         let found: Vec<Found> = look
             .found
@@ -549,6 +552,7 @@ impl Supervisor {
             });
         }
         view.otlp = self.otlp.counts();
+        view.log_lines_lost = lines_lost();
         view.targets.retain(|target| !target.name.is_empty());
         self.store.publish(view);
         let is_seen = |it: &Watched| it.latest.is_some() || it.hangs || it.is_overdue;
@@ -569,6 +573,7 @@ fn count_limit(limit_hits: &mut BTreeMap<String, u64>, limit: &str, more: u64) {
 fn set_labels(target: &mut TargetView, settings: &TargetSettings) {
     target.labels = settings.labels.clone().into_iter().collect();
     target.per_process = settings.per_process;
+    target.interval = Some(settings.interval);
     target.spans_ratio = settings.spans_ratio;
 }
 

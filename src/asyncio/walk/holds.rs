@@ -15,6 +15,7 @@ use crate::cpython::{
     Attributes, ChainFrame, CodeIdx, DecodeError, FrameState, Kind, Variables, in_cell,
     read_function, read_list, read_set, read_text, read_tuple,
 };
+use crate::graph::{is_installed, is_python};
 use crate::limits::LimitHit;
 use crate::memory::RemoteAddr;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -32,7 +33,7 @@ const FUTURES_BEHIND_MAX: usize = 65_536;
 const CELLS_MAX: u64 = 64;
 
 /// The attributes that are used.
-const ATTRIBUTES: [&str; 7] = [
+const ATTRIBUTES: [&str; 8] = [
     "_tasks",
     "_todo",
     "_children",
@@ -40,6 +41,7 @@ const ATTRIBUTES: [&str; 7] = [
     "_timeout_handler",
     "_scheduled",
     "_task",
+    "_state",
 ];
 const TASKS: usize = 0;
 const TODO: usize = 1;
@@ -52,9 +54,11 @@ const TIMEOUT_HANDLER: usize = 4;
 const SCHEDULED: usize = 5;
 /// Of `asyncio.timeout`: the task that it cancels.
 const TASK: usize = 6;
+/// Of a future of `concurrent.futures`.
+const STATE: usize = 7;
 
 /// Finds the attributes of what tasks wait for.
-pub(super) type WaitAttributes = Attributes<7>;
+pub(super) type WaitAttributes = Attributes<8>;
 
 /// Made for one look.
 pub(super) fn wait_attributes() -> WaitAttributes {
@@ -128,6 +132,12 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
+    /// Whether it is in Python's own library, or in an installed package.
+    pub(super) fn is_of_library(&self) -> bool {
+        let file = self.file.as_deref().unwrap_or_default();
+        is_python(file) || is_installed(file)
+    }
+
     pub(super) fn is(&self, function: &str, file: &str) -> bool {
         let own = self.file.as_deref().unwrap_or_default();
         &*self.function == function && own.ends_with(file)
@@ -508,15 +518,44 @@ impl Walk<'_, '_> {
         ) {
             return Ok(None);
         }
+        // They are in the order of the names of the variables: `inner` comes last.
+        let inner = self.variables_of(closure)?.pop();
+        Ok(inner.filter(|inner| inner.is_plausible()))
+    }
+
+    /// What the variables hold that a function refers to, in the order of their names.
+    fn variables_of(&mut self, closure: RemoteAddr) -> Result<Vec<RemoteAddr>, DecodeError> {
         DecodeError::check_address("closure of a function", closure)?;
-        // The cells are in the order of the names of the variables: `inner` comes last.
         let cells = read_tuple(self.reader, self.offsets, closure, CELLS_MAX)?;
-        let Some(cell) = cells.unwrap_or_default().pop() else {
-            return Ok(None);
-        };
-        DecodeError::check_address("cell", cell)?;
-        let inner = in_cell(self.reader, self.offsets, cell)?;
-        Ok(Some(inner).filter(|inner| inner.is_plausible()))
+        let cells = cells.unwrap_or_default().into_iter();
+        let values = cells.map(|cell| {
+            DecodeError::check_address("cell", cell)?;
+            in_cell(self.reader, self.offsets, cell)
+        });
+        values.collect()
+    }
+
+    /// Whether one of the variables that a function refers to is a future of `concurrent.futures` whose work has begun
+    /// (Lib/concurrent/futures/_base.py). That of a coroutine of another event loop never says so while it lasts
+    /// (`run_coroutine_threadsafe`), nor does one whose executor has no thread to spare.
+    pub(super) fn is_executed(
+        &mut self,
+        attributes: &mut WaitAttributes,
+        closure: RemoteAddr,
+    ) -> Result<bool, DecodeError> {
+        for value in self.variables_of(closure)? {
+            if !value.is_plausible() {
+                continue;
+            }
+            let types = &mut self.chains.types;
+            let info = types.type_of(self.reader, self.offsets, value)?;
+            if types.name(info) == "Future" {
+                let found = attributes.of(self.reader, self.offsets, types, value)?;
+                let state = found.get(STATE).copied().unwrap_or_default().value;
+                return Ok(state.is_plausible() && self.text_of(state)? == "RUNNING");
+            }
+        }
+        Ok(false)
     }
 
     /// The code of the first callback of a future in C, and its closure; nothing if there is none, or if it is
@@ -547,8 +586,8 @@ impl Walk<'_, '_> {
         })
     }
 
-    /// The tasks that something cancels after some time, of those whose event loops say so, and the timer: by
-    /// `asyncio.timeout`, wherever that is kept, and by `call_later(..., task.cancel)`.
+    /// The tasks and futures that something ends after some time, of those whose event loops say so, and the timer: by
+    /// `asyncio.timeout`, wherever that is kept, and by `call_later(..., task.cancel)` or `future.set_result`.
     pub(super) fn timed_tasks(
         &mut self,
         attributes: &mut WaitAttributes,
@@ -569,7 +608,7 @@ impl Walk<'_, '_> {
         Ok(tasks)
     }
 
-    /// The task that the callback of a timer cancels, if it does that. The callback is the second of the slots of
+    /// The task that the callback of a timer cancels, or the future that it ends, if it does that. The callback is the second of the slots of
     /// a handle (Lib/asyncio/events.py), which CPython sorts by name; a method has its object as second member
     /// (`PyMethodObject`, `PyCFunctionObject`).
     fn task_of_timer(
@@ -585,7 +624,11 @@ impl Walk<'_, '_> {
         }
         let types = &mut self.chains.types;
         let info = types.type_of(self.reader, self.offsets, callback)?;
-        if !matches!(types.name(info), "method" | "builtin_function_or_method") {
+        let is_method = matches!(
+            types.name(info),
+            "method" | "builtin_function_or_method" | "builtin_method"
+        );
+        if !is_method {
             return Ok(None);
         }
         let of = self.reader.addr_at(callback.plus(second))?;
@@ -594,8 +637,10 @@ impl Walk<'_, '_> {
         }
         let types = &mut self.chains.types;
         let info = types.type_of(self.reader, self.offsets, of)?;
-        if types.name(info) != "Timeout" {
-            return Ok(None);
+        match types.name(info) {
+            "Timeout" => {}
+            "_asyncio.Future" => return Ok(Some(of)),
+            _ => return Ok(None),
         }
         let found = attributes.of(self.reader, self.offsets, types, of)?;
         let task = found.get(TASK).copied().unwrap_or_default().value;

@@ -1,8 +1,8 @@
 //! Why tasks wait that have waited for long, of those about which that was asked (Lib/asyncio of CPython 3.14 and 3.15):
 //!
 //! - Somebody has set a timer that ends the wait: `asyncio.timeout` and what is made of it, `asyncio.wait` with a
-//!   timeout, `call_later(..., task.cancel)`; of the task, or of one that awaits it and passes the cancellation on.
-//! - It waits for a thread or another process: the future has a callback of `wrap_future` (futures.py).
+//!   timeout, `call_later(..., task.cancel)` and `call_later(..., future.set_result)`; of the task, or of one that awaits it and passes the cancellation on.
+//! - It waits for a thread or another process that is at work: the future has a callback of `wrap_future` (futures.py).
 //! - It is the task that the event loop was started for: it has a callback of `run_until_complete` (base_events.py).
 
 use super::Walk;
@@ -12,6 +12,7 @@ use crate::graph::LongWait;
 use crate::ids::TaskId;
 use crate::memory::RemoteAddr;
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 /// Tasks above one that are asked for timers of theirs.
@@ -24,6 +25,25 @@ const OF_EXECUTOR: (&str, &str) = (
 );
 /// The callback of the task that an event loop was started for, and its file.
 const OF_MAIN_TASK: (&str, &str) = ("_run_until_complete_cb", "asyncio/base_events.py");
+
+/// What was found out in a look.
+#[derive(Default)]
+struct Known {
+    /// Timers of event loops, by the task or future that they end.
+    timers: FxHashMap<RemoteAddr, RemoteAddr>,
+    dues: FxHashMap<u32, Due>,
+    /// By record, the tasks that it cancels when it is cancelled.
+    cancelled_with: FxHashMap<u32, FxHashSet<RemoteAddr>>,
+}
+
+/// When timers of a task are due.
+#[derive(Debug, Clone, Copy, Default)]
+struct Due {
+    /// The first of those that were set for what it waits for.
+    itself: Option<Duration>,
+    /// The first of all others.
+    around: Option<Duration>,
+}
 
 impl Walk<'_, '_> {
     /// Looks closely at those tasks about which it was asked.
@@ -54,8 +74,12 @@ impl Walk<'_, '_> {
             Err(error) if error.is_fatal() || error.is_limit() => return Err(error),
             timers => timers.unwrap_or_default(),
         };
+        let mut known = Known {
+            timers,
+            ..Known::default()
+        };
         for record in records {
-            match self.long_wait_of(attributes, &timers, *record) {
+            match self.long_wait_of(attributes, &mut known, *record) {
                 Ok(wait) => self.long_waits.extend(wait),
                 Err(error) if error.is_fatal() || error.is_limit() => return Err(error),
                 // It has just gone on.
@@ -68,7 +92,7 @@ impl Walk<'_, '_> {
     fn long_wait_of(
         &mut self,
         attributes: &mut WaitAttributes,
-        timers: &FxHashMap<RemoteAddr, RemoteAddr>,
+        known: &mut Known,
         record: u32,
     ) -> Result<Option<LongWait>, DecodeError> {
         let Some(task) = self.alive(record).map(|record| record.task) else {
@@ -78,9 +102,10 @@ impl Walk<'_, '_> {
         let has_future = future.is_plausible() && self.type_is(future, "_asyncio.Future")?;
         Ok(Some(LongWait {
             task: TaskId(task.at.as_u64()),
-            ends_at: self.first_due(attributes, timers, record)?,
-            for_executor: has_future && self.has_callback(future, OF_EXECUTOR)?,
-            is_main: !task.is_python && self.has_callback(task.at, OF_MAIN_TASK)?,
+            ends_at: self.first_due(attributes, known, record)?,
+            ends_itself_at: self.due_of(attributes, known, record)?.itself,
+            for_executor: has_future && self.is_for_executor(attributes, future)?,
+            is_main: !task.is_python && self.closure_of(task.at, OF_MAIN_TASK)?.is_some(),
         }))
     }
 
@@ -88,7 +113,7 @@ impl Walk<'_, '_> {
     fn first_due(
         &mut self,
         attributes: &mut WaitAttributes,
-        timers: &FxHashMap<RemoteAddr, RemoteAddr>,
+        known: &mut Known,
         record: u32,
     ) -> Result<Option<Duration>, DecodeError> {
         let mut first: Option<Duration> = None;
@@ -98,21 +123,21 @@ impl Walk<'_, '_> {
             let Some(task) = self.alive(at).map(|record| record.task.at) else {
                 continue;
             };
-            let due = self.due_of(attributes, timers, at)?;
-            first = first.into_iter().chain(due).min();
-            let awaiters = self
-                .alive(at)
-                .map(|it| self.addresses(&it.awaiters).to_vec());
-            for awaiter in awaiters.unwrap_or_default() {
-                let Some(awaiter) = self.by_address.get(&awaiter).copied() else {
-                    continue;
-                };
+            let due = self.due_of(attributes, known, at)?;
+            first = first.into_iter().chain(due.itself).chain(due.around).min();
+            let awaiters = self.alive(at).map(|it| self.addresses(&it.awaiters));
+            let awaiters = awaiters.unwrap_or_default().iter().take(ABOVE_MAX);
+            let awaiters: Vec<u32> = awaiters
+                .filter_map(|at| self.by_address.get(at).copied())
+                .collect();
+            for awaiter in awaiters {
                 if seen.len() > ABOVE_MAX || !seen.insert(awaiter) {
                     continue;
                 }
-                let wait = self.wait_of(attributes, awaiter)?;
-                let needs_it = matches!(&wait.needs, Needs::All(all) if all.contains(&task));
-                if needs_it && !wait.ends_cancelled {
+                if self
+                    .cancelled_with(attributes, known, awaiter)?
+                    .contains(&task)
+                {
                     left.push(awaiter);
                 }
             }
@@ -120,36 +145,79 @@ impl Walk<'_, '_> {
         Ok(first)
     }
 
-    /// When the first timer is due that a task itself has set, or that cancels it.
+    /// The tasks that a task cancels if it is cancelled itself, of those that it awaits.
+    fn cancelled_with<'k>(
+        &mut self,
+        attributes: &mut WaitAttributes,
+        known: &'k mut Known,
+        record: u32,
+    ) -> Result<&'k FxHashSet<RemoteAddr>, DecodeError> {
+        Ok(match known.cancelled_with.entry(record) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                let wait = self.wait_of(attributes, record)?;
+                unknown.insert(match wait.needs {
+                    Needs::All(all) if !wait.ends_cancelled => all.into_iter().collect(),
+                    _ => FxHashSet::default(),
+                })
+            }
+        })
+    }
+
+    /// When the first timers are due that a task itself has set, or that cancel it.
     fn due_of(
+        &mut self,
+        attributes: &mut WaitAttributes,
+        known: &mut Known,
+        record: u32,
+    ) -> Result<Due, DecodeError> {
+        if let Some(due) = known.dues.get(&record) {
+            return Ok(*due);
+        }
+        let due = self.read_due(attributes, &known.timers, record)?;
+        known.dues.insert(record, due);
+        Ok(due)
+    }
+
+    fn read_due(
         &mut self,
         attributes: &mut WaitAttributes,
         timers: &FxHashMap<RemoteAddr, RemoteAddr>,
         record: u32,
-    ) -> Result<Option<Duration>, DecodeError> {
+    ) -> Result<Due, DecodeError> {
         let Some(task) = self.alive(record).map(|record| record.task) else {
-            return Ok(None);
+            return Ok(Due::default());
         };
-        let mut own: Vec<RemoteAddr> = timers.get(&task.at).copied().into_iter().collect();
+        let mut itself: Vec<RemoteAddr> = timers.get(&task.awaits).copied().into_iter().collect();
+        let mut around: Vec<RemoteAddr> = timers.get(&task.at).copied().into_iter().collect();
         let (reader, offsets) = (&mut *self.reader, self.offsets);
         let chain = self.chains.follow(reader, offsets, task.coro, false)?;
-        if matches!(
+        let waits = matches!(
             chain.state,
             Some(FrameState::Awaiting | FrameState::Suspended)
-        ) {
-            let frames: Vec<_> = self.chains.placed_frames().collect();
-            for (frame, at) in frames {
-                let Some(frame) = self.frame_waiting(frame, at)? else {
-                    continue;
-                };
-                own.extend(self.timers_of(attributes, &frame)?);
-                if frame.is("_wait", "asyncio/tasks.py") {
-                    own.extend(self.timers_in(frame.variables.locals())?);
-                }
+        );
+        let frames: Vec<_> = self.chains.placed_frames().rev().collect();
+        let mut is_inside = true;
+        for (frame, at) in frames.into_iter().filter(|_| waits) {
+            let Some(frame) = self.frame_waiting(frame, at)? else {
+                break;
+            };
+            let own = if is_inside { &mut itself } else { &mut around };
+            own.extend(self.timers_of(attributes, &frame)?);
+            if frame.is("_wait", "asyncio/tasks.py") {
+                own.extend(self.timers_in(frame.variables.locals())?);
             }
+            is_inside &= frame.is_of_library();
         }
+        Ok(Due {
+            itself: self.first_of(itself)?,
+            around: self.first_of(around)?,
+        })
+    }
+
+    fn first_of(&mut self, timers: Vec<RemoteAddr>) -> Result<Option<Duration>, DecodeError> {
         let mut first: Option<Duration> = None;
-        for timer in own {
+        for timer in timers {
             let due = self.due_of_timer(timer)?;
             first = first.into_iter().chain(due).min();
         }
@@ -184,14 +252,27 @@ impl Walk<'_, '_> {
         Ok(due.filter(|due| !due.is_zero()))
     }
 
-    /// Whether the first callback of a future is this function, in this file. Those of futures that are implemented
-    /// in Python are not looked at.
-    fn has_callback(
+    /// Whether what a future waits for is being done in a thread or another process.
+    fn is_for_executor(
+        &mut self,
+        attributes: &mut WaitAttributes,
+        future: RemoteAddr,
+    ) -> Result<bool, DecodeError> {
+        match self.closure_of(future, OF_EXECUTOR)? {
+            Some(closure) => self.is_executed(attributes, closure),
+            None => Ok(false),
+        }
+    }
+
+    /// The closure of the first callback of a future, if that is this function, in this file. Those of futures that are
+    /// implemented in Python are not looked at.
+    fn closure_of(
         &mut self,
         future: RemoteAddr,
         (name, file): (&str, &str),
-    ) -> Result<bool, DecodeError> {
+    ) -> Result<Option<RemoteAddr>, DecodeError> {
         let callback = self.callback_of(future)?;
-        Ok(callback.is_some_and(|(code, _)| self.is_code(code, name, file)))
+        let callback = callback.filter(|(code, _)| self.is_code(*code, name, file));
+        Ok(callback.map(|(_, closure)| closure))
     }
 }

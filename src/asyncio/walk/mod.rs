@@ -22,6 +22,7 @@ mod cycles;
 mod edges;
 mod elsewhere;
 mod first;
+mod forked;
 mod heads;
 mod holds;
 mod long_waits;
@@ -363,6 +364,7 @@ pub fn read_graph(
     knowledge.runs = !walk.is_exact;
     walk.note_torn_lists()?;
     walk.note_surplus()?;
+    walk.leave_out_copies()?;
     knowledge.n_tasks = walk.records.len();
     let read = walk.build()?;
     workspace.records = walk.records;

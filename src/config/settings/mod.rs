@@ -127,11 +127,12 @@ impl StuckSettings {
     /// Functions in which tasks wait for hours and nothing is wrong: for the end of a
     /// program or a server, for a signal, for its next connection, the next request or message on one, or the next
     /// piece of work, or for a thread or another process.
-    pub const IDLE_DEFAULT: [&str; 38] = [
+    pub const IDLE_DEFAULT: [&str; 40] = [
         "main",
         "*.main",
         "run_until_complete",
         "Queue.get",
+        "SimpleQueue.get",
         "StreamReader.*",
         "*.sock_accept",
         "*.sock_recv*",
@@ -153,6 +154,7 @@ impl StuckSettings {
         "*.run_forever",
         "*.wait_closed",
         "*.wait_for_termination",
+        "*.wait_for_state_change",
         "*.start_serving",
         "*.poll",
         "*.poll_*",

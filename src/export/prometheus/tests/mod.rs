@@ -1,5 +1,7 @@
 //! What the classic format looks like, as golden texts.
 
+mod bounds;
+
 use super::*;
 use crate::analysis::{Observation, Summary};
 use crate::ids::{Pid, ProcessId, StartTime};
@@ -135,6 +137,9 @@ fn nothing_but_the_agent_without_targets() {
         asyncio_agent_limit_hits_total{limit="threads_max"} 0
         asyncio_agent_limit_hits_total{limit="traces_per_minute"} 0
         asyncio_agent_limit_hits_total{limit="work_max"} 0
+        # HELP asyncio_agent_log_lines_lost_total Lines of the agent's log that were lost because whoever takes them did not take them in time, as of the latest round.
+        # TYPE asyncio_agent_log_lines_lost_total counter
+        asyncio_agent_log_lines_lost_total 0
         # HELP asyncio_agent_otlp_dropped_spans_total Spans that the receiver of OTLP has not got: too many waited (queue_full), it refused them for good (refused), or they were left when the agent ended (failed).
         # TYPE asyncio_agent_otlp_dropped_spans_total counter
         asyncio_agent_otlp_dropped_spans_total{reason="failed"} 0
@@ -207,6 +212,7 @@ fn a_target_without_processes_is_down_and_has_no_tasks() {
         asyncio_agent_limit_hits_total{limit="threads_max"} 0
         asyncio_agent_limit_hits_total{limit="traces_per_minute"} 0
         asyncio_agent_limit_hits_total{limit="work_max"} 0
+        asyncio_agent_log_lines_lost_total 0
         asyncio_agent_otlp_dropped_spans_total{reason="failed"} 0
         asyncio_agent_otlp_dropped_spans_total{reason="queue_full"} 0
         asyncio_agent_otlp_dropped_spans_total{reason="refused"} 0
@@ -291,6 +297,9 @@ fn processes_of_a_target_are_added_up() {
         asyncio_agent_limit_hits_total{limit="threads_max"} 0
         asyncio_agent_limit_hits_total{limit="traces_per_minute"} 0
         asyncio_agent_limit_hits_total{limit="work_max"} 0
+        # HELP asyncio_agent_log_lines_lost_total Lines of the agent's log that were lost because whoever takes them did not take them in time, as of the latest round.
+        # TYPE asyncio_agent_log_lines_lost_total counter
+        asyncio_agent_log_lines_lost_total 0
         # HELP asyncio_agent_otlp_dropped_spans_total Spans that the receiver of OTLP has not got: too many waited (queue_full), it refused them for good (refused), or they were left when the agent ended (failed).
         # TYPE asyncio_agent_otlp_dropped_spans_total counter
         asyncio_agent_otlp_dropped_spans_total{reason="failed"} 0
@@ -484,7 +493,7 @@ fn a_target_with_a_process_that_is_late_is_down() {
 
 #[test]
 fn every_code_of_the_tables_is_shown_before_it_is_met() {
-    let document = include_str!("../../../ARCHITECTURE.md");
+    let document = include_str!("../../../../ARCHITECTURE.md");
     let (_, codes) = document.split_once("\n## Codes\n").unwrap();
     let (codes, _) = codes.split_once("\n## ").unwrap();
     let cells = codes.lines().filter_map(|line| line.strip_prefix("| `"));
@@ -572,90 +581,6 @@ fn only_what_should_be_read_is_unreadable() {
     assert_eq!((target.is_up(), target.n_unreadable()), (false, 2));
 }
 
-/// A target with processes that have series of their own, and two whose processes have not.
-fn three_targets() -> Vec<TargetView> {
-    let processes = |pids: std::ops::Range<i32>| {
-        let program = crate::metrics::ProgramView::default();
-        let with_program = |pid| ProcessView {
-            program: Some(Arc::new(program.clone())),
-            ..process(pid, scan(9, RoundOutcome::Ok, Some([3, 1, 1])))
-        };
-        pids.map(with_program).collect()
-    };
-    let mut pool = target("pool", processes(1..21));
-    pool.per_process = true;
-    let (a, b) = (processes(21..22), processes(22..23));
-    vec![pool, target("a", a), target("b", b)]
-}
-
-#[test]
-fn too_many_series_are_left_out_by_what_matters_least() {
-    let targets = three_targets();
-    let series = |series_max| {
-        let targets = targets.clone();
-        let lines = without_comments_of(AgentView {
-            targets,
-            series_max,
-            ..AgentView::default()
-        });
-        (lines.len(), lines)
-    };
-    let has = |lines: &[String], what: &str| lines.iter().any(|line| line.contains(what));
-    let what = |lines: &[String]| {
-        let marks = ["coroutine=", "_bucket", "asyncio_process_info", "pid="];
-        marks.map(|mark| has(lines, mark))
-    };
-    let (all, lines) = series(0);
-    assert_eq!(what(&lines), [true; 4]);
-    let (n, lines) = series(all - 1);
-    assert_eq!(what(&lines), [false, true, true, true]);
-    let (n, lines) = series(n - 1);
-    assert_eq!(what(&lines), [false, false, false, true]);
-    let (n, lines) = series(n - 1);
-    assert_eq!(what(&lines), [false; 4]);
-    // The last target loses what matters least, and no more than it has to.
-    let (n, lines) = series(n - 1);
-    assert!(!has(
-        &lines,
-        "asyncio_agent_folded_coroutines{target=\"b\"}"
-    ));
-    assert!(has(&lines, "asyncio_agent_folded_coroutines{target=\"a\"}"));
-    assert!(has(&lines, "asyncio_await_edges{target=\"b\"}"));
-    let n_of = |lines: &[String], part: &str| lines.iter().filter(|it| it.contains(part)).count();
-    let folded = lines
-        .iter()
-        .find_map(|line| line.strip_prefix("asyncio_agent_folded_series "));
-    assert_eq!(folded, Some((all - n).to_string().as_str()));
-    // Whatever the limit, of every target there is what matters most.
-    let (n, lines) = series(1);
-    for target in ["pool", "a", "b"] {
-        for name in [
-            "asyncio_await_cycle_detections_total",
-            "asyncio_await_cycles",
-            "asyncio_stuck_tasks",
-            "asyncio_target_processes",
-            "asyncio_target_unreadable_processes",
-            "asyncio_target_up",
-        ] {
-            let series = format!("{name}{{target=\"{target}\"}}");
-            assert!(has(&lines, &series), "{series}");
-        }
-    }
-    assert_eq!(n_of(&lines, "target=\""), 3 * 6);
-    // A limit between those two is kept to.
-    for max in n..all {
-        assert!(series(max).0 <= max, "{max}");
-    }
-}
-
-fn without_comments_of(view: AgentView) -> Vec<String> {
-    let view = Arc::new(view);
-    let exporter = PrometheusExporter::new(move || Arc::clone(&view)).unwrap();
-    let text = exporter.scrape().unwrap();
-    let lines = text.lines().filter(|line| !line.starts_with('#'));
-    lines.map(str::to_owned).collect()
-}
-
 #[test]
 fn the_catalogue_is_in_order_and_follows_the_rules_of_prometheus() {
     assert!(CATALOG.is_sorted_by(|a, b| a.name < b.name));
@@ -665,7 +590,7 @@ fn the_catalogue_is_in_order_and_follows_the_rules_of_prometheus() {
         assert_eq!(def.name.ends_with("_total"), is_counter, "{}", def.name);
         assert!(def.help.ends_with('.'), "{}", def.name);
     }
-    let shown = collect(&AgentView::default());
+    let shown = crate::metrics::collect(&AgentView::default());
     let names = shown.iter().map(|family| family.def.name);
     assert!(names.eq(CATALOG.iter().map(|def| def.name)));
 }
