@@ -512,7 +512,7 @@ fn python_of_two_users(user: u32, who: &str) -> Target {
 #[test]
 fn a_process_is_its_owners_with_all_its_threads() {
     let place = Place::new();
-    let agent = Agent::start(&place.config("''", "[]"));
+    let agent = Agent::start(&place.config("", "[]"));
     for who in ["first", "other"] {
         if !is_root() {
             break;
@@ -544,7 +544,7 @@ fn a_process_is_its_owners_with_all_its_threads() {
         let answer = place.ask(&[command, "--direct", &thread]);
         check_refused(&answer, NO_SUCH_PROCESS, &[&says]);
     }
-    let answer = place.ask(&["trace", &thread]);
+    let answer = place.ask(&["trace", "--print", &thread]);
     check_refused(&answer, NO_SUCH_PROCESS, &[&says]);
     let (status, _) = agent.end_with("TERM");
     assert!(status.success());

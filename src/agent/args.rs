@@ -79,7 +79,11 @@ pub fn run_from_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let path = args.config.clone();
-    let load = move || config::load_with_web_file(&path);
+    let is_check = args.check;
+    let load = move || match is_check {
+        true => config::load_to_check(&path),
+        false => config::load_with_web_file(&path),
+    };
     let log_format = if args.check {
         LogFormat::Logfmt
     } else {
@@ -101,19 +105,22 @@ pub fn run_from_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     if args.check {
         if let Err(error) = check_files(&settings, &web_file) {
+            if let Some(credential) = error
+                .file()
+                .filter(|it| config::is_credential_of_service(it))
+            {
+                let credential = credential.display();
+                complain(&format!(
+                    "asyncio-agent: {credential} and what else is secret is not checked: only the service has it"
+                ));
+                return checked(&settings, &args.config);
+            }
             let (file, error) = (args.config.to_string_lossy(), error.to_string());
             let (file, error) = (escape(&file), escape(&error));
             complain(&format!("asyncio-agent: {file} cannot be used: {error}"));
             return ExitCode::from(EXIT_USAGE);
         }
-        for user in unknown_users(&settings.targets, &ProcRoot::default()) {
-            complain(&format!("asyncio-agent: {}", escape(&user.to_string())));
-        }
-        if let Some(group) = unknown_group(&settings.control) {
-            complain(&format!("asyncio-agent: {}", escape(&group.to_string())));
-        }
-        let _ = writeln!(io::stdout(), "{}", settings.checked(&args.config));
-        return ExitCode::SUCCESS;
+        return checked(&settings, &args.config);
     }
     allocator::set();
     let config = AgentConfig {
@@ -136,6 +143,18 @@ pub fn run_from_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::from(EXIT_FAILURE)
         }
     }
+}
+
+/// Says what a configuration that is good comes to.
+fn checked(settings: &config::Settings, path: &std::path::Path) -> ExitCode {
+    for user in unknown_users(&settings.targets, &ProcRoot::default()) {
+        complain(&format!("asyncio-agent: {}", escape(&user.to_string())));
+    }
+    if let Some(group) = unknown_group(&settings.control) {
+        complain(&format!("asyncio-agent: {}", escape(&group.to_string())));
+    }
+    let _ = writeln!(io::stdout(), "{}", settings.checked(path));
+    ExitCode::SUCCESS
 }
 
 fn complain(text: &dyn fmt::Display) {

@@ -49,6 +49,11 @@ pub trait ProcessSource: Send + Sync + 'static {
         false
     }
 
+    /// Whether users see no processes but their own (proc(5), `hidepid`), so that nobody may be told of another's.
+    fn hides_from_strangers(&self) -> bool {
+        false
+    }
+
     /// What the kernel's rule for reading the process `pid` comes to. `None`: nothing is known of it.
     fn access(&self, pid: Pid) -> Option<Access> {
         let _ = pid;
@@ -166,6 +171,10 @@ impl ProcessSource for HostProcesses {
 
     fn hides(&self, pid: Pid) -> bool {
         self.root.hides(pid)
+    }
+
+    fn hides_from_strangers(&self) -> bool {
+        self.root.hides_from_strangers()
     }
 
     fn set_limits(&self, limits: Limits) {

@@ -16,7 +16,7 @@ pub use auxv::Auxv;
 pub use credentials::{Credentials, Namespace};
 pub use listing::user_id;
 pub use maps::{Mapping, Maps, parse_maps};
-pub use owner::{ForeignThread, UserIds, is_group, is_member};
+pub use owner::{ForeignThread, UserIds, is_group, is_member, members_of};
 pub use stat::{Stat, StopReason};
 pub use status::Status;
 

@@ -106,6 +106,16 @@ pub fn is_group(name: &str) -> bool {
     matches!(Group::from_name(name), Ok(Some(_)))
 }
 
+/// The users whom the group lists, of very many the first ones. May block.
+pub fn members_of(group: &str, members_max: usize) -> Vec<u32> {
+    let Ok(Some(group)) = Group::from_name(group) else {
+        return Vec::new();
+    };
+    let names = group.mem.iter().take(members_max);
+    let user = |name: &String| Some(User::from_name(name).ok()??.uid.as_raw());
+    names.filter_map(user).collect()
+}
+
 /// Whether somebody with this user and group id belongs to the group: by the group id, or because the group lists
 /// the user, or the user has it as its first group. Asks anew each time, so it holds at once when somebody is
 /// taken out of a group. May block: users and groups may be on other machines.

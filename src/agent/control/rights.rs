@@ -6,6 +6,7 @@
 //! kernel looks at the thread that is asked for, but the memory is that of all. Of that rule the group ids,
 //! capabilities and the dumpable attribute are left out: a worker that gave up root for a user is that user's here.
 
+use crate::agent::reads::Asker;
 use crate::agent::source::ProcessSource;
 use crate::diagnosis::advice;
 use crate::ids::{Pid, ProcessId};
@@ -36,8 +37,8 @@ pub(super) struct Peer {
 pub(super) enum Rights {
     /// Everything, as root.
     Root,
-    /// Everything, as a member of this group.
-    Member(String),
+    /// Everything, as this user, who is a member of this group.
+    Member(u32, String),
     /// Processes of this user.
     Owner(u32),
 }
@@ -48,9 +49,18 @@ impl Rights {
         match group {
             _ if peer.user == 0 => Self::Root,
             Some(group) if is_member(peer.user, peer.group, group) => {
-                Self::Member(group.to_owned())
+                Self::Member(peer.user, group.to_owned())
             }
             _ => Self::Owner(peer.user),
+        }
+    }
+
+    /// For whom processes are read.
+    pub(super) fn asker(&self) -> Asker {
+        match self {
+            Self::Root => Asker::Root,
+            Self::Member(user, _) => Asker::Member(*user),
+            Self::Owner(user) => Asker::Owner(*user),
         }
     }
 
@@ -62,7 +72,7 @@ impl Rights {
     /// Whether processes with these user ids are among it.
     fn include(&self, users: UserIds) -> bool {
         match self {
-            Self::Root | Self::Member(_) => true,
+            Self::Root | Self::Member(..) => true,
             Self::Owner(user) => *user != OVERFLOW_USER && users == UserIds::all(*user),
         }
     }
@@ -114,7 +124,7 @@ impl fmt::Display for Rights {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Root => f.write_str("root"),
-            Self::Member(group) => write!(f, "member of {group}"),
+            Self::Member(_, group) => write!(f, "member of {group}"),
             Self::Owner(_) => f.write_str("owner"),
         }
     }
@@ -127,6 +137,16 @@ pub(super) enum Objection {
     NotYours { user: u32, users: UserIds },
     /// Not all of a thread's user ids are.
     ThreadNotYours { user: u32, thread: ForeignThread },
+}
+
+impl Objection {
+    /// In words.
+    fn told_of(self, pid: Pid) -> String {
+        match self {
+            Self::NotYours { user, users } => not_yours(pid, user, users),
+            Self::ThreadNotYours { user, thread } => thread_not_yours(pid, user, thread),
+        }
+    }
 }
 
 /// Why somebody gets no process.
@@ -166,17 +186,33 @@ impl Refusal {
         }
     }
 
+    /// What is not allowed, in words.
+    pub(super) fn denial(&self) -> Option<String> {
+        match self {
+            Self::NotAllowed { pid, objection } => Some(objection.told_of(*pid)),
+            Self::Hidden { .. } | Self::Process { .. } => None,
+        }
+    }
+
+    /// The same for somebody from whom processes of others are hidden (proc(5), `hidepid`).
+    pub(super) fn hidden(self) -> Self {
+        match self {
+            Self::NotAllowed { pid, .. }
+            | Self::Hidden { pid }
+            | Self::Process {
+                error: ProcessError::Thread { pid, .. },
+                ..
+            } => ProcessError::NotFound { pid }.into(),
+            other => other,
+        }
+    }
+
     /// In words. `group` is the one whose members may ask for everything.
     pub(super) fn into_error(self, group: Option<&str>) -> ControlError {
         match self {
             Self::NotAllowed { pid, objection } => ControlError {
                 code: "not_allowed".to_owned(),
-                message: match objection {
-                    Objection::NotYours { user, users } => not_yours(pid, user, users),
-                    Objection::ThreadNotYours { user, thread } => {
-                        thread_not_yours(pid, user, thread)
-                    }
-                },
+                message: objection.told_of(pid),
                 hints: vec![match group {
                     Some(group) => format!(
                         "root and the members of the group {group} may ask for every process"
@@ -279,7 +315,7 @@ mod tests {
             ..peer(7)
         };
         let rights = Rights::of(member, Some("root"));
-        assert_eq!(rights, Rights::Member("root".to_owned()));
+        assert_eq!(rights, Rights::Member(7, "root".to_owned()));
         for rights in [Rights::Root, rights] {
             assert!(rights.include(UserIds::all(0)) && rights.include(UserIds::all(8)));
         }
@@ -333,5 +369,12 @@ mod tests {
         assert_eq!(error.code, "process_not_found");
         assert_eq!(error.message, "no process 42");
         assert!(error.hints[0].contains("CAP_SYS_PTRACE"), "{error}");
+        // Where processes are hidden, one of somebody else is as one that does not exist.
+        let missing = Refusal::from(ProcessError::NotFound { pid }).into_error(None);
+        for hidden in [refusal(UserIds::all(0)), Refusal::Hidden { pid }] {
+            assert_eq!(hidden.hidden().into_error(None), missing);
+        }
+        let denial = refusal(UserIds::all(0)).denial();
+        assert!(denial.is_some_and(|it| it.contains("belongs to user 0")));
     }
 }
