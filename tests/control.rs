@@ -244,7 +244,7 @@ fn wrong_ways_to_ask_are_explained() {
         &["explain", "--agent", "--direct", "1"],
         &["explain", "--agent", "--config", "x", "1"],
         &["explain"],
-        &["targets", "--format", "json"],
+        &["targets", "--direct", "--format", "json"],
         &["findings", "--direct"],
     ] {
         let answer = place.ask(arguments);
@@ -266,6 +266,7 @@ fn an_agent_that_is_not_there_is_only_missed_by_who_asks_for_it() {
             &["ps", &socket, &pid],
             &["findings"],
             &["targets", "--agent"],
+            &["targets", "--format", "json"],
         ] {
             let says = ["cannot reach the agent", why, "hint:"];
             check_refused(&place.ask(arguments), UNREACHABLE, &says);

@@ -1,7 +1,7 @@
 //! The command line of the daemon, and how its end becomes an exit status.
 
 use super::{AgentConfig, AgentError, allocator, check_files, run, telemetry};
-use crate::config;
+use crate::config::{self, Settings, WebFile};
 use crate::procfs::ProcRoot;
 use crate::sanitize::escape;
 use crate::targets::{unknown_group, unknown_users};
@@ -9,7 +9,7 @@ use clap::{Command, CommandFactory, Parser, ValueEnum};
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -104,23 +104,7 @@ pub fn run_from_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     if args.check {
-        if let Err(error) = check_files(&settings, &web_file) {
-            if let Some(credential) = error
-                .file()
-                .filter(|it| config::is_credential_of_service(it))
-            {
-                let credential = credential.display();
-                complain(&format!(
-                    "asyncio-agent: {credential} and what else is secret is not checked: only the service has it"
-                ));
-                return checked(&settings, &args.config);
-            }
-            let (file, error) = (args.config.to_string_lossy(), error.to_string());
-            let (file, error) = (escape(&file), escape(&error));
-            complain(&format!("asyncio-agent: {file} cannot be used: {error}"));
-            return ExitCode::from(EXIT_USAGE);
-        }
-        return checked(&settings, &args.config);
+        return check(&settings, &web_file, &args.config);
     }
     allocator::set();
     let config = AgentConfig {
@@ -145,8 +129,23 @@ pub fn run_from_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Says what a configuration that is good comes to.
-fn checked(settings: &config::Settings, path: &std::path::Path) -> ExitCode {
+/// Says whether a start with these settings would do, and what they come to.
+fn check(settings: &Settings, web_file: &WebFile, path: &Path) -> ExitCode {
+    if let Err(error) = check_files(settings, web_file) {
+        let credential = error.file();
+        let credential = credential.filter(|it| config::is_credential_of_service(it));
+        let Some(credential) = credential else {
+            let (file, error) = (path.to_string_lossy(), error.to_string());
+            let (file, error) = (escape(&file), escape(&error));
+            complain(&format!("asyncio-agent: {file} cannot be used: {error}"));
+            return ExitCode::from(EXIT_USAGE);
+        };
+        let credential = credential.to_string_lossy();
+        let credential = escape(&credential);
+        complain(&format!(
+            "asyncio-agent: {credential} and what else is secret is not checked: only the service has it"
+        ));
+    }
     for user in unknown_users(&settings.targets, &ProcRoot::default()) {
         complain(&format!("asyncio-agent: {}", escape(&user.to_string())));
     }

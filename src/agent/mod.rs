@@ -200,8 +200,7 @@ impl Agent {
         tokio::spawn(reloader.run(requests));
         let (reads, turnstile) = (Reads::default(), Turnstile::new());
         let outbox = Arc::new(http::Outbox::new(http::SENDING_BYTES_MAX));
-        let mut addresses = Vec::new();
-        let mut servers = Vec::new();
+        let (mut addresses, mut servers) = (Vec::new(), Vec::new());
         for (listener, address) in listeners {
             tracing::info!(%address, "listening");
             addresses.push(address);

@@ -22,7 +22,8 @@ use crate::config::{ControlSettings, Settings};
 use crate::protocol::{
     ControlError, FrameError, FrameKind, HEADER_BYTES, Header, PROTOCOL_VERSION, Request,
 };
-use crate::targets::unknown_group;
+use crate::sanitize::escape;
+use crate::targets::{UnknownGroup, unknown_group};
 use desk::{Failure, Outcome};
 use explanation::WatchRules;
 use hyper::body::Bytes;
@@ -64,8 +65,9 @@ impl ControlRules {
 
 /// Says in the log that there is no such group as the settings name, if there is none.
 pub(super) fn note_unknown_group(settings: &ControlSettings) {
-    if let Some(group) = unknown_group(settings) {
-        tracing::warn!(%group, "nobody may ask by way of a group");
+    if let Some(UnknownGroup { name }) = unknown_group(settings) {
+        let group = escape(name);
+        tracing::warn!(%group, "control.group: this machine has no such group: nobody may ask by way of it");
     }
 }
 
@@ -91,8 +93,8 @@ enum Sent {
 
 /// Answers on `listener` until `stopped` becomes true and the connections have ended.
 pub(super) async fn serve(
-    listener: UnixListener,
-    file: SocketFile,
+    mut listener: UnixListener,
+    mut file: SocketFile,
     desk: Desk,
     outbox: Arc<Outbox>,
     limits: ControlLimits,
@@ -106,14 +108,18 @@ pub(super) async fn serve(
         let accepted = tokio::select! {
             _ = stopped.wait_for(|stopped| *stopped) => break,
             Some(_) = connections.join_next() => continue,
-            Ok(()) = rules.changed() => {
-                let group = rules.borrow_and_update().group.clone();
-                let members = desk.members.clone();
-                // Nobody waits for it: whoever is not known as a member yet has the places of others.
-                tokio::task::spawn_blocking(move || members.look_up(group.as_deref()));
-                continue;
+            Ok(()) = rules.changed() => None,
+            accepted = listener.accept() => Some(accepted),
+        };
+        let Some(accepted) = accepted else {
+            let group = rules.borrow_and_update().group.clone();
+            let members = desk.members.clone();
+            // Nobody waits for it: whoever is not known as a member yet has the places of others.
+            tokio::task::spawn_blocking(move || members.look_up(group.as_deref()));
+            if !file.is_there() {
+                (listener, file) = listen_again(listener, file).await;
             }
-            accepted = listener.accept() => accepted,
+            continue;
         };
         let stream = match accepted {
             Ok((stream, _)) => stream,
@@ -151,6 +157,21 @@ pub(super) async fn serve(
     drop(file);
     drop(listener);
     while connections.join_next().await.is_some() {}
+}
+
+/// Makes the socket anew that somebody has removed, if that can be done.
+async fn listen_again(listener: UnixListener, file: SocketFile) -> (UnixListener, SocketFile) {
+    let path = file.path().display().to_string();
+    match listen(file.path().to_owned()).await {
+        Ok(anew) => {
+            tracing::warn!(socket = path, "the socket was gone and was made anew");
+            anew
+        }
+        Err(error) => {
+            tracing::error!(socket = path, %error, "the socket is gone and cannot be made anew");
+            (listener, file)
+        }
+    }
 }
 
 fn peer_of(stream: &UnixStream) -> io::Result<Peer> {

@@ -220,6 +220,10 @@ impl Supervisor {
             n_cycles = n_cycles.saturating_add(observation.n_cycles);
             n_stuck = n_stuck.saturating_add(observation.n_stuck);
         }
+        if !self.discovered_once {
+            self.service.beat("looking for processes");
+            return;
+        }
         let n_processes = self.watched.len();
         self.service.beat(&format!(
             "{n_processes} processes watched, {n_cycles} await cycles, {n_stuck} stuck tasks"
