@@ -21,7 +21,14 @@ pub fn escape(text: &str) -> Cow<'_, str> {
 pub fn escape_start(text: &str, chars_max: usize) -> Cow<'_, str> {
     match text.char_indices().nth(chars_max) {
         None => escape(text),
-        Some((end, _)) => Cow::Owned(escape(&text[..end]).into_owned() + "…"),
+        Some((end, _)) => {
+            const CUT: char = '…';
+            // Not more than it takes: there can be many of them.
+            let mut start = String::with_capacity(end + CUT.len_utf8());
+            push(&mut start, &text[..end]);
+            start.push(CUT);
+            Cow::Owned(start)
+        }
     }
 }
 

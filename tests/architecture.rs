@@ -94,7 +94,13 @@ const LAYERS: &[Layer] = &[
     layer(
         "export",
         &["metrics", "spans", "ids", "sanitize", "time"],
-        &["prometheus", "opentelemetry", "opentelemetry_sdk"],
+        &[
+            "prometheus",
+            "opentelemetry",
+            "opentelemetry_sdk",
+            "opentelemetry_proto",
+            "prost",
+        ],
     ),
     layer(
         "protocol",
@@ -157,6 +163,8 @@ const LAYERS: &[Layer] = &[
             "opentelemetry_sdk",
             "opentelemetry_otlp",
             "opentelemetry_http",
+            "opentelemetry_proto",
+            "flate2",
             "tonic",
             "tonic_types",
             "prost",

@@ -82,7 +82,7 @@ exporters:
     compression: gzip
     timeout: 3s
     metrics: {enabled: false, interval: 30s, temporality: delta, endpoint: 'http://vm/metrics', timeout: 1s}
-    spans: {ratio: 0.5, traces_per_minute: 1, spans_per_minute: 2, spans_per_trace: 30, queue: 4, protocol: grpc, endpoint: 'http://tempo:4317'}
+    spans: {ratio: 0.5, traces_per_minute: 1, spans_per_minute: 2, spans_per_trace: 30, queue: 4, queue_bytes: 2MiB, protocol: grpc, endpoint: 'http://tempo:4317'}
 "#;
 
 #[test]

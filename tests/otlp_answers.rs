@@ -125,13 +125,31 @@ fn a_receiver_that_asks_for_a_pause_has_it_and_gets_all_of_it() {
         assert_eq!(has_trace(&agent), Some(true));
         receiver.set(Answer::Take);
         wait_until("it is taken", || exports(&agent, "traces", "ok") > 0.0);
-        for reason in ["failed", "queue_full", "refused"] {
+        for reason in ["failed", "queue_bytes", "queue_full", "refused"] {
             assert_eq!(dropped(&agent, reason), 0.0);
         }
         receiver.set(Answer::Later(100));
         drop(agent);
         assert!(target.end().success());
     }
+}
+
+#[test]
+fn that_a_slow_receiver_costs_spans_is_told_once() {
+    let slow = Answer::TakeAfter(Duration::from_millis(700));
+    let receiver = Answering::start("grpc", slow);
+    let target = Target::start(python::all()[0].program("gather"));
+    // Room for what one round sends: it is full, and empty again each time that the receiver has taken that.
+    let more = "metrics: {enabled: false}, \
+                spans: {ratio: 1, traces_per_minute: 10000, spans_per_trace: 20, queue: 20}";
+    let agent = agent(&target, &receiver, "grpc", more);
+    wait_until("many are taken", || exports(&agent, "traces", "ok") >= 8.0);
+    let before = dropped(&agent, "queue_full");
+    wait_until("and dropped", || dropped(&agent, "queue_full") > before);
+    assert!(before > 0.0);
+    let (_, log) = agent.end_with("TERM");
+    assert_eq!(log.matches("why=\"queue_full\"").count(), 1, "{log}");
+    assert!(target.end().success());
 }
 
 #[test]
@@ -234,6 +252,49 @@ fn the_fingerprint_of_a_cycle_is_that_of_the_agent() {
         assert!(answer.stdout.contains(fingerprint), "{}", answer.stdout);
     }
     drop(agent);
+    assert!(target.end().success());
+}
+
+#[test]
+fn that_the_agent_sends_no_spans_is_said_and_they_are_sent() {
+    let target = Target::start(python::all()[0].program("gather"));
+    let receiver = Answering::start("grpc", Answer::Take);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = folder.path().join("agent.yaml");
+    let trace = |otlp: &str| {
+        let endpoint = format!("http://127.0.0.1:{}", receiver.port);
+        let text = format!("exporters: {{otlp: {{endpoint: '{endpoint}', {otlp}}}}}\n");
+        std::fs::write(&config, text).expect("our own file");
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_agentctl"));
+        command
+            .args(["trace", &target.pid_text(), "--config"])
+            .arg(&config);
+        support::agentctl::Answer::of(command)
+    };
+    let answer = trace("spans: {enabled: false}");
+    assert_eq!(answer.status, 0, "{}", answer.stderr);
+    assert!(
+        answer.stderr.contains("spans are off in"),
+        "{}",
+        answer.stderr
+    );
+    assert!(
+        answer.stdout.contains("sent to http://127.0.0.1:"),
+        "{}",
+        answer.stdout
+    );
+    assert_eq!(receiver.asked("trace").len(), 1);
+    // Nothing is sent where the whole section is off.
+    let answer = trace("enabled: false");
+    assert_eq!(answer.status, 2, "{}", answer.stderr);
+    assert!(
+        answer
+            .stderr
+            .contains("no section exporters.otlp, or it is off"),
+        "{}",
+        answer.stderr
+    );
+    assert_eq!(receiver.asked("trace").len(), 1);
     assert!(target.end().success());
 }
 

@@ -113,7 +113,7 @@ fn the_numbers_are_those_of_prometheus() {
         let receiver = VictoriaMetrics::start(&PROMETHEUS_NAMES);
         let otlp = otlp(
             &receiver.endpoint(),
-            &format!("metrics: {{interval: 1s, temporality: {temporality}}}"),
+            &format!("compression: gzip, metrics: {{interval: 1s, temporality: {temporality}}}"),
         );
         let mut agent = Agent::start(&config(&targets, "100ms", &otlp));
         let labels = format!("{{target=\"shop\",team=\"a\",pid=\"{}\"}}", target.pid());
@@ -187,6 +187,8 @@ fn names_are_dotted_and_the_agent_is_their_resource() {
     assert_eq!(series["service.name"], "asyncio-agent");
     assert_eq!(series["service.version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(series["host.name"], series["service.instance.id"]);
+    assert_eq!(series["scope.name"], "asyncio-agent");
+    assert_eq!(series["scope.version"], env!("CARGO_PKG_VERSION"));
     assert_eq!((&*series["target"], &*series["team"]), ("shop", "a"));
     drop(agent);
     assert!(target.end().success());
@@ -274,6 +276,51 @@ fn what_counters_grew_by_is_told_once_whatever_happens() {
     wait_for(&agent, "ok");
     agent.reload(&config(&targets, "1h", &other));
     wait_until_equal(&agent, || added_up(&receiver));
+    drop(agent);
+    assert!(target.end().success());
+}
+
+#[test]
+fn what_counters_grew_by_is_told_once_whatever_labels_they_have() {
+    let receiver = VictoriaMetrics::start(&PROMETHEUS_NAMES);
+    let target = Target::start(python::all()[0].program("gather"));
+    let targets = [("shop", target.pid())];
+    let delta = "metrics: {interval: 1s, temporality: delta}";
+    let labeled = |team: &str, interval: &str, per_process: bool| {
+        config(&targets, interval, &otlp(&receiver.endpoint(), delta))
+            .replace("team: a", &format!("team: {team}"))
+            .replace("per_process: true", &format!("per_process: {per_process}"))
+    };
+    let mut agent = Agent::start(&labeled("a", "100ms", false));
+    let wait_for_team = |team: &str| {
+        let of_team = format!("{{__name__=~\"asyncio_.*_total\",team=\"{team}\"}}");
+        wait_until("it is told", || !receiver.query(&of_team).is_empty());
+    };
+    wait_for_team("a");
+    for (team, per_process) in [("b", false), ("c", true), ("d", false)] {
+        agent.reload(&labeled(team, "100ms", per_process));
+        wait_for_team(team);
+    }
+    agent.reload(&labeled("d", "1h", false));
+    let without_team = |all: BTreeMap<Series, f64>| {
+        let counters = all.into_iter().filter(|(series, _)| {
+            series["__name__"].ends_with("_total") && series.contains_key("target")
+        });
+        let mut sums: BTreeMap<Series, f64> = BTreeMap::new();
+        for (mut series, value) in counters {
+            series.remove("team");
+            series.remove("pid");
+            *sums.entry(series).or_default() += value;
+        }
+        sums
+    };
+    wait_until("the sums are those that are served", || {
+        let differs = difference(
+            &without_team(served(&agent)),
+            &without_team(receiver.query(SUMS)),
+        );
+        differs.is_empty()
+    });
     drop(agent);
     assert!(target.end().success());
 }

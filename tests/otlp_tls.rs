@@ -6,6 +6,7 @@ mod support;
 use serde_json::Value;
 use std::fs;
 use support::agent::Agent;
+use support::agentctl::Answer;
 use support::python;
 use support::rotel::{Ports, Receiver};
 use support::servers::free_port;
@@ -288,5 +289,61 @@ fn what_could_not_be_sent_is_counted_when_sending_ends() {
     });
     let (_, log) = agent.end_with("TERM");
     assert!(log.contains("spans are dropped"), "{log}");
+    assert!(target.end().success());
+}
+
+#[test]
+fn whose_certificate_is_not_good_is_said() {
+    let target = Target::start(python::all()[0].program("gather"));
+    for (protocol, alpn) in PROTOCOLS {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let ours = Authority::new(folder.path(), "ours");
+        let others = Authority::new(folder.path(), "others");
+        let (certificate, key) = others.sign_into(folder.path(), "stranger");
+        let front = Front::start(&ours, alpn, free_port());
+        let run = |variables: &[(&str, &std::path::Path)]| {
+            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_agentctl"));
+            command.args([
+                "trace",
+                &target.pid_text(),
+                "--protocol",
+                protocol,
+                "--timeout",
+                "2s",
+            ]);
+            command.arg(format!("--otlp=https://localhost:{}", front.port));
+            for (signal, file) in variables {
+                command.env(format!("OTEL_EXPORTER_OTLP_{signal}"), file);
+            }
+            let answer = Answer::of(command);
+            assert_eq!(answer.status, 7, "{}", answer.stderr);
+            answer.stderr
+        };
+        // The reason that the other side gives may be lost, and over gRPC it always is.
+        let is_about_ours = |told: &str, reason: &str| {
+            let says = told.contains(reason) || told.contains("it ended the connection");
+            says && told.contains("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE")
+        };
+        let told = run(&[("CERTIFICATE", &*ours.file)]);
+        assert!(
+            is_about_ours(&told, "it wants a certificate of ours"),
+            "{told}"
+        );
+        let told = run(&[("CERTIFICATE", &*others.file)]);
+        assert!(told.contains("UnknownIssuer"), "{told}");
+        assert!(
+            told.contains("hint: OTEL_EXPORTER_OTLP_CERTIFICATE"),
+            "{told}"
+        );
+        let told = run(&[
+            ("CERTIFICATE", &*ours.file),
+            ("CLIENT_CERTIFICATE", &*certificate),
+            ("CLIENT_KEY", &*key),
+        ]);
+        assert!(
+            is_about_ours(&told, "it does not accept our certificate"),
+            "{told}"
+        );
+    }
     assert!(target.end().success());
 }

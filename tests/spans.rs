@@ -436,6 +436,51 @@ fn what_fits_is_not_cut() {
 }
 
 #[test]
+fn a_root_that_is_too_large_is_cut_and_hides_nothing() {
+    let frames: Vec<String> = (0..100)
+        .map(|at| format!("f{at} app.py:{}", at + 1))
+        .collect();
+    let graph = graph(&format!(
+        "thread 1\nsmall @ main app.py:1\nlarge @ {}\nworker @ f app.py:1\n  <- large\n",
+        frames.join(", ")
+    ));
+    // As little as the configuration allows, and more.
+    for spans_per_trace in [10, 11, 29, 100] {
+        let limits = SpanLimits::alike(10, 1_000, spans_per_trace);
+        let traces = traces(&graph, &[], limits);
+        check(&traces, limits).expect("it is sound");
+        assert_eq!((traces.traces.len(), traces.n_roots_omitted), (2, 0));
+        let large = &traces.traces[1];
+        assert!(large.spans.len() <= spans_per_trace && large.spans.len() >= 4);
+        let count = |key| {
+            large
+                .spans
+                .iter()
+                .filter_map(|it| number(&it.attributes, key))
+                .sum::<i64>()
+        };
+        let n_frames = large
+            .spans
+            .iter()
+            .filter(|it| it.name.starts_with('f'))
+            .count();
+        // The other task has one frame, if it is there.
+        let n_tasks = large
+            .spans
+            .iter()
+            .filter(|it| it.name.starts_with("task "))
+            .count();
+        let all =
+            n_frames + usize::try_from(count("asyncio.frames.omitted")).expect("not negative");
+        assert_eq!(all, 100 + n_tasks - 1);
+        assert_eq!(
+            count("asyncio.tasks.omitted"),
+            i64::try_from(2 - n_tasks).expect("one at most")
+        );
+    }
+}
+
+#[test]
 fn of_the_way_to_a_finding_the_middle_is_left_out() {
     let graph = chain(1_000);
     let mark = Mark {

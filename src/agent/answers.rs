@@ -140,7 +140,7 @@ mod tests {
     use super::*;
     use crate::analysis::Observation;
     use crate::ids::{Pid, ProcessId, StartTime};
-    use crate::metrics::{RoundOutcome, Scan, Totals};
+    use crate::metrics::{RoundOutcome, Scan};
     use std::sync::Arc;
 
     fn view(observation: Option<Observation>) -> AgentView {
@@ -149,18 +149,12 @@ mod tests {
             start: StartTime(1),
         };
         let process = ProcessView {
-            id,
             latest: observation.map(|observation| Scan {
                 outcome: RoundOutcome::Ok,
                 observation: Some(Arc::new(observation)),
                 ..Scan::default()
             }),
-            hangs: false,
-            is_overdue: false,
-            failure: None,
-            program: None,
-            totals: Totals::default(),
-            traces: Arc::default(),
+            ..ProcessView::new(id)
         };
         AgentView {
             targets: vec![TargetView {

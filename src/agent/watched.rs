@@ -5,7 +5,7 @@ use super::sampler::Kept;
 use crate::analysis::{FindingKind, Fingerprint, Observation};
 use crate::metrics::{ProgramView, Scan, Totals};
 use crate::spans::TraceId;
-use crate::time::Monotonic;
+use crate::time::{Monotonic, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,8 @@ use std::time::Duration;
 #[derive(Default)]
 pub(super) struct Watched {
     pub(super) target: usize,
+    /// Since when it is watched.
+    pub(super) since: Timestamp,
     /// Time between two rounds.
     pub(super) interval: Duration,
     /// When the latest round began that confirms cycles.
@@ -42,6 +44,14 @@ pub(super) struct Watched {
 const TELL_AGAIN: Duration = Duration::from_secs(15);
 
 impl Watched {
+    /// One that is watched since then, of which nothing is known yet.
+    pub(super) fn new(since: Timestamp) -> Self {
+        Self {
+            since,
+            ..Self::default()
+        }
+    }
+
     /// The trace of a cycle that was not sent before.
     pub(super) fn new_trace_of_cycle(
         &self,

@@ -141,6 +141,11 @@ pub(super) fn unusable_receiver(error: &AgentError) -> Stop {
     })
 }
 
+/// Where our own certificate comes from.
+#[cfg(feature = "agent")]
+const CLIENT_FILES: &str = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and OTEL_EXPORTER_OTLP_CLIENT_KEY name the files of one \
+                            and its key, or tls.cert_file and tls.key_file in a configuration given by --config";
+
 /// What may be wrong if somebody listens and does not take what is sent.
 #[cfg(feature = "agent")]
 fn refused(why: &str, receiver: &OtlpReceiver) -> String {
@@ -155,6 +160,19 @@ fn refused(why: &str, receiver: &OtlpReceiver) -> String {
                 configuration given by --config"
             .to_owned();
     }
+    if says(&["CertificateRequired", "certificate required"]) {
+        return format!("it wants a certificate of ours: {CLIENT_FILES}");
+    }
+    if says(&["received fatal alert"]) {
+        return format!("it does not accept our certificate: {CLIENT_FILES}");
+    }
+    let is_tls = receiver.endpoint.starts_with("https://");
+    // What the other side gave as the reason may be lost.
+    if is_tls && says(&["connection closed", "broken pipe", "onnection reset"]) {
+        return format!(
+            "it ended the connection, as one does that does not accept our certificate, or wants one: {CLIENT_FILES}"
+        );
+    }
     if says(&["elapsed", "timed out", "Cancelled", "DeadlineExceeded"]) {
         return "it did not answer in time; --timeout, OTEL_EXPORTER_OTLP_TIMEOUT, or timeout in a configuration \
                 give it more"
@@ -162,12 +180,6 @@ fn refused(why: &str, receiver: &OtlpReceiver) -> String {
     }
     if says(&["InvalidContentType"]) {
         return "it does not speak TLS: give the endpoint with http://".to_owned();
-    }
-    if says(&["CertificateRequired", "certificate required"]) {
-        return "it wants a certificate of ours: OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and \
-                OTEL_EXPORTER_OTLP_CLIENT_KEY name the files of one and its key, or tls.cert_file and tls.key_file in a \
-                configuration given by --config"
-            .to_owned();
     }
     if says(&["certificate"]) {
         return "OTEL_EXPORTER_OTLP_CERTIFICATE names the file with the authority of its certificate, if this \

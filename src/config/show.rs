@@ -186,6 +186,7 @@ fn otlp(otlp: &OtlpSettings) -> Value {
         ("spans_per_minute", otlp.spans.spans_per_minute.into()),
         ("spans_per_trace", otlp.spans.spans_per_trace.into()),
         ("queue", otlp.spans.queue.into()),
+        ("queue_bytes", text(&show_size(otlp.spans.queue_bytes))),
     ]);
     let signals = [("metrics", map(metrics)), ("spans", map(spans))];
     map(receiver_keys(&otlp.receiver).into_iter().chain(signals))

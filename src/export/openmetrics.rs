@@ -221,18 +221,13 @@ mod tests {
             processes,
             ..TargetView::default()
         };
+        let id = ProcessId {
+            pid: Pid::new(7).unwrap(),
+            start: StartTime(1),
+        };
         let process = ProcessView {
-            id: ProcessId {
-                pid: Pid::new(7).unwrap(),
-                start: StartTime(1),
-            },
-            latest: None,
-            hangs: false,
-            is_overdue: false,
-            failure: None,
-            program: None,
             totals: totals(Some(exemplar(u128::MAX)), 1),
-            traces: Arc::default(),
+            ..ProcessView::new(id)
         };
         let all = totals(Some(exemplar(0xabc)), 2);
         let targets = vec![

@@ -127,7 +127,7 @@ pub(super) const LOG_LINES_LOST_TOTAL: MetricDef = counter(
 pub(super) const OTLP_DROPPED_SPANS_TOTAL: MetricDef = counter(
     "asyncio_agent_otlp_dropped_spans_total",
     &["reason"],
-    "Spans that the receiver of OTLP has not got: too many waited (queue_full), it refused them for good (refused), or they were \
+    "Spans that the receiver of OTLP has not got: too many waited (queue_full), or they took too much memory (queue_bytes), it refused them for good (refused), or they were \
      left when the agent ended (failed).",
 );
 
@@ -402,7 +402,7 @@ pub const AGENT_LIMITS: &[&str] = &[
 ];
 
 /// Why spans are not sent.
-pub const DROPPED_SPANS: [&str; 3] = ["failed", "queue_full", "refused"];
+pub const DROPPED_SPANS: [&str; 4] = ["failed", "queue_bytes", "queue_full", "refused"];
 /// What is sent over OTLP.
 pub const OTLP_SIGNALS: [&str; 2] = ["metrics", "traces"];
 /// How a request ends.

@@ -6,6 +6,7 @@ use super::view::{AgentView, ProcessView, RoundOutcome, Scan, TargetView, Top, T
 use crate::analysis::{CoroutineFigures, DEPTH_BOUNDS, Depths, Observation, Summary};
 use crate::limits::LIMITS;
 use crate::sanitize::escape;
+use crate::time::Timestamp;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,6 +33,8 @@ pub struct DataPoint {
     pub labels: Vec<String>,
     /// Further labels: those of the configuration, and `pid`.
     pub more: Arc<[(String, String)]>,
+    /// Of a counter: when it was zero.
+    pub since: Timestamp,
     /// The value.
     pub value: Value,
 }
@@ -78,6 +81,7 @@ struct Group<'v> {
     target: &'v TargetView,
     processes: &'v [ProcessView],
     more: Arc<[(String, String)]>,
+    since: Timestamp,
     totals: Totals,
     /// Figures by coroutine, and how many coroutines were added up before.
     coroutines: Vec<(Cow<'v, str>, CoroutineFigures)>,
@@ -102,6 +106,12 @@ pub fn collect_beside(view: &AgentView, n_others: usize) -> Vec<Family> {
     for family in &mut families {
         if family.def.name == catalog::FOLDED_SERIES.name {
             family.points = vec![point(Vec::new(), count(folded))];
+        }
+        if !family.def.labels.contains(&"target") {
+            family
+                .points
+                .iter_mut()
+                .for_each(|it| it.since = view.since);
         }
     }
     families
@@ -300,12 +310,14 @@ fn groups_of(target: &TargetView, per_process: bool) -> Vec<Group<'_>> {
     }
     if !per_process {
         let more = Arc::clone(&target.labels);
-        return vec![Group::of(target, &target.processes, more, target.totals)];
+        let counts = (target.since, target.totals);
+        return vec![Group::of(target, &target.processes, more, counts)];
     }
     let each = target.processes.iter().map(|process| {
         let pid = ("pid".to_owned(), process.id.pid.to_string());
         let more = target.labels.iter().cloned().chain([pid]).collect();
-        Group::of(target, std::slice::from_ref(process), more, process.totals)
+        let counts = (process.since, process.totals);
+        Group::of(target, std::slice::from_ref(process), more, counts)
     });
     each.collect()
 }
@@ -315,12 +327,13 @@ impl<'v> Group<'v> {
         target: &'v TargetView,
         processes: &'v [ProcessView],
         more: Arc<[(String, String)]>,
-        totals: Totals,
+        (since, totals): (Timestamp, Totals),
     ) -> Self {
         let mut group = Self {
             target,
             processes,
             more,
+            since,
             totals,
             coroutines: Vec::new(),
             other: CoroutineFigures::default(),
@@ -378,6 +391,7 @@ fn point(labels: Vec<String>, value: f64) -> DataPoint {
     DataPoint {
         labels,
         more: Arc::default(),
+        since: Timestamp::default(),
         value: Value::Number(value),
     }
 }
@@ -388,6 +402,7 @@ fn per_group(groups: &[Group<'_>], value: impl Fn(&Group<'_>) -> Option<f64>) ->
         Some(DataPoint {
             labels: vec![group.target.name.as_ref().to_owned()],
             more: Arc::clone(&group.more),
+            since: group.since,
             value: Value::Number(value(group)?),
         })
     });
@@ -401,6 +416,7 @@ fn per_target(view: &AgentView, value: impl Fn(&TargetView) -> Option<f64>) -> V
         Some(DataPoint {
             labels: vec![target.name.as_ref().to_owned()],
             more: Arc::clone(&target.labels),
+            since: target.since,
             value: Value::Number(value(target)?),
         })
     });
@@ -418,6 +434,7 @@ fn depths(groups: &[Group<'_>]) -> Vec<DataPoint> {
         any.then(|| DataPoint {
             labels: vec![group.target.name.as_ref().to_owned()],
             more: Arc::clone(&group.more),
+            since: group.since,
             value: Value::Histogram(depths.into()),
         })
     });
@@ -468,6 +485,7 @@ fn by_coroutine(groups: &[Group<'_>], top: Top, by: By) -> Vec<DataPoint> {
             points.push(DataPoint {
                 labels: vec![group.target.name.as_ref().to_owned(), name.to_owned()],
                 more: Arc::clone(&group.more),
+                since: group.since,
                 value: Value::Number(by.of(figures)),
             });
         };
@@ -508,6 +526,7 @@ fn process_info(view: &AgentView) -> Vec<DataPoint> {
                     escape(&program.executable).into_owned(),
                 ],
                 more: Arc::clone(&target.labels),
+                since: target.since,
                 value: Value::Number(1.0),
             });
         }
@@ -578,6 +597,7 @@ fn scans(view: &AgentView) -> Vec<DataPoint> {
         RoundOutcome::ALL.into_iter().map(|outcome| DataPoint {
             labels: vec![target.name.as_ref().to_owned(), outcome.as_str().to_owned()],
             more: Arc::clone(&target.labels),
+            since: target.since,
             value: Value::Number(as_f64(target.scans.count(outcome))),
         })
     });

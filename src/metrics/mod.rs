@@ -7,6 +7,7 @@ mod bound;
 mod catalog;
 mod collect;
 mod exemplar;
+mod increase;
 mod otel;
 mod view;
 

@@ -15,6 +15,8 @@ use std::time::Duration;
 pub struct AgentView {
     /// The agent itself.
     pub build: BuildInfo,
+    /// When its counters were zero.
+    pub since: Timestamp,
     /// The targets, in the order of the configuration.
     pub targets: Vec<TargetView>,
     /// Processes that might belong to a target, which cannot be found out because the agent may not look at them.
@@ -97,6 +99,8 @@ impl Default for BuildInfo {
 pub struct TargetView {
     /// Its name: any text.
     pub name: Arc<str>,
+    /// When its counters were zero.
+    pub since: Timestamp,
     /// The processes that match it now.
     pub processes: Vec<ProcessView>,
     /// Rounds since the start.
@@ -157,6 +161,8 @@ impl Totals {
 pub struct ProcessView {
     /// Which process.
     pub id: ProcessId,
+    /// When its counters were zero.
+    pub since: Timestamp,
     /// Its latest round; `None` before the first has ended.
     pub latest: Option<Scan>,
     /// Whether a round over it runs for much too long now.
@@ -174,6 +180,21 @@ pub struct ProcessView {
 }
 
 impl ProcessView {
+    /// One of which nothing is known yet.
+    pub fn new(id: ProcessId) -> Self {
+        Self {
+            id,
+            since: Timestamp::default(),
+            latest: None,
+            hangs: false,
+            is_overdue: false,
+            failure: None,
+            program: None,
+            totals: Totals::default(),
+            traces: Arc::default(),
+        }
+    }
+
     /// Whether nothing is known of it now although there should be.
     fn is_unreadable(&self) -> bool {
         let failed = |scan: &Scan| scan.outcome.is_failure();
@@ -304,7 +325,7 @@ impl RoundOutcome {
 
 /// How many rounds ended in which way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ScanCounts([u64; RoundOutcome::ALL.len()]);
+pub struct ScanCounts(pub(super) [u64; RoundOutcome::ALL.len()]);
 
 impl ScanCounts {
     /// Counts one more round that ended as `outcome`.

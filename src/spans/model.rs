@@ -79,6 +79,40 @@ pub struct Span {
     pub error: Option<String>,
 }
 
+/// What an allocator takes beside what it is asked for.
+const ALLOCATION_BYTES: usize = 16;
+
+impl Trace {
+    /// The memory that it takes, in bytes; about.
+    pub fn n_bytes(&self) -> usize {
+        let spans: usize = self.spans.iter().map(Span::n_bytes_outside).sum();
+        size_of::<Self>() + n_bytes(&self.spans) + spans
+    }
+}
+
+impl Span {
+    /// The memory that it takes beside itself.
+    fn n_bytes_outside(&self) -> usize {
+        let error = self.error.as_ref().map_or(0, String::capacity);
+        let links = self.links.iter().map(|link| n_bytes_of(&link.attributes));
+        let links = n_bytes(&self.links) + links.sum::<usize>();
+        let name = self.name.capacity() + ALLOCATION_BYTES;
+        name + error + links + n_bytes_of(&self.attributes)
+    }
+}
+
+fn n_bytes_of(attributes: &Vec<Attribute>) -> usize {
+    let text = |attribute: &Attribute| match &attribute.value {
+        AttributeValue::Text(text) => text.capacity() + ALLOCATION_BYTES,
+        _ => 0,
+    };
+    n_bytes(attributes) + attributes.iter().map(text).sum::<usize>()
+}
+
+fn n_bytes<T>(vector: &Vec<T>) -> usize {
+    vector.capacity() * size_of::<T>() + ALLOCATION_BYTES
+}
+
 /// A key with a value. Texts are data of a foreign process, escaped.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attribute {

@@ -4,12 +4,14 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What it answers.
 #[derive(Debug, Clone)]
 pub enum Answer {
     Take,
+    /// The same, after so long.
+    TakeAfter(Duration),
     /// All but so many, and why not.
     TakeAllBut(u8, &'static str),
     /// For good: a status of HTTP, a code of gRPC, and why.
@@ -102,6 +104,10 @@ impl Answering {
             reader.read_exact(&mut body).expect("a body");
             let (head, body) = match self.note(&path, headers) {
                 Answer::Take => ("200 OK".to_owned(), Vec::new()),
+                Answer::TakeAfter(pause) => {
+                    thread::sleep(pause);
+                    ("200 OK".to_owned(), Vec::new())
+                }
                 Answer::TakeAllBut(n, why) => ("200 OK".to_owned(), partial(n, why)),
                 Answer::Refuse(status, _, why) => (format!("{status} No"), why.into()),
                 Answer::Later(pause) => {
@@ -154,6 +160,10 @@ impl Answering {
         let response = hyper::Response::builder().header("content-type", "application/grpc");
         let message = match answer {
             Answer::Take => Vec::new(),
+            Answer::TakeAfter(pause) => {
+                tokio::time::sleep(pause).await;
+                Vec::new()
+            }
             Answer::TakeAllBut(n, why) => partial(n, why),
             Answer::Refuse(_, code, why) => {
                 let response = response

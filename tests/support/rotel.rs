@@ -98,10 +98,46 @@ impl Receiver {
         spans
     }
 
-    /// The names of metrics that it received so far.
+    /// The names of metrics that it received so far, of each request.
     pub fn metrics(&self) -> Vec<String> {
         let metrics = self.units().into_iter();
         metrics.map(|(name, _)| name).collect()
+    }
+
+    /// The data points of metrics that it received so far, those of histograms left out.
+    pub fn points(&self) -> Vec<ReceivedPoint> {
+        let mut points: Vec<ReceivedPoint> = Vec::new();
+        let (mut metric, mut temporality, mut is_number) = (String::new(), String::new(), false);
+        for line in self.log().lines() {
+            let text = line.trim();
+            if text.starts_with("NumberDataPoints #") {
+                is_number = true;
+                points.push(ReceivedPoint {
+                    metric: metric.clone(),
+                    temporality: temporality.clone(),
+                    ..ReceivedPoint::default()
+                });
+            } else if ["ResourceMetrics #", "Descriptor:", "Histogram"]
+                .iter()
+                .any(|it| text.starts_with(it))
+            {
+                is_number = false;
+            } else if let Some((key, value)) = field(text) {
+                let is_attribute = text.starts_with("->");
+                let point = points.last_mut().filter(|_| is_number);
+                match (point, &*key) {
+                    (Some(point), _) if is_attribute => {
+                        point.attributes.insert(key, value);
+                    }
+                    (Some(point), "StartTimestamp") => point.start = value.parse().unwrap_or(0),
+                    (Some(point), "Timestamp") => point.time = value.parse().unwrap_or(0),
+                    (None, "Name") => (metric, temporality) = (value, String::new()),
+                    (None, "AggregationTemporality") => temporality = value,
+                    _ => {}
+                }
+            }
+        }
+        points
     }
 
     /// The same, with their units.
@@ -134,6 +170,16 @@ fn field(text: &str) -> Option<(String, String)> {
         .iter()
         .find_map(|kind| value.strip_prefix(kind)?.strip_suffix(')'));
     Some((key.trim().to_owned(), inner.unwrap_or(value).to_owned()))
+}
+
+/// A data point of a metric; times in nanoseconds.
+#[derive(Debug, Default, Clone)]
+pub struct ReceivedPoint {
+    pub metric: String,
+    pub temporality: String,
+    pub attributes: BTreeMap<String, String>,
+    pub start: u64,
+    pub time: u64,
 }
 
 #[derive(Debug, Default, Clone)]

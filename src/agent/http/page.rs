@@ -516,6 +516,7 @@ mod tests {
             program: None,
             totals: Totals::default(),
             traces: Arc::default(),
+            since: Timestamp::default(),
         };
         let view = AgentView {
             targets: vec![TargetView {

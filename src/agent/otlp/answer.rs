@@ -1,7 +1,7 @@
 //! What a receiver said to a request: taken, taken in part, or refused, for now or for good.
 //!
-//! The SDK tells only whether a request failed. The rest it logs: events that this module catches while a request is
-//! on its way. What an answer means is said by OpenTelemetry's specification (opentelemetry-proto,
+//! Of spans, the SDK tells only whether a request failed. The rest it logs: events that this module catches while a
+//! request is on its way. What an answer means is said by OpenTelemetry's specification (opentelemetry-proto,
 //! `docs/specification.md`: "Failures", "Partial Success").
 
 use crate::sanitize::escape_start;
@@ -90,6 +90,24 @@ impl Ear {
                 },
                 Err(error) => Http::NoAnswer(error.to_string()),
             });
+        });
+    }
+
+    /// Takes notice of a refusal over gRPC.
+    pub(super) fn note_grpc(&self, status: &tonic::Status) {
+        let grpc = Grpc {
+            code: format!("{:?}", status.code()),
+            message: status.message().to_owned(),
+            pause: pause_of_details(status.details()),
+        };
+        self.heard.with(|said| said.grpc = Some(grpc));
+    }
+
+    /// So much of a request was not taken.
+    pub(super) fn note_partial(&self, n_refused: i64, why: &str) {
+        self.heard.with(|said| {
+            said.n_refused = usize::try_from(n_refused).unwrap_or(0);
+            why.clone_into(&mut said.refusal);
         });
     }
 

@@ -5,8 +5,10 @@ use super::queue::Dropped;
 use crate::ids::ProcessId;
 use crate::metrics::OtlpView;
 use crate::spans::TraceId;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// What is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,9 +36,21 @@ pub(in crate::agent) struct Health {
 struct State {
     counts: OtlpView,
     modes: BTreeMap<Signal, Mode>,
-    drops: BTreeSet<&'static str>,
+    drops: BTreeMap<&'static str, Drops>,
     lost: Vec<(ProcessId, TraceId)>,
 }
+
+/// Spans are dropped for one reason.
+#[derive(Debug, Clone, Copy)]
+struct Drops {
+    latest: Instant,
+    /// Nothing waited any more at a time after that.
+    is_over: bool,
+}
+
+/// After so long without another one, drops are over. A queue that is full now and empty then, because the receiver is
+/// slow, is in one state.
+const QUIET: Duration = Duration::from_secs(60);
 
 /// How the latest request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -48,6 +62,14 @@ enum Mode {
 }
 
 impl Mode {
+    fn of(result: &Result<Taken, Failure>) -> Self {
+        match result {
+            Ok(taken) if taken.n_refused > 0 || !taken.why.is_empty() => Self::TakenInPart,
+            Ok(_) => Self::Taken,
+            Err(_) => Self::Failed,
+        }
+    }
+
     fn as_str(self) -> &'static str {
         match self {
             Self::Taken => "ok",
@@ -70,16 +92,20 @@ impl Health {
 
     /// A request ended.
     pub(super) fn note_export(&self, signal: Signal, result: &Result<Taken, Failure>) {
-        let mode = match result {
-            Ok(taken) if taken.n_refused > 0 || !taken.why.is_empty() => Mode::TakenInPart,
-            Ok(_) => Mode::Taken,
-            Err(_) => Mode::Failed,
-        };
-        let before = self.with(|state| {
-            let exports = &mut state.counts.exports;
-            *exports.entry((signal.as_str(), mode.as_str())).or_default() += 1;
-            state.modes.insert(signal, mode).unwrap_or_default()
-        });
+        self.count_export(signal, result);
+        self.note_state(signal, result);
+    }
+
+    /// A request ended, which is counted only.
+    pub(super) fn count_export(&self, signal: Signal, result: &Result<Taken, Failure>) {
+        let key = (signal.as_str(), Mode::of(result).as_str());
+        self.with(|state| *state.counts.exports.entry(key).or_default() += 1);
+    }
+
+    /// Sending goes like this now, which is told if it is new.
+    pub(super) fn note_state(&self, signal: Signal, result: &Result<Taken, Failure>) {
+        let mode = Mode::of(result);
+        let before = self.with(|state| state.modes.insert(signal, mode).unwrap_or_default());
         if mode == before {
             return;
         }
@@ -113,8 +139,6 @@ impl Health {
             if n_refused > 0 {
                 let dropped = &mut state.counts.dropped_spans;
                 *dropped.entry("refused").or_default() += n_refused as u64;
-            } else {
-                state.drops.remove("refused");
             }
         });
     }
@@ -128,17 +152,33 @@ impl Health {
         self.note_lost(traces);
         let is_new = self.with(|state| {
             *state.counts.dropped_spans.entry(why).or_default() += n_spans as u64;
-            state.drops.insert(why)
+            let now = Instant::now();
+            let drops = Drops {
+                latest: now,
+                is_over: false,
+            };
+            let before = state.drops.insert(why, drops);
+            before.is_none_or(|it| it.is_over && now.duration_since(it.latest) > QUIET)
         });
         if is_new {
             tracing::warn!(why, n_spans, "OTLP: spans are dropped");
         }
     }
 
-    /// Nothing waits any more: the next span that is dropped for want of room is news.
+    /// Nothing waits any more.
     pub(super) fn note_empty(&self) {
-        if self.with(|state| state.drops.remove("queue_full")) {
-            tracing::info!("OTLP: there is room again for spans");
+        let ended = self.with(|state| {
+            let mut ended = Vec::new();
+            state.drops.retain(|why, drops| {
+                drops.is_over = true;
+                let has_ended = drops.latest.elapsed() > QUIET;
+                ended.extend(has_ended.then_some(*why));
+                !has_ended
+            });
+            ended
+        });
+        for why in ended {
+            tracing::info!(why, "OTLP: no spans are dropped any more");
         }
     }
 

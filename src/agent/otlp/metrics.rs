@@ -1,30 +1,34 @@
 //! Metrics over OTLP: our families, every interval.
 //!
-//! The SDK's own periodic reader has a thread of its own and keeps its exporter for ever. Here the exporter can be
-//! replaced, so that counters go on when the configuration changes.
+//! What sends can be replaced, so that counters go on when the configuration changes.
 
 use super::answer::{Failure, Taken};
 use super::health::{Health, Signal};
+use super::metrics_client::MetricsClient;
 use super::told_to_stop;
-use super::transport::Exporter;
-use crate::export::otlp::Collector;
-use crate::metrics::{AgentView, collect};
+use crate::agent::clock::Clock;
+use crate::config;
+use crate::export::otlp::{Collector, MetricsRequest};
+use crate::metrics::AgentView;
 use opentelemetry::KeyValue;
-use opentelemetry_otlp::MetricExporter;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::Temporality;
-use opentelemetry_sdk::metrics::exporter::PushMetricExporter as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
+/// The pause before a request is sent again; it doubles.
+const PAUSE: Duration = Duration::from_millis(200);
+/// So many requests may be refused for good before the others are not even tried.
+const REFUSALS_MAX: u32 = 3;
+
 /// What has been told so far. It outlives what sends it.
 pub(super) type Told = Arc<Mutex<Collector>>;
 
 /// An agent that has told nothing yet.
-pub(super) fn nothing_told(host: &str, temporality: Temporality) -> Told {
+pub(super) fn nothing_told(host: &str) -> Told {
     let resource = Resource::builder_empty()
         .with_attributes([
             KeyValue::new("service.name", "asyncio-agent"),
@@ -33,13 +37,25 @@ pub(super) fn nothing_told(host: &str, temporality: Temporality) -> Told {
             KeyValue::new("host.name", host.to_owned()),
         ])
         .build();
-    Arc::new(Mutex::new(Collector::new(resource, temporality)))
+    Arc::new(Mutex::new(Collector::new(
+        &resource,
+        Temporality::Cumulative,
+    )))
+}
+
+/// What the SDK calls it.
+pub(super) fn temporality(setting: config::Temporality) -> Temporality {
+    match setting {
+        config::Temporality::Cumulative => Temporality::Cumulative,
+        config::Temporality::Delta => Temporality::Delta,
+        config::Temporality::LowMemory => Temporality::LowMemory,
+    }
 }
 
 /// Where metrics go, and how often.
 #[derive(Debug, Clone)]
 pub(super) struct MetricsRoute {
-    pub(super) exporter: Arc<Exporter<MetricExporter>>,
+    pub(super) client: Arc<MetricsClient>,
     pub(super) interval: Duration,
 }
 
@@ -55,6 +71,7 @@ impl MetricsPusher {
     /// Begins to send what `latest` gives.
     pub(super) fn start(
         route: MetricsRoute,
+        clock: Clock,
         told: Told,
         latest: Arc<dyn Fn() -> Arc<AgentView> + Send + Sync>,
         health: Arc<Health>,
@@ -62,6 +79,7 @@ impl MetricsPusher {
         let (route, routes) = watch::channel(route);
         let (stop, stopped) = watch::channel(false);
         let sending = Sending {
+            clock,
             told,
             latest,
             health,
@@ -88,6 +106,7 @@ impl MetricsPusher {
 }
 
 struct Sending {
+    clock: Clock,
     told: Told,
     latest: Arc<dyn Fn() -> Arc<AgentView> + Send + Sync>,
     health: Arc<Health>,
@@ -105,14 +124,14 @@ impl Sending {
             ticks.reset();
             loop {
                 tokio::select! {
-                    _ = ticks.tick() => self.send(&route.exporter).await,
+                    _ = ticks.tick() => self.send(&route.client).await,
                     changed = self.routes.changed() => {
                         if changed.is_ok() {
                             break;
                         }
                     }
                     () = told_to_stop(&mut stopped) => {
-                        self.send(&route.exporter).await;
+                        self.send(&route.client).await;
                         return;
                     }
                 }
@@ -122,62 +141,77 @@ impl Sending {
     }
 
     /// Sends, unless the receiver does not want to hear anything yet.
-    async fn send(&mut self, exporter: &Exporter<MetricExporter>) {
+    async fn send(&mut self, client: &MetricsClient) {
         if self
             .silent_until
             .is_some_and(|until| Instant::now() < until)
         {
             return;
         }
-        let Some(result) = self.try_to_send(exporter).await else {
+        let (told, latest, clock) = (Arc::clone(&self.told), Arc::clone(&self.latest), self.clock);
+        let collect = move || with(&told, |told| told.collect(&latest(), clock.timestamp()));
+        // With many series this takes a while.
+        let collected = tokio::task::spawn_blocking(collect);
+        // It panicked, or the agent ends.
+        let Ok(mut collection) = collected.await else {
             return;
         };
-        let pause = result.as_ref().err().and_then(|failure| failure.pause);
+        let (mut all, mut n_final) = (Ok(Taken::default()), 0);
+        loop {
+            let next = move || (collection.next_request(), collection);
+            let Ok((request, rest)) = tokio::task::spawn_blocking(next).await else {
+                break;
+            };
+            collection = rest;
+            let Some(request) = request else {
+                break;
+            };
+            let result = ask(client, &request).await;
+            self.health.count_export(Signal::Metrics, &result);
+            if result.is_ok() {
+                with(&self.told, |told| told.note_taken(&request));
+            }
+            let failure = result.as_ref().err();
+            n_final += u32::from(failure.is_some_and(|it| it.is_final));
+            // What the receiver does not like may be in this one only.
+            let ends = failure.is_some_and(|it| !it.is_final || n_final >= REFUSALS_MAX);
+            all = both(all, result);
+            if ends {
+                break;
+            }
+        }
+        let pause = all.as_ref().err().and_then(|failure| failure.pause);
         self.silent_until = pause.map(|pause| Instant::now() + pause);
-        self.health.note_export(Signal::Metrics, &result);
+        self.health.note_state(Signal::Metrics, &all);
     }
+}
 
-    /// `None` if nothing could be collected.
-    async fn try_to_send(
-        &self,
-        exporter: &Exporter<MetricExporter>,
-    ) -> Option<Result<Taken, Failure>> {
-        let (told, latest) = (Arc::clone(&self.told), Arc::clone(&self.latest));
-        // With many series this takes a while.
-        let collected = tokio::task::spawn_blocking(move || {
-            let families = collect(&latest()).into();
-            with(&told, |told| told.collect(families))
-        });
-        // It panicked, or the agent ends.
-        let collected = collected.await.ok()?;
-        let [numbers, histograms] = match collected {
-            Ok(collected) => collected,
-            Err(error) => {
-                return Some(Err(Failure {
-                    why: error.to_string(),
-                    is_final: false,
-                    pause: None,
-                }));
-            }
-        };
-        let result = exporter.ear.hear(exporter.inner.export(&numbers)).await;
-        with(&self.told, |told| match result {
-            Ok(_) => told.note_taken(),
-            Err(_) => told.give_back(),
-        });
-        let mut taken = match result {
-            Ok(taken) => taken,
-            Err(failure) => return Some(Err(failure)),
-        };
-        let result = exporter.ear.hear(exporter.inner.export(&histograms)).await;
-        Some(result.map(|more| {
-            taken.n_refused += more.n_refused;
-            if taken.why.is_empty() {
-                taken.why = more.why;
-            }
-            taken
-        }))
+/// Sends a request, a few times if the receiver has no time for it.
+async fn ask(client: &MetricsClient, request: &MetricsRequest) -> Result<Taken, Failure> {
+    let ends = Instant::now() + client.timeout();
+    let mut pause = PAUSE;
+    loop {
+        let result = client.send(&request.message).await;
+        match &result {
+            Err(Failure {
+                is_final: false,
+                pause: None,
+                ..
+            }) if Instant::now() + pause < ends => tokio::time::sleep(pause).await,
+            _ => return result,
+        }
+        pause *= 2;
     }
+}
+
+/// What was said to several requests: a failure, if there was one.
+fn both(one: Result<Taken, Failure>, other: Result<Taken, Failure>) -> Result<Taken, Failure> {
+    let (mut one, other) = (one?, other?);
+    one.n_refused += other.n_refused;
+    if one.why.is_empty() {
+        one.why = other.why;
+    }
+    Ok(one)
 }
 
 /// Changes what has been told.

@@ -1,11 +1,12 @@
 //! Sending over OTLP: metrics every interval, and snapshots as spans. Rounds never wait for it.
 //!
-//! The exporters are those of OpenTelemetry's SDK. What is ours is when something is sent, how much may wait,
+//! The exporter of spans is that of OpenTelemetry's SDK. What is ours is when something is sent, how much may wait,
 //! and what becomes of it when the receiver does not take it.
 
 mod answer;
 mod health;
 mod metrics;
+mod metrics_client;
 mod once;
 mod queue;
 mod sampling;
@@ -29,9 +30,9 @@ use crate::spans::{SpanLimits, Trace, TraceId, Traces};
 use crate::time::{Monotonic, Timestamp};
 use health::Health;
 use metrics::{MetricsPusher, MetricsRoute, Told};
-use opentelemetry_otlp::{MetricExporter, SpanExporter};
-use opentelemetry_sdk::metrics::exporter::PushMetricExporter as _;
-use queue::Batch;
+use metrics_client::MetricsClient;
+use opentelemetry_otlp::SpanExporter;
+use queue::{Batch, Room};
 use sampling::{Amount, Budget, SPANS_LIMIT, TRACES_LIMIT};
 use spans::{SpanPusher, SpanQueue};
 use std::collections::BTreeSet;
@@ -49,7 +50,7 @@ pub(super) const FLUSH_MAX: Duration = Duration::from_secs(3);
 pub(super) struct Prepared {
     settings: OtlpSettings,
     files: FileContents,
-    metrics: Option<Exporter<MetricExporter>>,
+    metrics: Option<MetricsClient>,
     spans: Option<Exporter<SpanExporter>>,
 }
 
@@ -72,7 +73,7 @@ impl Prepared {
         let metrics = settings
             .metrics
             .enabled
-            .then(|| transport(settings.metrics_receiver())?.metrics(settings.metrics.temporality));
+            .then(|| transport(settings.metrics_receiver())?.metrics());
         let spans = settings
             .spans
             .enabled
@@ -152,7 +153,7 @@ impl Otlp {
         let settings = settings.unwrap_or_default();
         let (metrics, spans) = prepared.map_or((None, None), |it| (it.metrics, it.spans));
         match metrics {
-            Some(exporter) => self.send_metrics(exporter, settings.metrics),
+            Some(client) => self.send_metrics(client, settings.metrics),
             None => old_metrics = self.metrics.take(),
         }
         match spans {
@@ -167,14 +168,14 @@ impl Otlp {
         }
     }
 
-    fn send_metrics(&mut self, exporter: Exporter<MetricExporter>, settings: OtlpMetricsSettings) {
-        let temporality = exporter.inner.temporality();
+    fn send_metrics(&mut self, client: MetricsClient, settings: OtlpMetricsSettings) {
         let told = self
             .told
-            .get_or_insert_with(|| metrics::nothing_told(&self.host, temporality));
+            .get_or_insert_with(|| metrics::nothing_told(&self.host));
+        let temporality = metrics::temporality(settings.temporality);
         metrics::with(told, |told| told.set_temporality(temporality));
         let route = MetricsRoute {
-            exporter: Arc::new(exporter),
+            client: Arc::new(client),
             interval: settings.interval,
         };
         match &self.metrics {
@@ -183,20 +184,25 @@ impl Otlp {
                 let store = Arc::clone(&self.store);
                 let latest = Arc::new(move || store.latest());
                 let (told, health) = (Arc::clone(told), Arc::clone(&self.health));
-                self.metrics = Some(MetricsPusher::start(route, told, latest, health));
+                self.metrics = Some(MetricsPusher::start(
+                    route, self.clock, told, latest, health,
+                ));
             }
         }
     }
 
     fn send_spans(&mut self, exporter: Exporter<SpanExporter>, settings: SpanSettings) {
-        let spans_max = usize::try_from(settings.queue).unwrap_or(usize::MAX);
+        let room = Room {
+            spans: usize::try_from(settings.queue).unwrap_or(usize::MAX),
+            bytes: usize::try_from(settings.queue_bytes).unwrap_or(usize::MAX),
+        };
         let queue = match &mut self.spans {
             Some(pusher) => {
-                pusher.replace(exporter, spans_max);
+                pusher.replace(exporter, room);
                 pusher.queue()
             }
             None => {
-                let pusher = SpanPusher::start(exporter, spans_max, Arc::clone(&self.health));
+                let pusher = SpanPusher::start(exporter, room, Arc::clone(&self.health));
                 self.spans.insert(pusher).queue()
             }
         };
@@ -283,9 +289,7 @@ pub(super) struct Sent {
     pub(super) limit_hits: Vec<&'static str>,
 }
 
-/// Why a finding is not told: there is no room in the queue.
-const QUEUE_FULL: &str = "queue_full";
-/// The same: its tree is too large. It will be the next time as well.
+/// Why a finding is not told: its tree is too large. It will be the next time as well.
 pub(super) const TOO_LARGE: &str = "spans_per_trace";
 
 impl SpanSink {
@@ -338,31 +342,30 @@ impl SpanSink {
         let mut why = sent.limit_hits.first().copied().unwrap_or(TOO_LARGE);
         let tells = |trace: &Trace| !trace.findings.is_disjoint(offer.findings);
         let (telling, ordinary): (Vec<Trace>, Vec<Trace>) = traces.into_iter().partition(tells);
-        let told: Vec<_> = telling
-            .iter()
-            .flat_map(|trace| trace.findings.iter().map(|it| (*it, trace.id)))
-            .filter(|(finding, _)| offer.findings.contains(finding))
-            .collect();
         for (traces, is_finding) in [(telling, true), (ordinary, false)] {
-            if traces.is_empty() {
-                continue;
-            }
-            let amount = Amount {
-                traces: traces.len(),
-                spans: traces.iter().map(|trace| trace.spans.len()).sum(),
-            };
-            let batch = Batch {
-                resource: self.resource(offer),
-                traces,
-                is_finding,
-            };
-            if self.queue.offer(batch) {
-                budget.spend(&offer.subject.target, is_finding, amount, now);
-                if is_finding {
-                    sent.told.clone_from(&told);
+            for traces in batches(traces) {
+                let told = traces
+                    .iter()
+                    .flat_map(|trace| trace.findings.iter().map(|it| (*it, trace.id)))
+                    .filter(|(finding, _)| is_finding && offer.findings.contains(finding))
+                    .collect::<Vec<_>>();
+                let batch = Batch {
+                    resource: self.resource(offer),
+                    traces,
+                    is_finding,
+                };
+                let amount = Amount {
+                    traces: batch.traces.len(),
+                    spans: batch.n_spans(),
+                };
+                match self.queue.offer(batch) {
+                    Ok(()) => {
+                        budget.spend(&offer.subject.target, is_finding, amount, now);
+                        sent.told.extend(told);
+                    }
+                    Err(lack) if is_finding => why = lack,
+                    Err(_) => {}
                 }
-            } else if is_finding {
-                why = QUEUE_FULL;
             }
         }
         let is_told = |finding: &Fingerprint| sent.told.iter().any(|(told, _)| told == finding);
@@ -384,4 +387,25 @@ impl SpanSink {
             host: self.host.to_string(),
         }
     }
+}
+
+/// Memory of one batch, if it is not a single trace that takes more.
+const BATCH_BYTES_MAX: usize = 4 << 20;
+
+/// Traces in parts that are not too large to be dropped for each other.
+fn batches(traces: Vec<Trace>) -> Vec<Vec<Trace>> {
+    let mut batches: Vec<Vec<Trace>> = Vec::new();
+    let mut n_bytes = 0;
+    for trace in traces {
+        let more = trace.n_bytes();
+        n_bytes += more;
+        match batches.last_mut() {
+            Some(batch) if n_bytes <= BATCH_BYTES_MAX => batch.push(trace),
+            _ => {
+                n_bytes = more;
+                batches.push(vec![trace]);
+            }
+        }
+    }
+    batches
 }

@@ -22,8 +22,12 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    fn n_spans(&self) -> usize {
+    pub(super) fn n_spans(&self) -> usize {
         self.traces.iter().map(|trace| trace.spans.len()).sum()
+    }
+
+    fn n_bytes(&self) -> usize {
+        self.traces.iter().map(Trace::n_bytes).sum()
     }
 
     /// The traces that `n_spans` spans from the beginning of that one belong to.
@@ -48,6 +52,9 @@ pub(super) struct Dropped {
     pub(super) traces: Vec<(ProcessId, TraceId)>,
 }
 
+/// Why something was dropped, and what.
+pub(super) type Lost = (&'static str, Dropped);
+
 /// A batch whose turn it is.
 #[derive(Debug, Clone)]
 pub(super) struct Turn {
@@ -61,26 +68,41 @@ pub(super) struct Turn {
 struct Entry {
     turn: Turn,
     n_left: usize,
+    /// Memory that it takes until all of it is sent.
+    n_bytes: usize,
     n_attempts: u32,
 }
+
+/// How much may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Room {
+    pub(super) spans: usize,
+    pub(super) bytes: usize,
+}
+
+/// Why something is dropped: there is no room for more spans.
+pub(super) const QUEUE_FULL: &str = "queue_full";
+/// The same: they would take too much memory.
+pub(super) const QUEUE_BYTES: &str = "queue_bytes";
 
 /// What waits.
 #[derive(Debug)]
 pub(super) struct Waiting {
     entries: VecDeque<Entry>,
-    n_spans: usize,
-    spans_max: usize,
+    /// What it takes.
+    taken: Room,
+    room: Room,
     next_id: u64,
     /// What is being sent now: nobody knows whether the receiver takes it.
     on_its_way: Option<u64>,
 }
 
 impl Waiting {
-    pub(super) fn new(spans_max: usize) -> Self {
+    pub(super) fn new(room: Room) -> Self {
         Self {
             entries: VecDeque::new(),
-            n_spans: 0,
-            spans_max,
+            taken: Room { spans: 0, bytes: 0 },
+            room,
             next_id: 0,
             on_its_way: None,
         }
@@ -88,32 +110,35 @@ impl Waiting {
 
     /// How many spans may wait.
     pub(super) fn spans_max(&self) -> usize {
-        self.spans_max
+        self.room.spans
     }
 
-    /// From now on so many spans may wait; what waits already does.
-    pub(super) fn set_spans_max(&mut self, spans_max: usize) {
-        self.spans_max = spans_max;
+    /// From now on so much may wait; what waits already does.
+    pub(super) fn set_room(&mut self, room: Room) {
+        self.room = room;
     }
 
     /// Puts a batch at the end, and drops what its room is taken from: batches without a finding, the oldest first;
-    /// for a finding then older findings. Says whether it found room.
-    pub(super) fn offer(&mut self, batch: Batch) -> (bool, Dropped) {
-        let (n_spans, is_finding) = (batch.n_spans(), batch.is_finding);
-        let mut dropped = Dropped::default();
-        while self.n_spans + n_spans > self.spans_max || self.entries.len() >= BATCHES_MAX {
-            let victim = match self.victim(is_finding) {
-                Some(at) if n_spans <= self.spans_max => self.entries.remove(at),
+    /// for a finding then older findings. Gives what was dropped, by the reason; if the batch itself found no room,
+    /// that is why.
+    pub(super) fn offer(&mut self, batch: Batch) -> (Result<(), &'static str>, [Lost; 2]) {
+        let (n_spans, n_bytes) = (batch.n_spans(), batch.n_bytes());
+        let mut lost = [QUEUE_FULL, QUEUE_BYTES].map(|why| (why, Dropped::default()));
+        let is_too_large = n_spans > self.room.spans || n_bytes > self.room.bytes;
+        while let Some(at) = self.lack(n_spans, n_bytes) {
+            let victim = match self.victim(batch.is_finding) {
+                Some(victim) if !is_too_large => self.remove(victim),
                 _ => None,
             };
+            let (why, dropped) = &mut lost[at];
             let Some(victim) = victim else {
                 dropped.n_spans += n_spans;
-                return (false, dropped);
+                return (Err(why), lost);
             };
-            self.n_spans -= victim.n_left;
             dropped.add(&victim);
         }
-        self.n_spans += n_spans;
+        self.taken.spans += n_spans;
+        self.taken.bytes += n_bytes;
         self.next_id += 1;
         self.entries.push_back(Entry {
             turn: Turn {
@@ -122,9 +147,29 @@ impl Waiting {
                 n_sent: (0, 0),
             },
             n_left: n_spans,
+            n_bytes,
             n_attempts: 0,
         });
-        (true, dropped)
+        (Ok(()), lost)
+    }
+
+    /// What there is not enough of: 0: spans, 1: memory.
+    fn lack(&self, n_spans: usize, n_bytes: usize) -> Option<usize> {
+        let Room { spans, bytes } = self.taken;
+        if spans + n_spans > self.room.spans || self.entries.len() >= BATCHES_MAX {
+            Some(0)
+        } else if bytes + n_bytes > self.room.bytes {
+            Some(1)
+        } else {
+            None
+        }
+    }
+
+    fn remove(&mut self, at: usize) -> Option<Entry> {
+        let entry = self.entries.remove(at)?;
+        self.taken.spans -= entry.n_left;
+        self.taken.bytes -= entry.n_bytes;
+        Some(entry)
     }
 
     /// What is to be dropped first.
@@ -157,7 +202,7 @@ impl Waiting {
         let Some(at) = self.landed() else {
             return;
         };
-        self.n_spans -= n_spans;
+        self.taken.spans -= n_spans;
         let entry = &mut self.entries[at];
         entry.n_left -= n_spans;
         entry.n_attempts = 0;
@@ -170,7 +215,7 @@ impl Waiting {
             n_sent.0 += 1;
         }
         if entry.n_left == 0 {
-            self.entries.remove(at);
+            self.remove(at);
         }
     }
 
@@ -185,9 +230,8 @@ impl Waiting {
     /// The batch on its way will never be taken.
     pub(super) fn drop_refused(&mut self) -> Dropped {
         let mut dropped = Dropped::default();
-        let entry = self.landed().and_then(|at| self.entries.remove(at));
+        let entry = self.landed().and_then(|at| self.remove(at));
         if let Some(entry) = entry {
-            self.n_spans -= entry.n_left;
             dropped.add(&entry);
         }
         dropped
@@ -199,7 +243,7 @@ impl Waiting {
         for entry in std::mem::take(&mut self.entries) {
             dropped.add(&entry);
         }
-        self.n_spans = 0;
+        self.taken = Room { spans: 0, bytes: 0 };
         dropped
     }
 
@@ -274,31 +318,45 @@ mod tests {
         Some((turn.batch.traces[0].id.0, turn.n_sent.1))
     }
 
+    fn waiting() -> Waiting {
+        Waiting::new(Room {
+            spans: 100,
+            bytes: 1 << 20,
+        })
+    }
+
+    /// Offers a batch; says whether it found room, and what was dropped for want of it.
+    fn offer(waiting: &mut Waiting, batch: Batch) -> (bool, Dropped) {
+        let (taken, [(_, full), (_, bytes)]) = waiting.offer(batch);
+        assert_eq!(bytes, Dropped::default());
+        (taken.is_ok(), full)
+    }
+
     #[test]
     fn findings_come_first_and_are_dropped_last() {
-        let mut waiting = Waiting::new(100);
+        let mut waiting = waiting();
         assert_eq!(
-            waiting.offer(batch(1, 40, false)),
+            offer(&mut waiting, batch(1, 40, false)),
             (true, Dropped::default())
         );
         assert_eq!(
-            waiting.offer(batch(2, 40, true)),
+            offer(&mut waiting, batch(2, 40, true)),
             (true, Dropped::default())
         );
         assert_eq!(turn(&mut waiting), Some((2, 0)));
         waiting.note_failed();
         // The oldest one makes room for what is new.
-        let (is_taken, dropped) = waiting.offer(batch(3, 50, false));
+        let (is_taken, dropped) = offer(&mut waiting, batch(3, 50, false));
         assert!(is_taken && dropped.traces.is_empty() && dropped.n_spans == 40);
-        let (is_taken, dropped) = waiting.offer(batch(4, 60, true));
+        let (is_taken, dropped) = offer(&mut waiting, batch(4, 60, true));
         assert!(is_taken && dropped.traces.is_empty() && dropped.n_spans == 50);
         // No sample costs a finding.
-        let (is_taken, dropped) = waiting.offer(batch(5, 1, false));
+        let (is_taken, dropped) = offer(&mut waiting, batch(5, 1, false));
         assert!(!is_taken && dropped.n_spans == 1);
-        let (is_taken, dropped) = waiting.offer(batch(6, 30, true));
+        let (is_taken, dropped) = offer(&mut waiting, batch(6, 30, true));
         assert!(is_taken);
         assert_eq!(dropped.traces, [(process(), TraceId(2))]);
-        let (is_taken, dropped) = waiting.offer(batch(7, 101, true));
+        let (is_taken, dropped) = offer(&mut waiting, batch(7, 101, true));
         assert!(!is_taken && dropped.n_spans == 101);
         assert_eq!(turn(&mut waiting), Some((4, 0)));
         assert_eq!(waiting.drop_refused().traces, [(process(), TraceId(4))]);
@@ -308,14 +366,14 @@ mod tests {
 
     #[test]
     fn what_is_on_its_way_is_not_dropped() {
-        let mut waiting = Waiting::new(100);
-        waiting.offer(batch(1, 90, false));
+        let mut waiting = waiting();
+        offer(&mut waiting, batch(1, 90, false));
         assert_eq!(turn(&mut waiting), Some((1, 0)));
-        assert!(!waiting.offer(batch(2, 90, true)).0);
+        assert!(!offer(&mut waiting, batch(2, 90, true)).0);
         waiting.note_sent(60);
         assert_eq!(turn(&mut waiting), Some((1, 60)));
         waiting.note_failed();
-        let (is_taken, dropped) = waiting.offer(batch(3, 90, true));
+        let (is_taken, dropped) = offer(&mut waiting, batch(3, 90, true));
         assert!(is_taken && dropped.n_spans == 30);
         assert_eq!(turn(&mut waiting), Some((3, 0)));
         waiting.note_sent(90);
@@ -324,13 +382,48 @@ mod tests {
 
     #[test]
     fn a_batch_that_always_fails_lets_others_pass() {
-        let mut waiting = Waiting::new(100);
-        waiting.offer(batch(1, 10, true));
-        waiting.offer(batch(2, 10, false));
+        let mut waiting = waiting();
+        offer(&mut waiting, batch(1, 10, true));
+        offer(&mut waiting, batch(2, 10, false));
         for _ in 0..ATTEMPTS_IN_A_ROW {
             assert_eq!(turn(&mut waiting), Some((1, 0)));
             waiting.note_failed();
         }
         assert_eq!(turn(&mut waiting), Some((2, 0)));
+    }
+
+    /// Spans with names of so many bytes.
+    fn large(number: u128, n_spans: u64, n_bytes: usize, is_finding: bool) -> Batch {
+        let mut batch = batch(number, n_spans, is_finding);
+        for span in &mut batch.traces[0].spans {
+            span.name = "x".repeat(n_bytes);
+        }
+        batch
+    }
+
+    #[test]
+    fn what_waits_takes_no_more_memory_than_it_may() {
+        let mut waiting = waiting();
+        for number in 0..50 {
+            let (taken, [(_, full), (why, bytes)]) =
+                waiting.offer(large(number, 10, 30_000, false));
+            assert!(taken.is_ok() && full == Dropped::default() && why == "queue_bytes");
+            assert_eq!(bytes.n_spans, if number < 3 { 0 } else { 10 });
+            assert!(waiting.taken.bytes <= 1 << 20 && waiting.taken.spans <= 100);
+        }
+        assert_eq!(turn(&mut waiting), Some((47, 0)));
+        // All of it is there until all of it is sent.
+        let before = waiting.taken;
+        waiting.note_sent(9);
+        assert_eq!(waiting.taken.bytes, before.bytes);
+        assert_eq!(turn(&mut waiting), Some((47, 9)));
+        waiting.note_sent(1);
+        assert!(waiting.taken.bytes < before.bytes);
+        let (taken, [_, (_, bytes)]) = waiting.offer(large(60, 10, 110_000, true));
+        assert_eq!((taken, bytes.n_spans), (Err("queue_bytes"), 10));
+        let (taken, [_, (_, bytes)]) = waiting.offer(large(61, 10, 100_000, true));
+        assert!(taken.is_ok() && bytes.n_spans == 20);
+        waiting.drop_all();
+        assert_eq!(waiting.taken, Room { spans: 0, bytes: 0 });
     }
 }

@@ -3,7 +3,7 @@
 
 use super::answer::Failure;
 use super::health::{Health, Signal};
-use super::queue::{Batch, Turn, Waiting};
+use super::queue::{Batch, Room, Turn, Waiting};
 use super::told_to_stop;
 use super::transport::Exporter;
 use crate::export::otlp::{resource_of, span_data};
@@ -48,11 +48,17 @@ impl SpanQueue {
     }
 
     /// Puts a batch into the queue; what is dropped for it, or it itself if there is no room, is counted.
-    pub(super) fn offer(&self, batch: Batch) -> bool {
-        let (is_taken, dropped) = self.with(|waiting| waiting.offer(batch));
-        self.health.note_dropped("queue_full", dropped);
+    ///
+    /// # Errors
+    ///
+    /// When there is no room for it; it says of what.
+    pub(super) fn offer(&self, batch: Batch) -> Result<(), &'static str> {
+        let (taken, lost) = self.with(|waiting| waiting.offer(batch));
+        for (why, dropped) in lost {
+            self.health.note_dropped(why, dropped);
+        }
         self.has_more.notify_one();
-        is_taken
+        taken
     }
 }
 
@@ -69,16 +75,12 @@ pub(super) struct SpanPusher {
 }
 
 impl SpanPusher {
-    /// Begins to send what is put into the queue, in which `spans_max` spans may wait.
-    pub(super) fn start(
-        exporter: Exporter<SpanExporter>,
-        spans_max: usize,
-        health: Arc<Health>,
-    ) -> Self {
+    /// Begins to send what is put into the queue, in which there is so much room.
+    pub(super) fn start(exporter: Exporter<SpanExporter>, room: Room, health: Arc<Health>) -> Self {
         let (exporters, replaced) = watch::channel(Slot::default());
         let (stop, stopped) = watch::channel(false);
         let queue = SpanQueue {
-            waiting: Arc::new(Mutex::new(Waiting::new(spans_max))),
+            waiting: Arc::new(Mutex::new(Waiting::new(room))),
             has_more: Arc::default(),
             health,
         };
@@ -104,11 +106,11 @@ impl SpanPusher {
         self.queue.clone()
     }
 
-    /// Sends by another exporter from now on; `spans_max` spans may wait.
-    pub(super) fn replace(&mut self, exporter: Exporter<SpanExporter>, spans_max: usize) {
+    /// Sends by another exporter from now on; so much may wait.
+    pub(super) fn replace(&mut self, exporter: Exporter<SpanExporter>, room: Room) {
         self.exporters
             .send_replace(Arc::new(Mutex::new(Some(exporter))));
-        self.queue.with(|waiting| waiting.set_spans_max(spans_max));
+        self.queue.with(|waiting| waiting.set_room(room));
     }
 
     /// Sends what is in the queue, for at most so long. What is left is dropped.

@@ -1,9 +1,8 @@
 //! Exporters of the OpenTelemetry SDK, made of our settings: gRPC or HTTP, certificates, headers.
 
 use super::answer::Ear;
-use crate::config::{
-    Compression, OtlpProtocol, OtlpReceiver, OtlpTlsSettings, Secret, Temporality,
-};
+use super::metrics_client::{AGENT, MetricsClient, Way};
+use crate::config::{Compression, OtlpProtocol, OtlpReceiver, OtlpTlsSettings, Secret};
 use hyper::header::{
     CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
 };
@@ -14,9 +13,10 @@ use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::tonic_types::metadata::MetadataMap;
 use opentelemetry_otlp::tonic_types::transport::{Certificate, ClientTlsConfig, Identity};
 use opentelemetry_otlp::{
-    ExporterBuildError, MetricExporter, Protocol, RetryPolicy, SpanExporter, WithExportConfig,
-    WithHttpConfig, WithTonicConfig,
+    ExporterBuildError, Protocol, RetryPolicy, SpanExporter, WithExportConfig, WithHttpConfig,
+    WithTonicConfig,
 };
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
 use std::collections::HashMap;
 use std::fs::File;
 use std::future::Future;
@@ -28,7 +28,9 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
+use tonic::codec::CompressionEncoding;
 use tonic::service::Interceptor;
+use tonic::transport::{Channel, Endpoint};
 
 /// Why nothing can be sent over OTLP.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +71,14 @@ pub enum OtlpError {
     /// The certificates that this machine knows cannot be used.
     #[error("the certificates of this machine: {0}")]
     Roots(io::Error),
+    /// Nothing can be sent there.
+    #[error("exporters.otlp.endpoint: {endpoint}: {why}")]
+    Endpoint {
+        /// Where to.
+        endpoint: String,
+        /// Why not.
+        why: String,
+    },
     /// The SDK refuses the settings.
     #[error("exporters.otlp: {0}")]
     Build(#[from] ExporterBuildError),
@@ -167,22 +177,52 @@ impl Transport {
         Ok(self.heard(inner))
     }
 
-    /// Sends metrics; the SDK repeats a request as long as it may take.
-    pub(super) fn metrics(
-        &self,
-        temporality: Temporality,
-    ) -> Result<Exporter<MetricExporter>, OtlpError> {
-        self.check_compression("METRICS_")?;
-        let builder = MetricExporter::builder().with_temporality(match temporality {
-            Temporality::Cumulative => opentelemetry_sdk::metrics::Temporality::Cumulative,
-            Temporality::Delta => opentelemetry_sdk::metrics::Temporality::Delta,
-            Temporality::LowMemory => opentelemetry_sdk::metrics::Temporality::LowMemory,
-        });
-        let inner = match &self.security {
-            Security::Grpc(tls) => self.grpc(builder.with_tonic(), tls)?.build()?,
-            Security::Http(client) => self.http(builder.with_http(), client).build()?,
+    /// Sends metrics; each request once.
+    pub(super) fn metrics(&self) -> Result<MetricsClient, OtlpError> {
+        let way = match &self.security {
+            Security::Grpc(tls) => Way::Grpc {
+                service: self.service(tls)?,
+                headers: self.metadata()?,
+            },
+            Security::Http(client) => Way::Http {
+                client: Arc::clone(client),
+                uri: self
+                    .receiver
+                    .endpoint
+                    .parse()
+                    .map_err(|error| self.no_endpoint(error))?,
+                compresses: self.receiver.compression == Compression::Gzip,
+            },
         };
-        Ok(self.heard(inner))
+        let timeout = self.receiver.timeout;
+        Ok(MetricsClient::new(way, self.ear.clone(), timeout))
+    }
+
+    fn service(&self, tls: &ClientTlsConfig) -> Result<MetricsServiceClient<Channel>, OtlpError> {
+        let endpoint = Endpoint::from_shared(self.receiver.endpoint.clone());
+        let mut endpoint = endpoint
+            .and_then(|endpoint| endpoint.user_agent(AGENT))
+            .map_err(|error| self.no_endpoint(error))?;
+        if self.is_https() {
+            endpoint = endpoint
+                .tls_config(tls.clone())
+                .map_err(|error| self.no_endpoint(error))?;
+        }
+        let channel = endpoint.timeout(self.receiver.timeout).connect_lazy();
+        let service = MetricsServiceClient::new(channel);
+        Ok(match self.receiver.compression {
+            Compression::Gzip => service
+                .send_compressed(CompressionEncoding::Gzip)
+                .accept_compressed(CompressionEncoding::Gzip),
+            Compression::None => service,
+        })
+    }
+
+    fn no_endpoint(&self, error: impl std::error::Error + 'static) -> OtlpError {
+        OtlpError::Endpoint {
+            endpoint: self.receiver.endpoint.clone(),
+            why: chain(&error),
+        }
     }
 
     fn heard<E>(&self, inner: E) -> Exporter<E> {
@@ -424,7 +464,7 @@ pub(super) struct Exporter<E> {
 
 /// A client that notes what was answered, and why a request got no answer; the SDK says "network error" of all.
 #[derive(Debug)]
-struct Client {
+pub(super) struct Client {
     hyper: HyperClient<HttpsConnector<HttpConnector>>,
     /// Those that the settings ask for. The SDK adds those of variables.
     headers: HeaderMap,
@@ -464,7 +504,7 @@ impl HttpClient for Client {
 }
 
 /// An error and what caused it.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

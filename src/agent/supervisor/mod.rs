@@ -123,6 +123,7 @@ impl Supervisor {
             rules: rules(settings),
             totals: AgentView {
                 build: BuildInfo::default(),
+                since: clock.timestamp(),
                 top: top(&settings.analysis.top),
                 series_max: series_max(settings),
                 config: ConfigView {
@@ -316,7 +317,7 @@ impl Supervisor {
             let watched = self.watched.entry(*process).or_insert_with(|| {
                 let target = &*self.totals.targets[target.0].name;
                 tracing::info!(target, pid = process.pid.as_raw(), "process found");
-                Watched::default()
+                Watched::new(self.clock.timestamp())
             });
             watched.target = target.0;
             watched.interval = *interval;
@@ -351,6 +352,7 @@ impl Supervisor {
             }
             if targets[at].name.is_empty() {
                 targets[at].name = name.into();
+                targets[at].since = self.clock.timestamp();
             }
         }
     }
@@ -546,6 +548,7 @@ impl Supervisor {
         for (process, watched) in &self.watched {
             view.targets[watched.target].processes.push(ProcessView {
                 id: *process,
+                since: watched.since,
                 latest: watched.latest.clone(),
                 failure: watched.failure.clone(),
                 hangs: watched.hangs,

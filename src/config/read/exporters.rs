@@ -100,6 +100,7 @@ fn spans(of_all: OfAll<'_, '_>, default: SpanSettings, reader: &mut Reader<'_>) 
         "spans_per_minute",
         "spans_per_trace",
         "queue",
+        "queue_bytes",
     ]);
     let section = of_all.0.section(SPANS.key, &keys, reader);
     let receiver = own_receiver(&SPANS, section.as_ref(), of_all, reader);
@@ -132,6 +133,12 @@ fn spans(of_all: OfAll<'_, '_>, default: SpanSettings, reader: &mut Reader<'_>) 
             reader,
         ),
         queue: spans.number("queue", many, default.queue, reader),
+        queue_bytes: spans.size(
+            "queue_bytes",
+            1 << 20..=1 << 40,
+            default.queue_bytes,
+            reader,
+        ),
         receiver,
     }
 }

@@ -194,6 +194,8 @@ pub struct SpanSettings {
     pub spans_per_trace: u32,
     /// Spans that wait to be sent; when there are more, some are dropped and counted.
     pub queue: u32,
+    /// Memory that they take, in bytes; the same.
+    pub queue_bytes: u64,
     /// Where they go, if not where everything goes; the endpoint is theirs alone.
     pub receiver: Option<OtlpReceiver>,
 }
@@ -209,6 +211,7 @@ impl Default for SpanSettings {
             spans_per_minute: 20_000,
             spans_per_trace: 2_000,
             queue: 50_000,
+            queue_bytes: 64 << 20,
             receiver: None,
         }
     }

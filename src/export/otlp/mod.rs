@@ -1,7 +1,8 @@
-//! OpenTelemetry: our spans and families in the types of its SDK, whose exporters send them over OTLP.
+//! OpenTelemetry: our spans in the types of its SDK, whose exporters send them over OTLP, and our families as requests
+//! of OTLP.
 
 mod metrics;
 mod spans;
 
-pub use metrics::Collector;
+pub use metrics::{Collection, Collector, MetricsRequest};
 pub use spans::{ProcessResource, resource_of, span_data};

@@ -5,9 +5,7 @@ mod bounds;
 use super::*;
 use crate::analysis::{Observation, Summary};
 use crate::ids::{Pid, ProcessId, StartTime};
-use crate::metrics::{
-    BuildInfo, ProcessView, RoundOutcome, Scan, ScanCounts, TargetView, Top, Totals,
-};
+use crate::metrics::{BuildInfo, ProcessView, RoundOutcome, Scan, ScanCounts, TargetView, Top};
 use crate::time::Timestamp;
 use expect_test::expect;
 use std::time::Duration;
@@ -35,14 +33,8 @@ fn text(targets: Vec<TargetView>, problems: &[(&str, u64)]) -> String {
 fn process(pid: i32, latest: Option<Scan>) -> ProcessView {
     let (pid, start) = (Pid::new(pid).unwrap(), StartTime(1));
     ProcessView {
-        id: ProcessId { pid, start },
         latest,
-        hangs: false,
-        is_overdue: false,
-        failure: None,
-        program: None,
-        totals: Totals::default(),
-        traces: Arc::default(),
+        ..ProcessView::new(ProcessId { pid, start })
     }
 }
 
@@ -140,9 +132,10 @@ fn nothing_but_the_agent_without_targets() {
         # HELP asyncio_agent_log_lines_lost_total Lines of the agent's log that were lost because whoever takes them did not take them in time, as of the latest round.
         # TYPE asyncio_agent_log_lines_lost_total counter
         asyncio_agent_log_lines_lost_total 0
-        # HELP asyncio_agent_otlp_dropped_spans_total Spans that the receiver of OTLP has not got: too many waited (queue_full), it refused them for good (refused), or they were left when the agent ended (failed).
+        # HELP asyncio_agent_otlp_dropped_spans_total Spans that the receiver of OTLP has not got: too many waited (queue_full), or they took too much memory (queue_bytes), it refused them for good (refused), or they were left when the agent ended (failed).
         # TYPE asyncio_agent_otlp_dropped_spans_total counter
         asyncio_agent_otlp_dropped_spans_total{reason="failed"} 0
+        asyncio_agent_otlp_dropped_spans_total{reason="queue_bytes"} 0
         asyncio_agent_otlp_dropped_spans_total{reason="queue_full"} 0
         asyncio_agent_otlp_dropped_spans_total{reason="refused"} 0
         # HELP asyncio_agent_otlp_exports_total Requests over OTLP, as of the latest round: what was sent, and whether the receiver took it, or a part of it.
@@ -214,6 +207,7 @@ fn a_target_without_processes_is_down_and_has_no_tasks() {
         asyncio_agent_limit_hits_total{limit="work_max"} 0
         asyncio_agent_log_lines_lost_total 0
         asyncio_agent_otlp_dropped_spans_total{reason="failed"} 0
+        asyncio_agent_otlp_dropped_spans_total{reason="queue_bytes"} 0
         asyncio_agent_otlp_dropped_spans_total{reason="queue_full"} 0
         asyncio_agent_otlp_dropped_spans_total{reason="refused"} 0
         asyncio_agent_otlp_spans_total 0
@@ -300,9 +294,10 @@ fn processes_of_a_target_are_added_up() {
         # HELP asyncio_agent_log_lines_lost_total Lines of the agent's log that were lost because whoever takes them did not take them in time, as of the latest round.
         # TYPE asyncio_agent_log_lines_lost_total counter
         asyncio_agent_log_lines_lost_total 0
-        # HELP asyncio_agent_otlp_dropped_spans_total Spans that the receiver of OTLP has not got: too many waited (queue_full), it refused them for good (refused), or they were left when the agent ended (failed).
+        # HELP asyncio_agent_otlp_dropped_spans_total Spans that the receiver of OTLP has not got: too many waited (queue_full), or they took too much memory (queue_bytes), it refused them for good (refused), or they were left when the agent ended (failed).
         # TYPE asyncio_agent_otlp_dropped_spans_total counter
         asyncio_agent_otlp_dropped_spans_total{reason="failed"} 0
+        asyncio_agent_otlp_dropped_spans_total{reason="queue_bytes"} 0
         asyncio_agent_otlp_dropped_spans_total{reason="queue_full"} 0
         asyncio_agent_otlp_dropped_spans_total{reason="refused"} 0
         # HELP asyncio_agent_otlp_exports_total Requests over OTLP, as of the latest round: what was sent, and whether the receiver took it, or a part of it.
