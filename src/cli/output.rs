@@ -91,7 +91,7 @@ pub(super) fn to_file(
 /// Whether it is a symbolic link of another user than us and root.
 fn has_foreign_link(path: &Path) -> io::Result<bool> {
     let link = fs::symlink_metadata(path)?;
-    let users = [0, nix::unistd::geteuid().as_raw()];
+    let users = [0, fs::metadata("/proc/self")?.uid()];
     Ok(link.is_symlink() && !users.contains(&link.uid()))
 }
 
