@@ -64,7 +64,8 @@ fn processes_that_hang_hold_up_nobody() {
             check_done(&machine.run_as("alice", &["agentctl", "ps", &shop]));
         }
         for asked in asked {
-            assert_ne!(asked.join().unwrap().status, 0);
+            let answer = asked.join().unwrap();
+            assert_ne!(answer.status, 0, "{answer:?}");
         }
     });
     // What starts meanwhile is found, and the configuration is taken.

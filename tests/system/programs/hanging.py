@@ -54,6 +54,8 @@ if os.fork() == 0:
     serve()
     os._exit(0)
 os.close(fuse)
+# Once for all: whoever opens it later waits for those who read it.
+file = os.open(folder + "/x", os.O_RDWR)
 for _ in range(count - 1):
     if os.fork() == 0:
         break
@@ -61,7 +63,6 @@ for _ in range(count - 1):
 
 async def main():
     print(os.getpid(), flush=True)
-    file = os.open(folder + "/x", os.O_RDWR)
     table = ctypes.addressof(ctypes.c_char.in_dll(ctypes.pythonapi, "_PyRuntime"))
     mmap = libc.mmap
     mmap.restype = ctypes.c_void_p
