@@ -27,7 +27,7 @@ pub(super) use outbox::Outbox;
 pub use rules::WebError;
 pub(super) use rules::WebRules;
 pub(super) use shared::Shared;
-pub(super) use site::{SNAPSHOTS_MAX, Site};
+pub(super) use site::Site;
 pub use tls::TlsError;
 
 use http_body_util::Full;
