@@ -107,7 +107,7 @@ pub fn run_from_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         return check(&settings, &web_file, &args.config);
     }
     allocator::set();
-    open_files::allow();
+    super::open_files::allow();
     let config = AgentConfig {
         settings,
         web_file,

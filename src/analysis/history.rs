@@ -246,6 +246,14 @@ impl History {
                 continue;
             };
             let task = graph.task(at);
+            let in_line = match task.state {
+                TaskState::Running => None,
+                _ => self.lines.moves_until(seen, self.rules.stuck_after),
+            };
+            if !seen.is_stuck && waits.is_in_line(in_line) {
+                observation.n_idle += u64::from(waits.is_long(seen));
+                continue;
+            }
             let activity = activities.get(&graph.thread_of(at).tid).copied();
             let activity = activity.filter(|_| !task.has_turn);
             if waits.is_stuck((key, seen), activity.unwrap_or(Activity::None)) {
@@ -334,10 +342,8 @@ impl History {
                 continue;
             }
             let is_running = task.state == TaskState::Running;
-            let is_explained = !is_running
-                && (waits.is_explained((key, seen), &*rules.functions, stack.is_bare)
-                    || (!seen.is_stuck
-                        && waits.is_in_line(self.lines.moves_until(seen, rules.stuck_after))));
+            let is_explained =
+                !is_running && waits.is_explained((key, seen), &*rules.functions, stack.is_bare);
             if !counts || is_explained {
                 observation.n_idle += u64::from(waits.is_long(seen));
                 continue;
