@@ -196,7 +196,9 @@ impl Walk<'_, '_> {
             let mut wait = wait.unwrap_or(Wait::OTHER);
             let task = self.alive(*awaiter).map(|record| record.task);
             wait.has_timeout |= task.is_some_and(|task| timed.contains_key(&task.at));
-            if task.is_some_and(|task| timed.contains_key(&task.awaits)) {
+            let future = task.map(|task| task.awaits);
+            let is_timed = |at: RemoteAddr| timed.contains_key(&at) && !self.is_task_here(at);
+            if future.is_some_and(is_timed) {
                 wait.needs = Needs::Other;
             }
             waits.insert(*awaiter, wait);

@@ -97,8 +97,8 @@ impl Line {
             return 0;
         };
         let front = self.front.map_or(0, |front| front.place.as_u64());
-        self.n_moves
-            .unwrap_or(place.as_u64() ^ front.rotate_left(32))
+        let of_places = place.as_u64() ^ front.rotate_left(32);
+        self.n_moves.unwrap_or(of_places)
     }
 }
 
