@@ -2,8 +2,8 @@
 //! connection of a client's pool, a thread of an executor, a rate limiter. As long as tasks go on there in the order in
 //! which they came, whoever waits is in a line that moves, however long it is. Who has been overtaken is not.
 //!
-//! So for each place it is kept when a task went on there last, and since when the one had waited that came last of all that
-//! have gone on.
+//! So for each place it is kept when a task went on there last, and when the one had come that came last of all that have
+//! gone on.
 
 use super::waiting::Seen;
 use crate::time::Monotonic;
@@ -15,7 +15,7 @@ use std::time::Duration;
 struct Line {
     /// When the latest one did.
     moved_at: Monotonic,
-    /// Since when that one had waited that came last.
+    /// When that one had come that came last.
     last_came_at: Monotonic,
 }
 
@@ -28,7 +28,7 @@ pub(super) struct Lines {
 impl Lines {
     /// A task has gone on from where it was seen, or has ended there.
     pub(super) fn leave(&mut self, seen: &Seen, now: Monotonic) {
-        let came_at = seen.since.at;
+        let came_at = seen.came_at;
         let line = self.by_stack.entry(seen.stack).or_insert(Line {
             moved_at: now,
             last_came_at: came_at,
@@ -41,7 +41,7 @@ impl Lines {
     /// been overtaken.
     pub(super) fn moves_until(&self, seen: &Seen, within: Duration) -> Option<Monotonic> {
         let line = self.by_stack.get(&seen.stack)?;
-        let is_in_order = line.last_came_at <= seen.since.at;
+        let is_in_order = line.last_came_at <= seen.came_at;
         is_in_order.then(|| line.moved_at.after(within))
     }
 

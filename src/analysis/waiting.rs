@@ -61,6 +61,8 @@ pub(super) struct Seen {
     pub(super) stack: u64,
     /// When it was first seen at this place.
     pub(super) since: Moment,
+    /// When it came there, also if its wait counts from later because it may have gone round.
+    pub(super) came_at: Monotonic,
     /// Snapshots in a row in which it is missing.
     pub(super) n_missing: u32,
     /// Looks that were taken to be sure that it stands.
@@ -84,6 +86,7 @@ impl Seen {
             place,
             stack,
             since: now,
+            came_at: now.at,
             n_missing: 0,
             n_looks: 0,
             n_ran: 0,
@@ -92,6 +95,14 @@ impl Seen {
             reason: None,
             overdue_since: None,
             is_stuck: false,
+        }
+    }
+
+    /// The same, but its wait counts from now on.
+    fn anew(&self, now: Moment) -> Self {
+        Self {
+            came_at: self.came_at,
+            ..Self::new(self.place, self.stack, now)
         }
     }
 
@@ -107,7 +118,7 @@ impl Seen {
             ends_at.is_some_and(|now| now.since(before).max(before.since(now)) > SAME_END)
         };
         if self.overdue_since.is_some_and(other_end) {
-            *self = Self::new(self.place, self.stack, now);
+            *self = self.anew(now);
         }
         self.overdue_since = None;
         self.asked_at = Some(now.at);
@@ -241,7 +252,7 @@ impl Waits {
         }
         let is_doubtful = seen.n_unseen.saturating_mul(RUNS_PER_UNSEEN) > seen.n_ran;
         if !seen.is_stuck && is_doubtful {
-            *seen = Seen::new(seen.place, seen.stack, now);
+            *seen = seen.anew(now);
             self.will_be_known(now.at.after(half));
             return false;
         }
