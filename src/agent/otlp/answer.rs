@@ -47,6 +47,13 @@ pub(super) struct Failure {
     pub(super) pause: Option<Duration>,
 }
 
+impl Failure {
+    /// The pause that is kept: no receiver may ask for silence for ever.
+    pub(super) fn kept_pause(&self) -> Option<Duration> {
+        self.pause.map(|pause| pause.min(PAUSE_MAX))
+    }
+}
+
 /// Hears what is said to the requests of an exporter, one after the other.
 #[derive(Debug, Clone)]
 pub(super) struct Ear {
@@ -158,7 +165,7 @@ impl Ear {
                 false => format!("{error}: {shown}"),
             },
             is_final,
-            pause: pause.map(|pause| pause.min(PAUSE_MAX)),
+            pause,
         }
     }
 
@@ -460,7 +467,10 @@ mod tests {
             failure.why,
             "status code: 401: no token <hidden>\\x1b[2J, sorry"
         );
-        assert_eq!((failure.is_final, failure.pause), (true, Some(PAUSE_MAX)));
+        assert_eq!(
+            (failure.is_final, failure.kept_pause()),
+            (true, Some(PAUSE_MAX))
+        );
         let status = Status {
             code: 3,
             message: "spans are bad".to_owned(),

@@ -191,7 +191,7 @@ impl Sending {
                 break;
             }
         }
-        let pause = all.as_ref().err().and_then(|failure| failure.pause);
+        let pause = all.as_ref().err().and_then(Failure::kept_pause);
         self.silent_until = pause.map(|pause| Instant::now() + pause);
         self.health.note_state(Signal::Metrics, &all);
     }

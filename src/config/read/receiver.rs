@@ -332,7 +332,7 @@ impl<'n> Source<'_, 'n> {
                     let text =
                         self.text_of_variable("tls", &format!("tls.{key}"), variable, reader)?;
                     let (spot, path) = (text.spot, text.path.clone());
-                    if kind == FileKind::PrivateKey || key == "cert_file" {
+                    if key != "ca_file" {
                         of_variable = Some((spot, path));
                     }
                     text.file(kind, reader)
@@ -344,10 +344,9 @@ impl<'n> Source<'_, 'n> {
         let key_file = file("key_file", "CLIENT_KEY");
         if cert_file.is_some() != key_file.is_some() {
             let what = "cert_file and key_file belong together, expected both or none";
-            match (&tls, of_variable) {
-                (Some(tls), _) => tls.problem(what, reader),
-                (None, Some((spot, path))) => reader.problems.add(spot, &path, what),
-                (None, None) => self.section.problem(what, reader),
+            match of_variable {
+                Some((spot, path)) => reader.problems.add(spot, &path, what),
+                None => tls.as_ref().unwrap_or(self.section).problem(what, reader),
             }
         }
         given.own_files =
