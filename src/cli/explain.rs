@@ -214,9 +214,10 @@ fn own_certificate(why: &str, receiver: &OtlpReceiver) -> Option<String> {
 /// or one of somebody who knows no such place. A receiver that says why it refuses has understood.
 #[cfg(feature = "agent")]
 fn expects_other_protocol(why: &str) -> bool {
-    const SIGNS: [&str; 10] = [
+    const SIGNS: [&str; 11] = [
         // hyper and h2: the first bytes of the answer are of the other protocol, or there are none.
         "invalid HTTP",
+        "unexpected message",
         "frame with invalid size",
         "connection error detected",
         "requires HTTP/1.1",
@@ -229,7 +230,7 @@ fn expects_other_protocol(why: &str) -> bool {
         "Unimplemented",
     ];
     // No such path or method, not this kind of content, another version of HTTP.
-    const STATUS: [u16; 5] = [404, 405, 415, 426, 505];
+    const STATUS: [u16; 6] = [404, 405, 415, 426, 501, 505];
     let is_status = |status: &u16| {
         // As the exporters over HTTP and over gRPC have it.
         why.contains(&format!("code: {status}"))
@@ -410,6 +411,10 @@ mod tests {
         for (protocol, why) in [
             (http, "HTTP status code: 404: no such page"),
             (http, "HTTP status code: 415"),
+            (
+                http,
+                "client error (Canceled): operation was canceled: received unexpected message from connection",
+            ),
             (http, "HTTP status code: 400"),
             (
                 http,

@@ -158,7 +158,7 @@ impl Ear {
             (None, None) => (false, None, String::new()),
         };
         let shown = self.shown(&text);
-        let error = escape_start(error, CHARS_MAX);
+        let error = escape_start(told_once(error), CHARS_MAX);
         Failure {
             why: match shown.is_empty() || error.contains(&shown) {
                 true => error.into_owned(),
@@ -177,6 +177,21 @@ impl Ear {
         }
         escape_start(&text, CHARS_MAX).into_owned()
     }
+}
+
+/// An error without the repetitions at its end: the SDK lists causes of which each tells the next one.
+fn told_once(mut error: &str) -> &str {
+    let is_repeated = |at: &usize, error: &str| {
+        let (head, tail) = error.split_at(*at);
+        tail.len() > 2 && head.ends_with(tail)
+    };
+    while let Some((at, _)) = error
+        .rmatch_indices(": ")
+        .find(|(at, _)| is_repeated(at, error))
+    {
+        error = &error[..at];
+    }
+    error
 }
 
 /// Whether a request that was answered with this may be taken later.
@@ -390,6 +405,19 @@ mod tests {
         assert_eq!(said("Sun, 06 Nov 1994 08:49:37 GMT", None), None);
         assert_eq!(said("soon", date), None);
         assert_eq!(retry_after(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn a_cause_that_was_told_is_not_told_again() {
+        assert_eq!(
+            told_once("code: failed: a: b: a: b: a: b"),
+            "code: failed: a: b"
+        );
+        for error in ["", ": ", "abort: t", "a: b: a", "one: two: three"] {
+            assert_eq!(told_once(error), error);
+        }
+        let failure = Ear::new([], Duration::from_secs(1)).failure("x: no: no", Said::default());
+        assert_eq!(failure.why, "x: no");
     }
 
     #[test]
