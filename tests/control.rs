@@ -244,7 +244,7 @@ fn wrong_ways_to_ask_are_explained() {
         &["explain", "--agent", "--direct", "1"],
         &["explain", "--agent", "--config", "x", "1"],
         &["explain"],
-        &["targets", "--format", "json"],
+        &["targets", "--direct", "--format", "json"],
         &["findings", "--direct"],
     ] {
         let answer = place.ask(arguments);
@@ -266,6 +266,7 @@ fn an_agent_that_is_not_there_is_only_missed_by_who_asks_for_it() {
             &["ps", &socket, &pid],
             &["findings"],
             &["targets", "--agent"],
+            &["targets", "--format", "json"],
         ] {
             let says = ["cannot reach the agent", why, "hint:"];
             check_refused(&place.ask(arguments), UNREACHABLE, &says);
@@ -480,6 +481,74 @@ fn who_may_read_which_process() {
         let is_it = |line: &str| line.contains(who) && line.contains(what);
         assert!(told.lines().any(is_it), "no {expected} in\n{told}");
     }
+}
+
+/// A Python of which either the first thread or another one has become this user, the others are root's; it tells the
+/// id of the other thread.
+fn python_of_two_users(user: u32, who: &str) -> Target {
+    let mut command = python::all()[0].command();
+    command.arg("-c").arg(format!(
+        "import asyncio, ctypes, json, os, threading, time\n\
+         libc = ctypes.CDLL(None)\n\
+         told = threading.Event()\n\
+         # Not by way of the C library, which changes all threads.\n\
+         become = lambda: libc.syscall({number}, {user}, {user}, {user})\n\
+         def other():\n\
+         \x20   if {who:?} == 'other': become()\n\
+         \x20   told.set()\n\
+         \x20   time.sleep(1000)\n\
+         thread = threading.Thread(target=other, daemon=True)\n\
+         thread.start()\n\
+         told.wait()\n\
+         async def main():\n\
+         \x20   if {who:?} == 'first': become()\n\
+         \x20   os.write(1, json.dumps({{'thread': thread.native_id}}).encode() + b'\\n')\n\
+         \x20   await asyncio.sleep(1000)\n\
+         asyncio.run(main())",
+        number = nix::libc::SYS_setresuid,
+    ));
+    Target::start(command)
+}
+
+#[test]
+fn a_process_is_its_owners_with_all_its_threads() {
+    let place = Place::new();
+    let agent = Agent::start(&place.config("", "[]"));
+    for who in ["first", "other"] {
+        if !is_root() {
+            break;
+        }
+        let target = python_of_two_users(OWNER, who);
+        let (pid, thread) = (target.pid_text(), target.truth["thread"].to_string());
+        for command in ["ps", "pstree", "snapshot", "explain"] {
+            let answer = place.ask_as(OWNER, OWNER, &[command, &pid]);
+            check_refused(&answer, NOT_ALLOWED, &[&pid, "user 61234"]);
+            check_done(&place.ask(&[command, &pid]));
+        }
+        let answer = place.ask_as(OWNER, OWNER, &["ps", &pid]);
+        let says = match who {
+            "first" => format!("thread {thread} of process {pid} has the user ids 0, 0 and 0"),
+            _ => format!("process {pid} belongs to user 0"),
+        };
+        check_refused(&answer, NOT_ALLOWED, &[&says]);
+    }
+    // A thread is no process, whoever asks.
+    let target = Target::start(python::all()[0].program("threads"));
+    let pid = target.pid_text();
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let names = threads.map(|it| it.unwrap().file_name().into_string().unwrap());
+    let thread = names.into_iter().find(|it| *it != pid).unwrap();
+    let says = format!("no process {thread}: it is a thread of process {pid}");
+    for command in ["ps", "pstree", "snapshot", "explain"] {
+        let answer = place.ask(&[command, &thread]);
+        check_refused(&answer, NO_SUCH_PROCESS, &[&says]);
+        let answer = place.ask(&[command, "--direct", &thread]);
+        check_refused(&answer, NO_SUCH_PROCESS, &[&says]);
+    }
+    let answer = place.ask(&["trace", "--print", &thread]);
+    check_refused(&answer, NO_SUCH_PROCESS, &[&says]);
+    let (status, _) = agent.end_with("TERM");
+    assert!(status.success());
 }
 
 fn ends_with_an_error(place: &Place, says: &str) {

@@ -1,7 +1,7 @@
 //! The command line of the daemon, and how its end becomes an exit status.
 
 use super::{AgentConfig, AgentError, allocator, check_files, run, telemetry};
-use crate::config;
+use crate::config::{self, Settings, WebFile};
 use crate::procfs::ProcRoot;
 use crate::sanitize::escape;
 use crate::targets::{unknown_group, unknown_users};
@@ -9,7 +9,7 @@ use clap::{Command, CommandFactory, Parser, ValueEnum};
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -79,7 +79,11 @@ pub fn run_from_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let path = args.config.clone();
-    let load = move || config::load_with_web_file(&path);
+    let is_check = args.check;
+    let load = move || match is_check {
+        true => config::load_to_check(&path),
+        false => config::load_with_web_file(&path),
+    };
     let log_format = if args.check {
         LogFormat::Logfmt
     } else {
@@ -100,22 +104,10 @@ pub fn run_from_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     if args.check {
-        if let Err(error) = check_files(&settings, &web_file) {
-            let (file, error) = (args.config.to_string_lossy(), error.to_string());
-            let (file, error) = (escape(&file), escape(&error));
-            complain(&format!("asyncio-agent: {file} cannot be used: {error}"));
-            return ExitCode::from(EXIT_USAGE);
-        }
-        for user in unknown_users(&settings.targets, &ProcRoot::default()) {
-            complain(&format!("asyncio-agent: {}", escape(&user.to_string())));
-        }
-        if let Some(group) = unknown_group(&settings.control) {
-            complain(&format!("asyncio-agent: {}", escape(&group.to_string())));
-        }
-        let _ = writeln!(io::stdout(), "{}", settings.checked(&args.config));
-        return ExitCode::SUCCESS;
+        return check(&settings, &web_file, &args.config);
     }
     allocator::set();
+    super::open_files::allow();
     let config = AgentConfig {
         settings,
         web_file,
@@ -136,6 +128,33 @@ pub fn run_from_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::from(EXIT_FAILURE)
         }
     }
+}
+
+/// Says whether a start with these settings would do, and what they come to.
+fn check(settings: &Settings, web_file: &WebFile, path: &Path) -> ExitCode {
+    if let Err(error) = check_files(settings, web_file) {
+        let credential = error.file();
+        let credential = credential.filter(|it| config::is_credential_of_service(it));
+        let Some(credential) = credential else {
+            let (file, error) = (path.to_string_lossy(), error.to_string());
+            let (file, error) = (escape(&file), escape(&error));
+            complain(&format!("asyncio-agent: {file} cannot be used: {error}"));
+            return ExitCode::from(EXIT_USAGE);
+        };
+        let credential = credential.to_string_lossy();
+        let credential = escape(&credential);
+        complain(&format!(
+            "asyncio-agent: {credential} and what else is secret is not checked: only the service has it"
+        ));
+    }
+    for user in unknown_users(&settings.targets, &ProcRoot::default()) {
+        complain(&format!("asyncio-agent: {}", escape(&user.to_string())));
+    }
+    if let Some(group) = unknown_group(&settings.control) {
+        complain(&format!("asyncio-agent: {}", escape(&group.to_string())));
+    }
+    let _ = writeln!(io::stdout(), "{}", settings.checked(path));
+    ExitCode::SUCCESS
 }
 
 fn complain(text: &dyn fmt::Display) {

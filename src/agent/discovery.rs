@@ -40,6 +40,8 @@ pub(super) struct Look {
     pub(super) n_others: usize,
     /// Processes that might belong to a target, which cannot be found out because we may not look at them.
     pub(super) hidden: Vec<ProcessId>,
+    /// Processes of which it is not known whether they use asyncio, because asking them, or others, hangs.
+    pub(super) unprobed: Vec<ProcessId>,
     /// Rules that no process belongs to.
     pub(super) idle_rules: IdleRules,
 }
@@ -123,6 +125,7 @@ impl Discovery {
             n_left_out,
             n_others,
             hidden,
+            unprobed: self.probes.unknown(),
             idle_rules,
         })
     }

@@ -14,8 +14,10 @@ mod clock;
 mod control;
 mod discovery;
 mod http;
+mod open_files;
 mod otlp;
 mod probe;
+mod reads;
 mod reload;
 mod roster;
 mod rules;
@@ -28,6 +30,7 @@ mod store;
 mod supervisor;
 mod telemetry;
 mod told;
+mod turnstile;
 mod watched;
 
 pub use args::{command, run_from_args};
@@ -43,6 +46,7 @@ use crate::process::{GIVE_AGENT_SYS_PTRACE, lacks_sys_ptrace};
 use crate::procfs::ProcRoot;
 use control::ControlRules;
 use http::WebRules;
+use reads::Reads;
 use reload::{ReloadRequest, Reloader};
 use service::ServiceManager;
 use shutdown::Signal;
@@ -54,15 +58,16 @@ use std::sync::Arc;
 use std::time::Duration;
 use store::Store;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use turnstile::Turnstile;
 
 /// How long open connections may take to finish when the agent stops.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
 
 /// Threads for rounds, discovery, snapshots that somebody asks for and what they may ask for, reloads and passwords.
 const BLOCKING_THREADS_MAX: usize =
-    supervisor::ROUNDS_HANGING_MAX + http::SNAPSHOTS_MAX + control::DECISIONS_MAX + 6;
+    supervisor::ROUNDS_HANGING_MAX + reads::READS_MAX + control::DECISIONS_MAX + 6;
 
 /// Why the agent could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +111,17 @@ pub enum AgentError {
     /// The metrics catalogue is malformed; this is a defect of the agent.
     #[error("internal error: {0}")]
     Metrics(#[from] prometheus::Error),
+}
+
+impl AgentError {
+    /// The file that is of no use, if it is one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Web(WebError::Hash { file, .. } | WebError::Tls(TlsError::File { file, .. }))
+            | Self::Otlp(OtlpError::File { file, .. } | OtlpError::Pem { file, .. }) => Some(file),
+            _ => None,
+        }
+    }
 }
 
 /// What the agent starts with.
@@ -183,10 +199,9 @@ impl Agent {
             service: ServiceManager::of_environment(),
         };
         tokio::spawn(reloader.run(requests));
-        let snapshots = Arc::new(Semaphore::new(http::SNAPSHOTS_MAX));
+        let (reads, turnstile) = (Reads::default(), Turnstile::new());
         let outbox = Arc::new(http::Outbox::new(http::SENDING_BYTES_MAX));
-        let mut addresses = Vec::new();
-        let mut servers = Vec::new();
+        let (mut addresses, mut servers) = (Vec::new(), Vec::new());
         for (listener, address) in listeners {
             tracing::info!(%address, "listening");
             addresses.push(address);
@@ -196,7 +211,8 @@ impl Agent {
                 source: Arc::clone(&source),
                 rules: rules.clone(),
                 reloads: reloads.clone(),
-                snapshots: Arc::clone(&snapshots),
+                reads: reads.clone(),
+                turnstile: turnstile.clone(),
                 shared: http::Shared::default(),
                 outbox: Arc::clone(&outbox),
                 is_local: address.ip().is_loopback(),
@@ -206,7 +222,7 @@ impl Agent {
         }
         let path = socket.as_ref().map(|(_, file)| file.path().to_owned());
         if let Some((listener, file)) = socket {
-            let desk = control::Desk::new(store, source, control_rules, snapshots);
+            let desk = control::Desk::new(store, source, control_rules, reads);
             let limits = control::ControlLimits::default();
             let server = control::serve(listener, file, desk, outbox, limits, stopped);
             servers.push(tokio::spawn(server));

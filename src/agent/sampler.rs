@@ -318,7 +318,9 @@ fn read(
 
 fn outcome_of(error: &ProcessError) -> RoundOutcome {
     match error {
-        ProcessError::NotFound { .. } | ProcessError::Gone { .. } => RoundOutcome::Gone,
+        ProcessError::NotFound { .. } | ProcessError::Thread { .. } | ProcessError::Gone { .. } => {
+            RoundOutcome::Gone
+        }
         ProcessError::NotPython { .. } | ProcessError::NoAsyncio { .. } => RoundOutcome::Unsuitable,
         _ => RoundOutcome::Failed,
     }

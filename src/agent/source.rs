@@ -4,7 +4,7 @@ use crate::graph::{LongWait, Snapshot};
 use crate::ids::{Pid, ProcessId, TaskId};
 use crate::limits::{Limits, Stop};
 use crate::process::{Access, Process, ProcessError, Reader, Table, Workspace};
-use crate::procfs::{ProcRoot, ProcfsError, UserIds};
+use crate::procfs::{ForeignThread, ProcRoot, ProcfsError, UserIds};
 use crate::targets::{ReadFacts, probe};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -36,9 +36,21 @@ pub trait ProcessSource: Send + Sync + 'static {
         Err(ProcessError::NotFound { pid })
     }
 
+    /// A thread of the process that has other user ids than `users`, or may have. A source that knows no threads has
+    /// none.
+    fn foreign_thread(&self, id: ProcessId, users: UserIds) -> Option<ForeignThread> {
+        let _ = (id, users);
+        None
+    }
+
     /// Whether there is a process `pid` that the source does not see, and so says that there is none.
     fn hides(&self, pid: Pid) -> bool {
         let _ = pid;
+        false
+    }
+
+    /// Whether users see no processes but their own (proc(5), `hidepid`), so that nobody may be told of another's.
+    fn hides_from_strangers(&self) -> bool {
         false
     }
 
@@ -145,6 +157,7 @@ impl ProcessSource for HostProcesses {
     fn owner(&self, pid: Pid) -> Result<(ProcessId, UserIds), ProcessError> {
         self.root.owner(pid).map_err(|error| match error {
             ProcfsError::NoProcess { pid } => ProcessError::NotFound { pid },
+            ProcfsError::Thread { pid, process } => ProcessError::Thread { pid, process },
             error => ProcessError::Failed {
                 pid,
                 why: error.to_string(),
@@ -152,8 +165,16 @@ impl ProcessSource for HostProcesses {
         })
     }
 
+    fn foreign_thread(&self, id: ProcessId, users: UserIds) -> Option<ForeignThread> {
+        self.root.foreign_thread(id.pid, users)
+    }
+
     fn hides(&self, pid: Pid) -> bool {
         self.root.hides(pid)
+    }
+
+    fn hides_from_strangers(&self) -> bool {
+        self.root.hides_from_strangers()
     }
 
     fn set_limits(&self, limits: Limits) {
@@ -169,7 +190,7 @@ impl ProcessSource for HostProcesses {
     }
 
     fn attach(&self, id: ProcessId) -> Result<Box<dyn AttachedProcess>, ProcessError> {
-        let process = Process::attach(&self.root, id.pid, *lock(&self.limits))?;
+        let process = Process::attach(&self.root, id.pid, latest(&self.limits))?;
         if process.id() != id {
             return Err(ProcessError::Gone { pid: id.pid });
         }
@@ -184,7 +205,7 @@ impl ProcessSource for HostProcesses {
 impl AttachedProcess for HostProcess {
     fn snapshot(&mut self, stop: &Stop) -> Result<Snapshot, ProcessError> {
         let mut workspace = lock(&self.workspaces).pop().unwrap_or_default();
-        self.process.set_limits(*lock(&self.limits));
+        self.process.set_limits(latest(&self.limits));
         self.process.stop_with(Some(stop.clone()));
         let snapshot = self.process.snapshot_in(&mut workspace);
         lock(&self.workspaces).push(workspace);
@@ -202,6 +223,11 @@ impl AttachedProcess for HostProcess {
     fn tables(&self) -> Vec<Table> {
         self.process.tables()
     }
+}
+
+/// The caps that hold now. A copy: what is read with them may hang, and nothing may be locked for that long.
+fn latest(limits: &Mutex<Limits>) -> Limits {
+    *lock(limits)
 }
 
 /// A panic elsewhere leaves nothing behind that could be wrong.

@@ -18,6 +18,7 @@
 use super::coroutines::{Coroutines, Group};
 use super::facts::{Facts, TaskKey, hash_of};
 use super::finding::{Finding, FindingKind, Fingerprint, Mark, tasks_of};
+use super::lines::Lines;
 use super::standing::Standing;
 use super::times::{TaskTimes, Tracks};
 use super::waiting::{Activity, Seen, Waits};
@@ -183,6 +184,8 @@ pub struct History {
     runs: FxHashMap<Tid, u64>,
     /// Of which tasks it was asked at the latest look why they wait.
     asked: Vec<TaskKey>,
+    /// Where tasks go on.
+    lines: Lines,
 }
 
 impl History {
@@ -203,6 +206,7 @@ impl History {
             asleep_since: None,
             runs: FxHashMap::default(),
             asked: Vec::new(),
+            lines: Lines::default(),
         }
     }
 
@@ -242,6 +246,14 @@ impl History {
                 continue;
             };
             let task = graph.task(at);
+            let in_line = match task.state {
+                TaskState::Running => None,
+                _ => self.lines.moves_until(seen, self.rules.stuck_after),
+            };
+            if !seen.is_stuck && waits.is_in_line(in_line) {
+                observation.n_idle += u64::from(waits.is_long(seen));
+                continue;
+            }
             let activity = activities.get(&graph.thread_of(at).tid).copied();
             let activity = activity.filter(|_| !task.has_turn);
             if waits.is_stuck((key, seen), activity.unwrap_or(Activity::None)) {
@@ -290,20 +302,28 @@ impl History {
             let stack = facts.stack(graph.task(at).stack);
             let awaits_none = waits_for_no_task(graph, deadlocks, at);
             let task = graph.task(at);
-            let place = hash_of((
-                stack.hash,
-                task.footing,
-                task.state,
-                task.awaiting.is_some(),
-                awaits_none,
-            ));
+            let holds_up = task.state == TaskState::Running && task.has_turn;
+            let place = match holds_up {
+                // Whatever it does meanwhile.
+                true => hash_of((task.state, task.footing)),
+                false => hash_of((
+                    stack.hash,
+                    task.footing,
+                    task.state,
+                    task.awaiting.is_some(),
+                    awaits_none,
+                )),
+            };
             let mut is_new = false;
             let seen = self.tasks.entry(key).or_insert_with(|| {
                 is_new = true;
-                Seen::new(place, now)
+                Seen::new(place, stack.hash, now)
             });
             let went_on = !seen.was_at(place);
-            seen.see(place, now);
+            if went_on {
+                self.lines.leave(seen, now.at);
+            }
+            seen.see(place, stack.hash, now);
             let tid = graph.thread_of(at).tid;
             if is_new || went_on {
                 sight.moved.insert(tid);
@@ -321,7 +341,10 @@ impl History {
             if !awaits_none || tid == Tid(0) || stack.sleeps {
                 continue;
             }
-            if !counts || waits.is_explained(seen, &*rules.functions, stack.is_bare) {
+            let is_running = task.state == TaskState::Running;
+            let is_explained =
+                !is_running && waits.is_explained((key, seen), &*rules.functions, stack.is_bare);
+            if !counts || is_explained {
                 observation.n_idle += u64::from(waits.is_long(seen));
                 continue;
             }
@@ -426,14 +449,20 @@ impl History {
         // A process in which nothing ever is complete must not make this grow.
         let n_max = present.len().max(self.n_complete).saturating_mul(2);
         let is_roomy = before <= n_max.max(MISSING_MAX);
+        let lines = &mut self.lines;
         self.tasks.retain(|key, seen| {
             if present.contains(key) {
                 return true;
             }
             seen.n_missing = seen.n_missing.saturating_add(u32::from(look.confirms));
             let may_be_there = !look.is_complete && seen.n_missing <= misses_max;
-            may_be_there && (is_roomy || found.contains(key))
+            let stays = may_be_there && (is_roomy || found.contains(key));
+            if !stays {
+                lines.leave(seen, look.now.at);
+            }
+            stays
         });
+        lines.forget(look.now.at, self.rules.stuck_after);
         u64::try_from(before.saturating_sub(self.tasks.len())).unwrap_or(u64::MAX)
     }
 

@@ -5,6 +5,7 @@ mod coroutines;
 mod facts;
 mod finding;
 mod history;
+mod lines;
 mod standing;
 mod summary;
 mod times;

@@ -12,7 +12,8 @@
 //! happens more often than now and then, waits count from the latest time; unless the place of a task tells its turns
 //! apart ([`Task::has_turn`](crate::graph::Task::has_turn)).
 //!
-//! When half of the time is over it is asked why the task waits ([`LongWait`]). One that the program itself will end is
+//! When half of the time is over it is asked why the task waits ([`LongWait`]), and again before it counts as stuck, and now
+//! and then afterwards: work begins late, timers are set and cancelled. A wait that the program itself will end is
 //! not stuck as long as it takes no longer than that; if it should have ended and another end is set, the task
 //! has gone on.
 
@@ -56,6 +57,8 @@ struct Reason {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seen {
     place: u64,
+    /// The functions and lines of it.
+    pub(super) stack: u64,
     /// When it was first seen at this place.
     pub(super) since: Moment,
     /// Snapshots in a row in which it is missing.
@@ -66,25 +69,26 @@ pub(super) struct Seen {
     n_ran: u32,
     /// Those of them before which a task of it went on that was not seen to.
     n_unseen: u32,
-    /// It was asked why it waits.
-    was_asked: bool,
+    /// When it was asked last why it waits.
+    asked_at: Option<Monotonic>,
     reason: Option<Reason>,
     /// When its wait should have ended.
     overdue_since: Option<Monotonic>,
     /// It was found to be stuck at this place.
-    is_stuck: bool,
+    pub(super) is_stuck: bool,
 }
 
 impl Seen {
-    pub(super) fn new(place: u64, now: Moment) -> Self {
+    pub(super) fn new(place: u64, stack: u64, now: Moment) -> Self {
         Self {
             place,
+            stack,
             since: now,
             n_missing: 0,
             n_looks: 0,
             n_ran: 0,
             n_unseen: 0,
-            was_asked: false,
+            asked_at: None,
             reason: None,
             overdue_since: None,
             is_stuck: false,
@@ -103,10 +107,10 @@ impl Seen {
             ends_at.is_some_and(|now| now.since(before).max(before.since(now)) > SAME_END)
         };
         if self.overdue_since.is_some_and(other_end) {
-            *self = Self::new(self.place, now);
+            *self = Self::new(self.place, self.stack, now);
         }
         self.overdue_since = None;
-        self.was_asked = true;
+        self.asked_at = Some(now.at);
         self.reason = Some(Reason {
             ends_at,
             ends_itself_at,
@@ -121,11 +125,11 @@ impl Seen {
     }
 
     /// It is at `place` now.
-    pub(super) fn see(&mut self, place: u64, now: Moment) {
+    pub(super) fn see(&mut self, place: u64, stack: u64, now: Moment) {
         if self.place == place {
             self.n_missing = 0;
         } else {
-            *self = Self::new(place, now);
+            *self = Self::new(place, stack, now);
         }
     }
 }
@@ -148,8 +152,9 @@ pub(super) struct Waits {
     stuck_after: Duration,
     /// Tasks of which it is to be found out why they wait.
     pub(super) asked: Vec<TaskKey>,
-    /// For how long the process has not run.
+    /// For how long the process has not run, and since when.
     slept: Duration,
+    asleep_since: Option<Monotonic>,
     /// When something will become known even if the process sleeps on.
     pub(super) next: Option<Monotonic>,
     /// The mean time to the next look that somebody needs.
@@ -163,6 +168,7 @@ impl Waits {
             stuck_after,
             asked: Vec::new(),
             slept: asleep_since.map_or(Duration::ZERO, |since| now.at.since(since)),
+            asleep_since,
             next: None,
             look_within: None,
         }
@@ -171,13 +177,28 @@ impl Waits {
     /// Whether there is a known reason for a wait, so that nothing is wrong with it.
     pub(super) fn is_explained(
         &mut self,
-        seen: &mut Seen,
+        (key, seen): (TaskKey, &mut Seen),
         functions: &dyn FunctionRules,
         is_bare: bool,
     ) -> bool {
-        let Some(reason) = seen.reason.filter(|_| !seen.is_stuck) else {
+        let Some(reason) = seen.reason else {
             return false;
         };
+        if self.is_older(seen, self.stuck_after) {
+            self.ask(key, seen);
+        }
+        let is_explained = self.explains(seen, reason, functions, is_bare);
+        seen.is_stuck &= !is_explained;
+        is_explained
+    }
+
+    fn explains(
+        &mut self,
+        seen: &mut Seen,
+        reason: Reason,
+        functions: &dyn FunctionRules,
+        is_bare: bool,
+    ) -> bool {
         if (reason.for_executor && functions.is_idle(RUN_IN_EXECUTOR))
             || (reason.is_main && is_bare && functions.is_idle(RUN_UNTIL_COMPLETE))
         {
@@ -192,7 +213,7 @@ impl Waits {
             Some(at) if at <= self.now.at => {
                 seen.overdue_since = Some(at);
                 seen.reason = None;
-                seen.was_asked = false;
+                seen.asked_at = None;
                 false
             }
             Some(at) if will_end => {
@@ -220,13 +241,12 @@ impl Waits {
         }
         let is_doubtful = seen.n_unseen.saturating_mul(RUNS_PER_UNSEEN) > seen.n_ran;
         if !seen.is_stuck && is_doubtful {
-            *seen = Seen::new(seen.place, now);
+            *seen = Seen::new(seen.place, seen.stack, now);
             self.will_be_known(now.at.after(half));
             return false;
         }
-        if !seen.is_stuck && !self.has_asked(key, seen) && wait >= self.stuck_after {
-            self.wants_look(GAP_MIN);
-            return false;
+        if seen.asked_at.is_none() {
+            self.ask(key, seen);
         }
         if !seen.is_stuck && self.slept < half && seen.n_looks < LOOKS_MIN {
             seen.n_looks += 1;
@@ -240,20 +260,46 @@ impl Waits {
             self.will_be_known(seen.since.at.after(self.stuck_after));
             return false;
         }
+        if !seen.is_stuck {
+            if self.is_older(seen, self.stuck_after / 4) {
+                self.ask(key, seen);
+            }
+            if seen.asked_at.is_none_or(|at| at == now.at) {
+                // What is answered comes with the next snapshot.
+                self.wants_look(GAP_MIN);
+                return false;
+            }
+        } else if self.is_older(seen, self.stuck_after) {
+            self.ask(key, seen);
+        }
         seen.is_stuck = true;
         true
     }
 
-    /// Whether it was asked at an earlier look why a task waits. Otherwise it is asked now.
-    fn has_asked(&mut self, key: TaskKey, seen: &mut Seen) -> bool {
-        if seen.was_asked {
-            return true;
-        }
+    /// Whether what is known of why a task waits is older than that, and the process has run since.
+    fn is_older(&self, seen: &Seen, than: Duration) -> bool {
+        let Some(at) = seen.asked_at else {
+            return false;
+        };
+        let slept_since = self.asleep_since.is_some_and(|since| since <= at);
+        !slept_since && self.now.at.since(at) > than
+    }
+
+    /// Asks why a task waits, if there is room for one more.
+    fn ask(&mut self, key: TaskKey, seen: &mut Seen) {
         if self.asked.len() < ASKED_MAX {
-            seen.was_asked = true;
+            seen.asked_at = Some(self.now.at);
             self.asked.push(key);
         }
-        false
+    }
+
+    /// Whether a task waits in a line of which it is said until when it counts as one that moves.
+    pub(super) fn is_in_line(&mut self, until: Option<Monotonic>) -> bool {
+        let Some(until) = until.filter(|until| *until > self.now.at) else {
+            return false;
+        };
+        self.will_be_known(until);
+        true
     }
 
     /// A wait that does not count, whatever it takes: whether it would otherwise.

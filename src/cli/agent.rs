@@ -113,6 +113,13 @@ impl Agent {
     }
 }
 
+/// The socket that an agent has left behind which ended without clearing up, and which may start again soon.
+pub(super) fn left_behind() -> Option<PathBuf> {
+    let path = usual_path()?;
+    let refused = |error: io::Error| error.kind() == ErrorKind::ConnectionRefused;
+    connect(&path).is_err_and(refused).then_some(path)
+}
+
 /// Where an agent is looked for, if anywhere.
 fn usual_path() -> Option<PathBuf> {
     match env::var_os(SOCKET_VARIABLE) {

@@ -75,11 +75,11 @@ read and uses asyncio, else 4, 5 or 7, and 3 if there is no such process. Whethe
 
 const HELP_TARGETS: &str = "\
 Examples:
-  agentctl targets                          every Python with asyncio in use
+  agentctl targets                          what the running agent watches, or would
+  agentctl targets --direct                 what it would watch, and whether whoever asks can read that
   agentctl targets --config agent.yaml      what the agent would watch with this configuration
-  agentctl targets --agent                  what the running agent watches
 
-Without --agent none needs to run. Which processes can be read depends on the user: run it as the agent's.";
+Without an agent, which processes can be read depends on the user: run it as the agent's.";
 
 const HELP_FINDINGS: &str = "\
 Examples:
@@ -192,10 +192,11 @@ pub(super) enum Command {
         after_long_help = format!("{HELP_EXPLAIN}\n\n{EXIT_EXPLAIN}\n{EXIT_FAILURES}")
     )]
     Explain(ExplainArgs),
-    /// List the processes that a configuration of asyncio-agent stands for now
+    /// List the processes that the running agent watches, or a configuration of it stands for
     ///
-    /// A line tells the target, the process, the rule by which it belongs to the target, and whether it
-    /// can be read; if not, standard error says why, and what may not be looked at. With --agent it is what the running agent watches.
+    /// If an agent runs, it answers. Otherwise, with --direct and with --config agentctl looks by itself: a line tells the
+    /// target, the process, the rule by which it belongs to the target, and whether it can be read; if not, standard
+    /// error says why, and what may not be looked at.
     #[command(after_help = HELP_TARGETS, after_long_help = format!("{HELP_TARGETS}\n\n{EXIT_CONFIG}"))]
     Targets(TargetsArgs),
     /// List the await cycles and stuck tasks that the running agent has found
@@ -245,10 +246,11 @@ pub(super) struct ExplainArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct TargetsArgs {
-    /// The configuration, a YAML file; without it every Python with asyncio in use is listed
+    /// The configuration, a YAML file; no agent is asked then. Without it, and without an agent, it is
+    /// /etc/asyncio-agent/agent.yaml if that can be read, or else every Python with asyncio in use is listed
     #[arg(long, value_name = "FILE", conflicts_with = "agent")]
     pub(super) config: Option<PathBuf>,
-    /// List also the processes of which it cannot be found out whether they belong to a target
+    /// List also the processes of which it cannot be found out whether they belong to a target; no agent is asked then
     #[arg(long, conflicts_with = "agent")]
     pub(super) all: bool,
     /// Do not cut lines at the width of the terminal; to anything else they are written whole anyway
@@ -256,8 +258,11 @@ pub(super) struct TargetsArgs {
     pub(super) wide: bool,
     #[command(flatten)]
     pub(super) agent: AgentArgs,
-    /// The form of what the agent tells
-    #[arg(long, value_enum, default_value_t = AnswerFormat::Text, requires = "agent")]
+    /// Look from here without asking the agent, as if none ran
+    #[arg(long, conflicts_with = "agent")]
+    pub(super) direct: bool,
+    /// The form of what the agent tells; as JSON only an agent tells it
+    #[arg(long, value_enum, default_value_t = AnswerFormat::Text, conflicts_with_all = ["config", "all", "direct"])]
     pub(super) format: AnswerFormat,
 }
 

@@ -59,6 +59,7 @@ fn look(args: &ExplainArgs, settings: &Settings) -> Result<ExplainAnswer, Proces
     let (root, pid) = (ProcRoot::default(), args.pid);
     let failed = |error: ProcfsError| match error {
         ProcfsError::NoProcess { pid } => ProcessError::NotFound { pid },
+        ProcfsError::Thread { pid, process } => ProcessError::Thread { pid, process },
         error => ProcessError::Failed {
             pid,
             why: error.to_string(),
@@ -91,6 +92,7 @@ fn look(args: &ExplainArgs, settings: &Settings) -> Result<ExplainAnswer, Proces
     };
     let watch = Watch {
         now: None,
+        is_unprobed: false,
         is_full: is_left_out(&root, settings, &processes, process),
         processes_max: settings.limits.processes,
         interval: settings.discovery.interval,

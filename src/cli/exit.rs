@@ -50,7 +50,9 @@ impl From<Exit> for ExitCode {
 impl From<&ProcessError> for Exit {
     fn from(error: &ProcessError) -> Self {
         match error {
-            ProcessError::NotFound { .. } | ProcessError::Gone { .. } => Self::NoSuchProcess,
+            ProcessError::NotFound { .. }
+            | ProcessError::Thread { .. }
+            | ProcessError::Gone { .. } => Self::NoSuchProcess,
             ProcessError::Denied { .. }
             | ProcessError::Traced { .. }
             | ProcessError::FreezeDenied { .. } => Self::PermissionDenied,
@@ -76,6 +78,7 @@ mod tests {
         let (found, supported, why, what, version) = (text(), text(), text(), text(), text());
         let errors = [
             ProcessError::NotFound { pid },
+            ProcessError::Thread { pid, process: pid },
             ProcessError::Gone { pid },
             ProcessError::Denied { pid, what },
             ProcessError::FreezeDenied { pid, why: text() },

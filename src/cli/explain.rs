@@ -256,8 +256,13 @@ pub(super) fn no_exporter() -> Stop {
 
 /// What helps when this process may not be read.
 pub(super) fn permission_hints(pid: Pid) -> Vec<String> {
+    let is_down = super::agent::left_behind().map(|path| {
+        let path = path.display();
+        format!("the agent, which may be able to read it, is down: nobody listens on {path}")
+    });
     let access = Access::look(&ProcRoot::default(), pid, Reader::Agentctl);
-    access.map(|access| access.hints()).unwrap_or_default()
+    let hints = access.map(|access| access.hints()).unwrap_or_default();
+    is_down.into_iter().chain(hints).collect()
 }
 
 /// What to say about a process that was to be stopped for its snapshot, for no longer than `limit`.

@@ -4,7 +4,7 @@ use super::explain::{Failure, Stop};
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 const BUFFER_BYTES: usize = 1 << 16;
@@ -70,10 +70,14 @@ pub(super) fn to_file(
 ) -> Result<(), Stop> {
     let written = match fs::metadata(path) {
         Ok(found) if found.is_dir() => Err(ErrorKind::IsADirectory.into()),
-        // Through a symbolic link the file it points to is replaced, not the link.
-        Ok(found) if found.is_file() => {
-            fs::canonicalize(path).and_then(|path| replace(&path, write))
-        }
+        // Through a symbolic link the file it points to is replaced, not the link; unless somebody else has put it there,
+        // who may want to have a file replaced that they cannot write to.
+        Ok(found) if found.is_file() => match has_foreign_link(path) {
+            Ok(false) => fs::canonicalize(path).and_then(|path| replace(&path, write)),
+            Ok(true) => Err(foreign_link()),
+            Err(error) => Err(error),
+        },
+        Ok(_) if has_foreign_link(path).unwrap_or(true) => Err(foreign_link()),
         Ok(_) => OpenOptions::new()
             .write(true)
             .open(path)
@@ -82,6 +86,17 @@ pub(super) fn to_file(
         Err(error) => Err(error),
     };
     written.map_err(|error| unwritable(&path.display().to_string(), &error))
+}
+
+/// Whether it is a symbolic link of another user than us and root.
+fn has_foreign_link(path: &Path) -> io::Result<bool> {
+    let link = fs::symlink_metadata(path)?;
+    let users = [0, fs::metadata("/proc/self")?.uid()];
+    Ok(link.is_symlink() && !users.contains(&link.uid()))
+}
+
+fn foreign_link() -> io::Error {
+    io::Error::other("it is a symbolic link of another user")
 }
 
 fn fill(file: &mut File, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {

@@ -1,6 +1,8 @@
-//! `agentctl targets`: which processes a configuration stands for now. What a running agent watches is in `watched`.
+//! `agentctl targets`: what the running agent watches (in `watched`), or without one which processes a configuration stands
+//! for now.
 
-use super::args::TargetsArgs;
+use super::agent::Agent;
+use super::args::{AnswerFormat, TargetsArgs};
 use super::columns::columns;
 use super::config::unusable;
 use super::exit::Exit;
@@ -18,8 +20,13 @@ use crate::targets::{
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io;
+use std::path::Path;
 use terminal_size::terminal_size_of;
+
+/// The configuration of the service.
+const CONFIG_DEFAULT: &str = "/etc/asyncio-agent/agent.yaml";
 
 /// Processes for which it is said why they cannot be read.
 const REASONS_MAX: usize = 20;
@@ -29,10 +36,22 @@ type Answers = RefCell<BTreeMap<ProcessId, Result<(), ProcessError>>>;
 
 /// Lists the processes that belong to targets.
 pub(super) fn targets(args: &TargetsArgs) -> Result<Exit, Stop> {
-    if args.agent.agent.is_some() {
-        return watched::targets(&args.agent, args.format);
+    let is_direct = args.direct || args.all || args.config.is_some();
+    let agent = match args.format {
+        // Nobody else tells it in this form.
+        AnswerFormat::Json => Some(Agent::reach(&args.agent)?),
+        AnswerFormat::Text => Agent::find(&args.agent, is_direct)?,
+    };
+    if let Some(agent) = agent {
+        return watched::targets(agent, args.format);
     }
-    let settings = match args.config.as_deref().map(config::load).transpose() {
+    let shipped = Path::new(CONFIG_DEFAULT);
+    let shipped = (args.config.is_none() && File::open(shipped).is_ok()).then_some(shipped);
+    if shipped.is_some() {
+        output::say(&format!("agentctl: by the rules of {CONFIG_DEFAULT}\n"));
+    }
+    let file = args.config.as_deref().or(shipped);
+    let settings = match file.map(config::load).transpose() {
         Ok(settings) => settings.unwrap_or_else(Settings::default),
         Err(error) => return Ok(unusable(&error)),
     };

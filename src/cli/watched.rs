@@ -1,7 +1,7 @@
 //! `agentctl findings` and `agentctl targets --agent`: what the running agent watches and has found.
 
 use super::agent::{Agent, bad_answer};
-use super::args::{AgentArgs, AnswerFormat, FindingsArgs};
+use super::args::{AnswerFormat, FindingsArgs};
 use super::columns::columns;
 use super::exit::Exit;
 use super::explain::Stop;
@@ -20,7 +20,11 @@ const TEXT_CHARS_MAX: usize = 1_000;
 
 /// `agentctl findings`.
 pub(super) fn findings(args: &FindingsArgs) -> Result<Exit, Stop> {
-    let answer: FindingsAnswer = ask(&args.agent, Request::Findings, answer_from_json)?;
+    let answer: FindingsAnswer = ask(
+        Agent::reach(&args.agent)?,
+        Request::Findings,
+        answer_from_json,
+    )?;
     let has_cycle = answer.findings.iter().any(|it| it.kind == "await_cycle");
     let json = || answer_to_json(&answer);
     show(args.format, json, || {
@@ -89,8 +93,8 @@ fn alike(findings: &[FindingAnswer]) -> Vec<(&FindingAnswer, usize)> {
 }
 
 /// `agentctl targets --agent`.
-pub(super) fn targets(args: &AgentArgs, format: AnswerFormat) -> Result<Exit, Stop> {
-    let answer: TargetsAnswer = ask(args, Request::Targets, answer_from_json)?;
+pub(super) fn targets(agent: Agent, format: AnswerFormat) -> Result<Exit, Stop> {
+    let answer: TargetsAnswer = ask(agent, Request::Targets, answer_from_json)?;
     let json = || answer_to_json(&answer);
     show(format, json, || {
         let rows = answer.targets.iter().flat_map(|target| {
@@ -136,11 +140,10 @@ fn row(target: &str, process: Option<&ProcessAnswer>) -> [String; 8] {
 }
 
 fn ask<T, E: fmt::Display>(
-    args: &AgentArgs,
+    agent: Agent,
     request: Request,
     read: impl FnOnce(&[u8]) -> Result<T, E>,
 ) -> Result<T, Stop> {
-    let agent = Agent::reach(args)?;
     let path = agent.path().to_owned();
     let json = agent.ask(request)?;
     read(&json).map_err(|error| bad_answer(&path, &error.to_string()))

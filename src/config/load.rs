@@ -31,14 +31,42 @@ pub fn load(path: &Path) -> Result<Settings, ConfigError> {
 ///
 /// As [`load`], with what is wrong with the other files.
 pub fn load_with_web_file(path: &Path) -> Result<(Settings, WebFile), ConfigError> {
+    load_looking_at(path, &check_file)
+}
+
+/// The same for whoever only checks it, credentials apart that only the service has which they were given to
+/// ([`is_credential_of_service`]): what is in them cannot be looked at.
+///
+/// # Errors
+///
+/// As [`load_with_web_file`].
+pub fn load_to_check(path: &Path) -> Result<(Settings, WebFile), ConfigError> {
+    load_looking_at(path, &|path, kind| match is_credential_of_service(path) {
+        true => Ok(()),
+        false => check_file(path, kind),
+    })
+}
+
+/// Whether that is a file which systemd gives to a service only (`LoadCredential=`, systemd.exec(5)), and not to us: the
+/// commands of `ExecReload=` do not get them.
+pub fn is_credential_of_service(path: &Path) -> bool {
+    path.starts_with("/run/credentials") && fs::metadata(path).is_err()
+}
+
+type CheckFile = dyn Fn(&Path, FileKind) -> Result<(), String>;
+
+fn load_looking_at(path: &Path, check: &CheckFile) -> Result<(Settings, WebFile), ConfigError> {
     let text = text_of(path)?;
     let file = path.display().to_string();
-    let settings = parse_by(read::read, looking_at_files(path), &file, &text);
+    let settings = parse_by(read::read, looking_at_files(path, check), &file, &text);
     let web_path = match &settings {
         Ok(settings) | Err((Some(settings), _)) => settings.web.config_file.as_deref(),
         Err((None, _)) => None,
     };
-    let web_file = web_path.map(load_web_file).transpose();
+    let web_path = web_path.filter(|path| {
+        check(path, FileKind::WebConfig).is_err() || !is_credential_of_service(path)
+    });
+    let web_file = web_path.map(|path| load_web_file(path, check)).transpose();
     match (settings, web_file) {
         (Ok(settings), web_file) => Ok((settings, web_file?.unwrap_or_default())),
         (Err((_, error)), Ok(_)) => Err(error),
@@ -46,14 +74,18 @@ pub fn load_with_web_file(path: &Path) -> Result<(Settings, WebFile), ConfigErro
     }
 }
 
-fn load_web_file(path: &Path) -> Result<WebFile, ConfigError> {
+fn load_web_file(path: &Path, check: &CheckFile) -> Result<WebFile, ConfigError> {
     let text = text_of(path)?;
-    parse_web_file(looking_at_files(path), &path.display().to_string(), &text)
+    parse_web_file(
+        looking_at_files(path, check),
+        &path.display().to_string(),
+        &text,
+    )
 }
 
-fn looking_at_files(path: &Path) -> Surroundings<'_> {
+fn looking_at_files<'p>(path: &'p Path, check: &'p CheckFile) -> Surroundings<'p> {
     Surroundings {
-        files: Some(&check_file),
+        files: Some(check),
         ..surroundings(path)
     }
 }

@@ -23,7 +23,7 @@ mod variables;
 
 pub use change::{Change, diff, successors};
 pub use files::FileKind;
-pub use load::{load, load_with_web_file};
+pub use load::{is_credential_of_service, load, load_to_check, load_with_web_file};
 pub use problem::{ConfigError, ConfigProblem};
 pub use settings::{
     AnalysisSettings, ClientAuth, CommandPattern, Compression, ControlSettings, ControlSocket,

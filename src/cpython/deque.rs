@@ -24,6 +24,23 @@ pub struct DequeItem {
     pub place: RemoteAddr,
 }
 
+/// What tells how many items were taken from the left of the deque at `at`: which one is next. Places are used again, but
+/// only after many others.
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub fn taken_from_deque(
+    reader: &mut Reader<'_>,
+    offsets: &Offsets,
+    at: RemoteAddr,
+) -> Result<u64, DecodeError> {
+    let members = at.plus(offsets.pyobject.size);
+    let block = reader.u64_at(members.plus(WORD))?;
+    let index = reader.u64_at(members.plus(WORD.saturating_mul(3)))?;
+    Ok(block.wrapping_add(index.wrapping_mul(WORD)))
+}
+
 /// The items of the deque at `at`, at most `items_max`, from left to right.
 ///
 /// # Errors

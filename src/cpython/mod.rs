@@ -36,7 +36,7 @@ mod version;
 pub use attributes::{Attribute, Attributes};
 pub use chain::{Chain, ChainFrame, ChainReader, CopyOrder, FrameState};
 pub use code::{CodeCache, CodeIdx, CodeInfo};
-pub use deque::{DequeItem, read_deque};
+pub use deque::{DequeItem, read_deque, taken_from_deque};
 pub use dict::find_in_dict;
 pub use error::DecodeError;
 pub use locals::{Variables, first_parameter, in_cell};

@@ -13,6 +13,11 @@ pub fn advice(error: &ProcessError) -> Vec<String> {
             "'pgrep -af python' lists the Python processes; inside a container they have other \
              ids than on its host"
         }
+        ProcessError::Thread { process, .. } => {
+            return vec![format!(
+                "all threads are in what is told of process {process}"
+            )];
+        }
         ProcessError::Gone { .. } => "if it was restarted it has a new id: 'pgrep -af python'",
         ProcessError::Denied { pid, .. } => {
             return vec![format!(

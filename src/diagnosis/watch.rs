@@ -17,6 +17,8 @@ pub struct Watch {
     pub now: Option<(String, ProcessAnswer)>,
     /// As many others are watched, or would be, as may be.
     pub is_full: bool,
+    /// The agent could not ask it whether it uses asyncio: that hangs, or too many others do.
+    pub is_unprobed: bool,
     /// How many processes that is (`limits.processes`).
     pub processes_max: u32,
     /// Time between two looks at the list of processes.
@@ -74,6 +76,12 @@ fn state(
                 "as {target:?}, until the next look at the processes: it or the configuration has changed, and no rule \
                  holds any more"
             ),
+        ),
+        (None, _) if watch.is_unprobed => (
+            "unclear",
+            "the agent could not ask it whether it uses asyncio: that hangs, or does for other processes of the same user; \
+             it is asked again"
+                .to_owned(),
         ),
         (None, _) if is_agent && is_itself => (
             "left_out",
@@ -158,7 +166,7 @@ pub(super) fn fixes(
     explained: &Explained,
     reading: &Reading,
 ) -> Vec<FixAnswer> {
-    if watch.now.is_some() || explained.is_hidden {
+    if watch.now.is_some() || watch.is_unprobed || explained.is_hidden {
         return Vec::new();
     }
     if explained.assignment.is_some() {

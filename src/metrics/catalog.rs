@@ -115,7 +115,7 @@ pub(super) const LIMIT_HITS_TOTAL: MetricDef = counter(
     &["limit"],
     "How often a limit was reached: something was left out, put off or added up. traces_per_minute and \
      spans_per_minute are keys of exporters.otlp.spans in the configuration, the others without _max keys of limits; \
-     rounds_hanging and those with _max are built in.",
+     probes_hanging, rounds_hanging and those with _max are built in.",
 );
 
 pub(super) const LOG_LINES_LOST_TOTAL: MetricDef = counter(
@@ -393,6 +393,7 @@ pub fn limit_label(cap: &str) -> &str {
 /// The values of `limit` besides those of [`LIMITS`](crate::limits::LIMITS), by name.
 pub const AGENT_LIMITS: &[&str] = &[
     "cpu_share",
+    "probes_hanging",
     "processes",
     "rounds_hanging",
     "spans_per_minute",

@@ -21,6 +21,8 @@ pub struct AgentView {
     pub targets: Vec<TargetView>,
     /// Processes that might belong to a target, which cannot be found out because the agent may not look at them.
     pub n_hidden: usize,
+    /// Processes of which it is not known whether they use asyncio, because asking them, or others, hangs.
+    pub unprobed: Arc<[ProcessId]>,
     /// Rules of the configuration that no process belongs to, by their paths: of very many the first ones.
     pub idle_rules: Arc<[String]>,
     /// How many of them there are.

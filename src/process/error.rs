@@ -11,6 +11,14 @@ pub enum ProcessError {
         /// The pid asked for.
         pid: Pid,
     },
+    /// No process has this id; a thread of one has.
+    #[error("no process {pid}: it is a thread of process {process}")]
+    Thread {
+        /// The pid asked for.
+        pid: Pid,
+        /// The process that the thread belongs to.
+        process: Pid,
+    },
     /// The process ended while it was being read, or its pid is another process's now.
     #[error("process {pid} ended while it was being read")]
     Gone {
@@ -100,7 +108,7 @@ impl ProcessError {
     /// The stable snake_case code of this error.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::NotFound { .. } => "process_not_found",
+            Self::NotFound { .. } | Self::Thread { .. } => "process_not_found",
             Self::Gone { .. } => "process_gone",
             Self::Denied { .. } => "permission_denied",
             Self::Traced { .. } => "already_traced",

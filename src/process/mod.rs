@@ -81,6 +81,7 @@ impl Process {
     pub fn attach(root: &ProcRoot, pid: Pid, limits: Limits) -> Result<Self, ProcessError> {
         let explain = |error| explain_procfs(pid, error);
         let stat = root.stat(pid).map_err(explain)?;
+        root.expect_process(pid).map_err(explain)?;
         let Some(thread) = root.living_thread_of(pid, stat).map_err(explain)? else {
             return Err(ProcessError::NotFound { pid });
         };
@@ -603,6 +604,7 @@ fn explain_offsets(pid: Pid, maps: &Maps, error: OffsetsError) -> ProcessError {
 fn explain_procfs(pid: Pid, error: ProcfsError) -> ProcessError {
     match error {
         ProcfsError::NoProcess { .. } => ProcessError::NotFound { pid },
+        ProcfsError::Thread { pid, process } => ProcessError::Thread { pid, process },
         ProcfsError::Denied { path } => ProcessError::Denied {
             pid,
             what: path.display().to_string(),

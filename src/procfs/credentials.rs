@@ -95,6 +95,13 @@ impl ProcRoot {
         fs::read_to_string(path).ok()?.trim().parse().ok()
     }
 
+    /// Whether the machine's own `/proc`, as its first process has it, shows users no processes but their own (proc(5),
+    /// `hidepid`). Ours says nothing of that: a unit with `ProtectProc=` has one of its own.
+    pub fn hides_from_strangers(&self) -> bool {
+        let mounts = fs::read_to_string(self.0.join("1/mountinfo"));
+        mounts.is_ok_and(|mounts| has_hidepid(&mounts))
+    }
+
     /// Whether `pid` is a process, though `/proc` does not show it to us (proc(5), `hidepid`).
     pub fn hides(&self, pid: Pid) -> bool {
         use nix::errno::Errno;
@@ -162,6 +169,25 @@ impl Credentials {
     }
 }
 
+/// Whether a mount of procfs at `/proc` hides processes: lines of
+/// `id parent device root mount-point options - type source super-options` (proc_pid_mountinfo(5)).
+fn has_hidepid(mountinfo: &str) -> bool {
+    mountinfo.lines().any(|line| {
+        let Some((mount, system)) = line.split_once(" - ") else {
+            return false;
+        };
+        let is_proc = mount.split(' ').nth(4) == Some("/proc");
+        let mut system = system.split(' ');
+        let (kind, options) = (system.next(), system.nth(1));
+        let mut options = options.unwrap_or_default().split(',');
+        let hides = |option: &str| {
+            let value = option.strip_prefix("hidepid=");
+            value.is_some_and(|value| !["0", "off"].contains(&value))
+        };
+        is_proc && kind == Some("proc") && options.any(hides)
+    })
+}
+
 fn is_dumpable(folder: &Path) -> Option<bool> {
     let owner = |path: &Path| {
         let found = fs::metadata(path).ok()?;
@@ -215,6 +241,28 @@ mod tests {
         assert_eq!(own.pids.last(), Some(&pid.as_raw()));
         assert!(!root.hides(pid));
         assert!(!root.hides(Pid::new(i32::MAX).unwrap()));
+    }
+
+    #[test]
+    fn mounts_tell_whether_processes_are_hidden() {
+        let line = |at: &str, options: &str| {
+            format!(
+                "22 1 0:20 / / rw - ext4 /dev/a rw\n30 22 0:21 / {at} rw,nosuid shared:5 - proc proc {options}\n"
+            )
+        };
+        for hides in [
+            "rw,hidepid=2",
+            "rw,hidepid=invisible,gid=4",
+            "hidepid=1",
+            "rw,hidepid=ptraceable",
+        ] {
+            assert!(has_hidepid(&line("/proc", hides)), "{hides}");
+            assert!(!has_hidepid(&line("/elsewhere", hides)), "{hides}");
+        }
+        for shows in ["rw", "rw,hidepid=0", "rw,hidepid=off", "", "rw,subset=pid"] {
+            assert!(!has_hidepid(&line("/proc", shows)), "{shows}");
+        }
+        assert!(!has_hidepid(" - \n-\n"));
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub use auxv::Auxv;
 pub use credentials::{Credentials, Namespace};
 pub use listing::user_id;
 pub use maps::{Mapping, Maps, parse_maps};
-pub use owner::{UserIds, is_group, is_member};
+pub use owner::{ForeignThread, UserIds, is_group, is_member, members_of};
 pub use stat::{Stat, StopReason};
 pub use status::Status;
 
@@ -60,6 +60,14 @@ pub enum ProcfsError {
         path: PathBuf,
         /// Why.
         why: io::Error,
+    },
+    /// It is no process, but a thread of one.
+    #[error("no process {pid}: it is a thread of process {process}")]
+    Thread {
+        /// The id asked for.
+        pid: Pid,
+        /// The process that the thread belongs to.
+        process: Pid,
     },
     /// It has more text than is read of one file.
     #[error("{}: more than {} MiB, too much to be read", path.display(), FILE_BYTES_MAX >> 20)]

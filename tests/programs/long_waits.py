@@ -18,6 +18,10 @@ async def in_thread():
     await asyncio.to_thread(never.wait)
 
 
+async def shielded_thread():
+    await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, never.wait))
+
+
 async def in_executor():
     await asyncio.get_running_loop().run_in_executor(None, never.wait)
 
@@ -125,8 +129,8 @@ def start(name, coroutine):
 
 
 tasks = []
-FINE = [in_thread, in_executor, in_timeout, in_wait_for, in_wait, in_an_hour, until_set, until_cancelled, again_and_again, above, worker]
-STUCK = [shielding, far, queued, across, lost, borrowing, main]
+FINE = [in_thread, in_executor, in_timeout, in_wait_for, in_wait, in_an_hour, until_set, until_cancelled, again_and_again, above, worker, across, shielded_thread]
+STUCK = [shielding, far, queued, lost, borrowing, main]
 
 
 async def serve():

@@ -70,6 +70,43 @@ fn a_good_configuration_is_taken_and_a_bad_one_changes_nothing() {
             .status,
         0
     );
+    assert_eq!(machine.property(AGENT, "ActiveState"), "failed");
+    assert_eq!(machine.property(AGENT, "NRestarts"), "0");
+}
+
+#[test]
+fn a_configuration_with_credentials_can_be_reloaded() {
+    let machine = machine_with_agent();
+    machine.write("/etc/asyncio-agent/token", "Bearer secret");
+    machine.write(
+        "/etc/systemd/system/asyncio-agent.service.d/token.conf",
+        "[Service]\nLoadCredential=token:/etc/asyncio-agent/token\n",
+    );
+    let otlp = "otlp: {endpoint: \"http://127.0.0.1:4317\", \
+                headers_file: {authorization: /run/credentials/asyncio-agent.service/token}}";
+    machine.sh(&format!(
+        "chmod 600 /etc/asyncio-agent/token; sed -i 's|^  prometheus: {{}}$|  {otlp}|' {CONFIG}; grep -q otlp: {CONFIG}; \
+         systemctl daemon-reload; systemctl restart asyncio-agent"
+    ));
+    wait_until("all services are read", || is_everything_read(&machine));
+    machine.sh(&format!(
+        "sed -i 's/name: shop/name: boutique/' {CONFIG}; systemctl reload asyncio-agent"
+    ));
+    wait_until("the new name is there", || {
+        machine
+            .series("asyncio_target_up{target=\"boutique\"}")
+            .is_some()
+    });
+    machine.sh(&format!(
+        "sed -i 's/name: boutique/nome: boutique/' {CONFIG}"
+    ));
+    let answer = machine.run(&["systemctl", "reload", "asyncio-agent"]);
+    assert_ne!(answer.status, 0, "{answer:?}");
+    assert!(
+        machine
+            .series("asyncio_target_up{target=\"boutique\"}")
+            .is_some()
+    );
 }
 
 #[test]

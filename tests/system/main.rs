@@ -9,6 +9,7 @@
 mod support;
 
 mod disturbed;
+mod hanging;
 mod machine;
 mod package;
 mod rights;

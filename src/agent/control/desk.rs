@@ -2,11 +2,12 @@
 //! its own, so many at once, and is waited for so long.
 
 use super::explanation::explain;
+use super::members::Members;
 use super::rights::{Peer, Refusal, Rights};
 use super::{ControlLimits, ControlRules};
 use crate::agent::answers;
 use crate::agent::clock::Clock;
-use crate::agent::http::SNAPSHOTS_MAX;
+use crate::agent::reads::{NotRead, ReadLimits, Reads};
 use crate::agent::source::ProcessSource;
 use crate::agent::store::Store;
 use crate::graph::Snapshot;
@@ -21,11 +22,14 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
-/// Requests at once for which it is found out what may be asked.
-pub(in crate::agent) const DECISIONS_MAX: usize = 2;
+/// Requests at once for which it is found out what may be asked, of all but root.
+const DECISIONS_OF_ALL_MAX: usize = 2;
+/// The same of root.
+const DECISIONS_OF_ROOT_MAX: usize = 1;
+/// The same of all, and looks at who is in the group.
+pub(in crate::agent) const DECISIONS_MAX: usize = DECISIONS_OF_ALL_MAX + DECISIONS_OF_ROOT_MAX + 1;
 
 /// What requests are answered with.
 #[derive(Clone)]
@@ -34,12 +38,12 @@ pub(in crate::agent) struct Desk {
     source: Arc<dyn ProcessSource>,
     pub(super) rules: watch::Receiver<Arc<ControlRules>>,
     clock: Clock,
-    /// A permit for each snapshot that somebody asks for, here or over HTTP.
-    snapshots: Arc<Semaphore>,
-    /// Those that may be had by users who may not ask for everything: all but one. Reading a process of theirs
-    /// can be made to take as long as they like (userfaultfd(2)).
-    of_owners: Arc<Semaphore>,
+    /// The processes that are read because somebody asks for them, here or over HTTP.
+    reads: Reads,
+    /// Members of the group, for what has to be decided before that is known for certain.
+    pub(super) members: Members,
     decisions: Arc<Semaphore>,
+    decisions_of_root: Arc<Semaphore>,
 }
 
 /// What came of a request.
@@ -47,7 +51,25 @@ pub(super) struct Outcome {
     /// What whoever asked may ask for; `None` if that was not found out.
     pub(super) rights: Option<Rights>,
     /// The answer, as JSON.
-    pub(super) answer: Result<Vec<u8>, ControlError>,
+    pub(super) answer: Result<Vec<u8>, Failure>,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// What whoever asked is told.
+    pub(super) error: ControlError,
+    /// What is not allowed, for the log.
+    pub(super) denial: Option<String>,
+}
+
+impl From<ControlError> for Failure {
+    fn from(error: ControlError) -> Self {
+        Self {
+            error,
+            denial: None,
+        }
+    }
 }
 
 /// What remains to be done for a request.
@@ -69,16 +91,17 @@ impl Desk {
         store: Arc<Store>,
         source: Arc<dyn ProcessSource>,
         rules: watch::Receiver<Arc<ControlRules>>,
-        snapshots: Arc<Semaphore>,
+        reads: Reads,
     ) -> Self {
         Self {
             store,
             source,
             rules,
             clock: Clock::start(),
-            snapshots,
-            of_owners: Arc::new(Semaphore::new(SNAPSHOTS_MAX.saturating_sub(1).max(1))),
-            decisions: Arc::new(Semaphore::new(DECISIONS_MAX)),
+            reads,
+            members: Members::default(),
+            decisions: Arc::new(Semaphore::new(DECISIONS_OF_ALL_MAX)),
+            decisions_of_root: Arc::new(Semaphore::new(DECISIONS_OF_ROOT_MAX)),
         }
     }
 
@@ -88,7 +111,7 @@ impl Desk {
         match self.decide(peer, request, &rules, limits).await {
             Err(error) => Outcome {
                 rights: None,
-                answer: Err(error),
+                answer: Err(error.into()),
             },
             Ok((rights, step)) => Outcome {
                 answer: match step {
@@ -110,17 +133,20 @@ impl Desk {
         request: Request,
         rules: &Arc<ControlRules>,
         limits: ControlLimits,
-    ) -> Result<(Rights, Result<Step, ControlError>), ControlError> {
-        let permit = self.permit(&self.decisions, limits).await?;
+    ) -> Result<(Rights, Result<Step, Failure>), ControlError> {
+        let turns = match peer.user {
+            0 => &self.decisions_of_root,
+            _ => &self.decisions,
+        };
+        let permit = self.permit(turns, limits).await?;
         let (desk, rules) = (self.clone(), Arc::clone(rules));
         let deciding = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             let rights = Rights::of(peer, rules.group.as_deref());
+            desk.members.note(peer.user, &rights);
             let step = desk.first_step(&rights, request);
-            (
-                rights,
-                step.map_err(|refusal| refusal.into_error(rules.group.as_deref())),
-            )
+            let step = step.map_err(|refusal| desk.refused(refusal, &rights, &rules));
+            (rights, step)
         });
         let decided = timeout(limits.decision_max, deciding).await;
         decided.map_err(|_| timed_out())?.map_err(|_| defect())
@@ -145,51 +171,27 @@ impl Desk {
     /// Reads the process now.
     async fn read(
         &self,
-        subject: (ProcessId, Wanted),
-        rights: &Rights,
-        rules: &Arc<ControlRules>,
-        limits: ControlLimits,
-    ) -> Result<Vec<u8>, ControlError> {
-        let of_owner = match rights.are_unbounded() {
-            true => None,
-            false => Some(self.permit(&self.of_owners, limits).await?),
-        };
-        let permits = (of_owner, self.permit(&self.snapshots, limits).await?);
-        let stop = Stop::default();
-        let mut reading = self.begin_reading(subject, rights, rules, &stop, permits);
-        let scan_time = rules.scan_time.min(limits.scan_max);
-        let read = tokio::select! {
-            read = &mut reading => read,
-            () = sleep(scan_time) => {
-                stop.stop();
-                // One that hangs in the kernel keeps its permit, and nobody waits for it.
-                timeout(limits.scan_end_max, reading).await.map_err(|_| timed_out())?
-            }
-        };
-        read.unwrap_or_else(|_| Err(defect()))
-    }
-
-    fn begin_reading(
-        &self,
         (id, wanted): (ProcessId, Wanted),
         rights: &Rights,
         rules: &Arc<ControlRules>,
-        stop: &Stop,
-        permits: (Option<OwnedSemaphorePermit>, OwnedSemaphorePermit),
-    ) -> JoinHandle<Result<Vec<u8>, ControlError>> {
-        let (desk, stop) = (self.clone(), stop.clone());
-        let (rights, rules) = (rights.clone(), Arc::clone(rules));
-        tokio::task::spawn_blocking(move || {
-            let _permits = permits;
-            let refused = |refusal: Refusal| refusal.into_error(rules.group.as_deref());
+        limits: ControlLimits,
+    ) -> Result<Vec<u8>, Failure> {
+        let limits = ReadLimits {
+            scan_max: rules.scan_time.min(limits.reads.scan_max),
+            ..limits.reads
+        };
+        let desk = self.clone();
+        let (asker, rights, rules) = (rights.asker(), rights.clone(), Arc::clone(rules));
+        let work = move |stop: &Stop| {
+            let refused = |refusal: Refusal| desk.refused(refusal, &rights, &rules);
             let mut answer = Bounded(Vec::new());
             let is_written = match wanted {
                 Wanted::Snapshot => {
-                    let snapshot = desk.snapshot(id, &rights, &stop).map_err(refused)?;
+                    let snapshot = desk.snapshot(id, &rights, stop).map_err(refused)?;
                     write_snapshot(&snapshot, None, &mut answer).is_ok()
                 }
                 Wanted::Explanation => {
-                    let explained = desk.explain(id, &rights, &rules, &stop);
+                    let explained = desk.explain(id, &rights, &rules, stop);
                     let json = answer_to_json(&explained.map_err(refused)?);
                     answer.write_all(&json).is_ok()
                 }
@@ -197,9 +199,34 @@ impl Desk {
             if is_written {
                 Ok(answer.0)
             } else {
-                Err(too_large())
+                Err(too_large().into())
             }
-        })
+        };
+        let read = self.reads.read(asker, limits, work).await;
+        read.map_err(|why| match why {
+            NotRead::Busy => busy("the agent answers others"),
+            NotRead::OthersHang => {
+                busy("other processes that you asked for hang, or those of too many users do")
+            }
+            NotRead::TimedOut => timed_out(),
+            NotRead::Panicked => defect(),
+        })?
+    }
+
+    /// What somebody with these rights is told who gets no process. Where processes are hidden from those whose they are
+    /// not, nothing is told of them that is not told of one that does not exist.
+    fn refused(&self, refusal: Refusal, rights: &Rights, rules: &ControlRules) -> Failure {
+        let is_stranger = !rights.are_unbounded();
+        let group = rules.group.as_deref();
+        let denial = refusal.denial();
+        let refusal = match is_stranger && self.source.hides_from_strangers() {
+            true => refusal.hidden(),
+            false => refusal,
+        };
+        Failure {
+            error: refusal.into_error(group),
+            denial,
+        }
     }
 
     fn snapshot(&self, id: ProcessId, rights: &Rights, stop: &Stop) -> Result<Snapshot, Refusal> {
@@ -237,7 +264,7 @@ impl Desk {
         permits: &Arc<Semaphore>,
         limits: ControlLimits,
     ) -> Result<OwnedSemaphorePermit, ControlError> {
-        match timeout(limits.turn_max, Arc::clone(permits).acquire_owned()).await {
+        match timeout(limits.reads.turn_max, Arc::clone(permits).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
             _ => Err(busy("the agent answers others")),
         }
@@ -330,10 +357,8 @@ impl Default for ControlLimits {
     fn default() -> Self {
         Self {
             request_max: Duration::from_secs(5),
-            turn_max: Duration::from_secs(5),
+            reads: ReadLimits::default(),
             decision_max: Duration::from_secs(5),
-            scan_max: Duration::from_secs(20),
-            scan_end_max: Duration::from_secs(5),
             sending_max: Duration::from_secs(30),
         }
     }

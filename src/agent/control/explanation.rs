@@ -82,6 +82,7 @@ fn watch(rules: &ControlRules, view: &AgentView, id: ProcessId) -> Watch {
     Watch {
         now,
         is_full: u32::try_from(n_watched).unwrap_or(u32::MAX) >= processes_max,
+        is_unprobed: view.unprobed.contains(&id),
         processes_max,
         interval: rules.watch.interval,
     }

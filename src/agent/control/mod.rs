@@ -7,6 +7,7 @@
 
 mod desk;
 mod explanation;
+mod members;
 mod places;
 mod rights;
 mod socket;
@@ -15,12 +16,15 @@ pub(super) use desk::{DECISIONS_MAX, Desk};
 pub(super) use socket::{SocketFile, listen, path_of};
 
 use super::http::Outbox;
+use super::reads::ReadLimits;
+use super::turnstile::{A_SECOND_MAX, Turnstile};
 use crate::config::{ControlSettings, Settings};
 use crate::protocol::{
     ControlError, FrameError, FrameKind, HEADER_BYTES, Header, PROTOCOL_VERSION, Request,
 };
-use crate::targets::unknown_group;
-use desk::Outcome;
+use crate::sanitize::escape;
+use crate::targets::{UnknownGroup, unknown_group};
+use desk::{Failure, Outcome};
 use explanation::WatchRules;
 use hyper::body::Bytes;
 use places::{Place, Places};
@@ -61,8 +65,9 @@ impl ControlRules {
 
 /// Says in the log that there is no such group as the settings name, if there is none.
 pub(super) fn note_unknown_group(settings: &ControlSettings) {
-    if let Some(group) = unknown_group(settings) {
-        tracing::warn!(%group, "nobody may ask by way of a group");
+    if let Some(UnknownGroup { name }) = unknown_group(settings) {
+        let group = escape(name);
+        tracing::warn!(%group, "control.group: this machine has no such group: nobody may ask by way of it");
     }
 }
 
@@ -71,14 +76,10 @@ pub(super) fn note_unknown_group(settings: &ControlSettings) {
 pub(super) struct ControlLimits {
     /// For its request to come in.
     request_max: Duration,
-    /// For its turn, when others are being answered.
-    turn_max: Duration,
+    /// For its turn when others are being answered, and for a process to be read, whatever the configuration allows.
+    reads: ReadLimits,
     /// For what it may ask for to be found out.
     decision_max: Duration,
-    /// For a process to be read, whatever the configuration allows.
-    scan_max: Duration,
-    /// For that to end when it is told to.
-    scan_end_max: Duration,
     /// For the answer to be taken.
     sending_max: Duration,
 }
@@ -92,20 +93,33 @@ enum Sent {
 
 /// Answers on `listener` until `stopped` becomes true and the connections have ended.
 pub(super) async fn serve(
-    listener: UnixListener,
-    file: SocketFile,
+    mut listener: UnixListener,
+    mut file: SocketFile,
     desk: Desk,
     outbox: Arc<Outbox>,
     limits: ControlLimits,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let places = Places::default();
+    let (places, turnstile) = (Places::default(), Turnstile::new());
     let mut connections = JoinSet::new();
+    let mut rules = desk.rules.clone();
+    rules.mark_changed();
     loop {
         let accepted = tokio::select! {
             _ = stopped.wait_for(|stopped| *stopped) => break,
             Some(_) = connections.join_next() => continue,
-            accepted = listener.accept() => accepted,
+            Ok(()) = rules.changed() => None,
+            accepted = listener.accept() => Some(accepted),
+        };
+        let Some(accepted) = accepted else {
+            let group = rules.borrow_and_update().group.clone();
+            let members = desk.members.clone();
+            // Nobody waits for it: whoever is not known as a member yet has the places of others.
+            tokio::task::spawn_blocking(move || members.look_up(group.as_deref()));
+            if !file.is_there() {
+                (listener, file) = listen_again(listener, file).await;
+            }
+            continue;
         };
         let stream = match accepted {
             Ok((stream, _)) => stream,
@@ -119,23 +133,45 @@ pub(super) async fn serve(
         let Ok(peer) = peer_of(&stream) else {
             continue;
         };
-        match places.take(peer.user) {
-            Some(place) => {
-                let connection = Connection {
-                    stream,
-                    peer,
-                    outbox: Arc::clone(&outbox),
-                    limits,
-                };
-                connections.spawn(connection.serve(desk.clone(), place));
-            }
-            None => refuse(&stream, peer),
+        let tell = move |n_refused| tell_refused(peer.user, n_refused);
+        if peer.user != 0 && !turnstile.pass(peer.user, tell) {
+            let message = format!("too many requests: a user may make {A_SECOND_MAX} a second");
+            refuse(&stream, &message);
+            continue;
         }
+        let is_member = peer.user != 0 && desk.members.include(peer.user);
+        let Some(place) = places.take(peer.user, is_member) else {
+            turnstile.refuse(peer.user, tell);
+            refuse(&stream, "too many connections to the agent");
+            continue;
+        };
+        let connection = Connection {
+            stream,
+            peer,
+            outbox: Arc::clone(&outbox),
+            limits,
+        };
+        connections.spawn(connection.serve(desk.clone(), place));
     }
     // In this order: as long as it is listened on, no other file can be taken for it.
     drop(file);
     drop(listener);
     while connections.join_next().await.is_some() {}
+}
+
+/// Makes the socket anew that somebody has removed, if that can be done.
+async fn listen_again(listener: UnixListener, file: SocketFile) -> (UnixListener, SocketFile) {
+    let path = file.path().display().to_string();
+    match listen(file.path().to_owned()).await {
+        Ok(anew) => {
+            tracing::warn!(socket = path, "the socket was gone and was made anew");
+            anew
+        }
+        Err(error) => {
+            tracing::error!(socket = path, %error, "the socket is gone and cannot be made anew");
+            (listener, file)
+        }
+    }
 }
 
 fn peer_of(stream: &UnixStream) -> io::Result<Peer> {
@@ -147,13 +183,22 @@ fn peer_of(stream: &UnixStream) -> io::Result<Peer> {
     })
 }
 
-/// Tells a client that there are too many, if it has room for that: nobody waits for it.
-fn refuse(stream: &UnixStream, peer: Peer) {
-    let json = desk::busy("too many connections to the agent").to_json();
+/// Tells a client why it is not answered, if it has room for that: nobody waits for it.
+fn refuse(stream: &UnixStream, message: &str) {
+    let json = desk::busy(message).to_json();
     if let Ok(header) = Header::of(FrameKind::Error, &json) {
         let _ = stream.try_write(&[&header.to_bytes()[..], &json].concat());
     }
-    tracing::debug!(uid = peer.user, "too many connections to the socket");
+}
+
+/// One line for all requests of a user that were refused in a while because there were too many.
+fn tell_refused(user: u32, n_refused: u64) {
+    tracing::warn!(
+        uid = user,
+        requests = n_refused,
+        allowed = false,
+        "too many on-demand requests or connections"
+    );
 }
 
 /// A client.
@@ -170,13 +215,13 @@ impl Connection {
             Ok(Ok(request)) => request,
             Ok(Err(None)) => return,
             Ok(Err(Some(error))) => {
-                self.end(None, None, Err(error)).await;
+                self.end(None, None, Err(error.into())).await;
                 return;
             }
             Err(_) => {
                 let hint = "a request is sent at once";
                 let error = desk::error("timed_out", "the request did not come in time", hint);
-                self.end(None, None, Err(error)).await;
+                self.end(None, None, Err(error.into())).await;
                 return;
             }
         };
@@ -214,19 +259,14 @@ impl Connection {
         mut self,
         request: Option<Request>,
         rights: Option<Rights>,
-        answer: Result<Vec<u8>, ControlError>,
+        answer: Result<Vec<u8>, Failure>,
     ) {
-        let result = answer
-            .as_ref()
-            .map_or_else(|error| error.code.clone(), |_| "ok".to_owned());
-        let denial = answer
-            .as_ref()
-            .err()
-            .filter(|error| error.code == "not_allowed");
-        let denial = denial.map(|error| error.message.clone());
-        let (kind, bytes) = match answer {
-            Ok(answer) => (FrameKind::Answer, answer),
-            Err(error) => (FrameKind::Error, error.to_json()),
+        let (result, denial, kind, bytes) = match answer {
+            Ok(answer) => ("ok".to_owned(), None, FrameKind::Answer, answer),
+            Err(Failure { error, denial }) => {
+                let json = error.to_json();
+                (error.code, denial, FrameKind::Error, json)
+            }
         };
         let n_bytes = bytes.len();
         let result = match self.send(kind, bytes).await {

@@ -2,14 +2,16 @@
 //! that are theirs. By what the kernel says of the peer, never by what it says itself.
 //!
 //! A process is somebody's if its real, effective and saved user ids all are that user's, as the kernel's own rule
-//! for reading another process has it (ptrace(2), "Ptrace access mode checking"). Of that rule the group ids and
-//! the dumpable attribute are left out: a worker that gave up root for a user is that user's here.
+//! for reading another process has it (ptrace(2), "Ptrace access mode checking"), and those of each of its threads: the
+//! kernel looks at the thread that is asked for, but the memory is that of all. Of that rule the group ids,
+//! capabilities and the dumpable attribute are left out: a worker that gave up root for a user is that user's here.
 
+use crate::agent::reads::Asker;
 use crate::agent::source::ProcessSource;
 use crate::diagnosis::advice;
 use crate::ids::{Pid, ProcessId};
 use crate::process::{GIVE_AGENT_SYS_PTRACE, ProcessError};
-use crate::procfs::{UserIds, is_member};
+use crate::procfs::{ForeignThread, UserIds, is_member};
 use crate::protocol::ControlError;
 use std::fmt;
 
@@ -35,8 +37,8 @@ pub(super) struct Peer {
 pub(super) enum Rights {
     /// Everything, as root.
     Root,
-    /// Everything, as a member of this group.
-    Member(String),
+    /// Everything, as this user, who is a member of this group.
+    Member(u32, String),
     /// Processes of this user.
     Owner(u32),
 }
@@ -47,9 +49,18 @@ impl Rights {
         match group {
             _ if peer.user == 0 => Self::Root,
             Some(group) if is_member(peer.user, peer.group, group) => {
-                Self::Member(group.to_owned())
+                Self::Member(peer.user, group.to_owned())
             }
             _ => Self::Owner(peer.user),
+        }
+    }
+
+    /// For whom processes are read.
+    pub(super) fn asker(&self) -> Asker {
+        match self {
+            Self::Root => Asker::Root,
+            Self::Member(user, _) => Asker::Member(*user),
+            Self::Owner(user) => Asker::Owner(*user),
         }
     }
 
@@ -61,14 +72,32 @@ impl Rights {
     /// Whether processes with these user ids are among it.
     fn include(&self, users: UserIds) -> bool {
         match self {
-            Self::Root | Self::Member(_) => true,
+            Self::Root | Self::Member(..) => true,
             Self::Owner(user) => *user != OVERFLOW_USER && users == UserIds::all(*user),
         }
     }
 
+    /// Why a process with these user ids is not among it, if it is not.
+    fn objection(
+        &self,
+        source: &dyn ProcessSource,
+        id: ProcessId,
+        users: UserIds,
+    ) -> Option<Objection> {
+        let Self::Owner(user) = self else {
+            return None;
+        };
+        let (user, users) = (*user, users);
+        if !self.include(users) {
+            return Some(Objection::NotYours { user, users });
+        }
+        let thread = source.foreign_thread(id, users)?;
+        Some(Objection::ThreadNotYours { user, thread })
+    }
+
     /// Whether this process, and not one that has its id since, is among it.
     pub(super) fn include_process(&self, source: &dyn ProcessSource, id: ProcessId) -> bool {
-        let is_it = |(now, users)| now == id && self.include(users);
+        let is_it = |(now, users)| now == id && self.objection(source, id, users).is_none();
         self.are_unbounded() || source.owner(id.pid).is_ok_and(is_it)
     }
 
@@ -84,13 +113,9 @@ impl Rights {
     ) -> Result<(ProcessId, UserIds), Refusal> {
         let owner = source.owner(pid);
         let (id, users) = owner.map_err(|error| Refusal::of(source, error))?;
-        match (self, self.include(users)) {
-            (Self::Owner(user), false) => Err(Refusal::NotYours {
-                pid,
-                user: *user,
-                users,
-            }),
-            _ => Ok((id, users)),
+        match self.objection(source, id, users) {
+            Some(objection) => Err(Refusal::NotAllowed { pid, objection }),
+            None => Ok((id, users)),
         }
     }
 }
@@ -99,8 +124,27 @@ impl fmt::Display for Rights {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Root => f.write_str("root"),
-            Self::Member(group) => write!(f, "member of {group}"),
+            Self::Member(_, group) => write!(f, "member of {group}"),
             Self::Owner(_) => f.write_str("owner"),
+        }
+    }
+}
+
+/// Why a process is not somebody's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Objection {
+    /// Not all of its user ids are.
+    NotYours { user: u32, users: UserIds },
+    /// Not all of a thread's user ids are.
+    ThreadNotYours { user: u32, thread: ForeignThread },
+}
+
+impl Objection {
+    /// In words.
+    fn told_of(self, pid: Pid) -> String {
+        match self {
+            Self::NotYours { user, users } => not_yours(pid, user, users),
+            Self::ThreadNotYours { user, thread } => thread_not_yours(pid, user, thread),
         }
     }
 }
@@ -109,7 +153,7 @@ impl fmt::Display for Rights {
 #[derive(Debug)]
 pub(super) enum Refusal {
     /// It is not theirs.
-    NotYours { pid: Pid, user: u32, users: UserIds },
+    NotAllowed { pid: Pid, objection: Objection },
     /// There is none that the agent sees, and there is one.
     Hidden { pid: Pid },
     /// It cannot be read.
@@ -142,12 +186,33 @@ impl Refusal {
         }
     }
 
+    /// What is not allowed, in words.
+    pub(super) fn denial(&self) -> Option<String> {
+        match self {
+            Self::NotAllowed { pid, objection } => Some(objection.told_of(*pid)),
+            Self::Hidden { .. } | Self::Process { .. } => None,
+        }
+    }
+
+    /// The same for somebody from whom processes of others are hidden (proc(5), `hidepid`).
+    pub(super) fn hidden(self) -> Self {
+        match self {
+            Self::NotAllowed { pid, .. }
+            | Self::Hidden { pid }
+            | Self::Process {
+                error: ProcessError::Thread { pid, .. },
+                ..
+            } => ProcessError::NotFound { pid }.into(),
+            other => other,
+        }
+    }
+
     /// In words. `group` is the one whose members may ask for everything.
     pub(super) fn into_error(self, group: Option<&str>) -> ControlError {
         match self {
-            Self::NotYours { pid, user, users } => ControlError {
+            Self::NotAllowed { pid, objection } => ControlError {
                 code: "not_allowed".to_owned(),
-                message: not_yours(pid, user, users),
+                message: objection.told_of(pid),
                 hints: vec![match group {
                     Some(group) => format!(
                         "root and the members of the group {group} may ask for every process"
@@ -207,6 +272,26 @@ fn not_yours(pid: Pid, user: u32, users: UserIds) -> String {
     format!("{whose}, and user {user} may ask for its own processes only")
 }
 
+fn thread_not_yours(pid: Pid, user: u32, thread: ForeignThread) -> String {
+    let why = match thread {
+        ForeignThread::Has(thread, users) => {
+            let UserIds {
+                real,
+                effective,
+                saved,
+            } = users;
+            format!(
+                "thread {thread} of process {pid} has the user ids {real}, {effective} and {saved} (real, effective and \
+                 saved)"
+            )
+        }
+        ForeignThread::Unknown => {
+            format!("it cannot be found out whose all threads of process {pid} are")
+        }
+    };
+    format!("{why}, and user {user} may ask for processes only of which every thread is its own")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -230,7 +315,7 @@ mod tests {
             ..peer(7)
         };
         let rights = Rights::of(member, Some("root"));
-        assert_eq!(rights, Rights::Member("root".to_owned()));
+        assert_eq!(rights, Rights::Member(7, "root".to_owned()));
         for rights in [Rights::Root, rights] {
             assert!(rights.include(UserIds::all(0)) && rights.include(UserIds::all(8)));
         }
@@ -262,10 +347,9 @@ mod tests {
     #[test]
     fn denials_say_why() {
         let pid = Pid::new(42).unwrap();
-        let refusal = |users| Refusal::NotYours {
+        let refusal = |users| Refusal::NotAllowed {
             pid,
-            user: 7,
-            users,
+            objection: Objection::NotYours { user: 7, users },
         };
         let error = refusal(UserIds::all(0)).into_error(Some("staff"));
         assert_eq!(error.code, "not_allowed");
@@ -285,5 +369,12 @@ mod tests {
         assert_eq!(error.code, "process_not_found");
         assert_eq!(error.message, "no process 42");
         assert!(error.hints[0].contains("CAP_SYS_PTRACE"), "{error}");
+        // Where processes are hidden, one of somebody else is as one that does not exist.
+        let missing = Refusal::from(ProcessError::NotFound { pid }).into_error(None);
+        for hidden in [refusal(UserIds::all(0)), Refusal::Hidden { pid }] {
+            assert_eq!(hidden.hidden().into_error(None), missing);
+        }
+        let denial = refusal(UserIds::all(0)).denial();
+        assert!(denial.is_some_and(|it| it.contains("belongs to user 0")));
     }
 }

@@ -36,11 +36,16 @@ impl SocketFile {
     pub(in crate::agent) fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Whether clients find it: nobody has removed it or put another file in its place.
+    pub(super) fn is_there(&self) -> bool {
+        file_of(&self.path).is_ok_and(|file| file == self.file)
+    }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if file_of(&self.path).is_ok_and(|file| file == self.file) {
+        if self.is_there() {
             // Nobody is left to tell; the next agent replaces it.
             let _ = fs::remove_file(&self.path);
         }
@@ -127,8 +132,11 @@ mod tests {
         let path = folder.path().join(NAME);
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists());
-        let _listening = listen(path.clone()).await.unwrap();
+        let (_listener, socket) = listen(path.clone()).await.unwrap();
         UnixStream::connect(&path).await.unwrap();
+        assert!(socket.is_there());
+        fs::remove_file(&path).unwrap();
+        assert!(!socket.is_there());
     }
 
     #[tokio::test]

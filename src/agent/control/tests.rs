@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::agent::HostProcesses;
+use crate::agent::reads::Reads;
 use crate::agent::source::ProcessSource;
 use crate::agent::store::Store;
 use crate::metrics::{AgentView, TargetView};
@@ -10,7 +11,6 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream as Client;
 use std::path::Path;
 use tempfile::TempDir;
-use tokio::sync::Semaphore;
 
 /// A socket that is served; its folder, what is being sent, and who can stop it.
 struct Served {
@@ -41,7 +41,7 @@ impl Served {
             watch: WatchRules::new(&Settings::default()),
         };
         let rules = watch::channel(Arc::new(rules)).1;
-        let desk = Desk::new(store, source, rules, Arc::new(Semaphore::new(1)));
+        let desk = Desk::new(store, source, rules, Reads::default());
         let outbox = Arc::new(Outbox::new(bytes_max));
         let server = serve(listener, file, desk, Arc::clone(&outbox), limits, stopped);
         tokio::spawn(server);

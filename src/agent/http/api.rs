@@ -3,6 +3,8 @@
 use super::rules::WebRules;
 use super::site::{Answer, JSON, Kind, Site, TEXT, made, response, text};
 use crate::agent::answers::{findings, targets};
+use crate::agent::reads::{Asker, NotRead, ReadLimits};
+use crate::agent::turnstile::A_SECOND_MAX;
 use crate::graph::Snapshot;
 use crate::ids::{Pid, ProcessId};
 use crate::limits::Stop;
@@ -13,6 +15,7 @@ use crate::render::{self, Style, View};
 use crate::sanitize::escape;
 use hyper::StatusCode;
 use percent_encoding::percent_decode_str;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Lines of a table or a tree.
@@ -26,10 +29,29 @@ enum Shape {
     Pstree,
 }
 
+impl Shape {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Snapshot => "snapshot",
+            Self::Ps => "ps",
+            Self::Pstree => "pstree",
+        }
+    }
+}
+
+/// Who asks.
+pub(super) struct Client {
+    /// Stands for all addresses that they have.
+    pub(super) address: IpAddr,
+    /// Whose password was good, if one is needed.
+    pub(super) user: Option<String>,
+}
+
 /// The answer for what follows `/api/v1/`.
 pub(super) async fn answer(
     site: &Site,
     rules: &WebRules,
+    client: &Client,
     what: &str,
     query: Option<&str>,
 ) -> Answer {
@@ -58,7 +80,17 @@ pub(super) async fn answer(
             let is_it = |process: &&ProcessView| process.id.pid.to_string() == pid;
             let mut processes = view.targets.iter().flat_map(|target| &target.processes);
             match processes.find(is_it) {
-                Some(process) => read(site, rules, process.id, shape).await,
+                Some(process) => {
+                    let tell = {
+                        let address = client.address;
+                        move |n_refused| tell_refused(address, n_refused)
+                    };
+                    if !site.turnstile.pass(client.address, tell) {
+                        let why = format!("an address may have {A_SECOND_MAX} a second\n");
+                        return text(StatusCode::TOO_MANY_REQUESTS, &why);
+                    }
+                    read(site, rules, client, process.id, shape).await
+                }
                 None => text(
                     StatusCode::NOT_FOUND,
                     "no such process is watched; see /api/v1/targets\n",
@@ -67,6 +99,12 @@ pub(super) async fn answer(
         }
         _ => not_found(),
     }
+}
+
+/// One line for all requests of an address that were refused in a while because there were too many.
+fn tell_refused(address: IpAddr, n_refused: u64) {
+    let (requests, allowed) = (n_refused, false);
+    tracing::warn!(%address, requests, allowed, "too many on-demand requests over HTTP");
 }
 
 /// The targets, or what was found: of one target, or all.
@@ -119,31 +157,43 @@ fn json(body: Vec<u8>) -> Answer {
     response(StatusCode::OK, JSON, body)
 }
 
-/// Reads the process now, on a thread of its own.
-async fn read(site: &Site, rules: &WebRules, id: ProcessId, shape: Shape) -> Answer {
-    let Ok(permit) = Arc::clone(&site.snapshots).try_acquire_owned() else {
-        return text(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "other processes are being read for somebody; try again\n",
-        );
+/// Reads the process now, and says in the log who asked for it.
+async fn read(
+    site: &Site,
+    rules: &WebRules,
+    client: &Client,
+    id: ProcessId,
+    shape: Shape,
+) -> Answer {
+    let answer = read_now(site, rules, id, shape).await;
+    let result = match answer.status() {
+        StatusCode::OK => "ok",
+        StatusCode::NOT_FOUND => "process_not_found",
+        StatusCode::SERVICE_UNAVAILABLE => "busy",
+        StatusCode::GATEWAY_TIMEOUT => "timed_out",
+        _ => "failed",
     };
+    let (address, user) = (client.address, client.user.as_deref());
+    let (asks, pid, bytes) = (shape.name(), id.pid.as_raw(), answer.body().len());
+    let allowed = true;
+    tracing::info!(%address, user, asks, pid, allowed, result, bytes, "on-demand request over HTTP");
+    answer
+}
+
+async fn read_now(site: &Site, rules: &WebRules, id: ProcessId, shape: Shape) -> Answer {
     let source = Arc::clone(&site.source);
-    let stop = Stop::default();
-    let timer = stop.clone();
-    let reading = tokio::task::spawn_blocking(move || {
-        let _permit = permit;
-        let snapshot = source.attach(id)?.snapshot(&stop)?;
-        Ok::<_, ProcessError>(show(&snapshot, id.pid, shape))
-    });
-    let mut reading = std::pin::pin!(reading);
-    let read = tokio::select! {
-        read = reading.as_mut() => read,
-        () = tokio::time::sleep(rules.scan_time) => {
-            timer.stop();
-            reading.await
-        }
+    let limits = ReadLimits::default();
+    let limits = ReadLimits {
+        scan_max: rules.scan_time.min(limits.scan_max),
+        ..limits
     };
-    match read {
+    let user = source.facts().user_and_parent(id);
+    let asker = Asker::Web(user.and_then(|(user, _)| user));
+    let work = move |stop: &Stop| {
+        let snapshot = source.attach(id)?.snapshot(stop)?;
+        Ok::<_, ProcessError>(show(&snapshot, id.pid, shape))
+    };
+    match site.reads.read(asker, limits, work).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => {
             let status = match error {
@@ -152,7 +202,21 @@ async fn read(site: &Site, rules: &WebRules, id: ProcessId, shape: Shape) -> Ans
             };
             text(status, &format!("{}\n", escape(&error.to_string())))
         }
-        Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "a defect of the agent\n"),
+        Err(NotRead::Busy) => text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "other processes are being read for somebody; try again\n",
+        ),
+        Err(NotRead::OthersHang) => text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "reading other processes of the same user, or of too many users, hangs\n",
+        ),
+        Err(NotRead::TimedOut) => text(
+            StatusCode::GATEWAY_TIMEOUT,
+            "it took too long, and was given up\n",
+        ),
+        Err(NotRead::Panicked) => {
+            text(StatusCode::INTERNAL_SERVER_ERROR, "a defect of the agent\n")
+        }
     }
 }
 

@@ -58,6 +58,14 @@ impl Users {
         self.hashes.is_empty()
     }
 
+    /// Who asks, if they have to say that: it is for requests that are answered.
+    pub(super) fn name(&self, headers: &HeaderMap) -> Option<String> {
+        if self.is_open() {
+            return None;
+        }
+        credentials(headers).map(|(user, _)| user)
+    }
+
     /// Whether a request with these headers from this peer may be answered. A password that was good before is known
     /// at once; others are checked one after the other.
     pub(super) async fn let_in(&self, headers: &HeaderMap, peer: &Peer) -> bool {

@@ -27,7 +27,7 @@ pub(super) use outbox::Outbox;
 pub use rules::WebError;
 pub(super) use rules::WebRules;
 pub(super) use shared::Shared;
-pub(super) use site::{SNAPSHOTS_MAX, Site};
+pub(super) use site::Site;
 pub use tls::TlsError;
 
 use http_body_util::Full;
@@ -173,6 +173,8 @@ async fn serve_stream(
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_read_max)
         .max_buf_size(HEADER_BYTES_MAX)
+        // Who has asked may say that no more will come.
+        .half_close(true)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let mut life = pin!(sleep(limits.connection_life));

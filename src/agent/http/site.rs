@@ -1,13 +1,16 @@
 //! What is answered to a request.
 
+use super::api::Client;
 use super::outbox::Outbox;
 use super::peer::Peer;
 use super::rules::WebRules;
 use super::shared::{Made, Shared};
 use super::{api, host, page, runbooks};
+use crate::agent::reads::Reads;
 use crate::agent::reload::ReloadRequest;
 use crate::agent::source::ProcessSource;
 use crate::agent::store::Store;
+use crate::agent::turnstile::Turnstile;
 use crate::export::openmetrics::{OPENMETRICS_CONTENT_TYPE, prefers_openmetrics};
 use crate::export::prometheus::{CONTENT_TYPE, PrometheusExporter};
 use hyper::body::{Bytes, Incoming};
@@ -16,11 +19,9 @@ use hyper::header::{
     CONTENT_SECURITY_POLICY, REFERRER_POLICY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Request, Response, StatusCode};
+use std::net::IpAddr;
 use std::sync::Arc;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-
-/// Snapshots at once that are made because somebody asks for them.
-pub(in crate::agent) const SNAPSHOTS_MAX: usize = 2;
+use tokio::sync::{mpsc, oneshot, watch};
 
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 pub(super) const HTML: &str = "text/html; charset=utf-8";
@@ -61,8 +62,10 @@ pub(in crate::agent) struct Site {
     pub(in crate::agent) source: Arc<dyn ProcessSource>,
     pub(in crate::agent) rules: watch::Receiver<Arc<WebRules>>,
     pub(in crate::agent) reloads: mpsc::Sender<ReloadRequest>,
-    /// A permit for each snapshot that somebody asked for.
-    pub(in crate::agent) snapshots: Arc<Semaphore>,
+    /// The processes that are read because somebody asks for them.
+    pub(in crate::agent) reads: Reads,
+    /// How often an address may have a process read.
+    pub(in crate::agent) turnstile: Turnstile<IpAddr>,
     /// The answers that are being made.
     pub(in crate::agent) shared: Shared<Kind>,
     /// The answers that are being sent.
@@ -115,7 +118,13 @@ impl Site {
             _ => match path.strip_prefix("/api/v1/") {
                 Some(_) if !is_get => refuse_method("GET, HEAD"),
                 Some(_) if !rules.show_details(self.is_local) => forbidden(rules.why_no_details()),
-                Some(what) => api::answer(self, &rules, what, request.uri().query()).await,
+                Some(what) => {
+                    let client = Client {
+                        address: peer.address,
+                        user: rules.users.name(request.headers()),
+                    };
+                    api::answer(self, &rules, &client, what, request.uri().query()).await
+                }
                 None => text(StatusCode::NOT_FOUND, "not found; see /\n"),
             },
         }
@@ -251,7 +260,8 @@ impl Site {
             source,
             rules: watch::channel(Arc::new(rules)).1,
             reloads: mpsc::channel(1).0,
-            snapshots: Arc::new(Semaphore::new(1)),
+            reads: Reads::default(),
+            turnstile: Turnstile::new(),
             shared: Shared::default(),
             outbox: Arc::new(Outbox::new(super::SENDING_BYTES_MAX)),
             is_local: true,

@@ -3,7 +3,7 @@
 use super::first::LOOKS_MAX;
 use super::{Read, Record, Walk};
 use crate::cpython::DecodeError;
-use crate::graph::{NewTask, TaskIdx, TaskName};
+use crate::graph::{NewTask, TaskIdx, TaskName, TaskState};
 use crate::ids::TaskId;
 use crate::memory::RemoteAddr;
 use rustc_hash::FxHashSet;
@@ -109,7 +109,12 @@ impl Walk<'_, '_> {
                 let awaits = record.task.awaits.as_u64();
                 let turn = usize::try_from(at).ok().and_then(|at| self.turns.get(&at));
                 let turn = turn.copied().unwrap_or_default();
-                self.graph.set_footing(task, place.objects ^ awaits ^ turn);
+                let footing = match place.state {
+                    // What it is in changes while it holds up its event loop.
+                    TaskState::Running if turn != 0 => turn,
+                    _ => place.objects ^ awaits ^ turn,
+                };
+                self.graph.set_footing(task, footing);
                 if turn != 0 {
                     self.graph.set_has_turn(task);
                 }

@@ -33,7 +33,7 @@ const FUTURES_BEHIND_MAX: usize = 65_536;
 const CELLS_MAX: u64 = 64;
 
 /// The attributes that are used.
-const ATTRIBUTES: [&str; 8] = [
+const ATTRIBUTES: [&str; 11] = [
     "_tasks",
     "_todo",
     "_children",
@@ -42,23 +42,30 @@ const ATTRIBUTES: [&str; 8] = [
     "_scheduled",
     "_task",
     "_state",
+    "_done_callbacks",
+    "_when",
+    "_deadline",
 ];
 const TASKS: usize = 0;
 const TODO: usize = 1;
 const CHILDREN: usize = 2;
 /// Of `as_completed`, and of anyio's `CancelScope`.
-const TIMEOUT_HANDLE: usize = 3;
+pub(super) const TIMEOUT_HANDLE: usize = 3;
 /// Of `asyncio.timeout`.
-const TIMEOUT_HANDLER: usize = 4;
+pub(super) const TIMEOUT_HANDLER: usize = 4;
 /// The timers of an event loop.
-const SCHEDULED: usize = 5;
+pub(super) const SCHEDULED: usize = 5;
 /// Of `asyncio.timeout`: the task that it cancels.
-const TASK: usize = 6;
+pub(super) const TASK: usize = 6;
 /// Of a future of `concurrent.futures`.
 const STATE: usize = 7;
+const DONE_CALLBACKS: usize = 8;
+/// When it is due: of `asyncio.timeout`, and of `async_timeout` and anyio.
+pub(super) const WHEN: usize = 9;
+pub(super) const DEADLINE: usize = 10;
 
 /// Finds the attributes of what tasks wait for.
-pub(super) type WaitAttributes = Attributes<8>;
+pub(super) type WaitAttributes = Attributes<11>;
 
 /// Made for one look.
 pub(super) fn wait_attributes() -> WaitAttributes {
@@ -116,8 +123,10 @@ pub(super) struct Holds {
 
 /// Tasks that stand behind futures.
 #[derive(Debug, Default)]
-struct Behind {
+pub(super) struct Behind {
     tasks: Vec<RemoteAddr>,
+    /// The futures that are none, those that stand for others included.
+    pub(super) futures: Vec<RemoteAddr>,
     /// One of them is behind a future of `shield`.
     has_shield: bool,
     /// There are futures as well that are no tasks, nor stand for some.
@@ -185,8 +194,13 @@ impl Walk<'_, '_> {
         for awaiter in awaiters.iter().chain(&above).take(TASKS_MAX) {
             let wait = self.aside(runs, |walk| walk.wait_of(attributes, *awaiter))?;
             let mut wait = wait.unwrap_or(Wait::OTHER);
-            let at = self.alive(*awaiter).map(|record| record.task.at);
-            wait.has_timeout |= at.is_some_and(|at| timed.contains_key(&at));
+            let task = self.alive(*awaiter).map(|record| record.task);
+            wait.has_timeout |= task.is_some_and(|task| timed.contains_key(&task.at));
+            let future = task.map(|task| task.awaits);
+            let is_timed = |at: RemoteAddr| timed.contains_key(&at) && !self.is_task_here(at);
+            if future.is_some_and(is_timed) {
+                wait.needs = Needs::Other;
+            }
             waits.insert(*awaiter, wait);
         }
         Ok(waits)
@@ -388,7 +402,7 @@ impl Walk<'_, '_> {
 
     /// The tasks that must end for all of these futures to end: those among them, and those behind futures of
     /// `gather` and `shield`.
-    fn tasks_behind(
+    pub(super) fn tasks_behind(
         &mut self,
         attributes: &mut WaitAttributes,
         futures: Vec<RemoteAddr>,
@@ -405,6 +419,7 @@ impl Walk<'_, '_> {
                 behind.has_others = true;
                 continue;
             }
+            behind.futures.push(future);
             let (reader, types) = (&mut *self.reader, &mut self.chains.types);
             let info = types.type_of(reader, self.offsets, future)?;
             let inner = match types.name(info) {
@@ -441,39 +456,6 @@ impl Walk<'_, '_> {
         }))
     }
 
-    /// The timers that end the wait in `with` blocks of a frame: those of `asyncio.timeout`, which `wait_for` uses
-    /// too, of `async_timeout`, and of anyio.
-    pub(super) fn timers_of(
-        &mut self,
-        attributes: &mut WaitAttributes,
-        frame: &Waiting,
-    ) -> Result<Vec<RemoteAddr>, DecodeError> {
-        let mut timers = Vec::new();
-        for manager in frame.variables.on_stack() {
-            if !manager.is_plausible() {
-                continue;
-            }
-            let (reader, types) = (&mut *self.reader, &mut self.chains.types);
-            let info = match types.type_of(reader, self.offsets, *manager) {
-                Ok(info) => info,
-                Err(error) if error.is_fatal() || error.is_limit() => return Err(error),
-                // Not everything on a stack is an object.
-                Err(_) => continue,
-            };
-            if !matches!(types.name(info), "Timeout" | "CancelScope") {
-                continue;
-            }
-            let found = attributes.of(reader, self.offsets, types, *manager)?;
-            for timer in [TIMEOUT_HANDLE, TIMEOUT_HANDLER] {
-                let timer = found.get(timer).copied().unwrap_or_default();
-                if self.is_set(timer.value)? {
-                    timers.push(timer.value);
-                }
-            }
-        }
-        Ok(timers)
-    }
-
     /// What `asyncio.wait` was called for: `_wait(fs, timeout, return_when, loop)`.
     fn needs_of_wait(
         &mut self,
@@ -500,6 +482,18 @@ impl Walk<'_, '_> {
             }
             _ => Ok(Needs::Other),
         }
+    }
+
+    /// The futures that `asyncio.wait` was called for.
+    pub(super) fn futures_of_wait(
+        &mut self,
+        wait: &Waiting,
+    ) -> Result<Vec<RemoteAddr>, DecodeError> {
+        let Some(futures) = wait.variables.parameter(0) else {
+            return Ok(Vec::new());
+        };
+        let futures = self.value(futures)?;
+        self.futures_in(futures)
     }
 
     /// What `shield` shields that gave this future: a callback of the future refers to it. Nothing if it is
@@ -536,8 +530,9 @@ impl Walk<'_, '_> {
     }
 
     /// Whether one of the variables that a function refers to is a future of `concurrent.futures` whose work has begun
-    /// (Lib/concurrent/futures/_base.py). That of a coroutine of another event loop never says so while it lasts
-    /// (`run_coroutine_threadsafe`), nor does one whose executor has no thread to spare.
+    /// (Lib/concurrent/futures/_base.py), or that of a coroutine of another event loop (`run_coroutine_threadsafe`), which is
+    /// told by itself if it is stuck: that one has a callback at both ends. One whose executor has no thread to spare is
+    /// neither.
     pub(super) fn is_executed(
         &mut self,
         attributes: &mut WaitAttributes,
@@ -551,8 +546,10 @@ impl Walk<'_, '_> {
             let info = types.type_of(self.reader, self.offsets, value)?;
             if types.name(info) == "Future" {
                 let found = attributes.of(self.reader, self.offsets, types, value)?;
-                let state = found.get(STATE).copied().unwrap_or_default().value;
-                return Ok(state.is_plausible() && self.text_of(state)? == "RUNNING");
+                let value = |name: usize| found.get(name).copied().unwrap_or_default().value;
+                let (state, callbacks) = (value(STATE), value(DONE_CALLBACKS));
+                let is_running = state.is_plausible() && self.text_of(state)? == "RUNNING";
+                return Ok(is_running || self.list_at(callbacks)?.len() > 1);
             }
         }
         Ok(false)
@@ -584,67 +581,6 @@ impl Walk<'_, '_> {
             let own = code.file.as_deref().unwrap_or_default();
             &*code.function == function && own.ends_with(file)
         })
-    }
-
-    /// The tasks and futures that something ends after some time, of those whose event loops say so, and the timer: by
-    /// `asyncio.timeout`, wherever that is kept, and by `call_later(..., task.cancel)` or `future.set_result`.
-    pub(super) fn timed_tasks(
-        &mut self,
-        attributes: &mut WaitAttributes,
-    ) -> Result<FxHashMap<RemoteAddr, RemoteAddr>, DecodeError> {
-        let mut tasks = FxHashMap::default();
-        let loops: FxHashSet<RemoteAddr> =
-            self.lists.iter().map(|list| list.running_loop).collect();
-        for event_loop in loops.into_iter().filter(|at| at.is_plausible()) {
-            let types = &mut self.chains.types;
-            let found = attributes.of(self.reader, self.offsets, types, event_loop)?;
-            let timers = found.get(SCHEDULED).copied().unwrap_or_default();
-            for timer in self.futures_in(timers.value)? {
-                if let Some(task) = self.task_of_timer(attributes, timer)? {
-                    tasks.insert(task, timer);
-                }
-            }
-        }
-        Ok(tasks)
-    }
-
-    /// The task that the callback of a timer cancels, or the future that it ends, if it does that. The callback is the second of the slots of
-    /// a handle (Lib/asyncio/events.py), which CPython sorts by name; a method has its object as second member
-    /// (`PyMethodObject`, `PyCFunctionObject`).
-    fn task_of_timer(
-        &mut self,
-        attributes: &mut WaitAttributes,
-        timer: RemoteAddr,
-    ) -> Result<Option<RemoteAddr>, DecodeError> {
-        DecodeError::check_address("timer", timer)?;
-        let second = self.offsets.pyobject.size.saturating_add(8);
-        let callback = self.reader.addr_at(timer.plus(second))?;
-        if !callback.is_plausible() {
-            return Ok(None);
-        }
-        let types = &mut self.chains.types;
-        let info = types.type_of(self.reader, self.offsets, callback)?;
-        let is_method = matches!(
-            types.name(info),
-            "method" | "builtin_function_or_method" | "builtin_method"
-        );
-        if !is_method {
-            return Ok(None);
-        }
-        let of = self.reader.addr_at(callback.plus(second))?;
-        if !of.is_plausible() || self.is_task_here(of) {
-            return Ok(Some(of).filter(|of| of.is_plausible()));
-        }
-        let types = &mut self.chains.types;
-        let info = types.type_of(self.reader, self.offsets, of)?;
-        match types.name(info) {
-            "Timeout" => {}
-            "_asyncio.Future" => return Ok(Some(of)),
-            _ => return Ok(None),
-        }
-        let found = attributes.of(self.reader, self.offsets, types, of)?;
-        let task = found.get(TASK).copied().unwrap_or_default().value;
-        Ok(Some(task).filter(|task| task.is_plausible()))
     }
 
     /// The value of an attribute of the `self` of a method.
@@ -679,7 +615,7 @@ impl Walk<'_, '_> {
     }
 
     /// Whether a value is there and not `None`.
-    fn is_set(&mut self, value: RemoteAddr) -> Result<bool, DecodeError> {
+    pub(super) fn is_set(&mut self, value: RemoteAddr) -> Result<bool, DecodeError> {
         if value.is_null() {
             return Ok(false);
         }

@@ -7,6 +7,7 @@
 
 use super::Walk;
 use super::holds::{Needs, WaitAttributes, wait_attributes};
+use super::timers::Timer;
 use crate::cpython::{DecodeError, FrameState, in_cell};
 use crate::graph::LongWait;
 use crate::ids::TaskId;
@@ -98,13 +99,12 @@ impl Walk<'_, '_> {
         let Some(task) = self.alive(record).map(|record| record.task) else {
             return Ok(None);
         };
-        let future = task.awaits;
-        let has_future = future.is_plausible() && self.type_is(future, "_asyncio.Future")?;
+        let futures = self.futures_of(attributes, record)?;
         Ok(Some(LongWait {
             task: TaskId(task.at.as_u64()),
             ends_at: self.first_due(attributes, known, record)?,
             ends_itself_at: self.due_of(attributes, known, record)?.itself,
-            for_executor: has_future && self.is_for_executor(attributes, future)?,
+            for_executor: self.is_for_executor(attributes, &futures)?,
             is_main: !task.is_python && self.closure_of(task.at, OF_MAIN_TASK)?.is_some(),
         }))
     }
@@ -188,8 +188,10 @@ impl Walk<'_, '_> {
         let Some(task) = self.alive(record).map(|record| record.task) else {
             return Ok(Due::default());
         };
-        let mut itself: Vec<RemoteAddr> = timers.get(&task.awaits).copied().into_iter().collect();
-        let mut around: Vec<RemoteAddr> = timers.get(&task.at).copied().into_iter().collect();
+        let timer_of = |at: RemoteAddr| timers.get(&at).map(|at| Timer { at: *at, due: None });
+        let futures = self.futures_of(attributes, record)?;
+        let mut itself: Vec<Timer> = futures.into_iter().filter_map(timer_of).collect();
+        let mut around: Vec<Timer> = timer_of(task.at).into_iter().collect();
         let (reader, offsets) = (&mut *self.reader, self.offsets);
         let chain = self.chains.follow(reader, offsets, task.coro, false)?;
         let waits = matches!(
@@ -205,7 +207,9 @@ impl Walk<'_, '_> {
             let own = if is_inside { &mut itself } else { &mut around };
             own.extend(self.timers_of(attributes, &frame)?);
             if frame.is("_wait", "asyncio/tasks.py") {
-                own.extend(self.timers_in(frame.variables.locals())?);
+                let variables = frame.variables.locals();
+                let timers = self.timers_in(variables)?.into_iter();
+                own.extend(timers.map(|at| Timer { at, due: None }));
             }
             is_inside &= frame.is_of_library();
         }
@@ -215,7 +219,29 @@ impl Walk<'_, '_> {
         })
     }
 
-    fn first_of(&mut self, timers: Vec<RemoteAddr>) -> Result<Option<Duration>, DecodeError> {
+    /// The futures that a task waits for, with those that they stand for; not those that are tasks.
+    fn futures_of(
+        &mut self,
+        attributes: &mut WaitAttributes,
+        record: u32,
+    ) -> Result<Vec<RemoteAddr>, DecodeError> {
+        let Some(task) = self.alive(record).map(|record| record.task) else {
+            return Ok(Vec::new());
+        };
+        let mut futures = vec![task.awaits];
+        let (reader, offsets) = (&mut *self.reader, self.offsets);
+        self.chains.follow(reader, offsets, task.coro, false)?;
+        let innermost = self.chains.placed_frames().next_back();
+        if let Some((frame, at)) = innermost
+            && let Some(frame) = self.frame_waiting(frame, at)?
+            && frame.is("_wait", "asyncio/tasks.py")
+        {
+            futures = self.futures_of_wait(&frame)?;
+        }
+        Ok(self.tasks_behind(attributes, futures)?.futures)
+    }
+
+    fn first_of(&mut self, timers: Vec<Timer>) -> Result<Option<Duration>, DecodeError> {
         let mut first: Option<Duration> = None;
         for timer in timers {
             let due = self.due_of_timer(timer)?;
@@ -245,23 +271,33 @@ impl Walk<'_, '_> {
         Ok(types.name(info) == name)
     }
 
-    /// When a timer is due; nothing if that makes no sense, or if it is of another kind than asyncio's.
-    fn due_of_timer(&mut self, timer: RemoteAddr) -> Result<Option<Duration>, DecodeError> {
-        let due = self.when(timer)?;
+    /// When a timer is due; nothing if that makes no sense, or if it is of another kind than asyncio's and nobody else says.
+    fn due_of_timer(&mut self, timer: Timer) -> Result<Option<Duration>, DecodeError> {
+        let due = match (self.when(timer.at)?, timer.due) {
+            (None, Some(due)) if self.type_is(due, "float")? => {
+                let bits = due.plus(self.offsets.pyobject.size);
+                Some(self.reader.u64_at(bits)?)
+            }
+            (due, _) => due,
+        };
         let due = due.and_then(|bits| Duration::try_from_secs_f64(f64::from_bits(bits)).ok());
         Ok(due.filter(|due| !due.is_zero()))
     }
 
-    /// Whether what a future waits for is being done in a thread or another process.
+    /// Whether what a future waits for, or one that it stands for, is being done in a thread or another process.
     fn is_for_executor(
         &mut self,
         attributes: &mut WaitAttributes,
-        future: RemoteAddr,
+        futures: &[RemoteAddr],
     ) -> Result<bool, DecodeError> {
-        match self.closure_of(future, OF_EXECUTOR)? {
-            Some(closure) => self.is_executed(attributes, closure),
-            None => Ok(false),
+        for future in futures {
+            if let Some(closure) = self.closure_of(*future, OF_EXECUTOR)?
+                && self.is_executed(attributes, closure)?
+            {
+                return Ok(true);
+            }
         }
+        Ok(false)
     }
 
     /// The closure of the first callback of a future, if that is this function, in this file. Those of futures that are

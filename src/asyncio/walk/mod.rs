@@ -31,6 +31,7 @@ mod owners;
 mod places;
 mod scheduled;
 mod surplus;
+mod timers;
 mod turns;
 mod unlisted;
 
@@ -51,6 +52,7 @@ use holds::Holds;
 use look::{Awaiters, Place, Sighting};
 use rustc_hash::{FxHashMap, FxHashSet};
 use scheduled::Scheduled;
+use turns::Lines;
 
 /// What is known of a process from earlier walks, and is true of it as long as it runs the same
 /// program: decoded types and code objects, and which memory a walk touches.
@@ -68,6 +70,8 @@ pub struct Knowledge {
     n_tasks: usize,
     /// Tasks that the next walk is to look at closely.
     asked: Vec<TaskId>,
+    /// Who waited in which line at the last walk.
+    lines: Lines,
 }
 
 /// Which memory the last looks of each sort touched.
@@ -251,6 +255,8 @@ struct Walk<'w, 'm> {
     is_awaiter: Vec<bool>,
     /// Of tasks that wait for a turn, by record: which one.
     turns: FxHashMap<usize, u64>,
+    /// Who waited in which line at the walk before.
+    lines_before: &'w mut Lines,
     /// For each interpreter how often a code object was deleted.
     generations: &'w mut Vec<(i64, u64)>,
     is_exact: bool,
@@ -349,6 +355,7 @@ pub fn read_graph(
         holds: Holds::default(),
         is_awaiter: Vec::new(),
         turns: FxHashMap::default(),
+        lines_before: &mut knowledge.lines,
         generations: &mut knowledge.generations,
         is_exact: false,
         alone: TasksAlone::default(),

@@ -8,12 +8,18 @@
 //!
 //! A task that sleeps waits for a timer, which has the time at which it is due: each sleep has another one.
 //!
-//! The places also change when a task gives up waiting: then it seems that the others have gone on, and their waits count
-//! from there.
+//! The places also change when another one gives up waiting. Where the first in line is served first (locks, semaphores and
+//! queues), the line has moved if another one is first. If the same one is, it stands; unless it is alone, and was
+//! alone before, so that nobody else can have moved it: then its place tells whether it went away and came back.
+//!
+//! A task that is executed holds up its event loop until it comes to its next `await`. The loop takes what is to be done from
+//! a deque: as long as it has taken nothing, it is held up, however busy its thread is.
 
 use super::Walk;
-use crate::cpython::{Attributes, DecodeError, first_parameter, read_deque};
-use crate::graph::StackIdx;
+use crate::cpython::{
+    Attributes, DecodeError, DequeItem, first_parameter, read_deque, taken_from_deque,
+};
+use crate::graph::{StackIdx, TaskState};
 use crate::memory::RemoteAddr;
 use rustc_hash::FxHashMap;
 
@@ -21,16 +27,21 @@ use rustc_hash::FxHashMap;
 const WAITERS_MAX: u64 = 65_536;
 
 /// The attributes that hold the deques, in the order of [`QUEUES`].
-const ATTRIBUTES: [&str; 3] = ["_waiters", "_getters", "_putters"];
-/// Which function waits for a turn in which of them, and its file.
-const QUEUES: [(&str, &str, usize); 6] = [
-    ("Event.wait", "asyncio/locks.py", 0),
-    ("Condition.wait", "asyncio/locks.py", 0),
-    ("Lock.acquire", "asyncio/locks.py", 0),
-    ("Semaphore.acquire", "asyncio/locks.py", 0),
-    ("Queue.get", "asyncio/queues.py", 1),
-    ("Queue.put", "asyncio/queues.py", 2),
+const ATTRIBUTES: [&str; 4] = ["_waiters", "_getters", "_putters", "_ready"];
+/// What an event loop is to do next.
+const READY: usize = 3;
+/// Which function waits for a turn in which of them, and its file; whether the first in line is served first.
+const QUEUES: [(&str, &str, Queue); 6] = [
+    ("Event.wait", "asyncio/locks.py", (0, false)),
+    ("Condition.wait", "asyncio/locks.py", (0, false)),
+    ("Lock.acquire", "asyncio/locks.py", (0, true)),
+    ("Semaphore.acquire", "asyncio/locks.py", (0, true)),
+    ("Queue.get", "asyncio/queues.py", (1, true)),
+    ("Queue.put", "asyncio/queues.py", (2, true)),
 ];
+
+/// An attribute, and whether the first in line is served first.
+type Queue = (usize, bool);
 
 /// The position of the timer among the variables of `sleep(delay, result)` (Lib/asyncio/tasks.py: delay, result, loop,
 /// future, h; the last two have been set when it waits).
@@ -40,31 +51,65 @@ const TIMER_OF_SLEEP: u64 = 4;
 /// Handle).
 const WHEN: u64 = 64;
 
+/// Lines of futures, by the primitive and its attribute.
+pub(super) type Lines = FxHashMap<(RemoteAddr, usize), Line>;
+
 /// The futures of a deque.
 #[derive(Debug, Default)]
-struct Line {
+pub(super) struct Line {
     places: FxHashMap<RemoteAddr, RemoteAddr>,
-    /// The place of the one whose turn is next.
-    front: RemoteAddr,
+    /// The one whose turn is next, and its place.
+    front: Option<DequeItem>,
+    /// Where the first one is served first: changes when the line has moved.
+    n_moves: Option<u64>,
 }
 
 impl Line {
-    /// What tells a turn apart: the place of the future, and whose turn is next. Nothing if it does not wait here.
+    fn of(items: Vec<DequeItem>) -> Self {
+        Self {
+            front: items.first().copied(),
+            places: items.into_iter().map(|it| (it.item, it.place)).collect(),
+            n_moves: None,
+        }
+    }
+
+    /// Counts on from what the line was at the walk before.
+    fn go_on(&mut self, before: Option<&Self>) {
+        let Some(before) = before else {
+            self.n_moves = self.front.map(|front| front.place.as_u64());
+            return;
+        };
+        let was_alone = before.places.len() == 1 && self.places.len() == 1;
+        let has_moved = match (self.front, before.front) {
+            (Some(now), Some(before)) => {
+                now.item != before.item || (was_alone && now.place != before.place)
+            }
+            (now, before) => now.is_some() || before.is_some(),
+        };
+        let n_moves = before.n_moves.unwrap_or(1);
+        self.n_moves = Some(n_moves.wrapping_add(u64::from(has_moved)).max(1));
+    }
+
+    /// What tells a turn apart: how far the line has moved, or the places of the future and of the one whose turn is next.
+    /// Nothing if it does not wait here.
     fn turn_of(&self, future: RemoteAddr) -> u64 {
-        let place = self.places.get(&future);
-        place.map_or(0, |place| {
-            place.as_u64() ^ self.front.as_u64().rotate_left(32)
-        })
+        let Some(place) = self.places.get(&future) else {
+            return 0;
+        };
+        let front = self.front.map_or(0, |front| front.place.as_u64());
+        let of_places = place.as_u64() ^ front.rotate_left(32);
+        self.n_moves.unwrap_or(of_places)
     }
 }
 
 /// What is known of the primitives, for one look.
 struct Primitives {
-    attributes: Attributes<3>,
+    attributes: Attributes<4>,
     /// Which attribute a stack waits at, if it does.
-    stacks: FxHashMap<StackIdx, Option<usize>>,
-    /// Who waits there, by primitive and attribute.
-    lines: FxHashMap<(RemoteAddr, usize), Line>,
+    stacks: FxHashMap<StackIdx, Option<Queue>>,
+    lines: Lines,
+    /// What event loops have taken.
+    taken: FxHashMap<RemoteAddr, u64>,
 }
 
 impl Walk<'_, '_> {
@@ -74,13 +119,29 @@ impl Walk<'_, '_> {
         let mut primitives = Primitives {
             attributes: Attributes::new(ATTRIBUTES),
             stacks: FxHashMap::default(),
-            lines: FxHashMap::default(),
+            lines: Lines::default(),
+            taken: FxHashMap::default(),
         };
+        let found = self.find_all_turns(&mut primitives);
+        *self.lines_before = primitives.lines;
+        found
+    }
+
+    fn find_all_turns(&mut self, primitives: &mut Primitives) -> Result<(), DecodeError> {
         for at in 0..self.records.len() {
             let Some(record) = self.records.get(at).filter(|record| record.is_alive) else {
                 continue;
             };
             let stack = record.place.stack;
+            if record.place.state == TaskState::Running {
+                match self.taken_by_loop(primitives, record.list) {
+                    Err(error) if error.is_fatal() => return Err(error),
+                    taken => self
+                        .turns
+                        .extend(taken.ok().flatten().map(|taken| (at, taken))),
+                }
+                continue;
+            }
             let queue = primitives.stacks.get(&stack).copied();
             let queue = queue.unwrap_or_else(|| {
                 let queue = self.queue_of(stack);
@@ -90,7 +151,7 @@ impl Walk<'_, '_> {
             let Some(queue) = queue else {
                 continue;
             };
-            match self.turn_of(&mut primitives, at, queue) {
+            match self.turn_of(primitives, at, queue) {
                 Ok(turn) => {
                     self.turns.insert(at, turn);
                 }
@@ -152,8 +213,41 @@ impl Walk<'_, '_> {
         Ok(Some(value.as_u64()))
     }
 
+    /// What tells how much the event loop of a list's thread has taken of what there is to be done; never 0. Nothing if it
+    /// keeps that elsewhere.
+    fn taken_by_loop(
+        &mut self,
+        primitives: &mut Primitives,
+        list: u32,
+    ) -> Result<Option<u64>, DecodeError> {
+        let list = usize::try_from(list).ok().and_then(|at| self.lists.get(at));
+        let event_loop = list.map_or(RemoteAddr::NULL, |list| list.running_loop);
+        if !event_loop.is_plausible() {
+            return Ok(None);
+        }
+        if let Some(taken) = primitives.taken.get(&event_loop) {
+            return Ok(Some(*taken));
+        }
+        let (reader, offsets) = (&mut *self.reader, self.offsets);
+        let types = &mut self.chains.types;
+        let found = primitives
+            .attributes
+            .of(reader, offsets, types, event_loop)?;
+        let deque = found.get(READY).copied().unwrap_or_default().value;
+        if !deque.is_plausible() {
+            return Ok(None);
+        }
+        let info = types.type_of(reader, offsets, deque)?;
+        if !matches!(types.name(info), "collections.deque") {
+            return Ok(None);
+        }
+        let taken = taken_from_deque(reader, offsets, deque)?.max(1);
+        primitives.taken.insert(event_loop, taken);
+        Ok(Some(taken))
+    }
+
     /// At which attribute the innermost function of a stack waits, if it is one that does.
-    fn queue_of(&self, stack: StackIdx) -> Option<usize> {
+    fn queue_of(&self, stack: StackIdx) -> Option<Queue> {
         let (function, file) = self.graph.frames_of(stack).next()?;
         let mut queues = QUEUES.iter();
         let queue = queues.find(|(name, of, _)| function == *name && file.ends_with(of));
@@ -165,7 +259,7 @@ impl Walk<'_, '_> {
         &mut self,
         primitives: &mut Primitives,
         record: usize,
-        queue: usize,
+        (queue, is_fair): Queue,
     ) -> Result<u64, DecodeError> {
         let Some(task) = self.records.get(record).map(|record| record.task) else {
             return Ok(0);
@@ -189,10 +283,10 @@ impl Walk<'_, '_> {
         let mut line = Line::default();
         let info = types.type_of(reader, offsets, deque)?;
         if matches!(types.name(info), "collections.deque") {
-            let items = read_deque(reader, offsets, deque, WAITERS_MAX)?;
-            line.front = items.first().map_or(RemoteAddr::NULL, |it| it.place);
-            line.places
-                .extend(items.into_iter().map(|it| (it.item, it.place)));
+            line = Line::of(read_deque(reader, offsets, deque, WAITERS_MAX)?);
+            if is_fair {
+                line.go_on(self.lines_before.get(&(primitive, queue)));
+            }
         }
         let turn = line.turn_of(task.awaits);
         primitives.lines.insert((primitive, queue), line);

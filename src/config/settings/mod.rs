@@ -127,7 +127,7 @@ impl StuckSettings {
     /// Functions in which tasks wait for hours and nothing is wrong: for the end of a
     /// program or a server, for a signal, for its next connection, the next request or message on one, or the next
     /// piece of work, or for a thread or another process.
-    pub const IDLE_DEFAULT: [&str; 40] = [
+    pub const IDLE_DEFAULT: [&str; 44] = [
         "main",
         "*.main",
         "run_until_complete",
@@ -137,6 +137,10 @@ impl StuckSettings {
         "*.sock_accept",
         "*.sock_recv*",
         "*._drain_helper",
+        "*.sock_send*",
+        "*._sock_sendfile*",
+        "*.wait_readable",
+        "*.wait_writable",
         "Event.wait",
         "Condition.wait",
         "*.receive",
@@ -172,12 +176,15 @@ impl StuckSettings {
 
     /// Functions of which something is wrong with who waits in them for long: for a lock, a semaphore, a connection of
     /// a pool. Pools of libraries wait in queues, events and conditions, like those who have nothing to do.
-    pub const NEVER_IDLE_DEFAULT: [&str; 5] = [
+    pub const NEVER_IDLE_DEFAULT: [&str; 8] = [
         "*acquire*",
         "*.getconn",
+        "*.get_conn",
         "*.get_connection",
+        "*.wait_for_connection",
         "*.checkout",
         "AsyncAdaptedQueue.get",
+        "MemoryObjectSendStream.send",
     ];
 
     /// A glob of the defaults, which are known to be good.

@@ -110,13 +110,14 @@ fn nothing_but_the_agent_without_targets() {
         # HELP asyncio_agent_hidden_processes Processes of which it cannot be found out whether they belong to a target, because the agent may not look at them: a rule depends on their executable, or on whether they use asyncio. As of the latest look at the list of processes.
         # TYPE asyncio_agent_hidden_processes gauge
         asyncio_agent_hidden_processes 0
-        # HELP asyncio_agent_limit_hits_total How often a limit was reached: something was left out, put off or added up. traces_per_minute and spans_per_minute are keys of exporters.otlp.spans in the configuration, the others without _max keys of limits; rounds_hanging and those with _max are built in.
+        # HELP asyncio_agent_limit_hits_total How often a limit was reached: something was left out, put off or added up. traces_per_minute and spans_per_minute are keys of exporters.otlp.spans in the configuration, the others without _max keys of limits; probes_hanging, rounds_hanging and those with _max are built in.
         # TYPE asyncio_agent_limit_hits_total counter
         asyncio_agent_limit_hits_total{limit="awaiters_per_task_max"} 0
         asyncio_agent_limit_hits_total{limit="cpu_share"} 0
         asyncio_agent_limit_hits_total{limit="decoded_bytes_max"} 0
         asyncio_agent_limit_hits_total{limit="frames_per_task_max"} 0
         asyncio_agent_limit_hits_total{limit="interpreters_max"} 0
+        asyncio_agent_limit_hits_total{limit="probes_hanging"} 0
         asyncio_agent_limit_hits_total{limit="processes"} 0
         asyncio_agent_limit_hits_total{limit="rounds_hanging"} 0
         asyncio_agent_limit_hits_total{limit="scan_bytes"} 0
@@ -192,6 +193,7 @@ fn a_target_without_processes_is_down_and_has_no_tasks() {
         asyncio_agent_limit_hits_total{limit="decoded_bytes_max"} 0
         asyncio_agent_limit_hits_total{limit="frames_per_task_max"} 0
         asyncio_agent_limit_hits_total{limit="interpreters_max"} 0
+        asyncio_agent_limit_hits_total{limit="probes_hanging"} 0
         asyncio_agent_limit_hits_total{limit="processes"} 0
         asyncio_agent_limit_hits_total{limit="rounds_hanging"} 0
         asyncio_agent_limit_hits_total{limit="scan_bytes"} 0
@@ -270,13 +272,14 @@ fn processes_of_a_target_are_added_up() {
         # HELP asyncio_agent_hidden_processes Processes of which it cannot be found out whether they belong to a target, because the agent may not look at them: a rule depends on their executable, or on whether they use asyncio. As of the latest look at the list of processes.
         # TYPE asyncio_agent_hidden_processes gauge
         asyncio_agent_hidden_processes 0
-        # HELP asyncio_agent_limit_hits_total How often a limit was reached: something was left out, put off or added up. traces_per_minute and spans_per_minute are keys of exporters.otlp.spans in the configuration, the others without _max keys of limits; rounds_hanging and those with _max are built in.
+        # HELP asyncio_agent_limit_hits_total How often a limit was reached: something was left out, put off or added up. traces_per_minute and spans_per_minute are keys of exporters.otlp.spans in the configuration, the others without _max keys of limits; probes_hanging, rounds_hanging and those with _max are built in.
         # TYPE asyncio_agent_limit_hits_total counter
         asyncio_agent_limit_hits_total{limit="awaiters_per_task_max"} 0
         asyncio_agent_limit_hits_total{limit="cpu_share"} 0
         asyncio_agent_limit_hits_total{limit="decoded_bytes_max"} 0
         asyncio_agent_limit_hits_total{limit="frames_per_task_max"} 0
         asyncio_agent_limit_hits_total{limit="interpreters_max"} 0
+        asyncio_agent_limit_hits_total{limit="probes_hanging"} 0
         asyncio_agent_limit_hits_total{limit="processes"} 0
         asyncio_agent_limit_hits_total{limit="rounds_hanging"} 0
         asyncio_agent_limit_hits_total{limit="scan_bytes"} 0

@@ -1,5 +1,7 @@
 //! The one loop: takes events, asks the scheduler, does what it says, publishes what became known.
 
+mod notes;
+
 use super::clock::Clock;
 use super::discovery::{Discovery, DiscoveryError, Look};
 use super::otlp::{Otlp, Prepared, Subject};
@@ -219,6 +221,10 @@ impl Supervisor {
             n_cycles = n_cycles.saturating_add(observation.n_cycles);
             n_stuck = n_stuck.saturating_add(observation.n_stuck);
         }
+        if !self.discovered_once {
+            self.service.beat("looking for processes");
+            return;
+        }
         let n_processes = self.watched.len();
         self.service.beat(&format!(
             "{n_processes} processes watched, {n_cycles} await cycles, {n_stuck} stuck tasks"
@@ -278,6 +284,7 @@ impl Supervisor {
         self.discovered_once = true;
         self.note_over_limits((look.n_left_out, look.n_others));
         self.note_hidden(&look.hidden);
+        self.note_unprobed(look.unprobed);
         self.totals.n_idle_rules = look.idle_rules.n;
         self.totals.idle_rules = look.idle_rules.first.into();
         let mut settings_of: BTreeMap<usize, usize> = BTreeMap::new();
@@ -319,41 +326,6 @@ impl Supervisor {
         let used: BTreeSet<usize> = self.watched.values().map(|it| it.target).collect();
         for dropped in self.roster.drop_unused(|at| used.contains(&at)) {
             self.totals.targets[dropped] = TargetView::default();
-        }
-    }
-
-    /// So many processes were left out, and so many put into `other`.
-    fn note_over_limits(&mut self, n_over_limits: (usize, usize)) {
-        if n_over_limits != (0, 0) && self.n_over_limits == (0, 0) {
-            let (left_out, other) = n_over_limits;
-            tracing::warn!(left_out, other, "more processes or names than limits allow");
-        }
-        self.n_over_limits = n_over_limits;
-        let limit_hits = &mut self.totals.limit_hits;
-        let hits = |n| u64::try_from(n).unwrap_or(u64::MAX);
-        count_limit(limit_hits, "processes", hits(n_over_limits.0));
-        count_limit(limit_hits, "target_names", hits(n_over_limits.1));
-    }
-
-    /// It cannot be found out whether these processes belong to a target.
-    fn note_hidden(&mut self, hidden: &[ProcessId]) {
-        let n = hidden.len();
-        self.totals.n_hidden = n;
-        if n == 0 && self.n_hidden_told > 0 {
-            tracing::info!("all processes can be looked at");
-            self.n_hidden_told = 0;
-        }
-        // They come and go. More of them than there ever were is news.
-        if n > self.n_hidden_told {
-            let example_pid = hidden.last().map(|process| process.pid.as_raw());
-            let advice = "the agent needs CAP_SYS_PTRACE, or to run as their user or root; `agentctl targets --all` lists them";
-            tracing::warn!(
-                processes = n,
-                example_pid,
-                advice,
-                "it cannot be found out whether these processes belong to a target: permission denied"
-            );
-            self.n_hidden_told = n;
         }
     }
 
@@ -462,54 +434,6 @@ impl Supervisor {
         let event = Event::Reconfigured(scheduler_settings(&settings));
         self.new_settings = Some(settings);
         self.ask_scheduler(event);
-    }
-
-    fn note_postponed(&mut self, process: ProcessId) {
-        count_limit(&mut self.totals.limit_hits, "cpu_share", 1);
-        if let Some(watched) = self.watched.get_mut(&process)
-            && !std::mem::replace(&mut watched.is_postponed, true)
-        {
-            let target = &*self.totals.targets[watched.target].name;
-            let pid = process.pid.as_raw();
-            tracing::warn!(
-                target,
-                pid,
-                "the process is read less often than configured: it takes more than its part of limits.cpu_share"
-            );
-        }
-    }
-
-    fn note_hanging(&mut self, process: ProcessId) {
-        self.has_news = true;
-        if let Some(watched) = self.watched.get_mut(&process) {
-            watched.hangs = true;
-            let target = &*self.totals.targets[watched.target].name;
-            let pid = process.pid.as_raw();
-            let after_s = HANGS_AFTER.as_secs();
-            tracing::warn!(target, pid, after_s, "reading the process hangs");
-        }
-    }
-
-    fn note_overdue(&mut self, process: ProcessId) {
-        self.has_news = true;
-        if let Some(watched) = self.watched.get_mut(&process) {
-            watched.is_overdue = true;
-        }
-    }
-
-    fn note_crowded_out(&mut self, process: ProcessId) {
-        count_limit(&mut self.totals.limit_hits, "rounds_hanging", 1);
-        if let Some(watched) = self.watched.get(&process)
-            && !std::mem::replace(&mut self.is_crowded, true)
-        {
-            let target = &*self.totals.targets[watched.target].name;
-            let pid = process.pid.as_raw();
-            tracing::warn!(
-                target,
-                pid,
-                "the process, and maybe more, is not read: too many others hang"
-            );
-        }
     }
 
     fn end_round(&mut self, report: RoundReport) {

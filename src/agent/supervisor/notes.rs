@@ -1,0 +1,113 @@
+//! What the log and the metrics say of processes that are not watched as they should be: once for each change of state.
+
+use super::{HANGS_AFTER, Supervisor, count_limit};
+use crate::ids::ProcessId;
+
+impl Supervisor {
+    /// So many processes were left out, and so many put into `other`.
+    pub(super) fn note_over_limits(&mut self, n_over_limits: (usize, usize)) {
+        if n_over_limits != (0, 0) && self.n_over_limits == (0, 0) {
+            let (left_out, other) = n_over_limits;
+            tracing::warn!(left_out, other, "more processes or names than limits allow");
+        }
+        self.n_over_limits = n_over_limits;
+        let limit_hits = &mut self.totals.limit_hits;
+        let hits = |n| u64::try_from(n).unwrap_or(u64::MAX);
+        count_limit(limit_hits, "processes", hits(n_over_limits.0));
+        count_limit(limit_hits, "target_names", hits(n_over_limits.1));
+    }
+
+    /// It cannot be found out whether these processes belong to a target.
+    pub(super) fn note_hidden(&mut self, hidden: &[ProcessId]) {
+        let n = hidden.len();
+        self.totals.n_hidden = n;
+        if n == 0 && self.n_hidden_told > 0 {
+            tracing::info!("all processes can be looked at");
+            self.n_hidden_told = 0;
+        }
+        // They come and go. More of them than there ever were is news.
+        if n > self.n_hidden_told {
+            let example_pid = hidden.last().map(|process| process.pid.as_raw());
+            let advice = "the agent needs CAP_SYS_PTRACE, or to run as their user or root; `agentctl targets --all` lists them";
+            tracing::warn!(
+                processes = n,
+                example_pid,
+                advice,
+                "it cannot be found out whether these processes belong to a target: permission denied"
+            );
+            self.n_hidden_told = n;
+        }
+    }
+
+    /// Of these processes it is not known whether they use asyncio: asking them hangs, or would be one too many.
+    pub(super) fn note_unprobed(&mut self, unprobed: Vec<ProcessId>) {
+        let n = unprobed.len();
+        count_limit(
+            &mut self.totals.limit_hits,
+            "probes_hanging",
+            u64::try_from(n).unwrap_or(u64::MAX),
+        );
+        match (self.totals.unprobed.is_empty(), unprobed.first()) {
+            (true, Some(example)) => {
+                let example_pid = example.pid.as_raw();
+                tracing::warn!(
+                    processes = n,
+                    example_pid,
+                    "it cannot be found out whether these processes use asyncio: asking them, or others of the same \
+                     user, hangs"
+                );
+            }
+            (false, None) => tracing::info!("all processes can be asked whether they use asyncio"),
+            _ => {}
+        }
+        self.totals.unprobed = unprobed.into();
+    }
+
+    pub(super) fn note_postponed(&mut self, process: ProcessId) {
+        count_limit(&mut self.totals.limit_hits, "cpu_share", 1);
+        if let Some(watched) = self.watched.get_mut(&process)
+            && !std::mem::replace(&mut watched.is_postponed, true)
+        {
+            let target = &*self.totals.targets[watched.target].name;
+            let pid = process.pid.as_raw();
+            tracing::warn!(
+                target,
+                pid,
+                "the process is read less often than configured: it takes more than its part of limits.cpu_share"
+            );
+        }
+    }
+
+    pub(super) fn note_hanging(&mut self, process: ProcessId) {
+        self.has_news = true;
+        if let Some(watched) = self.watched.get_mut(&process) {
+            watched.hangs = true;
+            let target = &*self.totals.targets[watched.target].name;
+            let pid = process.pid.as_raw();
+            let after_s = HANGS_AFTER.as_secs();
+            tracing::warn!(target, pid, after_s, "reading the process hangs");
+        }
+    }
+
+    pub(super) fn note_overdue(&mut self, process: ProcessId) {
+        self.has_news = true;
+        if let Some(watched) = self.watched.get_mut(&process) {
+            watched.is_overdue = true;
+        }
+    }
+
+    pub(super) fn note_crowded_out(&mut self, process: ProcessId) {
+        count_limit(&mut self.totals.limit_hits, "rounds_hanging", 1);
+        if let Some(watched) = self.watched.get(&process)
+            && !std::mem::replace(&mut self.is_crowded, true)
+        {
+            let target = &*self.totals.targets[watched.target].name;
+            let pid = process.pid.as_raw();
+            tracing::warn!(
+                target,
+                pid,
+                "the process, and maybe more, is not read: too many others hang"
+            );
+        }
+    }
+}

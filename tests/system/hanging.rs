@@ -1,0 +1,82 @@
+//! Processes of a user without any rights that make whoever reads them hang.
+
+use super::*;
+
+/// More than the agent looks at once of one user's.
+const N_HANGING: usize = 6;
+
+/// Starts them, as a service of mallory; they hang from the start.
+fn add_hanging(machine: &Machine) {
+    machine.sh("id mallory >/dev/null 2>&1 || useradd --system mallory");
+    machine.sh("mkdir -p /tmp/hanging; chown mallory /tmp/hanging; chmod 666 /dev/fuse");
+    machine.write(
+        "/etc/systemd/system/hanging.service",
+        &format!(
+            "[Service]\nUser=mallory\nTimeoutStopSec=1s\nExecStart=/usr/bin/unshare --user --map-root-user --mount \
+             {PYTHON} {PROGRAMS}/hanging.py /tmp/hanging {N_HANGING}\n"
+        ),
+    );
+    machine.sh("systemctl daemon-reload; systemctl start hanging");
+    wait_until("they hang", || {
+        let pids = machine.log("hanging");
+        pids.lines()
+            .filter(|line| line.parse::<u32>().is_ok())
+            .count()
+            == N_HANGING
+    });
+}
+
+#[test]
+fn processes_that_hang_hold_up_nobody() {
+    let machine = machine_with_agent();
+    add_hanging(&machine);
+    // All that use asyncio, of whomever.
+    machine.sh(&format!(
+        "sed -i 's/^targets: .*$/targets: [{{match: auto, interval: 200ms}}]/' {CONFIG}; systemctl restart asyncio-agent"
+    ));
+    let is_counted = || {
+        let counted = machine.series("asyncio_agent_limit_hits_total{limit=\"probes_hanging\"}");
+        counted.is_some_and(|it| it != "0")
+    };
+    wait_until("they are counted", is_counted);
+    let (shop, ring) = (machine.main_pid("shop"), machine.main_pid("ring"));
+    let is_watched = |pid: &str| {
+        let answer = machine.run(&["agentctl", "targets"]);
+        answer.stdout.split_whitespace().any(|word| word == pid)
+    };
+    wait_until("others are found", || {
+        is_watched(&shop) && is_watched(&ring)
+    });
+    // Their owner can make one read of its own hang, and no other.
+    let log = machine.log("hanging");
+    let hanging: Vec<_> = log
+        .lines()
+        .filter(|line| line.parse::<u32>().is_ok())
+        .collect();
+    std::thread::scope(|scope| {
+        let ask = |pid| {
+            let machine = &machine;
+            scope.spawn(move || machine.run_as("mallory", &["agentctl", "ps", pid]))
+        };
+        let asked = [ask(hanging[0]), ask(hanging[1])];
+        for _ in 0..3 {
+            check_done(&machine.run(&["agentctl", "ps", &shop]));
+            check_done(&machine.run_as("alice", &["agentctl", "ps", &shop]));
+        }
+        for asked in asked {
+            let answer = asked.join().unwrap();
+            assert_ne!(answer.status, 0, "{answer:?}");
+        }
+    });
+    // What starts meanwhile is found, and the configuration is taken.
+    machine.sh("systemctl restart shop");
+    let shop = machine.main_pid("shop");
+    wait_until("a new one is found", || is_watched(&shop));
+    machine.sh("systemctl reload asyncio-agent");
+    let successful = machine.series("asyncio_agent_config_last_reload_successful");
+    assert_eq!(successful.as_deref(), Some("1"));
+    assert!(is_watched(&ring));
+    assert_eq!(machine.property(AGENT, "NRestarts"), "0");
+    let told = "it cannot be found out whether these processes use asyncio";
+    assert_eq!(machine.log(AGENT).matches(told).count(), 1);
+}
