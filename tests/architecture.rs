@@ -110,7 +110,13 @@ const LAYERS: &[Layer] = &[
     layer(
         "config",
         &["ids", "limits", "sanitize", "time"],
-        &["serde", "serde_yaml", "serde_path_to_error", "regex"],
+        &[
+            "serde",
+            "serde_yaml",
+            "serde_path_to_error",
+            "regex",
+            "percent_encoding",
+        ],
     ),
     layer(
         "targets",

@@ -186,3 +186,50 @@ fn a_signal_has_what_is_its_own_and_the_rest_of_all() {
     let path = "exporters.otlp.spans.endpoint (from OTEL_EXPORTER_OTLP_TRACES_ENDPOINT): no http";
     assert!(told.contains(path), "{told}");
 }
+
+#[test]
+fn headers_of_a_variable_are_percent_decoded() {
+    for variable in ["HEADERS", "METRICS_HEADERS", "TRACES_HEADERS"] {
+        let variable = format!("OTEL_EXPORTER_OTLP_{variable}");
+        let headers = |value: &str| {
+            let read = with_variables(&[(&variable, value)], "{}")?;
+            let otlp = read.exporters.otlp.unwrap();
+            let receiver = match variable.contains("METRICS") {
+                true => otlp.metrics_receiver(),
+                false => otlp.spans_receiver(),
+            };
+            Ok::<_, ConfigError>(receiver.headers)
+        };
+        let inline = |value: &str| Secret::Inline(value.to_owned());
+        let read = headers("authorization=Basic%20YWxh%3D%3d, b=x%2Cy%3B%25,c=a+b").unwrap();
+        assert_eq!(read["authorization"], inline("Basic YWxh=="));
+        assert_eq!(read["b"], inline("x,y;%"));
+        assert_eq!(read["c"], inline("a+b"));
+        // What is no such sequence stays as it is.
+        let read = headers("a=100%,b=%zz%4,c=%ff").unwrap();
+        assert_eq!(read["a"], inline("100%"));
+        assert_eq!(read["b"], inline("%zz%4"));
+        assert_eq!(read["c"], inline("%ff"));
+        // Nothing gets into a request that is no part of a header; the value is not told.
+        let error = headers("a=secret%0D%0Ax: y").unwrap_err().to_string();
+        let expected = format!("(from {variable}): has characters that no header may have");
+        assert!(
+            error.contains(&expected) && !error.contains("secret"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn half_a_pair_of_files_names_the_variable() {
+    for (variable, key) in [
+        ("CLIENT_KEY", "key_file"),
+        ("TRACES_CLIENT_CERTIFICATE", "cert_file"),
+    ] {
+        let variable = format!("OTEL_EXPORTER_OTLP_{variable}");
+        let error = with_variables(&[(&variable, "a.pem")], "{}").unwrap_err();
+        let expected =
+            format!("tls.{key} (from {variable}): cert_file and key_file belong together");
+        assert!(error.to_string().contains(&expected), "{error}");
+    }
+}

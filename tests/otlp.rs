@@ -301,6 +301,13 @@ fn why_nothing_was_sent_is_told_with_what_to_do() {
             "404",
             "--protocol grpc",
         ),
+        (
+            Some(
+                "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 3600\r\nContent-Length: 0\r\n\r\n",
+            ),
+            "429",
+            "hint: it asks for a pause of 3600s",
+        ),
         (Some("nonsense\r\n\r\n"), "invalid HTTP", "--protocol grpc"),
         (None, "does not take spans", "did not answer in time"),
     ] {

@@ -382,6 +382,25 @@ fn traces_are_printed_with_what_a_view_of_them_would_list() {
 }
 
 #[test]
+fn what_is_awaited_is_told_where_the_link_to_it_is_gone() {
+    let mut text = String::from("thread 7\nroot-0 @ serve app.py:1\nroot-1 @ serve app.py:2\n");
+    text += "shared @ work app.py:3\n  <- root-0\n  <- root-1\n";
+    let graph = graph(&text);
+    let linked = printed(&traces(&graph, &[], ALL));
+    assert!(linked.contains("link: awaits shared ("), "{linked}");
+    assert!(!linked.contains("without a link"), "{linked}");
+    let mut cut = traces(&graph, &[], ALL);
+    for span in cut.traces.iter_mut().flat_map(|trace| &mut trace.spans) {
+        span.links.clear();
+    }
+    let cut = printed(&cut);
+    let told = cut
+        .matches("awaits shared (0x1020), without a link to it")
+        .count();
+    assert_eq!(told, 1, "{cut}");
+}
+
+#[test]
 fn a_long_chain_does_not_go_to_the_right_for_ever() {
     let mut text = String::from("thread 1\ntask-0 @ f app.py:1\n");
     for at in 1..200 {

@@ -122,7 +122,14 @@ pub(super) fn unsent(error: &SendError, receiver: &OtlpReceiver) -> Stop {
                 receiver.protocol.as_str()
             )]
         }
-        SendError::Refused { why, .. } => vec![refused(why, receiver)],
+        SendError::Refused {
+            pause: Some(pause), ..
+        } => vec![format!(
+            "it asks for a pause of {pause:?} before it is sent anything again"
+        )],
+        SendError::Refused { why, .. } => refused(why, receiver).into_iter().collect(),
+        // It has said what it does not like.
+        SendError::Partly { .. } => Vec::new(),
     };
     Stop::Failed(Failure {
         exit: Exit::Failed,
@@ -146,9 +153,9 @@ pub(super) fn unusable_receiver(error: &AgentError) -> Stop {
 const CLIENT_FILES: &str = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and OTEL_EXPORTER_OTLP_CLIENT_KEY name the files of one \
                             and its key, or tls.cert_file and tls.key_file in a configuration given by --config";
 
-/// What may be wrong if somebody listens and does not take what is sent.
+/// What may be wrong if somebody listens and does not take what is sent; `None` if what it says tells it.
 #[cfg(feature = "agent")]
-fn refused(why: &str, receiver: &OtlpReceiver) -> String {
+fn refused(why: &str, receiver: &OtlpReceiver) -> Option<String> {
     let says = |words: &[&str]| words.iter().any(|word| why.contains(word));
     if says(&[
         "code: 401",
@@ -156,42 +163,82 @@ fn refused(why: &str, receiver: &OtlpReceiver) -> String {
         "Unauthenticated",
         "PermissionDenied",
     ]) {
-        return "it wants credentials: OTEL_EXPORTER_OTLP_HEADERS has them, or headers_file in a \
-                configuration given by --config"
-            .to_owned();
+        let hint = "it wants credentials: OTEL_EXPORTER_OTLP_HEADERS has them, or headers_file in a configuration \
+                    given by --config";
+        return Some(hint.to_owned());
     }
-    if says(&["CertificateRequired", "certificate required"]) {
-        return format!("it wants a certificate of ours: {CLIENT_FILES}");
+    if let Some(hint) = own_certificate(why, receiver) {
+        return Some(hint);
     }
-    if says(&["received fatal alert"]) {
-        return format!("it does not accept our certificate: {CLIENT_FILES}");
-    }
-    let is_tls = receiver.endpoint.starts_with("https://");
-    // What the other side gave as the reason may be lost.
-    if is_tls && says(&["connection closed", "broken pipe", "onnection reset"]) {
-        return format!(
-            "it ended the connection, as one does that does not accept our certificate, or wants one: {CLIENT_FILES}"
-        );
-    }
-    if says(&["elapsed", "timed out", "Cancelled", "DeadlineExceeded"]) {
-        return "it did not answer in time; --timeout, OTEL_EXPORTER_OTLP_TIMEOUT, or timeout in a configuration \
-                give it more"
-            .to_owned();
-    }
-    if says(&["InvalidContentType"]) {
-        return "it does not speak TLS: give the endpoint with http://".to_owned();
-    }
-    if says(&["certificate"]) {
-        return "OTEL_EXPORTER_OTLP_CERTIFICATE names the file with the authority of its certificate, if this \
-                machine does not know it"
-            .to_owned();
-    }
-    let (spoken, other) = match receiver.protocol {
-        OtlpProtocol::Grpc => (OtlpProtocol::Grpc, OtlpProtocol::Http),
-        OtlpProtocol::Http => (OtlpProtocol::Http, OtlpProtocol::Grpc),
+    let hint = if says(&["certificate expired", "certificate: Expired"]) {
+        "the receiver's certificate has expired, if the clock of this machine is right: it has to be renewed there"
+    } else if says(&["elapsed", "timed out", "Cancelled", "DeadlineExceeded"]) {
+        "it did not answer in time; --timeout, OTEL_EXPORTER_OTLP_TIMEOUT, or timeout in a configuration give it more"
+    } else if says(&["InvalidContentType"]) {
+        "it does not speak TLS: give the endpoint with http://"
+    } else if says(&["certificate"]) {
+        "OTEL_EXPORTER_OTLP_CERTIFICATE names the file with the authority of its certificate, if this machine does not \
+         know it"
+    } else {
+        return expects_other_protocol(why).then(|| {
+            let (spoken, other) = match receiver.protocol {
+                OtlpProtocol::Grpc => (OtlpProtocol::Grpc, OtlpProtocol::Http),
+                OtlpProtocol::Http => (OtlpProtocol::Http, OtlpProtocol::Grpc),
+            };
+            let (spoken, other) = (spoken.as_str(), other.as_str());
+            format!("it was spoken to by {spoken}; if it expects the other: --protocol {other}")
+        });
     };
-    let (spoken, other) = (spoken.as_str(), other.as_str());
-    format!("it was spoken to by {spoken}; if it expects the other: --protocol {other}")
+    Some(hint.to_owned())
+}
+
+/// What is wrong with the certificate that we show.
+#[cfg(feature = "agent")]
+fn own_certificate(why: &str, receiver: &OtlpReceiver) -> Option<String> {
+    let says = |words: &[&str]| words.iter().any(|word| why.contains(word));
+    let is_tls = receiver.endpoint.starts_with("https://");
+    let what = if says(&["CertificateRequired", "certificate required"]) {
+        "it wants a certificate of ours"
+    } else if says(&["received fatal alert"]) {
+        "it does not accept our certificate"
+    } else if is_tls && says(&["connection closed", "broken pipe", "onnection reset"]) {
+        // What the other side gave as the reason may be lost.
+        "it ended the connection, as one does that does not accept our certificate, or wants one"
+    } else {
+        return None;
+    };
+    Some(format!("{what}: {CLIENT_FILES}"))
+}
+
+/// Whether this is what is heard where gRPC meets a server of HTTP/1.1, or the other way round: an answer that is none,
+/// or one of somebody who knows no such place. A receiver that says why it refuses has understood.
+#[cfg(feature = "agent")]
+fn expects_other_protocol(why: &str) -> bool {
+    const SIGNS: [&str; 11] = [
+        // hyper and h2: the first bytes of the answer are of the other protocol, or there are none.
+        "invalid HTTP",
+        "unexpected message",
+        "frame with invalid size",
+        "connection error detected",
+        "requires HTTP/1.1",
+        "preface",
+        "connection closed",
+        "broken pipe",
+        "onnection reset",
+        // tonic: the answer is no message of gRPC, or no such service is there.
+        "invalid compression flag",
+        "Unimplemented",
+    ];
+    // No such path or method, not this kind of content, another version of HTTP.
+    const STATUS: [u16; 6] = [404, 405, 415, 426, 501, 505];
+    let is_status = |status: &u16| {
+        // As the exporters over HTTP and over gRPC have it.
+        why.contains(&format!("code: {status}"))
+            || why.contains(&format!("HTTP status code {status}"))
+    };
+    // Without a word of why, or from somebody who does not know gRPC.
+    let is_bad_request = why.ends_with("code: 400") || why.contains("HTTP status code 400");
+    is_bad_request || STATUS.iter().any(is_status) || SIGNS.iter().any(|sign| why.contains(sign))
 }
 
 /// There is nothing in this program that could send.
@@ -352,5 +399,71 @@ mod tests {
             "agentctl: process 7 stood still for 4.3 ms, 3.3 ms longer than asked\n"
         );
         assert!(said(0).contains("was not stopped"));
+    }
+
+    #[cfg(feature = "agent")]
+    #[test]
+    fn the_other_protocol_is_named_where_it_may_be_expected_only() {
+        use super::{OtlpProtocol, OtlpReceiver, refused};
+        let hint = |protocol, why: &str| {
+            let receiver = OtlpReceiver {
+                protocol,
+                ..OtlpReceiver::default()
+            };
+            refused(why, &receiver).unwrap_or_default()
+        };
+        let (grpc, http) = (OtlpProtocol::Grpc, OtlpProtocol::Http);
+        for (protocol, why) in [
+            (http, "HTTP status code: 404: no such page"),
+            (http, "HTTP status code: 415"),
+            (
+                http,
+                "client error (Canceled): operation was canceled: received unexpected message from connection",
+            ),
+            (http, "HTTP status code: 400"),
+            (
+                http,
+                "network error: client error (SendRequest): invalid HTTP version parsed",
+            ),
+            (
+                http,
+                "network error: connection closed before message completed",
+            ),
+            (
+                grpc,
+                "gRPC code: Unknown: http2 error: connection error detected: frame with invalid size",
+            ),
+            (
+                grpc,
+                "gRPC code: Unimplemented: grpc-status header missing, mapped from HTTP status code 404",
+            ),
+            (
+                grpc,
+                "gRPC code: Internal: grpc-status header missing, mapped from HTTP status code 400",
+            ),
+        ] {
+            let other = if protocol == grpc { http } else { grpc };
+            let expected = format!("--protocol {}", other.as_str());
+            assert!(hint(protocol, why).ends_with(&expected), "{why}");
+        }
+        for (protocol, why) in [
+            (http, "HTTP status code: 400: spans without a name"),
+            (http, "HTTP status code: 408"),
+            (http, "HTTP status code: 413"),
+            (http, "HTTP status code: 429"),
+            (http, "HTTP status code: 503: starting"),
+            (grpc, "gRPC code: ResourceExhausted: too large"),
+            (grpc, "gRPC code: InvalidArgument: spans without a name"),
+            (
+                grpc,
+                "gRPC code: Unavailable: grpc-status header missing, mapped from HTTP status code 503",
+            ),
+        ] {
+            assert_eq!(hint(protocol, why), "", "{why}");
+        }
+        let expired = "client error (Connect): invalid peer certificate: certificate expired: verification time 9 (UNIX)";
+        assert!(hint(http, expired).contains("has expired"));
+        let unknown = "client error (Connect): invalid peer certificate: UnknownIssuer";
+        assert!(hint(http, unknown).contains("OTEL_EXPORTER_OTLP_CERTIFICATE"));
     }
 }

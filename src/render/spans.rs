@@ -227,6 +227,11 @@ impl SpanView<'_, '_> {
             self.lines.text().push_str(&more);
             self.lines.end()?;
         }
+        if let Some(awaited) = self.awaited_without_link(span) {
+            self.lines.text().push_str(&indent);
+            self.lines.ink(Ink::Note, &awaited);
+            self.lines.end()?;
+        }
         let in_no_trace = number(&span.attributes, "asyncio.awaiters.omitted");
         let in_no_trace =
             in_no_trace.map(|n| format!("also awaited by what stands in no trace: {n}"));
@@ -240,6 +245,22 @@ impl SpanView<'_, '_> {
             self.lines.end()?;
         }
         Ok(())
+    }
+
+    /// The task that a span awaits and that no link of it leads to: its trace, or its place in it, was cut.
+    fn awaited_without_link(&self, span: &Span) -> Option<String> {
+        let id = text(&span.attributes, "asyncio.awaited.task.id")?;
+        let leads_there = |link: &Link| {
+            let task = self.names.get(&link.span);
+            text(&link.attributes, "asyncio.link") == Some("awaited")
+                && task.is_some_and(|(_, of_task)| *of_task == id)
+        };
+        if span.links.iter().any(leads_there) {
+            return None;
+        }
+        let name = text(&span.attributes, "asyncio.awaited.task.name");
+        let (name, id) = (unambiguous(name.unwrap_or(id)), cut::start(id));
+        Some(format!("awaits {name} ({id}), without a link to it"))
     }
 
     fn link(&self, link: &Link, trace: TraceId) -> String {

@@ -47,6 +47,13 @@ pub(super) struct Failure {
     pub(super) pause: Option<Duration>,
 }
 
+impl Failure {
+    /// The pause that is kept: no receiver may ask for silence for ever.
+    pub(super) fn kept_pause(&self) -> Option<Duration> {
+        self.pause.map(|pause| pause.min(PAUSE_MAX))
+    }
+}
+
 /// Hears what is said to the requests of an exporter, one after the other.
 #[derive(Debug, Clone)]
 pub(super) struct Ear {
@@ -151,14 +158,14 @@ impl Ear {
             (None, None) => (false, None, String::new()),
         };
         let shown = self.shown(&text);
-        let error = escape_start(error, CHARS_MAX);
+        let error = escape_start(told_once(error), CHARS_MAX);
         Failure {
             why: match shown.is_empty() || error.contains(&shown) {
                 true => error.into_owned(),
                 false => format!("{error}: {shown}"),
             },
             is_final,
-            pause: pause.map(|pause| pause.min(PAUSE_MAX)),
+            pause,
         }
     }
 
@@ -170,6 +177,21 @@ impl Ear {
         }
         escape_start(&text, CHARS_MAX).into_owned()
     }
+}
+
+/// An error without the repetitions at its end: the SDK lists causes of which each tells the next one.
+fn told_once(mut error: &str) -> &str {
+    let is_repeated = |at: &usize, error: &str| {
+        let (head, tail) = error.split_at(*at);
+        tail.len() > 2 && head.ends_with(tail)
+    };
+    while let Some((at, _)) = error
+        .rmatch_indices(": ")
+        .find(|(at, _)| is_repeated(at, error))
+    {
+        error = &error[..at];
+    }
+    error
 }
 
 /// Whether a request that was answered with this may be taken later.
@@ -386,6 +408,19 @@ mod tests {
     }
 
     #[test]
+    fn a_cause_that_was_told_is_not_told_again() {
+        assert_eq!(
+            told_once("code: failed: a: b: a: b: a: b"),
+            "code: failed: a: b"
+        );
+        for error in ["", ": ", "abort: t", "a: b: a", "one: two: three"] {
+            assert_eq!(told_once(error), error);
+        }
+        let failure = Ear::new([], Duration::from_secs(1)).failure("x: no: no", Said::default());
+        assert_eq!(failure.why, "x: no");
+    }
+
+    #[test]
     fn details_of_a_status_ask_for_a_pause() {
         let mut info = RetryInfo {
             retry_delay: Some(Default::default()),
@@ -460,7 +495,10 @@ mod tests {
             failure.why,
             "status code: 401: no token <hidden>\\x1b[2J, sorry"
         );
-        assert_eq!((failure.is_final, failure.pause), (true, Some(PAUSE_MAX)));
+        assert_eq!(
+            (failure.is_final, failure.kept_pause()),
+            (true, Some(PAUSE_MAX))
+        );
         let status = Status {
             code: 3,
             message: "spans are bad".to_owned(),

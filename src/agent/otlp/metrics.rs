@@ -25,7 +25,13 @@ const PAUSE: Duration = Duration::from_millis(200);
 const REFUSALS_MAX: u32 = 3;
 
 /// What has been told so far. It outlives what sends it.
-pub(super) type Told = Arc<Mutex<Collector>>;
+#[derive(Debug, Clone)]
+pub(super) struct Told {
+    collector: Arc<Mutex<Collector>>,
+    /// Held from a collection until its answers are noted. What ends may still send when its successor begins: of both
+    /// the same increase would be told, or none.
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
 
 /// An agent that has told nothing yet.
 pub(super) fn nothing_told(host: &str) -> Told {
@@ -37,10 +43,11 @@ pub(super) fn nothing_told(host: &str) -> Told {
             KeyValue::new("host.name", host.to_owned()),
         ])
         .build();
-    Arc::new(Mutex::new(Collector::new(
-        &resource,
-        Temporality::Cumulative,
-    )))
+    let collector = Collector::new(&resource, Temporality::Cumulative);
+    Told {
+        collector: Arc::new(Mutex::new(collector)),
+        turn: Arc::default(),
+    }
 }
 
 /// What the SDK calls it.
@@ -137,6 +144,8 @@ impl Sending {
                 }
             }
             route = self.routes.borrow_and_update().clone();
+            // Who asked for the pause may not be who is sent to now.
+            self.silent_until = None;
         }
     }
 
@@ -148,7 +157,9 @@ impl Sending {
         {
             return;
         }
-        let (told, latest, clock) = (Arc::clone(&self.told), Arc::clone(&self.latest), self.clock);
+        let turn = Arc::clone(&self.told.turn);
+        let _turn = turn.lock().await;
+        let (told, latest, clock) = (self.told.clone(), Arc::clone(&self.latest), self.clock);
         let collect = move || with(&told, |told| told.collect(&latest(), clock.timestamp()));
         // With many series this takes a while.
         let collected = tokio::task::spawn_blocking(collect);
@@ -180,7 +191,7 @@ impl Sending {
                 break;
             }
         }
-        let pause = all.as_ref().err().and_then(|failure| failure.pause);
+        let pause = all.as_ref().err().and_then(Failure::kept_pause);
         self.silent_until = pause.map(|pause| Instant::now() + pause);
         self.health.note_state(Signal::Metrics, &all);
     }
@@ -217,5 +228,100 @@ fn both(one: Result<Taken, Failure>, other: Result<Taken, Failure>) -> Result<Ta
 /// Changes what has been told.
 pub(super) fn with<R>(told: &Told, change: impl FnOnce(&mut Collector) -> R) -> R {
     // A collection that panicked has told nothing.
-    change(&mut told.lock().unwrap_or_else(PoisonError::into_inner))
+    change(
+        &mut told
+            .collector
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::transport::Transport;
+    use super::*;
+    use crate::config::{OtlpProtocol, OtlpReceiver};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    const TAKEN: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    const LATER: &str =
+        "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 600\r\nContent-Length: 0\r\n\r\n";
+
+    /// Answers each request on a connection of its own, after a pause; counts those that it was sent.
+    async fn receiver(answer: &'static str, pause: Duration) -> (MetricsRoute, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let n_asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&n_asked);
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let count = Arc::clone(&count);
+                tokio::spawn(async move {
+                    let mut request = vec![0; 1 << 20];
+                    if stream.read(&mut request).await.unwrap_or(0) > 0 {
+                        count.fetch_add(1, Ordering::SeqCst);
+                        tokio::time::sleep(pause).await;
+                        // Whoever asked may be gone.
+                        let _ = stream.write_all(answer.as_bytes()).await;
+                    }
+                });
+            }
+        });
+        let transport = Transport::new(&OtlpReceiver {
+            endpoint,
+            protocol: OtlpProtocol::Http,
+            ..OtlpReceiver::default()
+        });
+        let route = MetricsRoute {
+            client: Arc::new(transport.unwrap().metrics().unwrap()),
+            interval: Duration::from_millis(20),
+        };
+        (route, n_asked)
+    }
+
+    fn pusher(route: MetricsRoute, told: &Told) -> MetricsPusher {
+        let latest = Arc::new(|| Arc::new(AgentView::default()));
+        MetricsPusher::start(route, Clock::start(), told.clone(), latest, Arc::default())
+    }
+
+    async fn wait_for(n_asked: &AtomicUsize) {
+        let asked = async {
+            while n_asked.load(Ordering::SeqCst) == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let asked = tokio::time::timeout(Duration::from_secs(20), asked).await;
+        asked.expect("a request");
+    }
+
+    #[tokio::test]
+    async fn another_receiver_is_not_kept_waiting_by_what_the_first_asked_for() {
+        let (first, n_first) = receiver(LATER, Duration::ZERO).await;
+        let (second, n_second) = receiver(TAKEN, Duration::ZERO).await;
+        let pusher = pusher(first, &nothing_told("host"));
+        wait_for(&n_first).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(n_first.load(Ordering::SeqCst), 1);
+        pusher.replace(second);
+        wait_for(&n_second).await;
+        pusher.stop(Duration::from_secs(5)).await;
+    }
+
+    #[tokio::test]
+    async fn what_ends_has_its_answer_before_its_successor_collects() {
+        let (slow, n_slow) = receiver(TAKEN, Duration::from_millis(600)).await;
+        let (other, n_other) = receiver(TAKEN, Duration::ZERO).await;
+        let told = nothing_told("host");
+        let old = pusher(slow, &told);
+        wait_for(&n_slow).await;
+        let new = pusher(other, &told);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(n_other.load(Ordering::SeqCst), 0);
+        old.stop(Duration::from_secs(5)).await;
+        wait_for(&n_other).await;
+        new.stop(Duration::from_secs(5)).await;
+    }
 }

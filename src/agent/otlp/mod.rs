@@ -183,7 +183,7 @@ impl Otlp {
             None => {
                 let store = Arc::clone(&self.store);
                 let latest = Arc::new(move || store.latest());
-                let (told, health) = (Arc::clone(told), Arc::clone(&self.health));
+                let (told, health) = (told.clone(), Arc::clone(&self.health));
                 self.metrics = Some(MetricsPusher::start(
                     route, self.clock, told, latest, health,
                 ));

@@ -55,6 +55,18 @@ pub enum SendError {
         address: String,
         /// What the SDK says.
         why: String,
+        /// The receiver asks for so long a pause.
+        pause: Option<Duration>,
+    },
+    /// The receiver takes some of them only.
+    #[error("{address} does not take spans: {n_refused} of them were refused: {why}")]
+    Partly {
+        /// Host and port.
+        address: String,
+        /// So many it does not take.
+        n_refused: usize,
+        /// What it says about them; may be empty.
+        why: String,
     },
 }
 
@@ -116,14 +128,15 @@ impl TraceSender {
                             why = taken.why;
                         }
                     }
-                    Err(failure) => return Err(why_not(&self.transport, failure.why).await),
+                    Err(failure) => return Err(why_not(&self.transport, failure).await),
                 }
             }
             match n_refused {
                 0 => Ok(()),
-                n_refused => Err(SendError::Refused {
+                n_refused => Err(SendError::Partly {
                     address: self.transport.address(),
-                    why: format!("{n_refused} of them were refused: {why}"),
+                    n_refused,
+                    why,
                 }),
             }
         })
@@ -150,11 +163,15 @@ async fn ask(exporter: &Exporter<SpanExporter>, spans: Vec<SpanData>) -> Result<
 }
 
 /// Why the receiver did not take what was sent.
-async fn why_not(transport: &Transport, why: String) -> SendError {
+async fn why_not(transport: &Transport, failure: Failure) -> SendError {
     let address = transport.address();
     match reach(&address).await {
         Err(why) => SendError::Connect { address, why },
-        Ok(()) => SendError::Refused { address, why },
+        Ok(()) => SendError::Refused {
+            address,
+            why: failure.why,
+            pause: failure.pause,
+        },
     }
 }
 

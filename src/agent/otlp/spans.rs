@@ -143,7 +143,7 @@ impl Sending {
             self.take_replacement();
             let pause = match self.send(&turn).await {
                 Ok(()) => continue,
-                Err(failure) => failure.pause,
+                Err(failure) => failure.kept_pause(),
             };
             let is_stopped = *self.stopped.borrow();
             let is_final = self.n_refused > 0 && self.n_refused < REFUSALS_AT_END;

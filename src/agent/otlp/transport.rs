@@ -27,6 +27,7 @@ use std::sync::Arc;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 use tonic::codec::CompressionEncoding;
 use tonic::service::Interceptor;
@@ -65,7 +66,25 @@ pub enum OtlpError {
         /// The name of the variable.
         variable: String,
     },
-    /// Certificates and keys do not go together.
+    /// A certificate of a file cannot be used.
+    #[error("{}: {source}", file.display())]
+    Certificate {
+        /// Which file.
+        file: PathBuf,
+        /// Why not.
+        source: rustls::Error,
+    },
+    /// A key cannot be used with its certificate.
+    #[error("{}: not the key of the certificate in {}: {source}", key.display(), certificate.display())]
+    Pair {
+        /// The file of the certificate.
+        certificate: PathBuf,
+        /// The file of the key.
+        key: PathBuf,
+        /// Why not.
+        source: rustls::Error,
+    },
+    /// TLS cannot be spoken.
     #[error("exporters.otlp.tls: {0}")]
     Tls(#[from] rustls::Error),
     /// The certificates that this machine knows cannot be used.
@@ -396,8 +415,10 @@ impl<'s> TlsFiles<'s> {
             None => tls.with_native_roots(),
         };
         if let Some([certificate, key]) = &self.own {
-            certificates(certificate.0, &certificate.1)?;
-            private_key(key.0, &key.1)?;
+            let provider = ring::default_provider();
+            let chain = certificates(certificate.0, &certificate.1)?;
+            CertifiedKey::from_der(chain, private_key(key.0, &key.1)?, &provider)
+                .map_err(|source| no_pair(certificate.0, key.0, source))?;
             tls = tls.identity(Identity::from_pem(&certificate.1, &key.1));
         }
         Ok(tls)
@@ -411,7 +432,11 @@ impl<'s> TlsFiles<'s> {
             Some((file, bytes)) => {
                 let mut roots = RootCertStore::empty();
                 for certificate in certificates(file, bytes)? {
-                    roots.add(certificate)?;
+                    let added = roots.add(certificate);
+                    added.map_err(|source| OtlpError::Certificate {
+                        file: (*file).to_owned(),
+                        source,
+                    })?;
                 }
                 builder.with_root_certificates(roots)
             }
@@ -423,7 +448,9 @@ impl<'s> TlsFiles<'s> {
         let config = match &self.own {
             Some([certificate, key]) => {
                 let chain = certificates(certificate.0, &certificate.1)?;
-                builder.with_client_auth_cert(chain, private_key(key.0, &key.1)?)?
+                builder
+                    .with_client_auth_cert(chain, private_key(key.0, &key.1)?)
+                    .map_err(|source| no_pair(certificate.0, key.0, source))?
             }
             None => builder.with_no_client_auth(),
         };
@@ -432,6 +459,14 @@ impl<'s> TlsFiles<'s> {
             .https_or_http()
             .enable_http1()
             .build())
+    }
+}
+
+fn no_pair(certificate: &Path, key: &Path, source: rustls::Error) -> OtlpError {
+    OtlpError::Pair {
+        certificate: certificate.to_owned(),
+        key: key.to_owned(),
+        source,
     }
 }
 
@@ -510,11 +545,46 @@ pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     while let Some(error) = cause {
         let more = error.to_string();
         // Some tell what their cause tells.
-        if !text.ends_with(&more) {
+        if more.starts_with(&text) {
+            text = more;
+        } else if !text.contains(&more) {
             text.push_str(": ");
             text.push_str(&more);
         }
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Told {
+        text: &'static str,
+        source: Option<Box<Told>>,
+    }
+
+    #[test]
+    fn a_reason_is_told_once() {
+        let told = |texts: &[&'static str]| {
+            let mut all = None;
+            for text in texts.iter().rev() {
+                all = Some(Box::new(Told { text, source: all }));
+            }
+            chain(&*all.unwrap())
+        };
+        assert_eq!(told(&["a", "b", "c"]), "a: b: c");
+        assert_eq!(told(&["send: b", "b"]), "send: b");
+        assert_eq!(
+            told(&["b (os error 3): at once", "b (os error 3)"]),
+            "b (os error 3): at once"
+        );
+        assert_eq!(
+            told(&["transport error", "transport error: b", "b"]),
+            "transport error: b"
+        );
+    }
 }

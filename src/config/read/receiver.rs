@@ -4,6 +4,8 @@ use super::super::FileKind;
 use super::super::problem::quote;
 use super::super::section::{Item, Located, Reader, Section, path_of};
 use super::super::settings::{Compression, OtlpProtocol, OtlpReceiver, OtlpTlsSettings, Secret};
+use percent_encoding::percent_decode_str;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -272,12 +274,8 @@ impl<'n> Source<'_, 'n> {
             return self.headers_of_variable(reader);
         }
         for (name, text) in texts(inline, reader) {
-            let is_visible = |c: char| (' '..='~').contains(&c);
-            if !text.value.chars().all(is_visible) {
-                text.problem(
-                    "has characters that no header may have, expected ASCII",
-                    reader,
-                );
+            if !is_visible(&text.value) {
+                text.problem(NO_HEADER, reader);
             }
             add_header(&mut headers, &name, Secret::Inline(text.value), reader);
         }
@@ -289,7 +287,8 @@ impl<'n> Source<'_, 'n> {
         Some(headers)
     }
 
-    /// `OTEL_EXPORTER_OTLP_HEADERS`: `name=value,name=value`.
+    /// `OTEL_EXPORTER_OTLP_HEADERS`: `name=value,name=value`, with `%2C` for a comma in a value and so on, as in the
+    /// header `baggage` of W3C (OpenTelemetry, `protocol/exporter.md`).
     fn headers_of_variable(&self, reader: &mut Reader<'_>) -> Option<BTreeMap<String, Secret>> {
         let is_given = |all: &Section<'_>| all.get("headers_file").is_some();
         if self.all.is_some_and(is_given) {
@@ -305,8 +304,11 @@ impl<'n> Source<'_, 'n> {
             };
             match pair.split_once('=') {
                 Some((key, value)) => {
-                    let value = Secret::Inline(value.trim().to_owned());
-                    add_header(&mut headers, &name(key), value, reader);
+                    let value = decoded(value.trim());
+                    if !is_visible(&value) {
+                        text.problem(NO_HEADER, reader);
+                    }
+                    add_header(&mut headers, &name(key), Secret::Inline(value), reader);
                 }
                 None => text.problem("an entry without =, expected name=value,name=value", reader),
             }
@@ -317,6 +319,8 @@ impl<'n> Source<'_, 'n> {
     fn read_files(&self, given: &mut Given, reader: &mut Reader<'_>) {
         let keys = ["ca_file", "cert_file", "key_file"];
         let tls = self.own.and_then(|own| own.section("tls", &keys, reader));
+        // Where the half that a variable gives of a pair comes from.
+        let mut of_variable = None;
         let mut file = |key: &str, variable: &str| {
             let kind = match key {
                 "key_file" => FileKind::PrivateKey,
@@ -324,9 +328,15 @@ impl<'n> Source<'_, 'n> {
             };
             match &tls {
                 Some(tls) if tls.get(key).is_some() => tls.file(key, kind, reader),
-                _ => self
-                    .text_of_variable("tls", &format!("tls.{key}"), variable, reader)?
-                    .file(kind, reader),
+                _ => {
+                    let text =
+                        self.text_of_variable("tls", &format!("tls.{key}"), variable, reader)?;
+                    let (spot, path) = (text.spot, text.path.clone());
+                    if key != "ca_file" {
+                        of_variable = Some((spot, path));
+                    }
+                    text.file(kind, reader)
+                }
             }
         };
         given.ca_file = file("ca_file", "CERTIFICATE");
@@ -334,11 +344,26 @@ impl<'n> Source<'_, 'n> {
         let key_file = file("key_file", "CLIENT_KEY");
         if cert_file.is_some() != key_file.is_some() {
             let what = "cert_file and key_file belong together, expected both or none";
-            tls.as_ref().unwrap_or(self.section).problem(what, reader);
+            match of_variable {
+                Some((spot, path)) => reader.problems.add(spot, &path, what),
+                None => tls.as_ref().unwrap_or(self.section).problem(what, reader),
+            }
         }
         given.own_files =
             (cert_file.is_some() || key_file.is_some()).then_some((cert_file, key_file));
     }
+}
+
+const NO_HEADER: &str = "has characters that no header may have, expected ASCII";
+
+fn is_visible(value: &str) -> bool {
+    value.chars().all(|c| (' '..='~').contains(&c))
+}
+
+/// A value of a variable without its percent signs; as it is if they stand for no text.
+fn decoded(value: &str) -> String {
+    let decoded = percent_decode_str(value).decode_utf8();
+    decoded.map_or_else(|_| value.to_owned(), Cow::into_owned)
 }
 
 /// The entries of a map from names to texts.
