@@ -67,10 +67,20 @@ fn the_service_manager_is_told_what_the_agent_does() {
     ];
     let agent = Agent::start_with(GOOD, &environment);
     manager.wait_for("READY=1");
+    // Until it has looked for processes the first time, it says that it does.
+    let status = |beat: &[String]| {
+        beat.iter()
+            .find(|line| line.starts_with("STATUS="))
+            .cloned()
+    };
+    let mut beat = manager.wait_for("WATCHDOG=1");
+    while status(&beat).as_deref() == Some("STATUS=looking for processes") {
+        beat = manager.wait_for("WATCHDOG=1");
+    }
     for _ in 0..3 {
-        let beat = manager.wait_for("WATCHDOG=1");
-        let status = "STATUS=0 processes watched, 0 await cycles, 0 stuck tasks";
-        assert!(beat.iter().any(|line| line == status), "{beat:?}");
+        let figures = "STATUS=0 processes watched, 0 await cycles, 0 stuck tasks";
+        assert_eq!(status(&beat).as_deref(), Some(figures), "{beat:?}");
+        beat = manager.wait_for("WATCHDOG=1");
     }
     // A reload ends with being ready, whether it was a good one or not.
     for config in [GOOD, "targets: {broken}\n"] {
