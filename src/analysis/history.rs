@@ -174,7 +174,8 @@ pub struct History {
     standing: Option<Standing>,
     /// Since when all snapshots are partial.
     partial_since: Option<Monotonic>,
-    /// Tasks of the latest complete one.
+    /// When the latest complete one was taken, and how many tasks it has.
+    complete_at: Option<Monotonic>,
     n_complete: usize,
     /// When the latest look was.
     latest: Option<Monotonic>,
@@ -201,6 +202,7 @@ impl History {
             is_first: true,
             standing: None,
             partial_since: None,
+            complete_at: None,
             n_complete: 0,
             latest: None,
             asleep_since: None,
@@ -294,6 +296,7 @@ impl History {
     ) -> Sight<'g> {
         let (graph, now) = (facts.graph, waits.now);
         let rules = Arc::clone(&self.rules);
+        let before = self.complete_at.unwrap_or_default();
         let mut sight = Sight::default();
         sight.present.reserve(graph.tasks().len());
         for at in graph.indices().filter(|at| graph.entry(*at) == *at) {
@@ -317,13 +320,13 @@ impl History {
             let mut is_new = false;
             let seen = self.tasks.entry(key).or_insert_with(|| {
                 is_new = true;
-                Seen::new(place, stack.hash, now)
+                Seen::new(place, stack.hash, before, now)
             });
             let went_on = !seen.was_at(place);
             if went_on {
                 self.lines.leave(seen, now.at);
             }
-            seen.see(place, stack.hash, now);
+            seen.see(place, stack.hash, before, now);
             let tid = graph.thread_of(at).tid;
             if is_new || went_on {
                 sight.moved.insert(tid);
@@ -428,6 +431,7 @@ impl History {
             false => self.partial_since.or(Some(look.now.at)),
         };
         if look.is_complete {
+            self.complete_at = Some(look.now.at);
             self.n_complete = n_tasks;
         }
     }

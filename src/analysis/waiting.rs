@@ -44,6 +44,16 @@ const SAME_END: Duration = Duration::from_millis(20);
 const RUN_IN_EXECUTOR: &str = "run_in_executor";
 const RUN_UNTIL_COMPLETE: &str = "run_until_complete";
 
+/// What was asked about why a task waits; few tasks wait for so long.
+#[derive(Debug, Clone, Copy, Default)]
+struct Inquiry {
+    /// When it was asked last.
+    asked_at: Option<Monotonic>,
+    reason: Option<Reason>,
+    /// When its wait should have ended.
+    overdue_since: Option<Monotonic>,
+}
+
 /// What is known of why a task waits.
 #[derive(Debug, Clone, Copy, Default)]
 struct Reason {
@@ -53,16 +63,16 @@ struct Reason {
     is_main: bool,
 }
 
-/// A task that was seen.
-#[derive(Debug, Clone, Copy)]
+/// A task that was seen. There are as many of these as the agent follows tasks.
+#[derive(Debug)]
 pub(super) struct Seen {
     place: u64,
     /// The functions and lines of it.
     pub(super) stack: u64,
     /// When it was first seen at this place.
     pub(super) since: Moment,
-    /// When it came there, also if its wait counts from later because it may have gone round.
-    pub(super) came_at: Monotonic,
+    /// It came there after this moment.
+    pub(super) came_after: Monotonic,
     /// Snapshots in a row in which it is missing.
     pub(super) n_missing: u32,
     /// Looks that were taken to be sure that it stands.
@@ -71,39 +81,35 @@ pub(super) struct Seen {
     n_ran: u32,
     /// Those of them before which a task of it went on that was not seen to.
     n_unseen: u32,
-    /// When it was asked last why it waits.
-    asked_at: Option<Monotonic>,
-    reason: Option<Reason>,
-    /// When its wait should have ended.
-    overdue_since: Option<Monotonic>,
+    inquiry: Option<Box<Inquiry>>,
     /// It was found to be stuck at this place.
     pub(super) is_stuck: bool,
 }
 
 impl Seen {
-    pub(super) fn new(place: u64, stack: u64, now: Moment) -> Self {
+    /// One that is seen at `place` now, and was not there at `before`.
+    pub(super) fn new(place: u64, stack: u64, before: Monotonic, now: Moment) -> Self {
         Self {
             place,
             stack,
             since: now,
-            came_at: now.at,
+            came_after: before,
             n_missing: 0,
             n_looks: 0,
             n_ran: 0,
             n_unseen: 0,
-            asked_at: None,
-            reason: None,
-            overdue_since: None,
+            inquiry: None,
             is_stuck: false,
         }
     }
 
-    /// The same, but its wait counts from now on.
-    fn anew(&self, now: Moment) -> Self {
-        Self {
-            came_at: self.came_at,
-            ..Self::new(self.place, self.stack, now)
-        }
+    /// Its wait counts from now on: it may have gone round, and so have come at any time.
+    fn begin_anew(&mut self, now: Moment) {
+        *self = Self::new(self.place, self.stack, self.came_after, now);
+    }
+
+    fn asked_at(&self) -> Option<Monotonic> {
+        self.inquiry.as_ref()?.asked_at
     }
 
     /// What a close look found out of it.
@@ -117,17 +123,21 @@ impl Seen {
         let other_end = |before: Monotonic| {
             ends_at.is_some_and(|now| now.since(before).max(before.since(now)) > SAME_END)
         };
-        if self.overdue_since.is_some_and(other_end) {
-            *self = self.anew(now);
+        let overdue_since = self.inquiry.as_ref().and_then(|it| it.overdue_since);
+        if overdue_since.is_some_and(other_end) {
+            self.begin_anew(now);
         }
-        self.overdue_since = None;
-        self.asked_at = Some(now.at);
-        self.reason = Some(Reason {
-            ends_at,
-            ends_itself_at,
-            for_executor: wait.for_executor,
-            is_main: wait.is_main,
-        });
+        let inquiry = self.inquiry.get_or_insert_default();
+        **inquiry = Inquiry {
+            asked_at: Some(now.at),
+            reason: Some(Reason {
+                ends_at,
+                ends_itself_at,
+                for_executor: wait.for_executor,
+                is_main: wait.is_main,
+            }),
+            overdue_since: None,
+        };
     }
 
     /// Whether it was seen at `place`.
@@ -136,11 +146,11 @@ impl Seen {
     }
 
     /// It is at `place` now.
-    pub(super) fn see(&mut self, place: u64, stack: u64, now: Moment) {
+    pub(super) fn see(&mut self, place: u64, stack: u64, before: Monotonic, now: Moment) {
         if self.place == place {
             self.n_missing = 0;
         } else {
-            *self = Self::new(place, stack, now);
+            *self = Self::new(place, stack, before, now);
         }
     }
 }
@@ -192,7 +202,7 @@ impl Waits {
         functions: &dyn FunctionRules,
         is_bare: bool,
     ) -> bool {
-        let Some(reason) = seen.reason else {
+        let Some(reason) = seen.inquiry.as_ref().and_then(|it| it.reason) else {
             return false;
         };
         if self.is_older(seen, self.stuck_after) {
@@ -222,9 +232,10 @@ impl Waits {
         let will_end = is_short || within(reason.ends_itself_at, ENDS_ITSELF_WITHIN);
         match reason.ends_at {
             Some(at) if at <= self.now.at => {
-                seen.overdue_since = Some(at);
-                seen.reason = None;
-                seen.asked_at = None;
+                seen.inquiry = Some(Box::new(Inquiry {
+                    overdue_since: Some(at),
+                    ..Inquiry::default()
+                }));
                 false
             }
             Some(at) if will_end => {
@@ -252,11 +263,11 @@ impl Waits {
         }
         let is_doubtful = seen.n_unseen.saturating_mul(RUNS_PER_UNSEEN) > seen.n_ran;
         if !seen.is_stuck && is_doubtful {
-            *seen = seen.anew(now);
+            seen.begin_anew(now);
             self.will_be_known(now.at.after(half));
             return false;
         }
-        if seen.asked_at.is_none() {
+        if seen.asked_at().is_none() {
             self.ask(key, seen);
         }
         if !seen.is_stuck && self.slept < half && seen.n_looks < LOOKS_MIN {
@@ -275,7 +286,7 @@ impl Waits {
             if self.is_older(seen, self.stuck_after / 4) {
                 self.ask(key, seen);
             }
-            if seen.asked_at.is_none_or(|at| at == now.at) {
+            if seen.asked_at().is_none_or(|at| at == now.at) {
                 // What is answered comes with the next snapshot.
                 self.wants_look(GAP_MIN);
                 return false;
@@ -289,7 +300,7 @@ impl Waits {
 
     /// Whether what is known of why a task waits is older than that, and the process has run since.
     fn is_older(&self, seen: &Seen, than: Duration) -> bool {
-        let Some(at) = seen.asked_at else {
+        let Some(at) = seen.asked_at() else {
             return false;
         };
         let slept_since = self.asleep_since.is_some_and(|since| since <= at);
@@ -299,7 +310,7 @@ impl Waits {
     /// Asks why a task waits, if there is room for one more.
     fn ask(&mut self, key: TaskKey, seen: &mut Seen) {
         if self.asked.len() < ASKED_MAX {
-            seen.asked_at = Some(self.now.at);
+            seen.inquiry.get_or_insert_default().asked_at = Some(self.now.at);
             self.asked.push(key);
         }
     }

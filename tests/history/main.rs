@@ -470,9 +470,26 @@ fn tasks_that_begin_and_end_are_counted() {
 }
 
 /// Tasks of a made-up snapshot: id, functions, footing, awaiters.
-fn any_tasks() -> impl Strategy<Value = Vec<(u64, usize, u64, Vec<u64>)>> {
+/// The id of a task, which functions it is in, its footing, and the ids of its awaiters.
+type AnyTask = (u64, usize, u64, Vec<u64>);
+
+fn any_tasks() -> impl Strategy<Value = Vec<AnyTask>> {
     let awaiters = proptest::collection::vec(0_u64..6, 0..3);
     proptest::collection::vec((0_u64..6, 0_usize..3, 0_u64..2, awaiters), 0..8)
+}
+
+/// The tasks, each once.
+fn specs(tasks: &[AnyTask]) -> Vec<Spec<'_>> {
+    const FUNCTIONS: [&[&str]; 3] = [&["a"], &["b", "sleep"], &["serve_x"]];
+    let mut specs: Vec<Spec<'_>> = tasks
+        .iter()
+        .map(|(id, functions, footing, awaiters)| {
+            (*id, FUNCTIONS[*functions], 1, *footing, &awaiters[..])
+        })
+        .collect();
+    specs.sort_by_key(|(id, ..)| *id);
+    specs.dedup_by_key(|(id, ..)| *id);
+    specs
 }
 
 /// In the order in which they are told, which is none.
@@ -490,19 +507,11 @@ proptest! {
         rounds in proptest::collection::vec((any_tasks(), any::<bool>(), any::<bool>(), 0_usize..8), 1..6),
         confirmations in 1_u32..5,
     ) {
-        const FUNCTIONS: [&[&str]; 3] = [&["a"], &["b", "sleep"], &["serve_x"]];
         let mut looking = Rounds::new(confirmations);
         let mut sleeping = Rounds::new(confirmations);
         for (tasks, is_complete, confirms, n_again) in &rounds {
             (looking.confirms, sleeping.confirms) = (*confirms, *confirms);
-            let mut tasks: Vec<Spec<'_>> = tasks
-                .iter()
-                .map(|(id, functions, footing, awaiters)| {
-                    (*id, FUNCTIONS[*functions], 1, *footing, &awaiters[..])
-                })
-                .collect();
-            tasks.sort_by_key(|(id, ..)| *id);
-            tasks.dedup_by_key(|(id, ..)| *id);
+            let tasks = specs(tasks);
             let observe = |rounds: &mut Rounds| sorted(rounds.observe(&tasks, *is_complete));
             prop_assert_eq!(observe(&mut looking), observe(&mut sleeping));
             for _ in 0..*n_again {
@@ -546,18 +555,10 @@ proptest! {
             1..20,
         )
     ) {
-        const FUNCTIONS: [&[&str]; 3] = [&["a"], &["b", "sleep"], &["serve_x"]];
         let mut history = Rounds::new(2);
         let mut open = std::collections::BTreeSet::new();
         for (tasks, is_complete) in &rounds {
-            let mut tasks: Vec<Spec<'_>> = tasks
-                .iter()
-                .map(|(id, functions, footing, awaiters)| {
-                    (*id, FUNCTIONS[*functions], 1, *footing, &awaiters[..])
-                })
-                .collect();
-            tasks.sort_by_key(|(id, ..)| *id);
-            tasks.dedup_by_key(|(id, ..)| *id);
+            let tasks = specs(tasks);
             let seen = history.observe(&tasks, *is_complete);
             for fingerprint in &seen.opened {
                 prop_assert!(open.insert(*fingerprint));

@@ -130,3 +130,28 @@ fn who_has_a_reason_to_wait_is_not_stuck() {
         assert_eq!(stuck_unless(6, far), [0, 0, 0, 0, 1, 1], "{at}");
     }
 }
+
+#[test]
+fn who_waits_in_a_line_that_moves_is_not_stuck_and_who_is_overtaken_is() {
+    let pool: &[&str] = &["fetch"];
+    // Each round the first of them goes on; the others stand.
+    let line = |first: u64| -> Vec<Spec<'static>> {
+        let waits = (first..20).map(|id| (id, pool, 7, id, &[][..]));
+        let works = (0..first).map(|id| (id, &["fetch", "sleep"][..], 9, id, &[][..]));
+        waits.chain(works).collect()
+    };
+    let mut rounds = Rounds::new(2);
+    assert_eq!(stuck(&mut rounds, 12, line), [0; 12]);
+    // It moves no more; a minute later it is asked why they wait.
+    let stands = |_| line(11);
+    assert_eq!(stuck(&mut rounds, 6, stands), [0, 0, 0, 0, 9, 9]);
+    // One comes after the others were seen, and goes on before them, again and again.
+    let mut rounds = Rounds::new(2);
+    let overtaken = |round: u64| -> Vec<Spec<'static>> {
+        let lost = [(1, pool, 7, 1, &[][..]), (2, pool, 7, 2, &[][..])];
+        lost.into_iter()
+            .chain([(100 + round, pool, 7, 3, &[][..])])
+            .collect()
+    };
+    assert_eq!(stuck(&mut rounds, 8, overtaken), [0, 0, 0, 0, 2, 2, 2, 2]);
+}

@@ -471,7 +471,7 @@ mod tests {
     fn findings_of_one_place_are_one_row() {
         use crate::analysis::{FindingFrame, Fingerprint, Observation};
         use crate::ids::{Pid, ProcessId, StartTime, TaskId};
-        use crate::metrics::{Scan, Totals};
+        use crate::metrics::Scan;
         use crate::time::Timestamp;
         use std::sync::Arc;
         let finding = |id: u64, line| {
@@ -501,22 +501,16 @@ mod tests {
             n_stuck: 65,
             ..Observation::default()
         };
+        let id = ProcessId {
+            pid: Pid::new(7).unwrap(),
+            start: StartTime(1),
+        };
         let process = ProcessView {
-            id: ProcessId {
-                pid: Pid::new(7).unwrap(),
-                start: StartTime(1),
-            },
             latest: Some(Scan {
                 observation: Some(Arc::new(observation)),
                 ..Scan::default()
             }),
-            hangs: false,
-            is_overdue: false,
-            failure: None,
-            program: None,
-            totals: Totals::default(),
-            traces: Arc::default(),
-            since: Timestamp::default(),
+            ..ProcessView::new(id)
         };
         let view = AgentView {
             targets: vec![TargetView {

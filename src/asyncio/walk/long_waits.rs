@@ -1,7 +1,8 @@
 //! Why tasks wait that have waited for long, of those about which that was asked (Lib/asyncio of CPython 3.14 and 3.15):
 //!
 //! - Somebody has set a timer that ends the wait: `asyncio.timeout` and what is made of it, `asyncio.wait` with a
-//!   timeout, `call_later(..., task.cancel)` and `call_later(..., future.set_result)`; of the task, or of one that awaits it and passes the cancellation on.
+//!   timeout, `call_later` of `task.cancel` or `future.set_result`; for the task, or for one that awaits it and passes
+//!   the cancellation on.
 //! - It waits for a thread or another process that is at work: the future has a callback of `wrap_future` (futures.py).
 //! - It is the task that the event loop was started for: it has a callback of `run_until_complete` (base_events.py).
 
@@ -32,18 +33,20 @@ const OF_MAIN_TASK: (&str, &str) = ("_run_until_complete_cb", "asyncio/base_even
 struct Known {
     /// Timers of event loops, by the task or future that they end.
     timers: FxHashMap<RemoteAddr, RemoteAddr>,
-    dues: FxHashMap<u32, Due>,
+    /// By record.
+    waits: FxHashMap<u32, OwnWait>,
     /// By record, the tasks that it cancels when it is cancelled.
     cancelled_with: FxHashMap<u32, FxHashSet<RemoteAddr>>,
 }
 
-/// When timers of a task are due.
+/// What was found out of one task, those left out that await it.
 #[derive(Debug, Clone, Copy, Default)]
-struct Due {
-    /// The first of those that were set for what it waits for.
-    itself: Option<Duration>,
-    /// The first of all others.
-    around: Option<Duration>,
+struct OwnWait {
+    /// When the first timer is due of those that were set for what it waits for.
+    due_itself: Option<Duration>,
+    /// The first of all others that it has set, or that cancel it.
+    due_around: Option<Duration>,
+    for_executor: bool,
 }
 
 impl Walk<'_, '_> {
@@ -99,12 +102,12 @@ impl Walk<'_, '_> {
         let Some(task) = self.alive(record).map(|record| record.task) else {
             return Ok(None);
         };
-        let futures = self.futures_of(attributes, record)?;
+        let own = self.own_wait_of(attributes, known, record)?;
         Ok(Some(LongWait {
             task: TaskId(task.at.as_u64()),
             ends_at: self.first_due(attributes, known, record)?,
-            ends_itself_at: self.due_of(attributes, known, record)?.itself,
-            for_executor: self.is_for_executor(attributes, &futures)?,
+            ends_itself_at: own.due_itself,
+            for_executor: own.for_executor,
             is_main: !task.is_python && self.closure_of(task.at, OF_MAIN_TASK)?.is_some(),
         }))
     }
@@ -123,8 +126,9 @@ impl Walk<'_, '_> {
             let Some(task) = self.alive(at).map(|record| record.task.at) else {
                 continue;
             };
-            let due = self.due_of(attributes, known, at)?;
-            first = first.into_iter().chain(due.itself).chain(due.around).min();
+            let own = self.own_wait_of(attributes, known, at)?;
+            let due = own.due_itself.into_iter().chain(own.due_around);
+            first = first.into_iter().chain(due).min();
             let awaiters = self.alive(at).map(|it| self.addresses(&it.awaiters));
             let awaiters = awaiters.unwrap_or_default().iter().take(ABOVE_MAX);
             let awaiters: Vec<u32> = awaiters
@@ -164,34 +168,29 @@ impl Walk<'_, '_> {
         })
     }
 
-    /// When the first timers are due that a task itself has set, or that cancel it.
-    fn due_of(
+    fn own_wait_of(
         &mut self,
         attributes: &mut WaitAttributes,
         known: &mut Known,
         record: u32,
-    ) -> Result<Due, DecodeError> {
-        if let Some(due) = known.dues.get(&record) {
-            return Ok(*due);
+    ) -> Result<OwnWait, DecodeError> {
+        if let Some(wait) = known.waits.get(&record) {
+            return Ok(*wait);
         }
-        let due = self.read_due(attributes, &known.timers, record)?;
-        known.dues.insert(record, due);
-        Ok(due)
+        let wait = self.read_own_wait(attributes, &known.timers, record)?;
+        known.waits.insert(record, wait);
+        Ok(wait)
     }
 
-    fn read_due(
+    fn read_own_wait(
         &mut self,
         attributes: &mut WaitAttributes,
         timers: &FxHashMap<RemoteAddr, RemoteAddr>,
         record: u32,
-    ) -> Result<Due, DecodeError> {
+    ) -> Result<OwnWait, DecodeError> {
         let Some(task) = self.alive(record).map(|record| record.task) else {
-            return Ok(Due::default());
+            return Ok(OwnWait::default());
         };
-        let timer_of = |at: RemoteAddr| timers.get(&at).map(|at| Timer { at: *at, due: None });
-        let futures = self.futures_of(attributes, record)?;
-        let mut itself: Vec<Timer> = futures.into_iter().filter_map(timer_of).collect();
-        let mut around: Vec<Timer> = timer_of(task.at).into_iter().collect();
         let (reader, offsets) = (&mut *self.reader, self.offsets);
         let chain = self.chains.follow(reader, offsets, task.coro, false)?;
         let waits = matches!(
@@ -199,46 +198,31 @@ impl Walk<'_, '_> {
             Some(FrameState::Awaiting | FrameState::Suspended)
         );
         let frames: Vec<_> = self.chains.placed_frames().rev().collect();
+        let (mut itself, mut around) = (Vec::new(), Vec::new());
+        let mut futures = vec![task.awaits];
         let mut is_inside = true;
-        for (frame, at) in frames.into_iter().filter(|_| waits) {
+        for (depth, (frame, at)) in frames.into_iter().filter(|_| waits).enumerate() {
             let Some(frame) = self.frame_waiting(frame, at)? else {
                 break;
             };
             let own = if is_inside { &mut itself } else { &mut around };
             own.extend(self.timers_of(attributes, &frame)?);
-            if frame.is("_wait", "asyncio/tasks.py") {
-                let variables = frame.variables.locals();
-                let timers = self.timers_in(variables)?.into_iter();
-                own.extend(timers.map(|at| Timer { at, due: None }));
+            if depth == 0 && frame.is("_wait", "asyncio/tasks.py") {
+                let timers = self.timers_in(frame.variables.locals())?.into_iter();
+                own.extend(timers.map(Timer::at));
+                futures = self.futures_of_wait(&frame)?;
             }
             is_inside &= frame.is_of_library();
         }
-        Ok(Due {
-            itself: self.first_of(itself)?,
-            around: self.first_of(around)?,
+        let futures = self.tasks_behind(attributes, futures)?.futures;
+        let timer_of = |at: &RemoteAddr| timers.get(at).copied().map(Timer::at);
+        itself.extend(futures.iter().filter_map(timer_of));
+        around.extend(timer_of(&task.at));
+        Ok(OwnWait {
+            due_itself: self.first_of(itself)?,
+            due_around: self.first_of(around)?,
+            for_executor: self.is_for_executor(attributes, &futures)?,
         })
-    }
-
-    /// The futures that a task waits for, with those that they stand for; not those that are tasks.
-    fn futures_of(
-        &mut self,
-        attributes: &mut WaitAttributes,
-        record: u32,
-    ) -> Result<Vec<RemoteAddr>, DecodeError> {
-        let Some(task) = self.alive(record).map(|record| record.task) else {
-            return Ok(Vec::new());
-        };
-        let mut futures = vec![task.awaits];
-        let (reader, offsets) = (&mut *self.reader, self.offsets);
-        self.chains.follow(reader, offsets, task.coro, false)?;
-        let innermost = self.chains.placed_frames().next_back();
-        if let Some((frame, at)) = innermost
-            && let Some(frame) = self.frame_waiting(frame, at)?
-            && frame.is("_wait", "asyncio/tasks.py")
-        {
-            futures = self.futures_of_wait(&frame)?;
-        }
-        Ok(self.tasks_behind(attributes, futures)?.futures)
     }
 
     fn first_of(&mut self, timers: Vec<Timer>) -> Result<Option<Duration>, DecodeError> {

@@ -52,7 +52,7 @@ use holds::Holds;
 use look::{Awaiters, Place, Sighting};
 use rustc_hash::{FxHashMap, FxHashSet};
 use scheduled::Scheduled;
-use turns::Lines;
+use turns::Fronts;
 
 /// What is known of a process from earlier walks, and is true of it as long as it runs the same
 /// program: decoded types and code objects, and which memory a walk touches.
@@ -70,8 +70,8 @@ pub struct Knowledge {
     n_tasks: usize,
     /// Tasks that the next walk is to look at closely.
     asked: Vec<TaskId>,
-    /// Who waited in which line at the last walk.
-    lines: Lines,
+    /// Where lines stood at the last walk.
+    fronts: Fronts,
 }
 
 /// Which memory the last looks of each sort touched.
@@ -255,8 +255,8 @@ struct Walk<'w, 'm> {
     is_awaiter: Vec<bool>,
     /// Of tasks that wait for a turn, by record: which one.
     turns: FxHashMap<usize, u64>,
-    /// Who waited in which line at the walk before.
-    lines_before: &'w mut Lines,
+    /// Where lines stood at the walk before.
+    fronts: &'w mut Fronts,
     /// For each interpreter how often a code object was deleted.
     generations: &'w mut Vec<(i64, u64)>,
     is_exact: bool,
@@ -355,7 +355,7 @@ pub fn read_graph(
         holds: Holds::default(),
         is_awaiter: Vec::new(),
         turns: FxHashMap::default(),
-        lines_before: &mut knowledge.lines,
+        fronts: &mut knowledge.fronts,
         generations: &mut knowledge.generations,
         is_exact: false,
         alone: TasksAlone::default(),

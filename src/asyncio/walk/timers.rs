@@ -20,6 +20,13 @@ pub(super) struct Timer {
     pub(super) due: Option<RemoteAddr>,
 }
 
+impl Timer {
+    /// One that says itself when it is due.
+    pub(super) fn at(at: RemoteAddr) -> Self {
+        Self { at, due: None }
+    }
+}
+
 impl Walk<'_, '_> {
     /// The timers that end the wait in `with` blocks of a frame: those of `asyncio.timeout`, which `wait_for` uses
     /// too, of `async_timeout`, and of anyio.

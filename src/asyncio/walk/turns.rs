@@ -51,43 +51,56 @@ const TIMER_OF_SLEEP: u64 = 4;
 /// Handle).
 const WHEN: u64 = 64;
 
-/// Lines of futures, by the primitive and its attribute.
-pub(super) type Lines = FxHashMap<(RemoteAddr, usize), Line>;
+/// Where a line stood in which the first one is served first, by the primitive and its attribute.
+pub(super) type Fronts = FxHashMap<(RemoteAddr, usize), Front>;
+
+/// Where a line stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Front {
+    /// The one whose turn is next.
+    first: DequeItem,
+    /// Nobody else waits.
+    is_alone: bool,
+    /// Another number when the line has moved.
+    n_moves: u64,
+}
+
+impl Front {
+    /// Where it stands now, with what it was at the walk before.
+    fn now(first: DequeItem, is_alone: bool, before: Option<&Self>) -> Self {
+        let n_moves = before.map_or_else(
+            || first.place.as_u64(),
+            |before| {
+                let is_other = before.first.item != first.item;
+                let both_alone = before.is_alone && is_alone;
+                let has_moved = is_other || (both_alone && before.first.place != first.place);
+                before.n_moves.wrapping_add(u64::from(has_moved))
+            },
+        );
+        Self {
+            first,
+            is_alone,
+            n_moves: n_moves.max(1),
+        }
+    }
+}
 
 /// The futures of a deque.
 #[derive(Debug, Default)]
-pub(super) struct Line {
+struct Line {
     places: FxHashMap<RemoteAddr, RemoteAddr>,
-    /// The one whose turn is next, and its place.
-    front: Option<DequeItem>,
-    /// Where the first one is served first: changes when the line has moved.
-    n_moves: Option<u64>,
+    first: Option<DequeItem>,
+    /// Where the first one is served first.
+    front: Option<Front>,
 }
 
 impl Line {
     fn of(items: Vec<DequeItem>) -> Self {
         Self {
-            front: items.first().copied(),
+            first: items.first().copied(),
             places: items.into_iter().map(|it| (it.item, it.place)).collect(),
-            n_moves: None,
+            front: None,
         }
-    }
-
-    /// Counts on from what the line was at the walk before.
-    fn go_on(&mut self, before: Option<&Self>) {
-        let Some(before) = before else {
-            self.n_moves = self.front.map(|front| front.place.as_u64());
-            return;
-        };
-        let was_alone = before.places.len() == 1 && self.places.len() == 1;
-        let has_moved = match (self.front, before.front) {
-            (Some(now), Some(before)) => {
-                now.item != before.item || (was_alone && now.place != before.place)
-            }
-            (now, before) => now.is_some() || before.is_some(),
-        };
-        let n_moves = before.n_moves.unwrap_or(1);
-        self.n_moves = Some(n_moves.wrapping_add(u64::from(has_moved)).max(1));
     }
 
     /// What tells a turn apart: how far the line has moved, or the places of the future and of the one whose turn is next.
@@ -96,9 +109,9 @@ impl Line {
         let Some(place) = self.places.get(&future) else {
             return 0;
         };
-        let front = self.front.map_or(0, |front| front.place.as_u64());
-        let of_places = place.as_u64() ^ front.rotate_left(32);
-        self.n_moves.unwrap_or(of_places)
+        let first = self.first.map_or(0, |first| first.place.as_u64());
+        let of_places = place.as_u64() ^ first.rotate_left(32);
+        self.front.map_or(of_places, |front| front.n_moves)
     }
 }
 
@@ -107,7 +120,8 @@ struct Primitives {
     attributes: Attributes<4>,
     /// Which attribute a stack waits at, if it does.
     stacks: FxHashMap<StackIdx, Option<Queue>>,
-    lines: Lines,
+    /// Who waits there, by primitive and attribute.
+    lines: FxHashMap<(RemoteAddr, usize), Line>,
     /// What event loops have taken.
     taken: FxHashMap<RemoteAddr, u64>,
 }
@@ -119,11 +133,14 @@ impl Walk<'_, '_> {
         let mut primitives = Primitives {
             attributes: Attributes::new(ATTRIBUTES),
             stacks: FxHashMap::default(),
-            lines: Lines::default(),
+            lines: FxHashMap::default(),
             taken: FxHashMap::default(),
         };
         let found = self.find_all_turns(&mut primitives);
-        *self.lines_before = primitives.lines;
+        let lines = primitives.lines.into_iter();
+        *self.fronts = lines
+            .filter_map(|(of, line)| Some((of, line.front?)))
+            .collect();
         found
     }
 
@@ -136,9 +153,8 @@ impl Walk<'_, '_> {
             if record.place.state == TaskState::Running {
                 match self.taken_by_loop(primitives, record.list) {
                     Err(error) if error.is_fatal() => return Err(error),
-                    taken => self
-                        .turns
-                        .extend(taken.ok().flatten().map(|taken| (at, taken))),
+                    // Its loop keeps that elsewhere, or has just begun or ended.
+                    taken => self.turns.extend(taken.ok().flatten().map(|it| (at, it))),
                 }
                 continue;
             }
@@ -284,9 +300,9 @@ impl Walk<'_, '_> {
         let info = types.type_of(reader, offsets, deque)?;
         if matches!(types.name(info), "collections.deque") {
             line = Line::of(read_deque(reader, offsets, deque, WAITERS_MAX)?);
-            if is_fair {
-                line.go_on(self.lines_before.get(&(primitive, queue)));
-            }
+            let before = self.fronts.get(&(primitive, queue));
+            let first = line.first.filter(|_| is_fair);
+            line.front = first.map(|first| Front::now(first, line.places.len() == 1, before));
         }
         let turn = line.turn_of(task.awaits);
         primitives.lines.insert((primitive, queue), line);
