@@ -122,6 +122,37 @@ impl<const N: usize> Attributes<N> {
         Ok(found)
     }
 
+    /// The values of all attributes that the object at `at` itself has, at most `values_max` of them.
+    ///
+    /// # Errors
+    ///
+    /// When the object, or what holds its attributes, cannot be read.
+    pub fn values_of(
+        &mut self,
+        reader: &mut Reader<'_>,
+        offsets: &Offsets,
+        at: RemoteAddr,
+        values_max: u64,
+    ) -> Result<Vec<RemoteAddr>, DecodeError> {
+        DecodeError::check_address("object address", at)?;
+        let mut all = Vec::new();
+        let Some((keys, values)) = self.place(reader, offsets, at)? else {
+            return Ok(all);
+        };
+        for position in 0..keys.n_entries.min(values_max) {
+            let value_at = match values {
+                Values::BesideKeys => keys.entry(position).1,
+                Values::Array(_, n_values) if position >= n_values => break,
+                Values::Array(first, _) => first.plus(position.saturating_mul(8)),
+            };
+            let value = reader.addr_at(value_at)?;
+            if !value.is_null() {
+                all.push(value);
+            }
+        }
+        Ok(all)
+    }
+
     /// The keys and values of an object, if it is one that has attributes.
     fn place(
         &mut self,

@@ -299,7 +299,8 @@ pub fn weakly_referenced(
     at: RemoteAddr,
 ) -> Result<RemoteAddr, DecodeError> {
     let info = types.type_of(reader, offsets, at)?;
-    if !matches!(types.name(info), "weakref.ReferenceType") {
+    // `KeyedRef` are those of a `WeakValueDictionary`.
+    if !matches!(types.name(info), "weakref.ReferenceType" | "KeyedRef") {
         return Err(DecodeError::Implausible {
             what: "weak reference",
             value: at.as_u64(),

@@ -132,6 +132,41 @@ async def for_writer():
     await result
 
 
+class Lost(asyncio.Protocol):
+    def __init__(self):
+        self.closed = future()
+
+    def connection_lost(self, _):
+        self.closed.set_result(None)
+
+
+async def for_connection():
+    server = await asyncio.get_running_loop().create_server(Lost, "127.0.0.1", 0)
+    sockets.append(server)
+    port = server.sockets[0].getsockname()[1]
+    _, protocol = await asyncio.get_running_loop().create_connection(Lost, "127.0.0.1", port)
+    await protocol.closed
+
+
+async def for_datagrams():
+    address = ("127.0.0.1", 0)
+    loop = asyncio.get_running_loop()
+    _, protocol = await loop.create_datagram_endpoint(Lost, local_addr=address)
+    await protocol.closed
+
+
+async def for_closed():
+    # Its protocol has lost the connection, and nobody will set what another one has made of it.
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    transport, protocol = await asyncio.get_running_loop().create_connection(Lost, sock=ours)
+    sockets.append(transport)
+    theirs.close()
+    await protocol.closed
+    protocol.closed = future()
+    await protocol.closed
+
+
 async def lost():
     await future()
 
@@ -171,8 +206,8 @@ def start(name, coroutine):
 
 tasks = []
 sockets = []
-FINE = [in_thread, in_executor, in_timeout, in_wait_for, in_wait, in_an_hour, until_set, until_cancelled, again_and_again, above, worker, across, shielded_thread, for_signal, for_signal_lambda, for_reader, for_writer]
-STUCK = [shielding, far, queued, lost, borrowing, main]
+FINE = [in_thread, in_executor, in_timeout, in_wait_for, in_wait, in_an_hour, until_set, until_cancelled, again_and_again, above, worker, across, shielded_thread, for_signal, for_signal_lambda, for_reader, for_writer, for_connection, for_datagrams]
+STUCK = [shielding, far, queued, lost, borrowing, main, for_closed]
 
 
 async def serve():

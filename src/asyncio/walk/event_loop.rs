@@ -18,10 +18,16 @@ const ENTRIES_MAX: LimitHit = LimitHit {
 };
 
 /// The attributes that hold the parts, in the order of [`LoopParts`].
-const ATTRIBUTES: [&str; 4] = ["_ready", "_scheduled", "_signal_handlers", "_selector"];
+const ATTRIBUTES: [&str; 5] = [
+    "_ready",
+    "_scheduled",
+    "_signal_handlers",
+    "_selector",
+    "_transports",
+];
 
 /// Finds the attributes of event loops.
-pub(super) type LoopAttributes = Attributes<4>;
+pub(super) type LoopAttributes = Attributes<5>;
 
 /// Made for one walk.
 pub(super) fn loop_attributes() -> LoopAttributes {
@@ -39,6 +45,8 @@ pub(super) struct LoopParts {
     pub(super) signal_handlers: RemoteAddr,
     /// Of asyncio: a selector of the standard library.
     pub(super) selector: RemoteAddr,
+    /// Transports: a `WeakValueDictionary`.
+    pub(super) transports: RemoteAddr,
     /// Of uvloop: a dict of its objects for files.
     pub(super) polls: RemoteAddr,
 }
@@ -52,7 +60,7 @@ impl Walk<'_, '_> {
         let (reader, types) = (&mut *self.reader, &mut self.chains.types);
         let attributes = &mut self.loop_attributes;
         let found = attributes.of(reader, self.offsets, types, event_loop)?;
-        let [ready, timers, signal_handlers, selector] = found.map(|found| found.value);
+        let [ready, timers, signal_handlers, selector, transports] = found.map(|found| found.value);
         if ready.is_null() {
             return self.parts_of_uvloop(event_loop);
         }
@@ -61,6 +69,7 @@ impl Walk<'_, '_> {
             timers,
             signal_handlers,
             selector,
+            transports,
             polls: RemoteAddr::NULL,
         })
     }
@@ -68,8 +77,10 @@ impl Walk<'_, '_> {
     fn parts_of_uvloop(&mut self, event_loop: RemoteAddr) -> Result<LoopParts, DecodeError> {
         let mut parts = LoopParts::default();
         for (member, name) in self.members_of(event_loop)? {
-            if name == "collections.deque" {
-                parts.ready = member;
+            match &*name {
+                "collections.deque" => parts.ready = member,
+                "WeakValueDictionary" => parts.transports = member,
+                _ => {}
             }
             let kind = self.kind_of_entries(member, &name).map(Some);
             let part = match &*Self::of_one(kind)?.unwrap_or_default() {

@@ -1,17 +1,23 @@
 //! Futures that something outside the program sets: those that a handler of a signal or of a file ends
-//! (`loop.add_signal_handler`, `loop.add_reader`, `loop.add_writer`).
+//! (`loop.add_signal_handler`, `loop.add_reader`, `loop.add_writer`), and those that the protocol of a connection has
+//! (`loop.create_connection`, Lib/asyncio/transports.py).
 //!
 //! What a handler does is not known, but what it was given: it is a method of the future, such as `set_result`, or a
 //! function that has it among its arguments or refers to it.
 
 use super::Walk;
 use super::event_loop::LoopParts;
-use crate::cpython::{Attributes, DecodeError, read_function, read_tuple};
+use crate::cpython::{Attributes, DecodeError, read_function, read_tuple, weakly_referenced};
 use crate::memory::RemoteAddr;
 use rustc_hash::FxHashSet;
 
 /// Arguments of a handler that are looked at.
 const ARGUMENTS_MAX: u64 = 64;
+/// Connections of an event loop that are looked at, and attributes of a protocol.
+const TRANSPORTS_MAX: usize = 8_192;
+const ATTRIBUTES_MAX: u64 = 64;
+/// Where a transport has its protocol, and one that encrypts that of the program.
+const PROTOCOLS: [&str; 2] = ["_protocol", "_app_protocol"];
 /// The position of the data in a `SelectorKey` (Lib/selectors.py: fileobj, fd, events, data), a tuple.
 const DATA: usize = 3;
 /// Where a handle has its callback and its arguments, in bytes behind its head. asyncio's has two slots, which CPython gives
@@ -25,7 +31,7 @@ const OF_UVLOOP: (u64, u64) = (56, 64);
 pub(super) struct Handled {
     /// Those of signals.
     pub(super) by_signal: FxHashSet<RemoteAddr>,
-    /// Those of files: sockets, pipes.
+    /// Those of files: sockets, pipes; and of connections.
     pub(super) by_file: FxHashSet<RemoteAddr>,
 }
 
@@ -47,6 +53,7 @@ impl Walk<'_, '_> {
                     .by_file
                     .extend(Self::of_one(futures)?.into_iter().flatten());
             }
+            handled.by_file.extend(self.futures_of_protocols(parts)?);
         }
         Ok(handled)
     }
@@ -72,6 +79,71 @@ impl Walk<'_, '_> {
             }
         }
         Ok(handles)
+    }
+
+    /// The futures that protocols of connections have.
+    fn futures_of_protocols(&mut self, parts: LoopParts) -> Result<Vec<RemoteAddr>, DecodeError> {
+        if !parts.transports.is_plausible() {
+            return Ok(Vec::new());
+        }
+        let (reader, types) = (&mut *self.reader, &mut self.chains.types);
+        // What a `WeakValueDictionary` holds (Lib/weakref.py).
+        let mut attributes = Attributes::new(["data"]);
+        let [data] = attributes.of(reader, self.offsets, types, parts.transports)?;
+        let mut attributes = Attributes::new(PROTOCOLS);
+        let references = self.dict_values_at(data.value)?.into_iter();
+        let mut futures = Vec::new();
+        for reference in references.take(TRANSPORTS_MAX) {
+            let found = self
+                .futures_of_protocol(&mut attributes, reference)
+                .map(Some);
+            futures.extend(Self::of_one(found)?.into_iter().flatten());
+        }
+        Ok(futures)
+    }
+
+    fn futures_of_protocol(
+        &mut self,
+        attributes: &mut Attributes<2>,
+        reference: RemoteAddr,
+    ) -> Result<Vec<RemoteAddr>, DecodeError> {
+        let (reader, types) = (&mut *self.reader, &mut self.chains.types);
+        let transport = weakly_referenced(reader, self.offsets, types, reference)?;
+        let mut protocols = Vec::new();
+        for at in self.protocols_of(attributes, transport)? {
+            protocols.push(at);
+            protocols.extend(self.protocols_of(attributes, at)?);
+        }
+        let mut futures = Vec::new();
+        for protocol in protocols {
+            let reader = &mut *self.reader;
+            let values = attributes.values_of(reader, self.offsets, protocol, ATTRIBUTES_MAX);
+            for value in Self::of_one(values.map(Some))?.unwrap_or_default() {
+                if value.is_plausible() && self.type_name_of(value)?.ends_with("Future") {
+                    futures.push(value);
+                }
+            }
+        }
+        Ok(futures)
+    }
+
+    /// The protocols of a transport, or that of the program of one that encrypts. Those of uvloop may be any of their members.
+    fn protocols_of(
+        &mut self,
+        attributes: &mut Attributes<2>,
+        at: RemoteAddr,
+    ) -> Result<Vec<RemoteAddr>, DecodeError> {
+        if !at.is_plausible() {
+            return Ok(Vec::new());
+        }
+        if self.type_name_of(at)?.starts_with("uvloop.loop.") {
+            let members = self.members_of(at)?.into_iter();
+            return Ok(members.map(|(member, _)| member).collect());
+        }
+        let (reader, types) = (&mut *self.reader, &mut self.chains.types);
+        let found = attributes.of(reader, self.offsets, types, at)?;
+        let protocols = found.into_iter().map(|found| found.value);
+        Ok(protocols.filter(|at| at.is_plausible()).collect())
     }
 
     /// The futures that the callback of a handle may end.
