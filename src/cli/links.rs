@@ -35,7 +35,7 @@ impl Place {
                 Some(Component::Normal(name)) => name.to_owned(),
                 _ => return Err(ErrorKind::IsADirectory.into()),
             };
-            let resolved = resolve(path.parent().unwrap_or(Path::new("")))?;
+            let resolved = resolve(path.parent().unwrap_or_else(|| Path::new("")))?;
             let mut place = Self {
                 folder: hold(&resolved)?,
                 name,
@@ -46,12 +46,17 @@ impl Place {
                 return Ok(place);
             }
             check_owner(&place.path())?;
-            // What the links of the kernel's own lead to may have no path: /dev/stdout.
+            let target = resolved.join(fs::read_link(place.path())?);
+            // What the kernel's own links lead to may be no path, for a pipe, or one that is there no more: /dev/stdout.
             if resolved.starts_with("/proc") {
-                place.found = Some(fs::metadata(place.path())?);
-                return Ok(place);
+                let found = fs::metadata(place.path())?;
+                if !found.is_file() {
+                    place.found = Some(found);
+                    return Ok(place);
+                }
+                fs::symlink_metadata(&target)?;
             }
-            path = resolved.join(fs::read_link(place.path())?);
+            path = target;
         }
         Err(io::Error::from_raw_os_error(nix::libc::ELOOP))
     }

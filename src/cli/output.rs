@@ -230,6 +230,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_open_can_be_written_by_its_name() {
+        use std::io::Read as _;
+        use std::os::fd::AsRawFd;
+        let of = |open: &dyn AsRawFd| format!("/proc/self/fd/{}", open.as_raw_fd());
+        let (mut reader, writer) = io::pipe().unwrap();
+        to_file(Path::new(&of(&writer)), new_text).unwrap();
+        drop(writer);
+        let mut read = String::new();
+        reader.read_to_string(&mut read).unwrap();
+        assert_eq!(read, "new");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out");
+        let file = fs::File::create(&path).unwrap();
+        to_file(Path::new(&of(&file)), new_text).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+        // That one was replaced, and is there no more.
+        let gone = message(to_file(Path::new(&of(&file)), new_text));
+        assert!(gone.contains("No such file or directory"), "{gone}");
+        assert_eq!(names(folder.path()), ["out"]);
+    }
+
+    #[test]
     fn a_failure_leaves_what_was_there() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out.json");

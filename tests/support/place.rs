@@ -18,11 +18,11 @@ pub struct Place {
 
 impl Place {
     pub fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("a temporary folder");
         let copy = folder.path().join("agentctl");
-        fs::copy(env!("CARGO_BIN_EXE_agentctl"), &copy).unwrap();
+        fs::copy(env!("CARGO_BIN_EXE_agentctl"), &copy).expect("a program that can be copied");
         for path in [folder.path(), &copy] {
-            fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+            fs::set_permissions(path, Permissions::from_mode(0o755)).expect("our own file");
         }
         let socket = folder.path().join("agent.sock");
         Self { folder, socket }
@@ -59,9 +59,11 @@ impl Place {
     }
 
     pub fn connect(&self) -> UnixStream {
-        let stream = UnixStream::connect(&self.socket).unwrap();
+        let stream = UnixStream::connect(&self.socket).expect("the agent listens");
         let patience = Some(Duration::from_secs(60));
-        stream.set_read_timeout(patience).unwrap();
+        stream
+            .set_read_timeout(patience)
+            .expect("a socket has timeouts");
         stream
     }
 }
@@ -80,7 +82,7 @@ pub fn check_refused(answer: &Answer, status: i32, says: &[&str]) {
 
 /// A group of this machine that is not root's.
 pub fn a_group() -> (String, u32) {
-    let groups = fs::read_to_string("/etc/group").unwrap();
+    let groups = fs::read_to_string("/etc/group").expect("every machine has one");
     let mut groups = groups.lines().filter_map(|line| {
         let mut parts = line.split(':');
         let name = parts.next()?;

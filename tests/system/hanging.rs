@@ -81,34 +81,32 @@ fn processes_that_hang_hold_up_nobody() {
     assert_eq!(machine.log(AGENT).matches(told).count(), 1);
 }
 
+/// A service of a user id without an account.
+fn add_of(machine: &Machine, user: u32, runs: &str) {
+    machine.write(
+        &format!("/etc/systemd/system/of-{user}.service"),
+        &format!(
+            "[Service]\nTimeoutStopSec=1s\nNotifyAccess=all\nExecStart=/usr/bin/setpriv --reuid={user} --regid=65534 \
+             --clear-groups {runs}\n"
+        ),
+    );
+}
+
 #[test]
 fn a_user_with_many_user_ids_is_one_of_many() {
     let machine = machine_with_agent();
     machine.sh(
         "useradd --system mallory; chmod 666 /dev/fuse; echo mallory:200000:65536 >>/etc/subuid",
     );
-    for (user, runs) in [
-        (
-            200_001,
-            "/usr/bin/unshare --user --map-root-user --mount {PYTHON} {PROGRAMS}/hanging.py /tmp/1 1",
-        ),
-        (
-            265_535,
-            "/usr/bin/unshare --user --map-root-user --mount {PYTHON} {PROGRAMS}/hanging.py /tmp/2 1",
-        ),
-        (400_001, "{PYTHON} {PROGRAMS}/service.py shop"),
-    ] {
-        let runs = runs
-            .replace("{PYTHON}", PYTHON)
-            .replace("{PROGRAMS}", PROGRAMS);
-        machine.write(
-            &format!("/etc/systemd/system/of-{user}.service"),
-            &format!(
-                "[Service]\nTimeoutStopSec=1s\nExecStart=/usr/bin/setpriv --reuid={user} --regid=65534 --clear-groups \
-                 {runs}\nNotifyAccess=all\n"
-            ),
-        );
-    }
+    let hangs =
+        format!("/usr/bin/unshare --user --map-root-user --mount {PYTHON} {PROGRAMS}/hanging.py");
+    add_of(&machine, 200_001, &format!("{hangs} /tmp/1 1"));
+    add_of(&machine, 265_535, &format!("{hangs} /tmp/2 1"));
+    add_of(
+        &machine,
+        400_001,
+        &format!("{PYTHON} {PROGRAMS}/service.py shop"),
+    );
     machine.sh("systemctl daemon-reload; systemctl start of-200001 of-265535 of-400001");
     // systemd logs as well for them.
     let told = |user: u32| {
