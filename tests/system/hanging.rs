@@ -123,7 +123,6 @@ fn a_user_with_many_user_ids_is_one_of_many() {
         hanging(265_535),
         machine.main_pid("of-400001"),
     );
-    let shop = machine.main_pid("shop");
     let ask = |user: u32, pid: &str| {
         let user = format!("--reuid={user}");
         machine.run(&[
@@ -136,9 +135,10 @@ fn a_user_with_many_user_ids_is_one_of_many() {
             pid,
         ])
     };
-    // Whom /etc/subuid names is looked up with the list of processes.
-    machine.sh("systemctl restart asyncio-agent");
-    wait_until("it reads again", || is_everything_read(&machine));
+    // Whom /etc/subuid names is looked up with the list of processes, so before what begins now is read.
+    machine.sh("systemctl restart shop");
+    wait_until("it is read again", || is_everything_read(&machine));
+    let shop = machine.main_pid("shop");
     std::thread::scope(|scope| {
         let first = scope.spawn(|| ask(200_001, &one));
         // Of the two at once, one gets its turn first and hangs.
