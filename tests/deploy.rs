@@ -179,6 +179,25 @@ fn included() -> Vec<String> {
 }
 
 #[test]
+fn licences_that_are_told_are_those_that_are_allowed() {
+    let list = |path: &str, key: &str| {
+        let text = text(path);
+        let line = text.lines().find_map(|line| line.strip_prefix(key));
+        line.expect("a list on one line").to_owned()
+    };
+    let allowed = list("deny.toml", "allow = ");
+    // Where there is a choice the first one counts.
+    let mut told: Vec<_> = list("deploy/about.toml", "accepted = ")
+        .split('"')
+        .map(str::to_owned)
+        .collect();
+    let mut allowed: Vec<_> = allowed.split('"').map(str::to_owned).collect();
+    told.sort();
+    allowed.sort();
+    assert_eq!(told, allowed);
+}
+
+#[test]
 fn the_image_is_made_of_what_is_there() {
     let dockerfile = text("deploy/Dockerfile");
     // Rust as new as the package wants it, and an image with nothing but what is copied.
@@ -208,6 +227,18 @@ fn the_image_is_made_of_what_is_there() {
     }
     let mut needed = Vec::new();
     for path in ["Cargo.toml", "Cargo.lock", "src", "deploy/container.yaml"] {
+        needed.push(path.to_owned());
+    }
+    // The script that it runs, and what that reads or runs,
+    for path in [
+        "LICENSE",
+        "deploy/licences.sh",
+        "deploy/licences.hbs",
+        "deploy/about.toml",
+        "tests/cargo_tools.sh",
+        "tests/packages.sh",
+    ] {
+        assert!(root().join(path).exists(), "{path}");
         needed.push(path.to_owned());
     }
     // cargo wants to find all that the manifest names,

@@ -32,7 +32,7 @@ pub(super) struct Discovery {
 pub(super) struct Look {
     /// The processes to watch; what has run for longest comes first.
     pub(super) found: Vec<Assignment>,
-    /// The users that these run as, as far as that can be found out.
+    /// The users that these run as, as far as that can be found out, or whose user ids those are.
     pub(super) users: Vec<Option<u32>>,
     /// Processes that match but are one too many.
     pub(super) n_left_out: usize,
@@ -95,6 +95,7 @@ impl Discovery {
 
     fn look_once(&mut self) -> Result<Look, DiscoveryError> {
         let listed = self.source.processes().map_err(DiscoveryError::Procfs)?;
+        self.source.look_up_people();
         self.probes.begin_look(&listed);
         let facts = self.source.facts();
         let is_first = !std::mem::replace(&mut self.has_told, true);
@@ -117,7 +118,10 @@ impl Discovery {
         let n_others = settle_names(&mut found, &self.targets, self.names_max, &self.names);
         let names = found.iter().filter(|it| it.name != OTHER);
         self.names = names.map(|it| (it.target, it.name.clone())).collect();
-        let user = |it: &Assignment| facts.user_and_parent(it.process)?.0;
+        let user = |it: &Assignment| {
+            let user = facts.user_and_parent(it.process)?.0?;
+            Some(self.source.person(user).id)
+        };
         let users = found.iter().map(user).collect();
         Ok(Look {
             found,

@@ -16,6 +16,7 @@ mod discovery;
 mod http;
 mod open_files;
 mod otlp;
+mod people;
 mod probe;
 mod reads;
 mod reload;
@@ -37,6 +38,7 @@ pub use args::{command, run_from_args};
 pub use check::check_files;
 pub use http::{TlsError, WebError};
 pub use otlp::{OtlpError, SendError, TraceSender, TracedProcess};
+pub use people::Person;
 pub use reload::LoadConfig;
 pub use source::{AttachedProcess, HostProcesses, ProcessSource};
 

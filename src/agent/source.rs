@@ -1,5 +1,6 @@
 //! Where processes come from: this machine, or what a test makes up. Everything here blocks.
 
+use super::people::{People, Person};
 use crate::graph::{LongWait, Snapshot};
 use crate::ids::{Pid, ProcessId, TaskId};
 use crate::limits::{Limits, Stop};
@@ -60,6 +61,14 @@ pub trait ProcessSource: Send + Sync + 'static {
         None
     }
 
+    /// Whose a user id is, by what was looked up last. Does not block.
+    fn person(&self, user: u32) -> Person {
+        Person::unknown(user)
+    }
+
+    /// Looks up whose user ids are.
+    fn look_up_people(&self) {}
+
     /// Finds out whether the process can be read and uses asyncio.
     ///
     /// # Errors
@@ -110,6 +119,7 @@ pub trait AttachedProcess: Send {
 #[derive(Debug, Clone, Default)]
 pub struct HostProcesses {
     root: ProcRoot,
+    people: People,
     /// Shared with the processes that were attached to.
     limits: Arc<Mutex<Limits>>,
     workspaces: Workspaces,
@@ -130,6 +140,7 @@ impl HostProcesses {
     pub fn at(root: ProcRoot, limits: Limits) -> Self {
         Self {
             root,
+            people: People::default(),
             limits: Arc::new(Mutex::new(limits)),
             workspaces: Workspaces::default(),
         }
@@ -183,6 +194,14 @@ impl ProcessSource for HostProcesses {
 
     fn access(&self, pid: Pid) -> Option<Access> {
         Access::look(&self.root, pid, Reader::Agent).ok()
+    }
+
+    fn person(&self, user: u32) -> Person {
+        self.people.person(user)
+    }
+
+    fn look_up_people(&self) {
+        self.people.look_up();
     }
 
     fn probe(&self, id: ProcessId) -> Result<(), ProcessError> {

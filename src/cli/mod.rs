@@ -10,6 +10,7 @@ mod config;
 mod diagnosis;
 mod exit;
 mod explain;
+mod links;
 mod output;
 mod pages;
 mod source;

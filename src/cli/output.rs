@@ -1,10 +1,11 @@
 //! Where text goes: standard output and error, and files that appear only when they are complete.
 
 use super::explain::{Failure, Stop};
+use super::links::Place;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, Write};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 const BUFFER_BYTES: usize = 1 << 16;
@@ -68,35 +69,17 @@ pub(super) fn to_file(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), Stop> {
-    let written = match fs::metadata(path) {
-        Ok(found) if found.is_dir() => Err(ErrorKind::IsADirectory.into()),
-        // Through a symbolic link the file it points to is replaced, not the link; unless somebody else has put it there,
-        // who may want to have a file replaced that they cannot write to.
-        Ok(found) if found.is_file() => match has_foreign_link(path) {
-            Ok(false) => fs::canonicalize(path).and_then(|path| replace(&path, write)),
-            Ok(true) => Err(foreign_link()),
-            Err(error) => Err(error),
-        },
-        Ok(_) if has_foreign_link(path).unwrap_or(true) => Err(foreign_link()),
-        Ok(_) => OpenOptions::new()
+    let written = Place::of(path).and_then(|place| match &place.found {
+        Some(found) if found.is_dir() => Err(ErrorKind::IsADirectory.into()),
+        // Through a symbolic link the file it points to is replaced, not the link.
+        Some(found) if found.is_file() => replace(&place, write),
+        None => replace(&place, write),
+        Some(_) => OpenOptions::new()
             .write(true)
-            .open(path)
+            .open(place.path())
             .and_then(|mut file| fill(&mut file, write)),
-        Err(error) if error.kind() == ErrorKind::NotFound => replace(path, write),
-        Err(error) => Err(error),
-    };
+    });
     written.map_err(|error| unwritable(&path.display().to_string(), &error))
-}
-
-/// Whether it is a symbolic link of another user than us and root.
-fn has_foreign_link(path: &Path) -> io::Result<bool> {
-    let link = fs::symlink_metadata(path)?;
-    let users = [0, fs::metadata("/proc/self")?.uid()];
-    Ok(link.is_symlink() && !users.contains(&link.uid()))
-}
-
-fn foreign_link() -> io::Error {
-    io::Error::other("it is a symbolic link of another user")
 }
 
 fn fill(file: &mut File, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
@@ -105,11 +88,11 @@ fn fill(file: &mut File, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -
     out.flush()
 }
 
-fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-    let (mut file, beside) = create_beside(path)?;
+fn replace(place: &Place, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let (mut file, beside) = create_beside(place)?;
     let moved = fill(&mut file, write)
         .and_then(|()| file.sync_all())
-        .and_then(|()| fs::rename(&beside, path));
+        .and_then(|()| fs::rename(&beside, place.path()));
     if moved.is_err() {
         // The first error is the one to tell.
         let _ = fs::remove_file(&beside);
@@ -117,13 +100,13 @@ fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) ->
     moved
 }
 
-/// A new file in the folder of `path`, under a name that nothing has yet.
-fn create_beside(path: &Path) -> io::Result<(File, PathBuf)> {
+/// A new file in the folder, under a name that nothing has yet.
+fn create_beside(place: &Place) -> io::Result<(File, PathBuf)> {
     const ATTEMPTS_MAX: u32 = 100;
     let mut attempt = 0;
     loop {
         let name = format!(".agentctl-{}-{attempt}.tmp", std::process::id());
-        let beside = path.with_file_name(name);
+        let beside = place.beside(name.as_ref());
         let opened = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -199,6 +182,73 @@ mod tests {
         to_file(&link, new_text).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    }
+
+    #[test]
+    fn links_on_the_way_are_followed_unless_they_are_of_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("real")).unwrap();
+        fs::write(at("real/out"), "old").unwrap();
+        // Relative, absolute, by way of each other; and one that leads to nothing yet.
+        symlink("real/../real", at("first")).unwrap();
+        symlink(at("first"), at("second")).unwrap();
+        symlink("../second/new", at("real/link")).unwrap();
+        to_file(&at("second/./out"), new_text).unwrap();
+        assert_eq!(fs::read_to_string(at("real/out")).unwrap(), "new");
+        to_file(&at("first/link"), new_text).unwrap();
+        assert_eq!(fs::read_to_string(at("real/new")).unwrap(), "new");
+        assert_eq!(names(&at("real")), ["link", "new", "out"]);
+        symlink("round", at("round")).unwrap();
+        for round in ["round", "round/out"] {
+            let told = message(to_file(&at(round), new_text));
+            assert!(told.contains("Too many levels of symbolic links"), "{told}");
+        }
+        if !nix::unistd::Uid::effective().is_root() {
+            // Nobody else can make a link of somebody else's.
+            return;
+        }
+        fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o1777)).unwrap();
+        fs::write(at("real/out"), "precious").unwrap();
+        symlink("real", at("of_other")).unwrap();
+        symlink("of_other", at("of_ours")).unwrap();
+        symlink("real/out", at("last")).unwrap();
+        symlink("/dev/null", at("device")).unwrap();
+        symlink("real/nothing", at("dangling")).unwrap();
+        for link in ["of_other", "last", "device", "dangling"] {
+            std::os::unix::fs::lchown(at(link), Some(61_235), None).unwrap();
+        }
+        for path in ["of_other/out", "of_ours/out", "last", "device", "dangling"] {
+            let told = message(to_file(&at(path), new_text));
+            assert!(
+                told.contains("link on the way is another user's (61235)"),
+                "{told}"
+            );
+        }
+        assert_eq!(fs::read_to_string(at("real/out")).unwrap(), "precious");
+        assert_eq!(names(&at("real")), ["link", "new", "out"]);
+    }
+
+    #[test]
+    fn what_is_open_can_be_written_by_its_name() {
+        use std::io::Read as _;
+        use std::os::fd::AsRawFd;
+        let of = |open: &dyn AsRawFd| format!("/proc/self/fd/{}", open.as_raw_fd());
+        let (mut reader, writer) = io::pipe().unwrap();
+        to_file(Path::new(&of(&writer)), new_text).unwrap();
+        drop(writer);
+        let mut read = String::new();
+        reader.read_to_string(&mut read).unwrap();
+        assert_eq!(read, "new");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out");
+        let file = fs::File::create(&path).unwrap();
+        to_file(Path::new(&of(&file)), new_text).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+        // That one was replaced, and is there no more.
+        let gone = message(to_file(Path::new(&of(&file)), new_text));
+        assert!(gone.contains("No such file or directory"), "{gone}");
+        assert_eq!(names(folder.path()), ["out"]);
     }
 
     #[test]

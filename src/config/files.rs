@@ -1,6 +1,9 @@
 //! What files that a configuration names should hold, as far as one look at them tells. Whether certificates and keys
 //! go together is found out by whoever uses them.
 
+/// Bytes that the value of a header may have: servers take no more in all of them.
+const HEADER_BYTES_MAX: usize = 16 << 10;
+
 /// What a file that a configuration names should hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
@@ -40,12 +43,43 @@ impl FileKind {
             Self::PrivateKey if !holds("PRIVATE KEY-----") => Err("no private key in it"),
             Self::HeaderValue => {
                 let text = String::from_utf8_lossy(content);
-                let is_good = text.trim_end_matches(['\n', '\r']).chars().all(is_visible);
-                is_good
-                    .then_some(())
-                    .ok_or("it has characters that no header may have")
+                let value = text.trim_end_matches(['\n', '\r']);
+                match value {
+                    "" => Err("it is empty"),
+                    _ if value.len() > HEADER_BYTES_MAX => Err("it has more than 16 KiB"),
+                    _ if !value.chars().all(is_visible) => {
+                        Err("it has characters that no header may have")
+                    }
+                    _ => Ok(()),
+                }
             }
             Self::WebConfig | Self::Certificates | Self::PrivateKey => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_value_of_a_header_is_one_line_of_a_moderate_length() {
+        let longest = [b'x'; HEADER_BYTES_MAX];
+        for good in [&b"Bearer secret"[..], b"x\r\n", b" ~", &longest] {
+            assert_eq!(FileKind::HeaderValue.check(good), Ok(()));
+        }
+        let invisible = "it has characters that no header may have";
+        let too_long = [&longest[..], b"x"].concat();
+        for (bad, why) in [
+            (&b""[..], "it is empty"),
+            (b"\n\n", "it is empty"),
+            (b"a\nb", invisible),
+            (b"\xff", invisible),
+            ("é".as_bytes(), invisible),
+            (b"\0", invisible),
+            (&too_long, "it has more than 16 KiB"),
+        ] {
+            assert_eq!(FileKind::HeaderValue.check(bad), Err(why));
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod agentctl;
 pub mod answering;
 pub mod churn;
 pub mod judge;
+pub mod place;
 pub mod plain;
 pub mod python;
 pub mod rotel;

@@ -110,6 +110,52 @@ fn a_configuration_with_credentials_can_be_reloaded() {
 }
 
 #[test]
+fn a_bad_credential_is_told_and_quoted_nowhere() {
+    let machine = machine_with_agent();
+    machine.write(
+        "/etc/systemd/system/asyncio-agent.service.d/token.conf",
+        "[Service]\nLoadCredential=token:/etc/asyncio-agent/token\n",
+    );
+    let path = "/run/credentials/asyncio-agent.service/token";
+    let otlp = format!(
+        "otlp: {{endpoint: \"http://127.0.0.1:4317\", headers_file: {{authorization: {path}}}}}"
+    );
+    machine.sh(&format!(
+        "sed -i 's|^  prometheus: {{}}$|  {otlp}|' {CONFIG}; grep -q otlp: {CONFIG}; systemctl daemon-reload"
+    ));
+    for (write, why) in [
+        (":", "it is empty"),
+        (
+            "printf 'Bearer s3cr\\377t'",
+            "it has characters that no header may have",
+        ),
+        (
+            "printf 'Bearer s3cret\\nX-Other: 1'",
+            "it has characters that no header may have",
+        ),
+        (
+            "head -c 20000 /dev/zero | tr '\\0' s",
+            "it has more than 16 KiB",
+        ),
+    ] {
+        machine.sh(&format!("({write}) >/etc/asyncio-agent/token"));
+        let answer = machine.run(&["systemctl", "restart", "asyncio-agent"]);
+        assert_ne!(answer.status, 0, "{write}: {answer:?}");
+        let log = machine.log(AGENT);
+        let told =
+            format!("exporters.otlp.headers_file.authorization: \"{path}\": {why}, expected");
+        assert!(log.contains(&told), "no {told} in {log}");
+        assert!(!log.contains("s3cr") && !log.contains("ssssss"), "{log}");
+        // Trying again mends nothing, and is not tried.
+        assert_eq!(machine.property(AGENT, "NRestarts"), "0");
+        machine.sh("systemctl reset-failed asyncio-agent");
+    }
+    machine.sh("echo Bearer s3cret >/etc/asyncio-agent/token; systemctl restart asyncio-agent");
+    wait_until("all services are read", || is_everything_read(&machine));
+    assert!(!machine.log(AGENT).contains("s3cr"));
+}
+
+#[test]
 fn an_agent_that_hangs_is_restarted() {
     let machine = machine_with_agent();
     hurry(&machine);

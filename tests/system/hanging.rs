@@ -80,3 +80,80 @@ fn processes_that_hang_hold_up_nobody() {
     let told = "it cannot be found out whether these processes use asyncio";
     assert_eq!(machine.log(AGENT).matches(told).count(), 1);
 }
+
+/// A service of a user id without an account.
+fn add_of(machine: &Machine, user: u32, runs: &str) {
+    machine.write(
+        &format!("/etc/systemd/system/of-{user}.service"),
+        &format!(
+            "[Service]\nTimeoutStopSec=1s\nNotifyAccess=all\nExecStart=/usr/bin/setpriv --reuid={user} --regid=65534 \
+             --clear-groups {runs}\n"
+        ),
+    );
+}
+
+#[test]
+fn a_user_with_many_user_ids_is_one_of_many() {
+    let machine = machine_with_agent();
+    machine.sh(
+        "useradd --system mallory; chmod 666 /dev/fuse; echo mallory:200000:65536 >>/etc/subuid",
+    );
+    let hangs =
+        format!("/usr/bin/unshare --user --map-root-user --mount {PYTHON} {PROGRAMS}/hanging.py");
+    add_of(&machine, 200_001, &format!("{hangs} /tmp/1 1"));
+    add_of(&machine, 265_535, &format!("{hangs} /tmp/2 1"));
+    add_of(
+        &machine,
+        400_001,
+        &format!("{PYTHON} {PROGRAMS}/service.py shop"),
+    );
+    machine.sh("systemctl daemon-reload; systemctl start of-200001 of-265535 of-400001");
+    // systemd logs as well for them.
+    let told = |user: u32| {
+        let log = machine.log(&format!("of-{user}"));
+        let pid = log.lines().find(|line| line.parse::<u32>().is_ok());
+        pid.map(str::to_owned)
+    };
+    let hanging = |user| {
+        wait_until("it hangs", || told(user).is_some());
+        told(user).unwrap()
+    };
+    let (one, other, loner) = (
+        hanging(200_001),
+        hanging(265_535),
+        machine.main_pid("of-400001"),
+    );
+    let ask = |user: u32, pid: &str| {
+        let user = format!("--reuid={user}");
+        machine.run(&[
+            "setpriv",
+            &user,
+            "--regid=65534",
+            "--clear-groups",
+            "agentctl",
+            "ps",
+            pid,
+        ])
+    };
+    // Whom /etc/subuid names is looked up with the list of processes, so before what begins now is read.
+    machine.sh("systemctl restart shop");
+    wait_until("it is read again", || is_everything_read(&machine));
+    let shop = machine.main_pid("shop");
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| ask(200_001, &one));
+        // Of the two at once, one gets its turn first and hangs.
+        let second = scope.spawn(|| ask(265_535, &other));
+        wait_until("those without an account are served", || {
+            ask(400_001, &loner).status == 0
+        });
+        for _ in 0..3 {
+            check_done(&ask(400_001, &loner));
+            check_done(&machine.run_as("alice", &["agentctl", "ps", &shop]));
+        }
+        let answers = [first, second].map(|asked| asked.join().unwrap().stderr);
+        let refused = answers
+            .iter()
+            .filter(|it| it.contains("that you asked for hang"));
+        assert_eq!(refused.count(), 1, "{answers:?}");
+    });
+}

@@ -99,6 +99,10 @@ fn installing_brings_everything_and_starts_nothing() {
             "CAP_SYS_PTRACE",
         ),
         ("cat /usr/share/doc/asyncio-agent/copyright", "Apache"),
+        (
+            "grep -A 400 'ISC License, for ring' /usr/share/doc/asyncio-agent/third-party-licences",
+            "Permission to use, copy, modify, and/or distribute this software",
+        ),
     ] {
         let told = machine.sh(line);
         assert!(told.contains(says), "{line}: {told}");

@@ -105,6 +105,91 @@ fn each_user_gets_what_is_theirs() {
 }
 
 #[test]
+fn where_processes_are_hidden_strangers_learn_of_none() {
+    let machine = machine_with_agent();
+    add_people(&machine);
+    machine.sh("mount -o remount,hidepid=2 /proc");
+    let shop = machine.main_pid("shop");
+    let hidden = machine.run_as("mallory", &["ls", &format!("/proc/{shop}")]);
+    assert_ne!(hidden.status, 0, "{hidden:?}");
+    for command in ["ps", "pstree", "snapshot", "explain"] {
+        let told = |pid: &str| {
+            let answer = machine.run_as("mallory", &["agentctl", command, "--agent", pid]);
+            assert_eq!(answer.status, NO_SUCH_PROCESS, "{command} {answer:?}");
+            assert_eq!(answer.stdout, "");
+            answer.stderr.replace(pid, "PID")
+        };
+        // As one that does not exist.
+        assert_eq!(told(&shop), told("4194304"), "{command}");
+        for user in ["root", "carol", "alice"] {
+            let answer = machine.run_as(user, &["agentctl", command, "--agent", &shop]);
+            assert_eq!(answer.status, DONE, "{user} {command} {answer:?}");
+        }
+    }
+    // The log says what it was.
+    let log = machine.log(AGENT);
+    let alice = machine.done(&["id", "-u", "alice"]);
+    let denied = format!(
+        "pid={shop} allowed=false why=\"process {shop} belongs to user {}, ",
+        alice.trim()
+    );
+    assert_eq!(log.matches(&denied).count(), 4, "{denied} in\n{log}");
+}
+
+#[test]
+fn without_an_agent_the_configuration_of_the_service_is_gone_by() {
+    let machine = machine_with_agent();
+    let by_rules = format!("agentctl: by the rules of {CONFIG}\n");
+    let with_agent = machine.run(&["agentctl", "targets"]);
+    assert!(!with_agent.stderr.contains(&by_rules), "{with_agent:?}");
+    let check = |answer: Answer, names: &[&str]| {
+        assert_eq!(answer.status, DONE, "{answer:?}");
+        assert!(answer.stderr.starts_with(&by_rules), "{answer:?}");
+        let mut found = first_column(&answer);
+        found.dedup();
+        assert_eq!(found, names, "{answer:?}");
+    };
+    check(
+        machine.run(&["agentctl", "targets", "--direct"]),
+        &["shop", "pool", "ring"],
+    );
+    machine.sh("systemctl stop asyncio-agent");
+    check(
+        machine.run(&["agentctl", "targets"]),
+        &["shop", "pool", "ring"],
+    );
+    machine.sh(&format!("sed -i 's/name: shop/name: boutique/' {CONFIG}"));
+    check(
+        machine.run(&["agentctl", "targets"]),
+        &["boutique", "pool", "ring"],
+    );
+    // One that is named comes first, and one that cannot be used is told.
+    machine
+        .sh("echo 'targets: [{name: only, match: {systemd_unit: ring.service}}]' >/tmp/own.yaml");
+    let answer = machine.run(&["agentctl", "targets", "--config", "/tmp/own.yaml"]);
+    assert_eq!(
+        (answer.status, first_column(&answer)),
+        (DONE, vec!["only"]),
+        "{answer:?}"
+    );
+    machine.sh(&format!("echo 'nonsense: 1' >>{CONFIG}"));
+    let answer = machine.run(&["agentctl", "targets"]);
+    assert_eq!((answer.status, &*answer.stdout), (2, ""), "{answer:?}");
+    assert!(
+        answer.stderr.contains("nonsense: unknown key"),
+        "{answer:?}"
+    );
+    // Without one, everything that uses asyncio is listed.
+    machine.sh(&format!("mv {CONFIG} /tmp/away.yaml"));
+    let answer = machine.run(&["agentctl", "targets"]);
+    assert_eq!(answer.status, DONE, "{answer:?}");
+    assert!(
+        !answer.stderr.contains(&by_rules) && answer.stdout.contains("service.py"),
+        "{answer:?}"
+    );
+}
+
+#[test]
 fn without_its_capability_it_says_what_is_missing() {
     let machine = machine_with_agent();
     machine.write(

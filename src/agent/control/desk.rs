@@ -35,7 +35,7 @@ pub(in crate::agent) const DECISIONS_MAX: usize = DECISIONS_OF_ALL_MAX + DECISIO
 #[derive(Clone)]
 pub(in crate::agent) struct Desk {
     store: Arc<Store>,
-    source: Arc<dyn ProcessSource>,
+    pub(super) source: Arc<dyn ProcessSource>,
     pub(super) rules: watch::Receiver<Arc<ControlRules>>,
     clock: Clock,
     /// The processes that are read because somebody asks for them, here or over HTTP.
@@ -181,7 +181,8 @@ impl Desk {
             ..limits.reads
         };
         let desk = self.clone();
-        let (asker, rights, rules) = (rights.asker(), rights.clone(), Arc::clone(rules));
+        let (rights, rules) = (rights.clone(), Arc::clone(rules));
+        let asker = rights.asker(&*self.source);
         let work = move |stop: &Stop| {
             let refused = |refusal: Refusal| desk.refused(refusal, &rights, &rules);
             let mut answer = Bounded(Vec::new());

@@ -27,7 +27,7 @@ use crate::targets::{UnknownGroup, unknown_group};
 use desk::{Failure, Outcome};
 use explanation::WatchRules;
 use hyper::body::Bytes;
-use places::{Place, Places};
+use places::{Kind, Place, Places};
 use rights::{Peer, Rights};
 use std::io;
 use std::sync::Arc;
@@ -133,15 +133,21 @@ pub(super) async fn serve(
         let Ok(peer) = peer_of(&stream) else {
             continue;
         };
-        let tell = move |n_refused| tell_refused(peer.user, n_refused);
-        if peer.user != 0 && !turnstile.pass(peer.user, tell) {
+        let person = desk.source.person(peer.user);
+        let tell = move |n_refused| tell_refused(person.id, n_refused);
+        if peer.user != 0 && !turnstile.pass(person.id, tell) {
             let message = format!("too many requests: a user may make {A_SECOND_MAX} a second");
             refuse(&stream, &message);
             continue;
         }
-        let is_member = peer.user != 0 && desk.members.include(peer.user);
-        let Some(place) = places.take(peer.user, is_member) else {
-            turnstile.refuse(peer.user, tell);
+        let kind = match peer.user {
+            0 => Kind::Root,
+            user if desk.members.include(user) => Kind::Member,
+            _ if person.has_account => Kind::WithAccount,
+            _ => Kind::WithoutAccount,
+        };
+        let Some(place) = places.take(person.id, kind) else {
+            turnstile.refuse(person.id, tell);
             refuse(&stream, "too many connections to the agent");
             continue;
         };

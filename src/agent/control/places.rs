@@ -1,55 +1,62 @@
-//! Connections at once: so many of each user, and of all users together; root has places of its own, and so have members
-//! of the group. Whoever opens thousands keeps nobody else out.
+//! Connections at once: so many of each person, and of all of a kind together. Whoever opens thousands keeps nobody else
+//! out, and whoever has thousands of user ids nobody who has an account.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Of one user.
-pub(super) const OF_USER_MAX: usize = 8;
-/// Of all users who are neither root nor known as members of the group.
-const OF_OTHERS_MAX: usize = 64;
-/// Of all members of the group.
-const OF_MEMBERS_MAX: usize = 64;
+/// Of one person.
+pub(super) const OF_PERSON_MAX: usize = 8;
 /// Of root.
 pub(super) const OF_ROOT_MAX: usize = 32;
+/// Of all of another kind.
+const OF_KIND_MAX: usize = 64;
 
-/// The connections that are open, by user and whether that was known as a member.
+/// Those who share places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    Root,
+    /// Known as members of the group.
+    Member,
+    /// Users of this machine.
+    WithAccount,
+    /// Subordinate user ids, containers, users of a directory: somebody may have many of them.
+    WithoutAccount,
+}
+
+/// The connections that are open, by person and kind.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Places(Arc<Mutex<HashMap<(u32, bool), usize>>>);
+pub(super) struct Places(Arc<Mutex<HashMap<(u32, Kind), usize>>>);
 
 /// A connection that is open; until this is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
-    who: (u32, bool),
+    who: (u32, Kind),
     places: Places,
 }
 
 impl Places {
-    /// A place for one more connection of `user`, if there is one.
-    pub(super) fn take(&self, user: u32, is_member: bool) -> Option<Place> {
+    /// A place for one more connection of the person with this id, if there is one.
+    pub(super) fn take(&self, person: u32, kind: Kind) -> Option<Place> {
         let mut taken = self.taken();
-        let who = (user, is_member);
-        let of_user = taken.get(&who).copied().unwrap_or(0);
-        let alike = taken
-            .iter()
-            .filter(|((user, as_member), _)| *user != 0 && *as_member == is_member);
+        let who = (person, kind);
+        let of_person = taken.get(&who).copied().unwrap_or(0);
+        let alike = taken.iter().filter(|((_, other), _)| *other == kind);
         let n_alike: usize = alike.map(|(_, n)| n).sum();
-        let is_free = match who {
-            (0, _) => of_user < OF_ROOT_MAX,
-            (_, true) => of_user < OF_USER_MAX && n_alike < OF_MEMBERS_MAX,
-            (_, false) => of_user < OF_USER_MAX && n_alike < OF_OTHERS_MAX,
+        let (of_person_max, of_kind_max) = match kind {
+            Kind::Root => (OF_ROOT_MAX, OF_ROOT_MAX),
+            _ => (OF_PERSON_MAX, OF_KIND_MAX),
         };
-        if !is_free {
+        if of_person >= of_person_max || n_alike >= of_kind_max {
             return None;
         }
-        taken.insert(who, of_user + 1);
+        taken.insert(who, of_person + 1);
         Some(Place {
             who,
             places: self.clone(),
         })
     }
 
-    fn taken(&self) -> MutexGuard<'_, HashMap<(u32, bool), usize>> {
+    fn taken(&self) -> MutexGuard<'_, HashMap<(u32, Kind), usize>> {
         // Nothing in here panics half way.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -75,27 +82,27 @@ mod tests {
     fn nobody_takes_the_places_of_others() {
         let places = Places::default();
         let mut held = Vec::new();
-        let mut take = |user| {
-            let place = places.take(user, user % 1_000 == 500);
-            let is_taken = place.is_some();
-            held.extend(place);
-            is_taken
+        let mut n_of = |persons: std::ops::Range<u32>, kind| {
+            let take = |person| (0..40).map(move |_| (person, kind));
+            let asked = persons.flat_map(take);
+            let before = held.len();
+            held.extend(asked.filter_map(|(person, kind)| places.take(person, kind)));
+            held.len() - before
         };
-        let of_user = (0..20).filter(|_| take(1)).count();
-        assert_eq!(of_user, OF_USER_MAX);
-        let of_all = (0..1_000).filter(|n| take(2 + n % 100)).count();
-        assert_eq!(of_user + of_all, OF_OTHERS_MAX);
-        let of_member = (0..20).filter(|_| take(500)).count();
-        assert_eq!(of_member, OF_USER_MAX);
-        let of_members = (0..1_000).filter(|n| take(1_500 + n % 100 * 1_000)).count();
-        assert_eq!(of_member + of_members, OF_MEMBERS_MAX);
-        assert_eq!((0..100).filter(|_| take(0)).count(), OF_ROOT_MAX);
-        assert!(!take(7_000) && !take(0));
+        for kind in [Kind::WithoutAccount, Kind::Member, Kind::WithAccount] {
+            assert_eq!(n_of(1..2, kind), OF_PERSON_MAX, "{kind:?}");
+            assert_eq!(
+                n_of(1..1_000, kind),
+                OF_KIND_MAX - OF_PERSON_MAX,
+                "{kind:?}"
+            );
+            assert_eq!(n_of(7_000..7_001, kind), 0, "{kind:?}");
+        }
+        assert_eq!(n_of(0..1, Kind::Root), OF_ROOT_MAX);
         held.remove(0);
-        assert!(
-            places.take(1, false).is_some(),
-            "what is given back is free"
-        );
+        let again = places.take(1, Kind::WithoutAccount);
+        assert!(again.is_some(), "what is given back is free");
+        drop(again);
         held.clear();
         assert!(places.taken().is_empty());
     }

@@ -56,11 +56,11 @@ impl Rights {
     }
 
     /// For whom processes are read.
-    pub(super) fn asker(&self) -> Asker {
+    pub(super) fn asker(&self, source: &dyn ProcessSource) -> Asker {
         match self {
             Self::Root => Asker::Root,
             Self::Member(user, _) => Asker::Member(*user),
-            Self::Owner(user) => Asker::Owner(*user),
+            Self::Owner(user) => Asker::Owner(source.person(*user)),
         }
     }
 

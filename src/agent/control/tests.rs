@@ -174,7 +174,7 @@ async fn too_many_connections_are_told_so() {
     let places = if is_root {
         places::OF_ROOT_MAX
     } else {
-        places::OF_USER_MAX
+        places::OF_PERSON_MAX
     };
     let held: Vec<_> = (0..places).map(|_| served.connect()).collect();
     assert_eq!(error_of(&mut served.connect()).code, "busy");

@@ -188,7 +188,7 @@ async fn read_now(site: &Site, rules: &WebRules, id: ProcessId, shape: Shape) ->
         ..limits
     };
     let user = source.facts().user_and_parent(id);
-    let asker = Asker::Web(user.and_then(|(user, _)| user));
+    let asker = Asker::Web(user.and_then(|(user, _)| Some(source.person(user?).id)));
     let work = move |stop: &Stop| {
         let snapshot = source.attach(id)?.snapshot(stop)?;
         Ok::<_, ProcessError>(show(&snapshot, id.pid, shape))

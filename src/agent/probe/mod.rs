@@ -116,7 +116,7 @@ impl Probes {
             return self.tell(process, known.answer, is_watched);
         }
         let user = self.source.facts().user_and_parent(process);
-        let user = user.and_then(|(user, _)| user);
+        let user = user.and_then(|(user, _)| Some(self.source.person(user?).id));
         if self.has_no_time_for(user) {
             return Some(is_watched);
         }

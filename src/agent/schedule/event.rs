@@ -36,7 +36,7 @@ pub(in crate::agent) struct Found {
     pub(in crate::agent) process: ProcessId,
     /// Its target.
     pub(in crate::agent) target: TargetIdx,
-    /// The user that it runs as, if that is known.
+    /// The user that it runs as, or whose user id that is, if that is known.
     pub(in crate::agent) user: Option<u32>,
     /// Time between two rounds over it.
     pub(in crate::agent) interval: Duration,
