@@ -179,6 +179,7 @@ impl Agent {
         let latest = Arc::clone(&store);
         let exporter = Arc::new(PrometheusExporter::new(move || latest.latest())?);
         exporter.show_process()?;
+        store.set_cut_counter(exporter.n_cut());
 
         let (stop, stopped) = watch::channel(false);
         let (commands, obeyed) = mpsc::channel(1);

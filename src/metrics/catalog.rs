@@ -121,7 +121,8 @@ pub(super) const LIMIT_HITS_TOTAL: MetricDef = counter(
 pub(super) const LOG_LINES_LOST_TOTAL: MetricDef = counter(
     "asyncio_agent_log_lines_lost_total",
     &[],
-    "Lines of the agent's log that were lost because whoever takes them did not take them in time, as of the latest round.",
+    "Lines of the agent's log that were lost, because whoever takes them did not take them in time or they could not be \
+     written, as of the latest round.",
 );
 
 pub(super) const OTLP_DROPPED_SPANS_TOTAL: MetricDef = counter(
@@ -396,6 +397,7 @@ pub const AGENT_LIMITS: &[&str] = &[
     "probes_hanging",
     "processes",
     "rounds_hanging",
+    "series",
     "spans_per_minute",
     "target_names",
     "traces_per_minute",

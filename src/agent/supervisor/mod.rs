@@ -560,6 +560,7 @@ impl Supervisor {
         }
         view.otlp = self.otlp.counts();
         view.log_lines_lost = lines_lost();
+        count_limit(&mut view.limit_hits, "series", self.store.n_cut());
         view.targets.retain(|target| !target.name.is_empty());
         self.store.publish(view);
         let is_seen = |it: &Watched| it.latest.is_some() || it.hangs || it.is_overdue;
