@@ -15,10 +15,12 @@ use asyncio_agent::procfs::ProcfsError;
 use asyncio_agent::targets::ReadFacts;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt as _;
+use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex};
 use support::agent::Agent;
 use support::churn::attach;
-use support::python;
+use support::python::{self, Python};
 use support::target::{Target, wait_until};
 use support::zoo::Running;
 
@@ -186,47 +188,74 @@ fn tasks_that_hang_are_stuck_whatever_they_are_noted_to_await() {
 fn who_waits_for_long_with_a_reason_is_not_stuck() {
     for python in python::all() {
         let target = Target::start(python.program("long_waits"));
-        let agent = Agent::start(&format!(
-            "web: {{listen: 127.0.0.1:0}}\n\
+        assert_told_who_waits_for_long(&python, &target);
+    }
+}
+
+/// Event loops have another clock than the agent then.
+#[test]
+fn nor_is_it_in_another_time_namespace() {
+    for (python, offset) in python::all().iter().zip(["100000", "-60"].iter().cycle()) {
+        let program = python.program("long_waits");
+        let mut command = Command::new("unshare");
+        if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+            command.arg("--map-root-user");
+        }
+        command.args(["--time", "--fork", "--kill-child", "--monotonic", offset]);
+        command.arg(program.get_program()).args(program.get_args());
+        for (name, value) in program.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let mut target = Target::start(command);
+        target.look_at_child();
+        assert_told_who_waits_for_long(python, &target);
+    }
+}
+
+fn assert_told_who_waits_for_long(python: &Python, target: &Target) {
+    let agent = Agent::start(&format!(
+        "web: {{listen: 127.0.0.1:0}}\n\
              limits: {{cpu_share: 1}}\n\
              analysis: {{stuck: {{after: 2s}}}}\n\
              targets: [{{name: app, match: {{pid: {}}}, interval: 200ms}}]\n",
-            target.pid()
-        ));
-        let what = format!("Python {}", python.full_version);
-        let value = |name: &str| agent.value(&format!("{name}{{target=\"app\"}}"));
-        // All that is stuck: a future of one's own, a lock below `main`, a pool, an executor
-        // without a thread to spare, what a timeout does not reach, and what one ends in an hour that was set far from
-        // there.
-        let stuck = [
-            "stuck borrowing",
-            "stuck far",
-            "stuck lost",
-            "stuck main",
-            "stuck queued",
-            "stuck shielded",
-        ];
-        wait_until("those that hang are found", || {
-            value("asyncio_stuck_tasks") >= Some(6.0)
-        });
-        // Others would have been found by then.
-        let n_scans = || {
-            let scans = agent.value("asyncio_agent_scans_total{target=\"app\",result=\"ok\"}");
-            scans.unwrap_or_default()
-        };
-        let enough = n_scans() + 20.0;
-        wait_until("more rounds", || n_scans() >= enough);
-        let mut told: Vec<String> = findings(&agent)
-            .into_iter()
-            .map(|(_, path)| path.split(" (").next().unwrap().to_owned())
-            .collect();
-        told.sort();
-        assert_eq!(told, stuck, "{what}");
-        // The event loop's own task, those with a timer and `below`, threads, an executor, another
-        // event loop, an empty queue. The one that
-        // waits again and again is not counted as one that waits for long.
-        assert_eq!(value("asyncio_idle_tasks"), Some(13.0), "{what}");
-    }
+        target.pid()
+    ));
+    let what = format!("Python {}", python.full_version);
+    let value = |name: &str| agent.value(&format!("{name}{{target=\"app\"}}"));
+    // All that is stuck: a future of one's own, a lock below `main`, a pool, an executor
+    // without a thread to spare, what a timeout does not reach, and what one ends in an hour that was set far from
+    // there.
+    let stuck = [
+        "stuck borrowing",
+        "stuck far",
+        "stuck lost",
+        "stuck main",
+        "stuck queued",
+        "stuck shielded",
+    ];
+    wait_until("those that hang are found", || {
+        value("asyncio_stuck_tasks") >= Some(6.0)
+    });
+    // Others would have been found by then.
+    let n_scans = || {
+        let scans = agent.value("asyncio_agent_scans_total{target=\"app\",result=\"ok\"}");
+        scans.unwrap_or_default()
+    };
+    let enough = n_scans() + 20.0;
+    wait_until("more rounds", || n_scans() >= enough);
+    let mut told: Vec<String> = findings(&agent)
+        .into_iter()
+        .map(|(_, path)| path.split(" (").next().unwrap().to_owned())
+        .collect();
+    told.sort();
+    assert_eq!(told, stuck, "{what}");
+    // The event loop's own task, those with a timer and `below`, threads, an executor, another
+    // event loop, an empty queue. The one that
+    // waits again and again is not counted as one that waits for long.
+    assert_eq!(value("asyncio_idle_tasks"), Some(13.0), "{what}");
 }
 
 #[test]

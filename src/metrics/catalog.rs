@@ -115,7 +115,7 @@ pub(super) const LIMIT_HITS_TOTAL: MetricDef = counter(
     &["limit"],
     "How often a limit was reached: something was left out, put off or added up. traces_per_minute and \
      spans_per_minute are keys of exporters.otlp.spans in the configuration, the others without _max keys of limits; \
-     probes_hanging, rounds_hanging and those with _max are built in.",
+     probes_hanging, rounds_hanging and those with _max are built in. series counts answers.",
 );
 
 pub(super) const LOG_LINES_LOST_TOTAL: MetricDef = counter(

@@ -19,7 +19,7 @@ use crate::graph::{LongWait, ProcessInfo, ReadStats, Snapshot};
 use crate::ids::{Pid, ProcessId, TaskId};
 use crate::limits::{Limits, SCAN_TIME, Stop};
 use crate::memory::{self, ProcessVm, ReadErrorKind, ReadMemory, RemoteAddr};
-use crate::procfs::{Asleep, Maps, ProcRoot, ProcfsError};
+use crate::procfs::{Asleep, ClockShift, Maps, ProcRoot, ProcfsError};
 use image::{Image, Sign};
 use std::time::Duration;
 
@@ -52,6 +52,8 @@ pub struct Process {
     last: Option<Exact>,
     /// What the latest snapshot found out of the tasks that were asked about.
     long_waits: Vec<LongWait>,
+    /// What is between its clock and ours, if that is known.
+    clock_shift: Option<ClockShift>,
 }
 
 /// A table in which a process describes itself.
@@ -172,6 +174,7 @@ impl Process {
             workspace: Workspace::default(),
             last: None,
             long_waits: Vec::new(),
+            clock_shift: root.clock_shift(thread),
         })
     }
 
@@ -343,7 +346,10 @@ impl Process {
                 .times_run(pid, Pid::new(i32::try_from(tid.0).ok()?)?)
         });
         workspace.buffers = reader.into_buffers();
-        self.long_waits = std::mem::take(&mut read.long_waits);
+        let shift = self.clock_shift;
+        let by_our_clock = |wait: LongWait| wait.with_times(|time| shift?.to_ours(time));
+        let long_waits = std::mem::take(&mut read.long_waits).into_iter();
+        self.long_waits = long_waits.map(by_our_clock).collect();
         if let Some(last) = last.filter(|_| read.is_exact) {
             // It was read again for these alone.
             return Ok(self.keep(last));

@@ -450,6 +450,7 @@ impl Supervisor {
         } = report;
         let outcome = scan.outcome;
         let is_over_limit = scan.limit_hits.is_costly();
+        let is_not_yet = kept.without_asyncio.is_some();
         let limits_of_spans = sent.limit_hits.clone();
         if let Some(watched) = self.watched.get_mut(&process) {
             let target = &mut self.totals.targets[watched.target];
@@ -503,6 +504,7 @@ impl Supervisor {
                     look_again.map_or(RoundEnd::Read, RoundEnd::ReadAgain)
                 }
                 RoundOutcome::Gone => RoundEnd::Gone,
+                RoundOutcome::Unsuitable if is_not_yet => RoundEnd::NotYet,
                 RoundOutcome::Unsuitable | RoundOutcome::Failed | RoundOutcome::Panicked => {
                     RoundEnd::Failed
                 }
