@@ -106,6 +106,20 @@ pub const LIMITS: [&str; 10] = [
     "work_max",
 ];
 
+/// The caps that are about all of a snapshot, not about a part of one task.
+const WHOLE: [&str; 5] = [
+    "bytes_read_max",
+    "decoded_bytes_max",
+    SCAN_TIME,
+    "tasks_max",
+    "work_max",
+];
+
+/// Whether a cap is about all of a snapshot: what is left of it when the cap is reached can only be counted.
+pub fn is_of_snapshot(limit: &str) -> bool {
+    WHOLE.contains(&limit)
+}
+
 /// Which caps were reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LimitsHit(u16);
@@ -121,14 +135,7 @@ impl LimitsHit {
     /// Whether one of them is about all of a snapshot, not about a part of one task: whoever reads that process
     /// pays for all that the limit allows.
     pub fn is_costly(self) -> bool {
-        let costly = [
-            "bytes_read_max",
-            "decoded_bytes_max",
-            SCAN_TIME,
-            "tasks_max",
-            "work_max",
-        ];
-        self.names().any(|name| costly.contains(&name))
+        self.names().any(is_of_snapshot)
     }
 
     /// Their names.

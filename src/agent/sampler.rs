@@ -213,6 +213,7 @@ fn understand(
         let look = Look {
             now,
             is_complete: snapshot.complete,
+            n_missing: snapshot.stats.tasks_missing(),
             slept,
             confirms,
         };

@@ -78,6 +78,8 @@ pub struct Look {
     pub now: Moment,
     /// Nothing is missing in the snapshot.
     pub is_complete: bool,
+    /// So many tasks are; `u64::MAX` if nobody knows how many.
+    pub n_missing: u64,
     /// The process has not run since the look before.
     pub slept: bool,
     /// It counts as a snapshot that confirms a cycle. One that follows another closely, because of something
@@ -97,7 +99,8 @@ pub struct Moment {
 /// What a snapshot means, given the earlier ones.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Observation {
-    /// Tasks that were not in the snapshot before; of the first snapshot none.
+    /// Tasks that were not in the snapshot before; of the first snapshot none. Where fewer are missing than before,
+    /// as many of them may be those.
     pub n_started: u64,
     /// Tasks that are in it no more.
     pub n_finished: u64,
@@ -169,7 +172,8 @@ pub struct History {
     tracks: Tracks<TaskKey>,
     cycles: FxHashMap<Fingerprint, SeenCycle>,
     stuck: FxHashMap<Fingerprint, StuckTask>,
-    is_first: bool,
+    /// Tasks that were missing in the latest snapshot; `None` before the first one.
+    n_missing: Option<u64>,
     /// What the latest snapshot came to, if nothing was missing in it.
     standing: Option<Standing>,
     /// Since when all snapshots are partial.
@@ -199,7 +203,7 @@ impl History {
             tracks: Tracks::default(),
             cycles: FxHashMap::default(),
             stuck: FxHashMap::default(),
-            is_first: true,
+            n_missing: None,
             standing: None,
             partial_since: None,
             complete_at: None,
@@ -265,9 +269,7 @@ impl History {
                 observation.n_stuck += 1;
             }
         }
-        if std::mem::take(&mut self.is_first) {
-            observation.n_started = 0;
-        }
+        observation.n_started = self.count_started(observation.n_started, look);
         let named = sight.groups.into_iter().map(|(name, group)| Group {
             name: name.map_or("", |name| graph.text(name)),
             ..group
@@ -423,6 +425,14 @@ impl History {
             observation.findings.push(Arc::clone(finding));
         }
         Some(observation)
+    }
+
+    /// How many of `n_new` tasks that were not there before have started since.
+    fn count_started(&mut self, n_new: u64, look: Look) -> u64 {
+        let was_missing = self.n_missing.replace(look.n_missing);
+        was_missing.map_or(0, |before| {
+            n_new.saturating_sub(before.saturating_sub(look.n_missing))
+        })
     }
 
     fn note_completeness(&mut self, look: Look, n_tasks: usize) {

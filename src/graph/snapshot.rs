@@ -54,7 +54,7 @@ pub struct ReadStats {
     pub bytes_read: u64,
     /// Tasks left out because they could not be read.
     pub tasks_unreadable: u64,
-    /// Tasks left out because there was no room for more than `Limits::tasks_max`: they were only counted.
+    /// Tasks left out because a limit of the snapshot left no room or time for them: they were only counted.
     pub tasks_counted: u64,
     /// Lists of interpreters, threads or tasks that could not be followed to their end: nobody knows how many
     /// tasks are missing. Not part of a written snapshot; its problems say so.
@@ -77,4 +77,14 @@ pub struct ReadStats {
     /// How long the process was held for the read; `None` when it was read while it ran, 0 when it
     /// was to be held and was not, because it did not run anyway.
     pub paused: Option<Duration>,
+}
+
+impl ReadStats {
+    /// Tasks that were left out without having ended; `u64::MAX` if nobody knows how many.
+    pub fn tasks_missing(&self) -> u64 {
+        match self.lists_cut {
+            0 => self.tasks_unreadable.saturating_add(self.tasks_counted),
+            _ => u64::MAX,
+        }
+    }
 }

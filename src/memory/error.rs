@@ -1,10 +1,10 @@
 //! Why a read failed.
 
 use super::RemoteAddr;
+use std::fmt;
 
 /// A read that failed: where, how much was wanted, why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("cannot read {len} bytes at {at}: {kind}")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadError {
     /// First address wanted.
     pub at: RemoteAddr,
@@ -13,6 +13,19 @@ pub struct ReadError {
     /// Why.
     pub kind: ReadErrorKind,
 }
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at, len, kind } = self;
+        match kind {
+            // Where it happened to be reached says nothing.
+            ReadErrorKind::Limit(_) => write!(f, "{kind}"),
+            _ => write!(f, "cannot read {len} bytes at {at}: {kind}"),
+        }
+    }
+}
+
+impl std::error::Error for ReadError {}
 
 /// Why a read failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

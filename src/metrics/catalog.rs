@@ -253,8 +253,9 @@ pub(super) const SNAPSHOT_COVERAGE_RATIO: MetricDef = gauge(
     "asyncio_snapshot_coverage_ratio",
     &["target"],
     "Of the tasks of the processes that could be read, the share that the latest rounds did read; 1 if none is \
-     known to be missing. Those beyond limits.tasks_per_process are counted and missing. If a list of tasks, of threads or of interpreters could not be followed to its end, by a \
-     limit or otherwise, nobody knows how many are missing: as many of that process count as were read, so that it is \
+     known to be missing. Those for which a limit left no room or time are counted and missing. \
+     If a list of tasks, of threads or of interpreters could not be followed to its end, by a limit or otherwise, \
+     nobody knows how many are missing: as many of that process count as were read, so that it is \
      0.5 at most. Tasks that ended meanwhile are not counted.",
 );
 

@@ -106,6 +106,8 @@ struct Rounds {
     slept: bool,
     /// The rounds confirm cycles.
     confirms: bool,
+    /// So many tasks are missing in the snapshots.
+    n_missing: u64,
 }
 
 impl Rounds {
@@ -115,6 +117,7 @@ impl Rounds {
             seconds: 1_000,
             slept: true,
             confirms: true,
+            n_missing: 0,
         }
     }
 
@@ -143,6 +146,7 @@ impl Rounds {
         let look = Look {
             now,
             is_complete,
+            n_missing: self.n_missing,
             slept: self.slept,
             confirms: self.confirms,
         };
@@ -442,6 +446,7 @@ fn tasks_of_threads_that_have_ended_are_not_stuck() {
                     wall: Timestamp::new(at),
                 },
                 is_complete: true,
+                n_missing: 0,
                 slept: true,
                 confirms: true,
             };
@@ -467,6 +472,26 @@ fn tasks_that_begin_and_end_are_counted() {
     assert_eq!(counts(&[4], false), (0, 0));
     assert_eq!(counts(&[2, 4], true), (0, 1));
     assert_eq!(counts(&[], true), (0, 2));
+}
+
+#[test]
+fn tasks_that_were_missing_before_have_not_started() {
+    let task = |id| (id, &["f"][..], 1, 1, &[][..]);
+    let mut rounds = Rounds::new(2);
+    let mut n_started = |ids: &[u64], n_missing| {
+        let tasks: Vec<Spec<'_>> = ids.iter().map(|id| task(*id)).collect();
+        rounds.n_missing = n_missing;
+        rounds.observe(&tasks, n_missing == 0).n_started
+    };
+    assert_eq!(n_started(&[], 3), 0);
+    // Three of them were there, one has begun.
+    assert_eq!(n_started(&[1, 2, 3, 4], 0), 1);
+    // One is never readable: what begins is told all the same.
+    assert_eq!(n_started(&[1, 2, 3, 4], 1), 0);
+    assert_eq!(n_started(&[1, 2, 3, 4, 5], 1), 1);
+    // Nobody knows how many were missing.
+    assert_eq!(n_started(&[1], u64::MAX), 0);
+    assert_eq!(n_started(&[1, 2, 3, 4, 5, 6, 7], 0), 0);
 }
 
 /// Tasks of a made-up snapshot: id, functions, footing, awaiters.

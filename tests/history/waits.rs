@@ -18,6 +18,7 @@ fn looks(minutes: u64, footing: impl Fn(u64) -> u64) -> (Vec<u64>, u64) {
                 wall: Timestamp::new(since_start),
             },
             is_complete: true,
+            n_missing: 0,
             slept: false,
             confirms: true,
         };

@@ -333,6 +333,33 @@ fn limits_cut_and_say_so() {
 }
 
 #[test]
+fn what_was_found_before_a_limit_counts() {
+    let whole = Synth::example().walk(Limits::default(), Stillness::Runs);
+    assert_eq!((whole.graph.tasks().len(), whole.tasks_counted), (3, 0));
+    let mut counted = [false; 4];
+    for work_max in (0..20_000).step_by(10) {
+        let limits = Limits {
+            work_max,
+            ..Limits::default()
+        };
+        let read = Synth::example().walk(limits, Stillness::Runs);
+        if read.lists_cut > 0 {
+            continue;
+        }
+        let n_read = read.graph.tasks().len();
+        let n_counted = usize::try_from(read.tasks_counted).expect("a number");
+        assert_eq!((n_read + n_counted, read.tasks_unreadable), (3, 0));
+        counted[n_counted] = true;
+        if n_counted > 0 {
+            let start = format!("{n_counted} more tasks were only counted: ");
+            let mut told = read.problems.iter().map(|it| it.message.as_str());
+            assert!(told.any(|it| it.starts_with(&start) && it.contains("limit work_max")));
+        }
+    }
+    assert!(counted[0] && counted[3]);
+}
+
+#[test]
 fn counting_ends_where_a_list_leads_into_another_one() {
     let mut synth = Synth::example();
     // As when a thread has ended: its tasks have been spliced into the list of their interpreter.

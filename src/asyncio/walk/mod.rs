@@ -43,7 +43,7 @@ use crate::graph::{
     FrameIdx, GraphBuilder, LongWait, Problem, StackIdx, TaskGraph, TaskName, TextIdx,
 };
 use crate::ids::{AddressMap, TaskId};
-use crate::limits::{LimitHit, LimitsHit};
+use crate::limits::{LimitHit, LimitsHit, is_of_snapshot};
 use crate::memory::{Buffers, ReadErrorKind, Reader, RemoteAddr, Trail};
 use alone::TasksAlone;
 use first::Depth;
@@ -146,7 +146,7 @@ pub struct Read {
     pub n_problems: u64,
     /// Tasks that were left out.
     pub tasks_unreadable: u64,
-    /// Tasks that were only counted, as there is no room for more than `Limits::tasks_max`.
+    /// Tasks that were only counted, as a limit of the snapshot left no room or time for them.
     pub tasks_counted: u64,
     /// Lists that could not be followed to their end: nobody knows how many tasks of them are missing.
     pub lists_cut: u64,
@@ -235,6 +235,8 @@ struct Walk<'w, 'm> {
     limits_hit: LimitsHit,
     tasks_unreadable: u64,
     tasks_counted: u64,
+    /// Which limit left no more than that.
+    counted_by: Option<DecodeError>,
     /// Of those in sets, how many were only counted.
     members_counted: u64,
     lists_cut: u64,
@@ -343,6 +345,7 @@ pub fn read_graph(
         limits_hit: LimitsHit::default(),
         tasks_unreadable: 0,
         tasks_counted: 0,
+        counted_by: None,
         members_counted: 0,
         lists_cut: 0,
         tasks_ended: 0,
@@ -499,17 +502,15 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    /// Notes that there was no room for all tasks.
+    /// Notes that there was no room, or no time, for all tasks.
     fn note_surplus(&mut self) -> Result<(), DecodeError> {
         self.tasks_counted = self.tasks_counted.saturating_add(self.members_counted);
-        match self.tasks_counted {
-            0 => Ok(()),
-            n_counted => self.note(
-                "limit_hit",
-                &format!("{n_counted} more tasks were only counted"),
-                DecodeError::Limit(self.tasks_max()),
-            ),
+        if self.tasks_counted == 0 {
+            return Ok(());
         }
+        let room = DecodeError::Limit(self.tasks_max());
+        let what = format!("{} more tasks were only counted", self.tasks_counted);
+        self.note("limit_hit", &what, self.counted_by.unwrap_or(room))
     }
 
     /// Notes a list that could not be followed to its end.
@@ -518,15 +519,17 @@ impl Walk<'_, '_> {
         self.note(code, what, error)
     }
 
-    /// Leaves a task out because of an error.
+    /// Leaves a task out because of an error. If a limit of the snapshot left no room or time for more of it,
+    /// it still counts.
     fn leave_out(
         &mut self,
         at: RemoteAddr,
         code: &str,
         error: DecodeError,
     ) -> Result<(), DecodeError> {
-        if error.limit() == Some("tasks_max") {
+        if error.limit().is_some_and(is_of_snapshot) {
             self.tasks_counted = self.tasks_counted.saturating_add(1);
+            self.counted_by.get_or_insert(error);
             return Ok(());
         }
         self.tasks_unreadable = self.tasks_unreadable.saturating_add(1);

@@ -137,6 +137,7 @@ impl Watch {
         let look = Look {
             now: self.now,
             is_complete: snapshot.complete,
+            n_missing: snapshot.stats.tasks_missing(),
             // A process that did not run has the very graph of before.
             slept: self.graph.as_ptr() == Arc::as_ptr(graph),
             confirms: true,
