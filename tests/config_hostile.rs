@@ -107,6 +107,11 @@ fn very_many_problems_take_time_in_proportion() {
     let (took, told) = read(&text);
     assert!(told.contains("\nagent.yaml: 30 more problems"), "{told}");
     assert!(took < 8 * took_good, "{took:?}, {took_good:?}");
+    // All of them in one line, with what is hidden.
+    let line = "{token: x, match: {pid: xx}}, ".repeat(12_000);
+    let (took, told) = read(&format!("targets: [{line}]"));
+    assert!(told.contains("token: <hidden>"), "{told}");
+    assert!(took < 20 * took_good, "{took:?}, {took_good:?}");
 }
 
 #[test]

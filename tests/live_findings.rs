@@ -188,7 +188,7 @@ fn tasks_that_hang_are_stuck_whatever_they_are_noted_to_await() {
 fn who_waits_for_long_with_a_reason_is_not_stuck() {
     for python in python::all() {
         let target = Target::start(python.program("long_waits"));
-        assert_told_who_waits_for_long(&python, &target);
+        assert_told_who_waits_for_long(python, &target);
     }
 }
 

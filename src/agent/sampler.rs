@@ -38,6 +38,32 @@ pub(super) struct WithoutAsyncio {
     rounds_left: u32,
 }
 
+impl WithoutAsyncio {
+    /// What is kept of a process that had so much mapped and failed in that way; `None` if it is something else.
+    fn of(error: &ProcessError, mapped_bytes: Option<u64>, rounds_left: u32) -> Option<Self> {
+        let ProcessError::NoAsyncio { version, .. } = error else {
+            return None;
+        };
+        Some(Self {
+            version: version.clone(),
+            mapped_bytes: mapped_bytes?,
+            rounds_left,
+        })
+    }
+
+    /// Whether it need not be looked into now that it has so much mapped.
+    fn is_unchanged(&self, mapped_bytes: Option<u64>) -> bool {
+        self.rounds_left > 0 && mapped_bytes == Some(self.mapped_bytes)
+    }
+
+    fn into_error(self, process: ProcessId) -> ProcessError {
+        ProcessError::NoAsyncio {
+            pid: process.pid,
+            version: self.version,
+        }
+    }
+}
+
 /// Rounds over a Python without asyncio that only look whether it maps more memory, before one looks into it.
 const ROUNDS_OUTSIDE: u32 = 20;
 
@@ -112,16 +138,10 @@ pub(super) fn run_round(source: &dyn ProcessSource, kept: Kept, job: &Job) -> Ro
         Some(_) => None,
         None => source.mapped_bytes(process),
     };
-    let unchanged =
-        without_asyncio.filter(|it| it.rounds_left > 0 && Some(it.mapped_bytes) == mapped_bytes);
-    let rounds_left = unchanged
-        .as_ref()
-        .map_or(ROUNDS_OUTSIDE, |it| it.rounds_left - 1);
+    let unchanged = without_asyncio.filter(|it| it.is_unchanged(mapped_bytes));
+    let rounds_left = unchanged.as_ref().map(|it| it.rounds_left - 1);
     let read = match unchanged {
-        Some(WithoutAsyncio { version, .. }) => Ok(Err(ProcessError::NoAsyncio {
-            pid: process.pid,
-            version,
-        })),
+        Some(it) => Ok(Err(it.into_error(process))),
         None => catch_unwind(AssertUnwindSafe(|| {
             read(source, process, attached, &job.stop)
         })),
@@ -161,15 +181,8 @@ pub(super) fn run_round(source: &dyn ProcessSource, kept: Kept, job: &Job) -> Ro
         }
         Ok(Err(error)) => {
             report.scan.outcome = outcome_of(&error);
-            if let (ProcessError::NoAsyncio { version, .. }, Some(mapped_bytes)) =
-                (&error, mapped_bytes)
-            {
-                report.kept.without_asyncio = Some(WithoutAsyncio {
-                    version: version.clone(),
-                    mapped_bytes,
-                    rounds_left,
-                });
-            }
+            let rounds_left = rounds_left.unwrap_or(ROUNDS_OUTSIDE);
+            report.kept.without_asyncio = WithoutAsyncio::of(&error, mapped_bytes, rounds_left);
             report.failure = Some((error.code(), error.to_string()));
             if report.scan.outcome.is_failure() {
                 report.problems.insert(error.code().to_owned(), 1);

@@ -43,8 +43,13 @@ pub(super) fn is_secret(path: &str) -> bool {
     path.split(['.', '[']).any(is_key)
 }
 
-/// From which byte on lines are hidden, by their number from 0, because of the lines before.
-pub(super) struct HiddenParts(BTreeMap<usize, usize>);
+/// The parts of lines that are hidden.
+pub(super) struct HiddenParts {
+    /// From which byte on lines are hidden because of the lines before, by their number from 0.
+    from: BTreeMap<usize, usize>,
+    /// The parts of the line that was shown last, with its number: a long line may have many problems.
+    latest: Option<(usize, Vec<Range<usize>>)>,
+}
 
 /// A section of secrets that goes on.
 struct Open {
@@ -86,25 +91,37 @@ impl HiddenParts {
                 }
             }
         }
-        Self(hidden)
+        Self {
+            from: hidden,
+            latest: None,
+        }
+    }
+
+    /// The parts of the line with this number that are hidden, by where they begin.
+    fn parts(&mut self, number: usize, line: &str) -> &[Range<usize>] {
+        if self.latest.as_ref().is_none_or(|(of, _)| *of != number) {
+            let mut parts: Vec<Range<usize>> = Vec::new();
+            let from = self.from.get(&number);
+            parts.extend(from.map(|from| *from..line.trim_end().len()));
+            for secret in SECRETS.iter() {
+                let found = secret.captures_iter(line);
+                parts.extend(found.filter_map(|found| Some(found.get(1)?.range())));
+            }
+            parts.retain(|part| !part.is_empty());
+            parts.sort_unstable_by_key(|part| part.start);
+            self.latest = Some((number, parts));
+        }
+        self.latest.as_ref().map_or(&[], |(_, parts)| parts)
     }
 
     /// The line with this number without its secrets, and where in it the character is that had the number `column`.
-    pub(super) fn hide(&self, number: usize, line: &str, column: usize) -> (String, usize) {
-        let mut ranges: Vec<Range<usize>> = Vec::new();
-        ranges.extend(self.0.get(&number).map(|from| *from..line.trim_end().len()));
-        for secret in SECRETS.iter() {
-            let found = secret.captures_iter(line);
-            ranges.extend(found.filter_map(|found| Some(found.get(1)?.range())));
-        }
-        ranges.retain(|range| !range.is_empty());
-        ranges.sort_unstable_by_key(|range| range.start);
+    pub(super) fn hide(&mut self, number: usize, line: &str, column: usize) -> (String, usize) {
         let at = line
             .char_indices()
             .nth(column)
             .map_or(line.len(), |(at, _)| at);
         let (mut shown, mut shown_to, mut column) = (String::new(), 0, column);
-        for range in ranges {
+        for range in self.parts(number, line) {
             if range.end <= shown_to {
                 continue;
             }
@@ -186,7 +203,7 @@ mod tests {
                 "\"Authorization\" : <hidden>\n",
             ),
         ] {
-            let hidden = HiddenParts::of(text);
+            let mut hidden = HiddenParts::of(text);
             let lines = text.lines().enumerate();
             let lines: String = lines
                 .map(|(number, line)| hidden.hide(number, line, 0).0 + "\n")
@@ -197,12 +214,13 @@ mod tests {
 
     #[test]
     fn the_place_stays_or_is_where_hidden_text_begins() {
-        let hidden = HiddenParts::of("");
-        let column = |column| hidden.hide(0, "é: http://ü:secret@host: x", column).1;
+        let mut hidden = HiddenParts::of("");
+        let mut column = |column| hidden.hide(0, "é: http://ü:secret@host: x", column).1;
         for (before, after) in [(0, 0), (10, 10), (12, 10), (17, 10), (18, 18), (25, 25)] {
             assert_eq!(column(before), after, "{before}");
         }
-        let column = |column| hidden.hide(0, "a://s@b", column).1;
+        let mut hidden = HiddenParts::of("");
+        let mut column = |column| hidden.hide(0, "a://s@b", column).1;
         for (before, after) in [(4, 4), (5, 12), (6, 13), (7, 14)] {
             assert_eq!(column(before), after, "{before}");
         }

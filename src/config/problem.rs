@@ -260,7 +260,7 @@ impl Problems {
             At::Place(_) => None,
         });
         let places = places(text, spots.collect());
-        let hidden = HiddenParts::of(text);
+        let mut hidden = HiddenParts::of(text);
         let mut problems: Vec<ConfigProblem> = self
             .0
             .into_iter()
@@ -271,7 +271,7 @@ impl Problems {
                 };
                 // An empty document has no place of its own.
                 let place = place.unwrap_or(Place { line: 1, column: 1 });
-                found.into_problem(file, place, source_line(text, place, &hidden))
+                found.into_problem(file, place, source_line(text, place, &mut hidden))
             })
             .collect();
         problems.sort_by_key(|problem| (problem.line, problem.column));
@@ -321,7 +321,7 @@ pub(super) fn not_utf8(file: &str, content: &[u8], n_valid: usize) -> ConfigErro
 
 /// The line of `place` without its secrets, cut around its column, and the characters before the column in what is
 /// left.
-fn source_line(text: &str, place: Place, hidden: &HiddenParts) -> Option<(String, usize)> {
+fn source_line(text: &str, place: Place, hidden: &mut HiddenParts) -> Option<(String, usize)> {
     let number = place.line.checked_sub(1)?;
     let line = text.lines().nth(number)?;
     if line.trim().is_empty() {

@@ -346,10 +346,7 @@ impl Process {
                 .times_run(pid, Pid::new(i32::try_from(tid.0).ok()?)?)
         });
         workspace.buffers = reader.into_buffers();
-        let shift = self.clock_shift;
-        let by_our_clock = |wait: LongWait| wait.with_times(|time| shift?.to_ours(time));
-        let long_waits = std::mem::take(&mut read.long_waits).into_iter();
-        self.long_waits = long_waits.map(by_our_clock).collect();
+        self.long_waits = by_our_clock(std::mem::take(&mut read.long_waits), self.clock_shift);
         if let Some(last) = last.filter(|_| read.is_exact) {
             // It was read again for these alone.
             return Ok(self.keep(last));
@@ -566,6 +563,12 @@ fn is_old(version: &str) -> bool {
         .nth(1)
         .and_then(|minor| minor.parse::<u32>().ok());
     version.starts_with("2.") || minor.is_some_and(|minor| minor < 13)
+}
+
+/// Says by our clock when timers are due. Those of a clock of which nothing is known count for nothing.
+fn by_our_clock(waits: Vec<LongWait>, shift: Option<ClockShift>) -> Vec<LongWait> {
+    let by_ours = |wait: LongWait| wait.with_times(|time| shift?.to_ours(time));
+    waits.into_iter().map(by_ours).collect()
 }
 
 fn unsupported(pid: Pid, found: String) -> ProcessError {

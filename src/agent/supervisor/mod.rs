@@ -498,17 +498,7 @@ impl Supervisor {
         self.ask_scheduler(Event::RoundEnded {
             process,
             used,
-            end: match outcome {
-                RoundOutcome::Ok | RoundOutcome::Partial if is_over_limit => RoundEnd::OverLimit,
-                RoundOutcome::Ok | RoundOutcome::Partial => {
-                    look_again.map_or(RoundEnd::Read, RoundEnd::ReadAgain)
-                }
-                RoundOutcome::Gone => RoundEnd::Gone,
-                RoundOutcome::Unsuitable if is_not_yet => RoundEnd::NotYet,
-                RoundOutcome::Unsuitable | RoundOutcome::Failed | RoundOutcome::Panicked => {
-                    RoundEnd::Failed
-                }
-            },
+            end: round_end(outcome, is_over_limit, is_not_yet, look_again),
         });
     }
 
@@ -569,6 +559,26 @@ impl Supervisor {
         let all_seen = self.watched.values().all(is_seen);
         if self.discovered_once && all_seen && !self.store.is_ready() {
             self.store.set_ready();
+        }
+    }
+}
+
+/// How a round ended, as far as the next one depends on it.
+fn round_end(
+    outcome: RoundOutcome,
+    is_over_limit: bool,
+    is_not_yet: bool,
+    look_again: Option<Duration>,
+) -> RoundEnd {
+    match outcome {
+        RoundOutcome::Ok | RoundOutcome::Partial if is_over_limit => RoundEnd::OverLimit,
+        RoundOutcome::Ok | RoundOutcome::Partial => {
+            look_again.map_or(RoundEnd::Read, RoundEnd::ReadAgain)
+        }
+        RoundOutcome::Gone => RoundEnd::Gone,
+        RoundOutcome::Unsuitable if is_not_yet => RoundEnd::NotYet,
+        RoundOutcome::Unsuitable | RoundOutcome::Failed | RoundOutcome::Panicked => {
+            RoundEnd::Failed
         }
     }
 }

@@ -110,7 +110,7 @@ fn nothing_but_the_agent_without_targets() {
         # HELP asyncio_agent_hidden_processes Processes of which it cannot be found out whether they belong to a target, because the agent may not look at them: a rule depends on their executable, or on whether they use asyncio. As of the latest look at the list of processes.
         # TYPE asyncio_agent_hidden_processes gauge
         asyncio_agent_hidden_processes 0
-        # HELP asyncio_agent_limit_hits_total How often a limit was reached: something was left out, put off or added up. traces_per_minute and spans_per_minute are keys of exporters.otlp.spans in the configuration, the others without _max keys of limits; probes_hanging, rounds_hanging and those with _max are built in.
+        # HELP asyncio_agent_limit_hits_total How often a limit was reached: something was left out, put off or added up. traces_per_minute and spans_per_minute are keys of exporters.otlp.spans in the configuration, the others without _max keys of limits; probes_hanging, rounds_hanging and those with _max are built in. series counts answers.
         # TYPE asyncio_agent_limit_hits_total counter
         asyncio_agent_limit_hits_total{limit="awaiters_per_task_max"} 0
         asyncio_agent_limit_hits_total{limit="cpu_share"} 0
@@ -274,7 +274,7 @@ fn processes_of_a_target_are_added_up() {
         # HELP asyncio_agent_hidden_processes Processes of which it cannot be found out whether they belong to a target, because the agent may not look at them: a rule depends on their executable, or on whether they use asyncio. As of the latest look at the list of processes.
         # TYPE asyncio_agent_hidden_processes gauge
         asyncio_agent_hidden_processes 0
-        # HELP asyncio_agent_limit_hits_total How often a limit was reached: something was left out, put off or added up. traces_per_minute and spans_per_minute are keys of exporters.otlp.spans in the configuration, the others without _max keys of limits; probes_hanging, rounds_hanging and those with _max are built in.
+        # HELP asyncio_agent_limit_hits_total How often a limit was reached: something was left out, put off or added up. traces_per_minute and spans_per_minute are keys of exporters.otlp.spans in the configuration, the others without _max keys of limits; probes_hanging, rounds_hanging and those with _max are built in. series counts answers.
         # TYPE asyncio_agent_limit_hits_total counter
         asyncio_agent_limit_hits_total{limit="awaiters_per_task_max"} 0
         asyncio_agent_limit_hits_total{limit="cpu_share"} 0
