@@ -43,6 +43,9 @@ const SAME_END: Duration = Duration::from_millis(20);
 /// asked about these functions, which stand on no stack.
 const RUN_IN_EXECUTOR: &str = "run_in_executor";
 const RUN_UNTIL_COMPLETE: &str = "run_until_complete";
+/// And about these what waits for a signal, or for a file that can be read or written.
+const ADD_SIGNAL_HANDLER: &str = "add_signal_handler";
+const ADD_READER: &str = "add_reader";
 
 /// What was asked about why a task waits; few tasks wait for so long.
 #[derive(Debug, Clone, Copy, Default)]
@@ -60,6 +63,8 @@ struct Reason {
     ends_at: Option<Monotonic>,
     ends_itself_at: Option<Monotonic>,
     for_executor: bool,
+    for_signal: bool,
+    for_file: bool,
     is_main: bool,
 }
 
@@ -134,6 +139,8 @@ impl Seen {
                 ends_at,
                 ends_itself_at,
                 for_executor: wait.for_executor,
+                for_signal: wait.for_signal,
+                for_file: wait.for_file,
                 is_main: wait.is_main,
             }),
             overdue_since: None,
@@ -220,8 +227,15 @@ impl Waits {
         functions: &dyn FunctionRules,
         is_bare: bool,
     ) -> bool {
-        if (reason.for_executor && functions.is_idle(RUN_IN_EXECUTOR))
-            || (reason.is_main && is_bare && functions.is_idle(RUN_UNTIL_COMPLETE))
+        let reasons = [
+            (reason.for_executor, RUN_IN_EXECUTOR),
+            (reason.for_signal, ADD_SIGNAL_HANDLER),
+            (reason.for_file, ADD_READER),
+            (reason.is_main && is_bare, RUN_UNTIL_COMPLETE),
+        ];
+        if reasons
+            .iter()
+            .any(|(holds, function)| *holds && functions.is_idle(function))
         {
             return true;
         }

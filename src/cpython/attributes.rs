@@ -23,8 +23,8 @@ const MANAGED_DICT: u64 = 1 << 4;
 const VALUES_HEADER_BYTES: u64 = 8;
 /// No instance has more attributes than this.
 const ATTRIBUTES_MAX: u64 = 4_096;
-/// No object has more bytes of fields than this.
-const FIELDS_BYTES_MAX: u64 = 1 << 16;
+/// No object has more bytes of fields than this. The event loops of uvloop have a buffer of 256 000 bytes among theirs.
+const FIELDS_BYTES_MAX: u64 = 1 << 20;
 /// What a type or a name costs that is remembered.
 const BYTES_PER_ITEM: usize = 64;
 

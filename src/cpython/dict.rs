@@ -107,6 +107,39 @@ pub fn find_in_dict<const N: usize>(
     Ok(values)
 }
 
+/// The values of the dict at `at`; nothing if there are more than `values_max`, or if they do not stand beside their keys
+/// (those of a dict that a program made itself do).
+///
+/// # Errors
+///
+/// When the dict cannot be read.
+pub fn read_dict_values(
+    reader: &mut Reader<'_>,
+    offsets: &Offsets,
+    at: RemoteAddr,
+    values_max: u64,
+) -> Result<Option<Vec<RemoteAddr>>, DecodeError> {
+    let ma_keys = at.plus(offsets.dict_object.ma_keys);
+    let keys_at = reader.addr_at(ma_keys)?;
+    // `ma_values` follows `ma_keys` (`PyDictObject`, Include/cpython/dictobject.h).
+    let is_split = !reader.addr_at(ma_keys.plus(8))?.is_null();
+    let keys = Keys::read(reader, keys_at)?;
+    if is_split || keys.n_entries > values_max {
+        return Ok(None);
+    }
+    let bytes = usize::try_from(keys.n_entries).map(|n| n.saturating_mul(8));
+    reader.keep(bytes.unwrap_or(usize::MAX))?;
+    let mut values = Vec::new();
+    for position in 0..keys.n_entries {
+        let value = reader.addr_at(keys.entry(position).1)?;
+        // Entries that were deleted stay.
+        if !value.is_null() {
+            values.push(value);
+        }
+    }
+    Ok(Some(values))
+}
+
 /// Whether the object at `at` is this string.
 pub(super) fn text_is(
     reader: &mut Reader<'_>,

@@ -37,7 +37,7 @@ pub use attributes::{Attribute, Attributes};
 pub use chain::{Chain, ChainFrame, ChainReader, CopyOrder, FrameState};
 pub use code::{CodeCache, CodeIdx, CodeInfo};
 pub use deque::{DequeItem, read_deque, taken_from_deque};
-pub use dict::find_in_dict;
+pub use dict::{find_in_dict, read_dict_values};
 pub use error::DecodeError;
 pub use locals::{Variables, first_parameter, in_cell};
 pub use locate::{
@@ -46,8 +46,8 @@ pub use locate::{
 };
 pub use modules::{find_modules, has_module, imports, module_dict, module_state};
 pub use object::{
-    Function, Set, read_changing_set, read_function, read_int, read_list, read_set, read_tuple,
-    weakly_referenced,
+    Function, Set, name_of_c_function, read_changing_set, read_function, read_int, read_list,
+    read_set, read_tuple, weakly_referenced,
 };
 pub use offsets::{Offsets, OffsetsError};
 pub use text::read_text;

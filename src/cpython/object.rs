@@ -1,5 +1,6 @@
 //! Ints, lists, tuples, sets, functions and weak references.
 
+use super::types::read_c_string;
 use super::{DecodeError, Offsets, TypeCache};
 use crate::limits::LimitHit;
 use crate::memory::{Bytes, Reader, RemoteAddr};
@@ -266,6 +267,24 @@ pub fn read_function(
         code: reader.addr_at(members.plus(32))?,
         closure: reader.addr_at(members.plus(56))?,
     }))
+}
+
+/// The name of the function at `at`, which is implemented in C (`PyCFunctionObject`, Include/cpython/methodobject.h: `m_ml`
+/// is the first member after the head of the object, and `ml_name` the first of that); those that Cython makes begin
+/// like these.
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub fn name_of_c_function(
+    reader: &mut Reader<'_>,
+    offsets: &Offsets,
+    at: RemoteAddr,
+) -> Result<String, DecodeError> {
+    let definition = reader.addr_at(at.plus(offsets.pyobject.size))?;
+    DecodeError::check_address("definition of a function", definition)?;
+    let name = reader.addr_at(definition)?;
+    read_c_string(reader, name)
 }
 
 /// What the weak reference at `at` refers to; null if that is gone.

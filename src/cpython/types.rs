@@ -180,7 +180,10 @@ impl TypeCache {
     }
 }
 
-fn read_c_string(reader: &mut Reader<'_>, at: RemoteAddr) -> Result<String, DecodeError> {
+pub(super) fn read_c_string(
+    reader: &mut Reader<'_>,
+    at: RemoteAddr,
+) -> Result<String, DecodeError> {
     let mut bytes = Vec::new();
     let mut next = at;
     while bytes.len() < NAME_BYTES_MAX {

@@ -17,6 +17,10 @@ pub struct LongWait {
     /// What it waits for is being done in a thread or another process (`loop.run_in_executor`, `asyncio.to_thread`). Not so
     /// as long as no thread has begun with it.
     pub for_executor: bool,
+    /// A handler of a signal ends what it waits for (`loop.add_signal_handler`).
+    pub for_signal: bool,
+    /// A handler of a file does: of a socket or a pipe (`loop.add_reader`, `loop.add_writer`).
+    pub for_file: bool,
     /// It is the one that its event loop was started for (`asyncio.run`, `loop.run_until_complete`).
     pub is_main: bool,
 }

@@ -29,7 +29,9 @@ impl FunctionRules for NotServing {
     }
 
     fn is_idle(&self, function: &str) -> bool {
-        function.starts_with("get_") || function.starts_with("run_")
+        ["get_", "run_", "add_"]
+            .iter()
+            .any(|it| function.starts_with(it))
     }
 
     fn is_never_idle(&self, function: &str) -> bool {

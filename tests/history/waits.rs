@@ -85,6 +85,8 @@ fn who_has_a_reason_to_wait_is_not_stuck() {
         ends_at: None,
         ends_itself_at: None,
         for_executor: false,
+        for_signal: false,
+        for_file: false,
         is_main: false,
     };
     let ends_in = |seconds, clock| LongWait {
@@ -103,6 +105,14 @@ fn who_has_a_reason_to_wait_is_not_stuck() {
         ..nothing
     };
     assert_eq!(stuck_unless(60, |_, _| for_executor), [0; 60]);
+    for (for_signal, for_file) in [(true, false), (false, true)] {
+        let by_handler = LongWait {
+            for_signal,
+            for_file,
+            ..nothing
+        };
+        assert_eq!(stuck_unless(60, |_, _| by_handler), [0; 60]);
+    }
     let is_main = LongWait {
         is_main: true,
         ..nothing

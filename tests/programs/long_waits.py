@@ -1,8 +1,13 @@
-"""Tasks that wait for long: some with a reason, by their names `fine ...`, and some that are stuck, `stuck ...`."""
+"""Tasks that wait for long: some with a reason, by their names `fine ...`, and some that are stuck, `stuck ...`. With
+`uvloop` in an event loop of that kind."""
 
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
+import signal
+import socket
+import sys
 import threading
 
 from _truth import announce_line
@@ -91,6 +96,42 @@ async def across():
     await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asyncio.sleep(3600), other))
 
 
+async def for_signal():
+    result = future()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, result.set_result, None)
+    await result
+
+
+async def for_signal_lambda():
+    result = future()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, lambda: result.set_result(None))
+    await result
+
+
+def end(result):
+    result.set_result(None)
+
+
+async def for_reader():
+    result = future()
+    ours, theirs = socket.socketpair()
+    asyncio.get_running_loop().add_reader(ours, end, result)
+    sockets.extend([ours, theirs])
+    await result
+
+
+async def for_writer():
+    result = future()
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            ours.send(b"x" * 65536)
+    asyncio.get_running_loop().add_writer(ours, functools.partial(end, result))
+    sockets.extend([ours, theirs])
+    await result
+
+
 async def lost():
     await future()
 
@@ -129,7 +170,8 @@ def start(name, coroutine):
 
 
 tasks = []
-FINE = [in_thread, in_executor, in_timeout, in_wait_for, in_wait, in_an_hour, until_set, until_cancelled, again_and_again, above, worker, across, shielded_thread]
+sockets = []
+FINE = [in_thread, in_executor, in_timeout, in_wait_for, in_wait, in_an_hour, until_set, until_cancelled, again_and_again, above, worker, across, shielded_thread, for_signal, for_signal_lambda, for_reader, for_writer]
 STUCK = [shielding, far, queued, lost, borrowing, main]
 
 
@@ -144,4 +186,10 @@ async def serve():
     await future()
 
 
-asyncio.run(serve())
+if sys.argv[1:] == ["uvloop"]:
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve())
+else:
+    asyncio.run(serve())

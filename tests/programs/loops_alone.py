@@ -1,6 +1,6 @@
 """Healthy tasks that go round loops in a program in which nothing else happens, so that each round gets the very memory
 of the round before, on futures of their own and on jobs of threads. With the argument "hangs", a task that hangs instead,
-and one beside it that shows that time goes on."""
+and one beside it that shows that time goes on. With `uvloop` as well in an event loop of that kind."""
 
 import asyncio
 import sys
@@ -63,4 +63,10 @@ async def main():
         truth.announce()
 
 
-asyncio.run(main())
+if sys.argv[2:] == ["uvloop"]:
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
+else:
+    asyncio.run(main())

@@ -33,13 +33,12 @@ const FUTURES_BEHIND_MAX: usize = 65_536;
 const CELLS_MAX: u64 = 64;
 
 /// The attributes that are used.
-const ATTRIBUTES: [&str; 11] = [
+const ATTRIBUTES: [&str; 10] = [
     "_tasks",
     "_todo",
     "_children",
     "_timeout_handle",
     "_timeout_handler",
-    "_scheduled",
     "_task",
     "_state",
     "_done_callbacks",
@@ -53,19 +52,17 @@ const CHILDREN: usize = 2;
 pub(super) const TIMEOUT_HANDLE: usize = 3;
 /// Of `asyncio.timeout`.
 pub(super) const TIMEOUT_HANDLER: usize = 4;
-/// The timers of an event loop.
-pub(super) const SCHEDULED: usize = 5;
 /// Of `asyncio.timeout`: the task that it cancels.
-pub(super) const TASK: usize = 6;
+pub(super) const TASK: usize = 5;
 /// Of a future of `concurrent.futures`.
-const STATE: usize = 7;
-const DONE_CALLBACKS: usize = 8;
+const STATE: usize = 6;
+const DONE_CALLBACKS: usize = 7;
 /// When it is due: of `asyncio.timeout`, and of `async_timeout` and anyio.
-pub(super) const WHEN: usize = 9;
-pub(super) const DEADLINE: usize = 10;
+pub(super) const WHEN: usize = 8;
+pub(super) const DEADLINE: usize = 9;
 
 /// Finds the attributes of what tasks wait for.
-pub(super) type WaitAttributes = Attributes<11>;
+pub(super) type WaitAttributes = Attributes<10>;
 
 /// Made for one look.
 pub(super) fn wait_attributes() -> WaitAttributes {
@@ -518,7 +515,10 @@ impl Walk<'_, '_> {
     }
 
     /// What the variables hold that a function refers to, in the order of their names.
-    fn variables_of(&mut self, closure: RemoteAddr) -> Result<Vec<RemoteAddr>, DecodeError> {
+    pub(super) fn variables_of(
+        &mut self,
+        closure: RemoteAddr,
+    ) -> Result<Vec<RemoteAddr>, DecodeError> {
         DecodeError::check_address("closure of a function", closure)?;
         let cells = read_tuple(self.reader, self.offsets, closure, CELLS_MAX)?;
         let cells = cells.unwrap_or_default().into_iter();

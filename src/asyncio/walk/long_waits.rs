@@ -4,12 +4,14 @@
 //!   timeout, `call_later` of `task.cancel` or `future.set_result`; for the task, or for one that awaits it and passes
 //!   the cancellation on.
 //! - It waits for a thread or another process that is at work: the future has a callback of `wrap_future` (futures.py).
+//! - It waits for a signal or a file: a handler of the event loop ends it ([`handlers`](super::handlers)).
 //! - It is the task that the event loop was started for: it has a callback of `run_until_complete` (base_events.py).
 
 use super::Walk;
+use super::handlers::Handled;
 use super::holds::{Needs, WaitAttributes, wait_attributes};
 use super::timers::Timer;
-use crate::cpython::{DecodeError, FrameState, in_cell};
+use crate::cpython::{DecodeError, FrameState, in_cell, name_of_c_function};
 use crate::graph::LongWait;
 use crate::ids::TaskId;
 use crate::memory::RemoteAddr;
@@ -25,14 +27,17 @@ const OF_EXECUTOR: (&str, &str) = (
     "_chain_future.<locals>._call_check_cancel",
     "asyncio/futures.py",
 );
-/// The callback of the task that an event loop was started for, and its file.
+/// The callback of the task that an event loop was started for, and its file; the name of uvloop's, which is implemented in C
+/// (uvloop/loop.pyx, `Loop.run_until_complete`).
 const OF_MAIN_TASK: (&str, &str) = ("_run_until_complete_cb", "asyncio/base_events.py");
+const OF_MAIN_TASK_UVLOOP: &str = "done_cb";
 
 /// What was found out in a look.
 #[derive(Default)]
 struct Known {
     /// Timers of event loops, by the task or future that they end.
     timers: FxHashMap<RemoteAddr, RemoteAddr>,
+    handled: Handled,
     /// By record.
     waits: FxHashMap<u32, OwnWait>,
     /// By record, the tasks that it cancels when it is cancelled.
@@ -47,6 +52,8 @@ struct OwnWait {
     /// The first of all others that it has set, or that cancel it.
     due_around: Option<Duration>,
     for_executor: bool,
+    for_signal: bool,
+    for_file: bool,
 }
 
 impl Walk<'_, '_> {
@@ -78,8 +85,13 @@ impl Walk<'_, '_> {
             Err(error) if error.is_fatal() || error.is_limit() => return Err(error),
             timers => timers.unwrap_or_default(),
         };
+        let handled = match self.handled_futures() {
+            Err(error) if error.is_fatal() || error.is_limit() => return Err(error),
+            handled => handled.unwrap_or_default(),
+        };
         let mut known = Known {
             timers,
+            handled,
             ..Known::default()
         };
         for record in records {
@@ -108,7 +120,9 @@ impl Walk<'_, '_> {
             ends_at: self.first_due(attributes, known, record)?,
             ends_itself_at: own.due_itself,
             for_executor: own.for_executor,
-            is_main: !task.is_python && self.closure_of(task.at, OF_MAIN_TASK)?.is_some(),
+            for_signal: own.for_signal,
+            for_file: own.for_file,
+            is_main: !task.is_python && self.is_main_task(task.at)?,
         }))
     }
 
@@ -177,7 +191,7 @@ impl Walk<'_, '_> {
         if let Some(wait) = known.waits.get(&record) {
             return Ok(*wait);
         }
-        let wait = self.read_own_wait(attributes, &known.timers, record)?;
+        let wait = self.read_own_wait(attributes, known, record)?;
         known.waits.insert(record, wait);
         Ok(wait)
     }
@@ -185,7 +199,7 @@ impl Walk<'_, '_> {
     fn read_own_wait(
         &mut self,
         attributes: &mut WaitAttributes,
-        timers: &FxHashMap<RemoteAddr, RemoteAddr>,
+        known: &Known,
         record: u32,
     ) -> Result<OwnWait, DecodeError> {
         let Some(task) = self.alive(record).map(|record| record.task) else {
@@ -215,13 +229,17 @@ impl Walk<'_, '_> {
             is_inside &= frame.is_of_library();
         }
         let futures = self.tasks_behind(attributes, futures)?.futures;
-        let timer_of = |at: &RemoteAddr| timers.get(at).copied().map(Timer::at);
+        let timer_of = |at: &RemoteAddr| known.timers.get(at).copied().map(Timer::at);
         itself.extend(futures.iter().filter_map(timer_of));
         around.extend(timer_of(&task.at));
         Ok(OwnWait {
             due_itself: self.first_of(itself)?,
             due_around: self.first_of(around)?,
             for_executor: self.is_for_executor(attributes, &futures)?,
+            for_signal: futures
+                .iter()
+                .any(|it| known.handled.by_signal.contains(it)),
+            for_file: futures.iter().any(|it| known.handled.by_file.contains(it)),
         })
     }
 
@@ -242,14 +260,14 @@ impl Walk<'_, '_> {
             if self.type_is(value, "cell")? {
                 value = in_cell(self.reader, self.offsets, value)?;
             }
-            if value.is_plausible() && self.type_is(value, "TimerHandle")? {
+            if value.is_plausible() && self.type_name_of(value)?.ends_with("TimerHandle") {
                 timers.push(value);
             }
         }
         Ok(timers)
     }
 
-    fn type_is(&mut self, object: RemoteAddr, name: &str) -> Result<bool, DecodeError> {
+    pub(super) fn type_is(&mut self, object: RemoteAddr, name: &str) -> Result<bool, DecodeError> {
         let types = &mut self.chains.types;
         let info = types.type_of(self.reader, self.offsets, object)?;
         Ok(types.name(info) == name)
@@ -266,6 +284,21 @@ impl Walk<'_, '_> {
         };
         let due = due.and_then(|bits| Duration::try_from_secs_f64(f64::from_bits(bits)).ok());
         Ok(due.filter(|due| !due.is_zero()))
+    }
+
+    /// Whether a task is the one that its event loop was started for.
+    fn is_main_task(&mut self, task: RemoteAddr) -> Result<bool, DecodeError> {
+        if self.closure_of(task, OF_MAIN_TASK)?.is_some() {
+            return Ok(true);
+        }
+        let callback = task.plus(self.layout.future_callback(self.offsets));
+        let callback = self.reader.addr_at(callback)?;
+        let is_of_cython = callback.is_plausible()
+            && self
+                .type_name_of(callback)?
+                .ends_with("cython_function_or_method");
+        Ok(is_of_cython
+            && name_of_c_function(self.reader, self.offsets, callback)? == OF_MAIN_TASK_UVLOOP)
     }
 
     /// Whether what a future waits for, or one that it stands for, is being done in a thread or another process.

@@ -21,8 +21,10 @@ mod confirm;
 mod cycles;
 mod edges;
 mod elsewhere;
+mod event_loop;
 mod first;
 mod forked;
+mod handlers;
 mod heads;
 mod holds;
 mod long_waits;
@@ -46,6 +48,7 @@ use crate::ids::{AddressMap, TaskId};
 use crate::limits::{LimitHit, LimitsHit, is_of_snapshot};
 use crate::memory::{Buffers, ReadErrorKind, Reader, RemoteAddr, Trail};
 use alone::TasksAlone;
+use event_loop::{LoopAttributes, loop_attributes};
 use first::Depth;
 use heads::TaskList;
 use holds::Holds;
@@ -259,6 +262,7 @@ struct Walk<'w, 'm> {
     turns: FxHashMap<usize, u64>,
     /// Where lines stood at the walk before.
     fronts: &'w mut Fronts,
+    loop_attributes: LoopAttributes,
     /// For each interpreter how often a code object was deleted.
     generations: &'w mut Vec<(i64, u64)>,
     is_exact: bool,
@@ -359,6 +363,7 @@ pub fn read_graph(
         is_awaiter: Vec::new(),
         turns: FxHashMap::default(),
         fronts: &mut knowledge.fronts,
+        loop_attributes: loop_attributes(),
         generations: &mut knowledge.generations,
         is_exact: false,
         alone: TasksAlone::default(),

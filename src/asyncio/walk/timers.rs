@@ -3,7 +3,7 @@
 
 use super::Walk;
 use super::holds::{
-    DEADLINE, SCHEDULED, TASK, TIMEOUT_HANDLE, TIMEOUT_HANDLER, WHEN, WaitAttributes, Waiting,
+    DEADLINE, TASK, TIMEOUT_HANDLE, TIMEOUT_HANDLER, WHEN, WaitAttributes, Waiting,
 };
 use crate::cpython::{DecodeError, read_list};
 use crate::memory::RemoteAddr;
@@ -70,14 +70,11 @@ impl Walk<'_, '_> {
         attributes: &mut WaitAttributes,
     ) -> Result<FxHashMap<RemoteAddr, RemoteAddr>, DecodeError> {
         let mut tasks = FxHashMap::default();
-        let loops: FxHashSet<RemoteAddr> =
-            self.lists.iter().map(|list| list.running_loop).collect();
-        for event_loop in loops.into_iter().filter(|at| at.is_plausible()) {
-            let types = &mut self.chains.types;
-            let found = attributes.of(self.reader, self.offsets, types, event_loop)?;
-            let timers = found.get(SCHEDULED).copied().unwrap_or_default();
-            for timer in self.list_at(timers.value)? {
-                if let Some(task) = self.task_of_timer(attributes, timer)? {
+        for event_loop in self.running_loops() {
+            let parts = self.parts_of_loop(event_loop)?;
+            for timer in self.timers_of_loop(parts)? {
+                let task = self.task_of_timer(attributes, timer);
+                if let Some(task) = Self::of_one(task)? {
                     tasks.insert(task, timer);
                 }
             }
@@ -85,8 +82,14 @@ impl Walk<'_, '_> {
         Ok(tasks)
     }
 
+    /// The event loops that run.
+    pub(super) fn running_loops(&self) -> FxHashSet<RemoteAddr> {
+        let loops = self.lists.iter().map(|list| list.running_loop);
+        loops.filter(|at| at.is_plausible()).collect()
+    }
+
     /// The task that the callback of a timer cancels, or the future that it ends, if it does that. The callback is the second of the slots of
-    /// a handle (Lib/asyncio/events.py), which CPython sorts by name; a method has its object as second member
+    /// a handle (Lib/asyncio/events.py), which CPython sorts by name, and the second member of uvloop's (uvloop/cbhandles.pxd); a method has its object as second member
     /// (`PyMethodObject`, `PyCFunctionObject`).
     fn task_of_timer(
         &mut self,

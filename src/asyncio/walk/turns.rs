@@ -27,9 +27,7 @@ use rustc_hash::FxHashMap;
 const WAITERS_MAX: u64 = 65_536;
 
 /// The attributes that hold the deques, in the order of [`QUEUES`].
-const ATTRIBUTES: [&str; 4] = ["_waiters", "_getters", "_putters", "_ready"];
-/// What an event loop is to do next.
-const READY: usize = 3;
+const ATTRIBUTES: [&str; 3] = ["_waiters", "_getters", "_putters"];
 /// Which function waits for a turn in which of them, and its file; whether the first in line is served first.
 const QUEUES: [(&str, &str, Queue); 6] = [
     ("Event.wait", "asyncio/locks.py", (0, false)),
@@ -46,10 +44,11 @@ type Queue = (usize, bool);
 /// The position of the timer among the variables of `sleep(delay, result)` (Lib/asyncio/tasks.py: delay, result, loop,
 /// future, h; the last two have been set when it waits).
 const TIMER_OF_SLEEP: u64 = 4;
-/// Where a timer has the time at which it is due, behind its head: CPython gives the slots of a class places by their
+/// Where a timer has the time at which it is due, behind its head. CPython gives the slots of a class places by their
 /// names, and those of its base come first (Lib/asyncio/events.py: `_scheduled` and `_when` of TimerHandle, seven of
-/// Handle).
-const WHEN: u64 = 64;
+/// Handle). Of uvloop's it is the last member (uvloop/cbhandles.pxd of 0.22 and later: the table of methods, then callback,
+/// args, _cancelled, timer, loop, context, _debug_info, __weakref__, _when).
+const WHEN: [(&str, u64); 2] = [("TimerHandle", 64), ("uvloop.loop.TimerHandle", 72)];
 
 /// Where a line stood in which the first one is served first, by the primitive and its attribute.
 pub(super) type Fronts = FxHashMap<(RemoteAddr, usize), Front>;
@@ -117,7 +116,7 @@ impl Line {
 
 /// What is known of the primitives, for one look.
 struct Primitives {
-    attributes: Attributes<4>,
+    attributes: Attributes<3>,
     /// Which attribute a stack waits at, if it does.
     stacks: FxHashMap<StackIdx, Option<Queue>>,
     /// Who waits there, by primitive and attribute.
@@ -211,22 +210,24 @@ impl Walk<'_, '_> {
         self.when(timer.untagged())
     }
 
-    /// The time at which a timer of asyncio is due, by the clock of its event loop: the bits of a float. Nothing if it
-    /// is no such timer.
+    /// The time at which a timer of asyncio or uvloop is due, by the clock of its event loop: the bits of a float. Nothing if
+    /// it is no such timer.
     pub(super) fn when(&mut self, timer: RemoteAddr) -> Result<Option<u64>, DecodeError> {
+        DecodeError::check_address("timer", timer)?;
         let (reader, offsets) = (&mut *self.reader, self.offsets);
         let types = &mut self.chains.types;
-        let mut value = timer;
-        for (class, member) in [("TimerHandle", WHEN), ("float", 0)] {
-            DecodeError::check_address("timer", value)?;
-            let info = types.type_of(reader, offsets, value)?;
-            if types.name(info) != class {
-                return Ok(None);
-            }
-            let member = offsets.pyobject.size.saturating_add(member);
-            value = reader.addr_at(value.plus(member))?;
+        let info = types.type_of(reader, offsets, timer)?;
+        let name = types.name(info);
+        let Some((_, member)) = WHEN.iter().find(|(class, _)| *class == name) else {
+            return Ok(None);
+        };
+        let due = reader.addr_at(timer.plus(offsets.pyobject.size.saturating_add(*member)))?;
+        DecodeError::check_address("time of a timer", due)?;
+        let info = types.type_of(reader, offsets, due)?;
+        if !matches!(types.name(info), "float") {
+            return Ok(None);
         }
-        Ok(Some(value.as_u64()))
+        Ok(Some(reader.u64_at(due.plus(offsets.pyobject.size))?))
     }
 
     /// What tells how much the event loop of a list's thread has taken of what there is to be done; never 0. Nothing if it
@@ -244,20 +245,11 @@ impl Walk<'_, '_> {
         if let Some(taken) = primitives.taken.get(&event_loop) {
             return Ok(Some(*taken));
         }
-        let (reader, offsets) = (&mut *self.reader, self.offsets);
-        let types = &mut self.chains.types;
-        let found = primitives
-            .attributes
-            .of(reader, offsets, types, event_loop)?;
-        let deque = found.get(READY).copied().unwrap_or_default().value;
-        if !deque.is_plausible() {
+        let deque = self.parts_of_loop(event_loop)?.ready;
+        if !deque.is_plausible() || !self.type_is(deque, "collections.deque")? {
             return Ok(None);
         }
-        let info = types.type_of(reader, offsets, deque)?;
-        if !matches!(types.name(info), "collections.deque") {
-            return Ok(None);
-        }
-        let taken = taken_from_deque(reader, offsets, deque)?.max(1);
+        let taken = taken_from_deque(self.reader, self.offsets, deque)?.max(1);
         primitives.taken.insert(event_loop, taken);
         Ok(Some(taken))
     }

@@ -127,7 +127,7 @@ impl StuckSettings {
     /// Functions in which tasks wait for hours and nothing is wrong: for the end of a
     /// program or a server, for a signal, for its next connection, the next request or message on one, or the next
     /// piece of work, or for a thread or another process.
-    pub const IDLE_DEFAULT: [&str; 44] = [
+    pub const IDLE_DEFAULT: [&str; 46] = [
         "main",
         "*.main",
         "run_until_complete",
@@ -151,6 +151,8 @@ impl StuckSettings {
         "run_in_executor",
         "run_sync_in_worker_thread",
         "*.run_sync_in_worker_thread",
+        "add_signal_handler",
+        "add_reader",
         "Queue.join",
         "Process.wait",
         "Process.communicate",

@@ -1,0 +1,171 @@
+//! What event loops keep: what is to be done, timers, and who handles signals and files.
+//!
+//! Those of asyncio (Lib/asyncio/base_events.py, unix_events.py and selector_events.py of CPython 3.14 and 3.15) keep it in
+//! attributes; those of uvloop (uvloop/loop.pxd of 0.22 and later) in members of a structure in C. Where these stand depends
+//! on how uvloop was built, so they are found by their types.
+
+use super::Walk;
+use crate::cpython::{Attributes, DecodeError, read_dict_values, read_set};
+use crate::limits::LimitHit;
+use crate::memory::RemoteAddr;
+
+/// Words of an object in C that are looked at: `struct Loop` has 48 of them before its buffers.
+const WORDS_MAX: u64 = 48;
+/// Timers, signals and files that are looked at.
+const ENTRIES_MAX: LimitHit = LimitHit {
+    what: "set_slots_max",
+    limit: 1 << 20,
+};
+
+/// The attributes that hold the parts, in the order of [`LoopParts`].
+const ATTRIBUTES: [&str; 4] = ["_ready", "_scheduled", "_signal_handlers", "_selector"];
+
+/// Finds the attributes of event loops.
+pub(super) type LoopAttributes = Attributes<4>;
+
+/// Made for one walk.
+pub(super) fn loop_attributes() -> LoopAttributes {
+    LoopAttributes::new(ATTRIBUTES)
+}
+
+/// The objects in which an event loop keeps things; null where it has none.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct LoopParts {
+    /// What is to be done next: a deque.
+    pub(super) ready: RemoteAddr,
+    /// Timers: a list, or of uvloop a set.
+    timers: RemoteAddr,
+    /// A dict of handles.
+    pub(super) signal_handlers: RemoteAddr,
+    /// Of asyncio: a selector of the standard library.
+    pub(super) selector: RemoteAddr,
+    /// Of uvloop: a dict of its objects for files.
+    pub(super) polls: RemoteAddr,
+}
+
+impl Walk<'_, '_> {
+    /// What an event loop keeps.
+    pub(super) fn parts_of_loop(
+        &mut self,
+        event_loop: RemoteAddr,
+    ) -> Result<LoopParts, DecodeError> {
+        let (reader, types) = (&mut *self.reader, &mut self.chains.types);
+        let attributes = &mut self.loop_attributes;
+        let found = attributes.of(reader, self.offsets, types, event_loop)?;
+        let [ready, timers, signal_handlers, selector] = found.map(|found| found.value);
+        if ready.is_null() {
+            return self.parts_of_uvloop(event_loop);
+        }
+        Ok(LoopParts {
+            ready,
+            timers,
+            signal_handlers,
+            selector,
+            polls: RemoteAddr::NULL,
+        })
+    }
+
+    fn parts_of_uvloop(&mut self, event_loop: RemoteAddr) -> Result<LoopParts, DecodeError> {
+        let mut parts = LoopParts::default();
+        for (member, name) in self.members_of(event_loop)? {
+            if name == "collections.deque" {
+                parts.ready = member;
+            }
+            let kind = self.kind_of_entries(member, &name).map(Some);
+            let part = match &*Self::of_one(kind)?.unwrap_or_default() {
+                "uvloop.loop.TimerHandle" => &mut parts.timers,
+                "uvloop.loop.Handle" => &mut parts.signal_handlers,
+                "uvloop.loop.UVPoll" => &mut parts.polls,
+                _ => continue,
+            };
+            *part = member;
+        }
+        Ok(parts)
+    }
+
+    /// The name of the type of the first entry of a set or dict.
+    fn kind_of_entries(&mut self, member: RemoteAddr, name: &str) -> Result<String, DecodeError> {
+        let entries = match name {
+            "set" => self.set_at(member)?,
+            "dict" => self.dict_values_at(member)?,
+            _ => Vec::new(),
+        };
+        let first = entries.first();
+        first.map_or_else(|| Ok(String::new()), |first| self.type_name_of(*first))
+    }
+
+    /// The objects that members of an object in C refer to, with the names of their types.
+    pub(super) fn members_of(
+        &mut self,
+        object: RemoteAddr,
+    ) -> Result<Vec<(RemoteAddr, String)>, DecodeError> {
+        let mut members = Vec::new();
+        let first = object.plus(self.offsets.pyobject.size);
+        for word in 0..WORDS_MAX {
+            let member = match self.reader.addr_at(first.plus(word.saturating_mul(8))) {
+                Ok(member) => member,
+                // The object is shorter, and stands at the end of its mapping.
+                Err(error) if error.kind.is_fatal() => return Err(error.into()),
+                Err(_) => break,
+            };
+            if !member.is_plausible() {
+                continue;
+            }
+            match self.type_name_of(member) {
+                Ok(name) => members.push((member, name)),
+                Err(error) if error.is_fatal() || error.is_limit() => return Err(error),
+                // Not every member is an object.
+                Err(_) => {}
+            }
+        }
+        Ok(members)
+    }
+
+    /// The timers of an event loop.
+    pub(super) fn timers_of_loop(
+        &mut self,
+        parts: LoopParts,
+    ) -> Result<Vec<RemoteAddr>, DecodeError> {
+        if !parts.timers.is_plausible() {
+            return Ok(Vec::new());
+        }
+        match &*self.type_name_of(parts.timers)? {
+            "set" => self.set_at(parts.timers),
+            _ => self.list_at(parts.timers),
+        }
+    }
+
+    fn set_at(&mut self, set: RemoteAddr) -> Result<Vec<RemoteAddr>, DecodeError> {
+        let set = read_set(self.reader, self.offsets, set, ENTRIES_MAX)?;
+        Ok(set.members)
+    }
+
+    /// The values of a dict; none if there are too many, or if this is something else.
+    pub(super) fn dict_values_at(
+        &mut self,
+        dict: RemoteAddr,
+    ) -> Result<Vec<RemoteAddr>, DecodeError> {
+        if !dict.is_plausible() || !self.type_is(dict, "dict")? {
+            return Ok(Vec::new());
+        }
+        let values = read_dict_values(self.reader, self.offsets, dict, ENTRIES_MAX.limit)?;
+        Ok(values.unwrap_or_default())
+    }
+
+    /// What was read of one of many objects; nothing if it is one that makes no sense.
+    pub(super) fn of_one<T>(
+        found: Result<Option<T>, DecodeError>,
+    ) -> Result<Option<T>, DecodeError> {
+        match found {
+            Err(error) if !error.is_fatal() && !error.is_limit() => Ok(None),
+            found => found,
+        }
+    }
+
+    /// The name of an object's type.
+    pub(super) fn type_name_of(&mut self, object: RemoteAddr) -> Result<String, DecodeError> {
+        let types = &mut self.chains.types;
+        let info = types.type_of(self.reader, self.offsets, object)?;
+        Ok(types.name(info).to_owned())
+    }
+}
