@@ -177,7 +177,24 @@ fn lines_of_the_log_that_nobody_takes_are_counted() {
     std::fs::write(config.path(), text).unwrap();
     let mut command = command();
     command.arg("--config").arg(config.path()).stderr(writer);
-    let mut child = command.spawn().unwrap();
+    wait_for_lost_lines(command.spawn().unwrap(), port);
+}
+
+#[test]
+fn lines_of_the_log_that_cannot_be_written_are_counted() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let config = Config::new(&format!("web: {{listen: '127.0.0.1:{port}'}}\n"));
+    let mut command = command();
+    command.arg("--config").arg(config.path());
+    command.stderr(full.unwrap());
+    wait_for_lost_lines(command.spawn().unwrap(), port);
+}
+
+/// Waits until the agent says on this port that lines of its log were lost.
+fn wait_for_lost_lines(mut agent: Child, port: u16) {
     let lost = || {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
         let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
@@ -188,11 +205,11 @@ fn lines_of_the_log_that_nobody_takes_are_counted() {
         lost.filter(|lost| *lost > 0.0)
     };
     while lost().is_none() {
-        assert_eq!(child.try_wait().unwrap(), None, "it goes on");
+        assert_eq!(agent.try_wait().unwrap(), None, "it goes on");
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
+    agent.kill().unwrap();
+    agent.wait().unwrap();
 }
 
 #[test]

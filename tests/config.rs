@@ -569,7 +569,35 @@ fn files_that_cannot_be_read() {
     expect!["agent.yaml: No such file or directory (os error 2)"].assert_eq(&missing);
     std::fs::write(&path, b"web:\n  listen: \xff\n").unwrap();
     let latin = message(config::load(&path).unwrap_err());
-    expect!["agent.yaml: line 2: not UTF-8 text"].assert_eq(&latin);
+    expect![[r#"
+        agent.yaml:2:11: the byte 0xff is not UTF-8 text, expected a file in UTF-8
+              listen: �
+                      ^"#]]
+    .assert_eq(&latin);
+    std::fs::write(&path, b"\xef\xbb\xbf# \xc3\xa9\xe9\n").unwrap();
+    let late = message(config::load(&path).unwrap_err());
+    expect![[r#"
+        agent.yaml:1:4: the byte 0xe9 is not UTF-8 text, expected a file in UTF-8
+            # é�
+               ^"#]]
+    .assert_eq(&late);
+    std::fs::write(&path, b"\xff\xfew\0e\0b\0").unwrap();
+    let wide = message(config::load(&path).unwrap_err());
+    expect![[r#"
+        agent.yaml:1:1: the byte 0xff is not UTF-8 text, expected a file in UTF-8
+            ��w�e�b�
+            ^"#]]
+    .assert_eq(&wide);
+    // So is a file that the first one names.
+    std::fs::write(&path, "web: {config_file: web.yaml}\n").unwrap();
+    std::fs::write(dir.path().join("web.yaml"), b"# \x80\n").unwrap();
+    let error = config::load_with_web_file(&path).unwrap_err().to_string();
+    let shown = error.replace(&dir.path().display().to_string(), "");
+    expect![[r#"
+        /web.yaml:1:3: the byte 0x80 is not UTF-8 text, expected a file in UTF-8
+            # �
+              ^"#]]
+    .assert_eq(&shown);
     std::fs::write(&path, "#".repeat(5 << 20)).unwrap();
     assert!(config::load(&path).is_err());
     assert!(config::load(dir.path()).is_err());

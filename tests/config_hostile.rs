@@ -93,6 +93,28 @@ fn of_very_many_problems_the_first_are_shown() {
 }
 
 #[test]
+fn very_many_problems_take_time_in_proportion() {
+    // Those that are shown stand at the end, and are of all kinds; one is told at an alias.
+    let good = "- {name: 'N', match: {pid: 1}}\n";
+    let good: String = (0..12_000)
+        .map(|at| good.replace('N', &format!("t{at}")))
+        .collect();
+    let bad = "- {match: &a {pid: x}}\n- {name: [a], match: *a}\n- x\n- \n  - y\n- {}\n";
+    let bad: String = (0..10).map(|_| bad).collect();
+    let text = format!("targets:\n{good}{bad}");
+    // The clock of the processor alone: tests run side by side.
+    let (took_good, _) = read(&format!("targets:\n{good}"));
+    let (took, told) = read(&text);
+    assert!(told.contains("\nagent.yaml: 30 more problems"), "{told}");
+    assert!(took < 8 * took_good, "{took:?}, {took_good:?}");
+    // All of them in one line, with what is hidden.
+    let line = "{token: x, match: {pid: xx}}, ".repeat(12_000);
+    let (took, told) = read(&format!("targets: [{line}]"));
+    assert!(told.contains("token: <hidden>"), "{told}");
+    assert!(took < 20 * took_good, "{took:?}, {took_good:?}");
+}
+
+#[test]
 fn long_texts_are_cut() {
     let long = "x".repeat(200_000);
     for text in [

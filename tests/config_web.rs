@@ -62,20 +62,20 @@ rate_limit: {{}}
                 tls_server_config: {client_auth_type: RequireAndVerifyClientCert, min_version: TLS10}
                                                                                                ^
             web.yaml:2:23: basic_auth_users.a: not a bcrypt hash, expected one such as `htpasswd -nBC 10 USER` prints after the colon
-                basic_auth_users: {a: secret, 'b:c': $2y$10$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234, d: 7, e: $2y$31$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234, e: x}
-                                      ^
+                basic_auth_users: <hidden>
+                                  ^
             web.yaml:2:31: basic_auth_users.b:c: no user name, expected one without a colon
-                basic_auth_users: {a: secret, 'b:c': $2y$10$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234, d: 7, e: $2y$31$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234, e: x}
-                                              ^
-            web.yaml:2:103: basic_auth_users.d: the number 7, expected a text: put it in quotes
-                sic_auth_users: {a: secret, 'b:c': $2y$10$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234, d: 7, e: $2y$31$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234, e: x}
-                                                                                                                    ^
+                basic_auth_users: <hidden>
+                                  ^
+            web.yaml:2:103: basic_auth_users.d: a number, expected a text: put it in quotes
+                basic_auth_users: <hidden>
+                                  ^
             web.yaml:2:109: basic_auth_users.e: its cost is out of range, expected 04 to 16, such as 10
-                th_users: {a: secret, 'b:c': $2y$10$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234, d: 7, e: $2y$31$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234, e: x}
-                                                                                                                    ^
+                basic_auth_users: <hidden>
+                                  ^
             web.yaml:2:171: basic_auth_users.e: duplicate key, expected it once
-                EFGHIJKLMNOPQRSTUVWXYZ01234, d: 7, e: $2y$31$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234, e: x}
-                                                                                                                    ^
+                basic_auth_users: <hidden>
+                                  ^
             web.yaml:3:1: rate_limit: unknown key, expected one of: tls_server_config, basic_auth_users
                 rate_limit: {}
                 ^
@@ -93,7 +93,7 @@ basic_auth_users: [a]
                 tls_server_config: {cert_file: a, key_file: b, client_ca_file: c, min_version: TLS13, max_version: TLS12}
                                    ^
             web.yaml:2:19: basic_auth_users: a list, expected a map from user names to bcrypt hashes
-                basic_auth_users: [a]
+                basic_auth_users: <hidden>
                                   ^
         "#]],
     );

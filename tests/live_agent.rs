@@ -4,10 +4,41 @@
 mod support;
 
 use std::fs;
+use std::process::Command;
 use support::agent::{Agent, agent};
 use support::agentctl::{Answer, snapshot};
 use support::python;
 use support::target::{Target, wait_until};
+
+#[test]
+fn asyncio_that_is_imported_late_is_seen_soon() {
+    for python in python::all() {
+        let mut command = Command::new(&python.path);
+        command.args(["-c", LATE]);
+        let mut target = Target::start(command);
+        let agent = Agent::start(&format!(
+            "web: {{listen: 127.0.0.1:0}}\n\
+             targets: [{{name: late, match: {{pid: {}}}, interval: 100ms}}]\n",
+            target.pid()
+        ));
+        // Twice as long each time, that many rounds would take minutes.
+        let unsuitable = "asyncio_agent_scans_total{target=\"late\",result=\"unsuitable\"}";
+        wait_until("many rounds", || agent.value(unsuitable) >= Some(25.0));
+        target.write(b"import\n");
+        agent.wait_for_value("asyncio_target_up{target=\"late\"}", 1.0);
+        agent.wait_for_value("asyncio_pending_tasks{target=\"late\"}", 1.0);
+    }
+}
+
+/// Imports asyncio when it is told to.
+const LATE: &str = "
+import os, sys
+os.write(1, b'{}\\n')
+os.read(0, 100)
+assert 'asyncio' not in sys.modules
+import asyncio
+asyncio.run(asyncio.sleep(1000))
+";
 
 #[test]
 fn a_process_is_watched_by_pid_from_its_start_to_its_end() {

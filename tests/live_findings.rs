@@ -15,6 +15,8 @@ use asyncio_agent::procfs::ProcfsError;
 use asyncio_agent::targets::ReadFacts;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt as _;
+use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex};
 use support::agent::Agent;
 use support::churn::attach;
@@ -198,49 +200,81 @@ fn who_waits_for_long_with_a_reason_is_not_stuck() {
     for (python, event_loop) in event_loops() {
         let mut command = python.program("long_waits");
         command.args(event_loop);
-        let target = Target::start(command);
-        let agent = Agent::start(&format!(
-            "web: {{listen: 127.0.0.1:0}}\n\
+        let what = format!("Python {} {event_loop:?}", python.full_version);
+        assert_told_who_waits_for_long(&Target::start(command), &what);
+    }
+}
+
+/// Event loops have another clock than the agent then.
+#[test]
+fn nor_is_it_in_another_time_namespace() {
+    let offsets = ["100000", "-60"].iter().cycle();
+    for ((python, event_loop), offset) in event_loops().into_iter().zip(offsets) {
+        let mut program = python.program("long_waits");
+        program.args(event_loop);
+        let mut command = Command::new("unshare");
+        if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+            command.arg("--map-root-user");
+        }
+        command.args(["--time", "--fork", "--kill-child", "--monotonic", offset]);
+        command.arg(program.get_program()).args(program.get_args());
+        for (name, value) in program.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let mut target = Target::start(command);
+        target.look_at_child();
+        let what = format!(
+            "Python {} {event_loop:?}, {offset} s ahead",
+            python.full_version
+        );
+        assert_told_who_waits_for_long(&target, &what);
+    }
+}
+
+fn assert_told_who_waits_for_long(target: &Target, what: &str) {
+    let agent = Agent::start(&format!(
+        "web: {{listen: 127.0.0.1:0}}\n\
              limits: {{cpu_share: 1}}\n\
              analysis: {{stuck: {{after: 2s}}}}\n\
              targets: [{{name: app, match: {{pid: {}}}, interval: 200ms}}]\n",
-            target.pid()
-        ));
-        let what = format!("Python {} {event_loop:?}", python.full_version);
-        let value = |name: &str| agent.value(&format!("{name}{{target=\"app\"}}"));
-        // All that is stuck: a future of one's own, a lock below `main`, a pool, an executor
-        // without a thread to spare, what a timeout does not reach, and what one ends in an hour that was set far from
-        // there.
-        let stuck = [
-            "stuck borrowing",
-            "stuck far",
-            "stuck for_closed",
-            "stuck lost",
-            "stuck main",
-            "stuck queued",
-            "stuck shielded",
-        ];
-        wait_until("those that hang are found", || {
-            value("asyncio_stuck_tasks") >= Some(7.0)
-        });
-        // Others would have been found by then.
-        let n_scans = || {
-            let scans = agent.value("asyncio_agent_scans_total{target=\"app\",result=\"ok\"}");
-            scans.unwrap_or_default()
-        };
-        let enough = n_scans() + 20.0;
-        wait_until("more rounds", || n_scans() >= enough);
-        let mut told: Vec<String> = findings(&agent)
-            .into_iter()
-            .map(|(_, path)| path.split(" (").next().unwrap().to_owned())
-            .collect();
-        told.sort();
-        assert_eq!(told, stuck, "{what}");
-        // The event loop's own task, those with a timer and `below`, threads, an executor, another
-        // event loop, an empty queue, signals, sockets and connections. The one that
-        // waits again and again is not counted as one that waits for long.
-        assert_eq!(value("asyncio_idle_tasks"), Some(19.0), "{what}");
-    }
+        target.pid()
+    ));
+    let value = |name: &str| agent.value(&format!("{name}{{target=\"app\"}}"));
+    // All that is stuck: a future of one's own, a lock below `main`, a pool, an executor
+    // without a thread to spare, what a timeout does not reach, and what one ends in an hour that was set far from
+    // there.
+    let stuck = [
+        "stuck borrowing",
+        "stuck far",
+        "stuck for_closed",
+        "stuck lost",
+        "stuck main",
+        "stuck queued",
+        "stuck shielded",
+    ];
+    wait_until("those that hang are found", || {
+        value("asyncio_stuck_tasks") >= Some(7.0)
+    });
+    // Others would have been found by then.
+    let n_scans = || {
+        let scans = agent.value("asyncio_agent_scans_total{target=\"app\",result=\"ok\"}");
+        scans.unwrap_or_default()
+    };
+    let enough = n_scans() + 20.0;
+    wait_until("more rounds", || n_scans() >= enough);
+    let mut told: Vec<String> = findings(&agent)
+        .into_iter()
+        .map(|(_, path)| path.split(" (").next().unwrap().to_owned())
+        .collect();
+    told.sort();
+    assert_eq!(told, stuck, "{what}");
+    // The event loop's own task, those with a timer and `below`, threads, an executor, another
+    // event loop, an empty queue, signals, sockets and connections. The one that
+    // waits again and again is not counted as one that waits for long.
+    assert_eq!(value("asyncio_idle_tasks"), Some(19.0), "{what}");
 }
 
 #[test]

@@ -30,8 +30,8 @@ impl Clock {
         taken.map_or(Duration::ZERO, Duration::from)
     }
 
-    /// Now, by the clock that event loops use (`CLOCK_MONOTONIC`, clock_gettime(2)), if they are not in a time namespace
-    /// of their own.
+    /// Now, by the clock that event loops use (`CLOCK_MONOTONIC`, clock_gettime(2)). That of one in another time
+    /// namespace is put right where the process is read.
     pub(super) fn of_event_loops() -> Duration {
         let now = ClockId::CLOCK_MONOTONIC.now();
         now.map_or(Duration::ZERO, Duration::from)

@@ -178,9 +178,7 @@ impl Agent {
         let listeners = listen(&settings.web.listen).await?;
         let socket = listen_to_agentctl(&settings).await?;
         let store = Arc::new(Store::new(Arc::clone(&source)));
-        let latest = Arc::clone(&store);
-        let exporter = Arc::new(PrometheusExporter::new(move || latest.latest())?);
-        exporter.show_process()?;
+        let exporter = Arc::new(exporter_of(&store)?);
 
         let (stop, stopped) = watch::channel(false);
         let (commands, obeyed) = mpsc::channel(1);
@@ -289,6 +287,15 @@ async fn listen(addresses: &[SocketAddr]) -> Result<Vec<(TcpListener, SocketAddr
         listeners.push((listener, bound));
     }
     Ok(listeners)
+}
+
+/// What serves the metrics of this store and of the agent's own process.
+fn exporter_of(store: &Arc<Store>) -> Result<PrometheusExporter, prometheus::Error> {
+    let latest = Arc::clone(store);
+    let exporter = PrometheusExporter::new(move || latest.latest())?;
+    exporter.show_process()?;
+    store.set_cut_counter(exporter.n_cut());
+    Ok(exporter)
 }
 
 /// The socket for `agentctl`, if there is to be one.

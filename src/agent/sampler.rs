@@ -26,7 +26,46 @@ pub(super) struct Kept {
     pub(super) attached: Option<Box<dyn AttachedProcess>>,
     /// What is known of its tasks; lost with a round that panicked.
     pub(super) known: Option<Box<Known>>,
+    /// It is a Python that did not use asyncio when it was last looked into.
+    pub(super) without_asyncio: Option<WithoutAsyncio>,
 }
+
+/// A Python that does not use asyncio. As long as it maps no more memory it has not imported it, most likely.
+pub(super) struct WithoutAsyncio {
+    version: String,
+    mapped_bytes: u64,
+    /// Rounds after which it is looked into in any case.
+    rounds_left: u32,
+}
+
+impl WithoutAsyncio {
+    /// What is kept of a process that had so much mapped and failed in that way; `None` if it is something else.
+    fn of(error: &ProcessError, mapped_bytes: Option<u64>, rounds_left: u32) -> Option<Self> {
+        let ProcessError::NoAsyncio { version, .. } = error else {
+            return None;
+        };
+        Some(Self {
+            version: version.clone(),
+            mapped_bytes: mapped_bytes?,
+            rounds_left,
+        })
+    }
+
+    /// Whether it need not be looked into now that it has so much mapped.
+    fn is_unchanged(&self, mapped_bytes: Option<u64>) -> bool {
+        self.rounds_left > 0 && mapped_bytes == Some(self.mapped_bytes)
+    }
+
+    fn into_error(self, process: ProcessId) -> ProcessError {
+        ProcessError::NoAsyncio {
+            pid: process.pid,
+            version: self.version,
+        }
+    }
+}
+
+/// Rounds over a Python without asyncio that only look whether it maps more memory, before one looks into it.
+const ROUNDS_OUTSIDE: u32 = 20;
 
 /// What is known of the tasks of a process.
 pub(super) struct Known {
@@ -89,10 +128,24 @@ pub(super) fn run_round(source: &dyn ProcessSource, kept: Kept, job: &Job) -> Ro
     let (process, clock) = (job.process, job.clock);
     let began = clock.now();
     let taken_before = Clock::taken_by_thread();
-    let Kept { attached, known } = kept;
-    let read = catch_unwind(AssertUnwindSafe(|| {
-        read(source, process, attached, &job.stop)
-    }));
+    let Kept {
+        attached,
+        known,
+        without_asyncio,
+    } = kept;
+    // Asked before it is looked into: what it maps meanwhile is news next time.
+    let mapped_bytes = match attached {
+        Some(_) => None,
+        None => source.mapped_bytes(process),
+    };
+    let unchanged = without_asyncio.filter(|it| it.is_unchanged(mapped_bytes));
+    let rounds_left = unchanged.as_ref().map(|it| it.rounds_left - 1);
+    let read = match unchanged {
+        Some(it) => Ok(Err(it.into_error(process))),
+        None => catch_unwind(AssertUnwindSafe(|| {
+            read(source, process, attached, &job.stop)
+        })),
+    };
     let now = Moment {
         at: clock.now(),
         wall: clock.timestamp(),
@@ -102,6 +155,7 @@ pub(super) fn run_round(source: &dyn ProcessSource, kept: Kept, job: &Job) -> Ro
         kept: Kept {
             attached: None,
             known,
+            without_asyncio: None,
         },
         scan: Scan {
             at: now.wall,
@@ -127,6 +181,8 @@ pub(super) fn run_round(source: &dyn ProcessSource, kept: Kept, job: &Job) -> Ro
         }
         Ok(Err(error)) => {
             report.scan.outcome = outcome_of(&error);
+            let rounds_left = rounds_left.unwrap_or(ROUNDS_OUTSIDE);
+            report.kept.without_asyncio = WithoutAsyncio::of(&error, mapped_bytes, rounds_left);
             report.failure = Some((error.code(), error.to_string()));
             if report.scan.outcome.is_failure() {
                 report.problems.insert(error.code().to_owned(), 1);
@@ -356,4 +412,83 @@ fn problems_of(snapshot: &Snapshot) -> BTreeMap<String, u64> {
         *by_code.entry("other".to_owned()).or_insert(0) += unlisted;
     }
     by_code
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::rules::rules;
+    use crate::config::Settings;
+    use crate::ids::{Pid, StartTime};
+    use crate::procfs::{ProcRoot, ProcfsError};
+    use crate::targets::ReadFacts;
+    use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+    /// A Python without asyncio: how much it has mapped, and how often it was looked into.
+    #[derive(Default)]
+    struct Late {
+        root: ProcRoot,
+        mapped_bytes: AtomicU64,
+        n_attached: AtomicU32,
+    }
+
+    impl ProcessSource for Late {
+        fn processes(&self) -> Result<Vec<ProcessId>, ProcfsError> {
+            Ok(Vec::new())
+        }
+
+        fn facts(&self) -> &dyn ReadFacts {
+            &self.root
+        }
+
+        fn mapped_bytes(&self, _: ProcessId) -> Option<u64> {
+            Some(self.mapped_bytes.load(Ordering::Relaxed))
+        }
+
+        fn probe(&self, _: ProcessId) -> Result<(), ProcessError> {
+            Ok(())
+        }
+
+        fn attach(&self, id: ProcessId) -> Result<Box<dyn AttachedProcess>, ProcessError> {
+            self.n_attached.fetch_add(1, Ordering::Relaxed);
+            Err(ProcessError::NoAsyncio {
+                pid: id.pid,
+                version: "3.14".to_owned(),
+            })
+        }
+    }
+
+    #[test]
+    fn a_python_without_asyncio_is_looked_into_when_it_has_grown_and_now_and_then() {
+        let source = Late::default();
+        let job = Job {
+            process: ProcessId {
+                pid: Pid::new(7).unwrap(),
+                start: StartTime(1),
+            },
+            rules: RoundRules {
+                rules: rules(&Settings::default()),
+                confirms: false,
+            },
+            stop: Stop::default(),
+            clock: Clock::start(),
+            spans: None,
+        };
+        let mut kept = Kept::default();
+        let mut rounds = |n: u32| {
+            for _ in 0..n {
+                let report = run_round(&source, std::mem::take(&mut kept), &job);
+                assert_eq!(report.scan.outcome, RoundOutcome::Unsuitable);
+                assert_eq!(report.failure.unwrap().0, "no_asyncio");
+                kept = report.kept;
+            }
+            source.n_attached.load(Ordering::Relaxed)
+        };
+        assert_eq!(rounds(1 + ROUNDS_OUTSIDE), 1);
+        assert_eq!(rounds(1), 2);
+        assert_eq!(rounds(3), 2);
+        source.mapped_bytes.store(4096, Ordering::Relaxed);
+        assert_eq!(rounds(1), 3);
+        assert_eq!(rounds(3), 3);
+    }
 }

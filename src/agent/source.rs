@@ -27,6 +27,13 @@ pub trait ProcessSource: Send + Sync + 'static {
         false
     }
 
+    /// How much memory the process has mapped, in bytes. A process that imports a module maps more. A source that does
+    /// not know has it looked into each time.
+    fn mapped_bytes(&self, id: ProcessId) -> Option<u64> {
+        let _ = id;
+        None
+    }
+
     /// Which process has the id `pid` now, and whose it is. A source that does not know that has no such
     /// process.
     ///
@@ -163,6 +170,12 @@ impl ProcessSource for HostProcesses {
             Ok(_) => false,
             Err(error) => matches!(error, ProcfsError::NoProcess { .. }),
         }
+    }
+
+    fn mapped_bytes(&self, id: ProcessId) -> Option<u64> {
+        let stat = self.root.stat(id.pid).ok()?;
+        let bytes = stat.mapped_bytes;
+        (stat.start_time == id.start && bytes > 0).then_some(bytes)
     }
 
     fn owner(&self, pid: Pid) -> Result<(ProcessId, UserIds), ProcessError> {

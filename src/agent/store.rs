@@ -4,14 +4,16 @@ use super::source::ProcessSource;
 use crate::metrics::{AgentView, ProcessView};
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 /// Holds the latest [`AgentView`]. Readers never wait for a view to be made.
 pub(super) struct Store {
     latest: RwLock<Arc<AgentView>>,
     ready: AtomicBool,
     source: Arc<dyn ProcessSource>,
+    /// How often series were left out of what was served.
+    n_cut: OnceLock<Arc<AtomicU64>>,
 }
 
 impl fmt::Debug for Store {
@@ -29,7 +31,18 @@ impl Store {
             latest: RwLock::default(),
             ready: AtomicBool::default(),
             source,
+            n_cut: OnceLock::new(),
         }
+    }
+
+    /// From now on `n_cut` is how often series were left out of what was served.
+    pub(super) fn set_cut_counter(&self, n_cut: Arc<AtomicU64>) {
+        let _ = self.n_cut.set(n_cut);
+    }
+
+    /// How often series were left out of what was served.
+    pub(super) fn n_cut(&self) -> u64 {
+        self.n_cut.get().map_or(0, |it| it.load(Ordering::Relaxed))
     }
 
     /// The latest view, without processes that have ended since: nobody is shown numbers of a process that is

@@ -9,7 +9,9 @@ use super::args::{LogFormat, LogLevel};
 use crate::sanitize::is_unsafe;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::{self, Write as _};
+use std::io;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
@@ -24,6 +26,8 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Counts the lines that were lost, once logging has started.
 static LOST: OnceLock<ErrorCounter> = OnceLock::new();
+/// Lines that could not be written: a disk may be full, a reader gone.
+static UNWRITTEN: AtomicU64 = AtomicU64::new(0);
 /// Lines that wait for whoever reads the log; more are lost.
 const LINES_MAX: usize = 10_000;
 
@@ -43,7 +47,7 @@ pub(super) fn start(level: LogLevel, format: LogFormat) -> WorkerGuard {
         .buffered_lines_limit(LINES_MAX)
         .lossy(true)
         .thread_name("log")
-        .finish(std::io::stderr());
+        .finish(Counted(std::io::stderr()));
     let lost = lines.error_counter();
     let started = tracing_subscriber::fmt()
         .with_max_level(level)
@@ -66,7 +70,31 @@ pub(super) fn start(level: LogLevel, format: LogFormat) -> WorkerGuard {
 /// How many lines were lost since the start.
 pub(super) fn lines_lost() -> u64 {
     let lost = LOST.get().map_or(0, ErrorCounter::dropped_lines);
-    u64::try_from(lost).unwrap_or(u64::MAX)
+    let lost = u64::try_from(lost).unwrap_or(u64::MAX);
+    lost.saturating_add(UNWRITTEN.load(Ordering::Relaxed))
+}
+
+/// Counts lines that cannot be written. Whoever writes them here passes over errors.
+#[derive(Debug)]
+struct Counted<W>(W);
+
+impl<W: io::Write> io::Write for Counted<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    /// Each line is one call.
+    fn write_all(&mut self, line: &[u8]) -> io::Result<()> {
+        let written = self.0.write_all(line);
+        if written.is_err() {
+            UNWRITTEN.fetch_add(1, Ordering::Relaxed);
+        }
+        written
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// A panic is a line like all others, whatever it says.

@@ -1,12 +1,10 @@
 //! A YAML document as a tree in which every key and value knows its [`Spot`].
 //!
-//! The YAML crate reports a position only together with an error. A spot is therefore the number of
-//! the key or value in the order of reading, and [`locate`] reads the text again and fails on
-//! purpose at that number: the position comes from the same parser that read the value. That costs as
-//! much as reading the text, once for each problem shown, which is why their number has a cap.
+//! A spot is the number of the key or value in the order of reading; `places` finds where in the text that is.
 //! Duplicate keys are all kept here.
 
 use super::depth::{DEPTH_MAX, find_too_deep};
+use super::places::{Probe, Sought};
 use super::problem::{Place, Problems, quote};
 use super::tags::{has_tag_directive, with_plain_tags};
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, Visitor};
@@ -22,6 +20,11 @@ const TAGS: &str = "tags (a word after !) have no meaning here";
 /// Where a key or a value stands in a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Spot(u32);
+
+impl Spot {
+    /// That of the document as a whole.
+    pub(super) const ROOT: Self = Self(0);
+}
 
 /// A key or a value.
 #[derive(Debug)]
@@ -147,12 +150,6 @@ fn find_second_document(text: &str) -> Option<Place> {
     None
 }
 
-/// Line and column of `spot` in the text that its document was read from.
-pub(super) fn locate(text: &str, spot: Spot) -> Option<Place> {
-    let at = walk(text, Some(spot)).err()?.location()?;
-    Some(place_of(text, at.index()))
-}
-
 /// The place of the byte number `index`. The parser counts lines too, but YAML ends them at
 /// characters that no editor does.
 fn place_of(text: &str, index: usize) -> Place {
@@ -169,12 +166,12 @@ fn place_of(text: &str, index: usize) -> Place {
     place
 }
 
-/// Reads the document; fails at `stop_at` if that is given.
-fn walk(text: &str, stop_at: Option<Spot>) -> Result<Node, serde_yaml::Error> {
+/// Reads the document; on the way, the places of what is `sought` are noted.
+pub(super) fn walk(text: &str, sought: Option<&Sought>) -> Result<Node, serde_yaml::Error> {
     let count = Cell::new(0);
     let seed = NodeSeed {
         count: &count,
-        stop_at,
+        sought,
     };
     seed.deserialize(serde_yaml::Deserializer::from_str(text))
 }
@@ -183,7 +180,20 @@ fn walk(text: &str, stop_at: Option<Spot>) -> Result<Node, serde_yaml::Error> {
 #[derive(Clone, Copy)]
 struct NodeSeed<'c> {
     count: &'c Cell<u32>,
-    stop_at: Option<Spot>,
+    sought: Option<&'c Sought>,
+}
+
+impl NodeSeed<'_> {
+    /// Looks at the next key or value, if its place is sought. `look` gives what is next a [`Probe`], which leaves it
+    /// unread.
+    fn note_place<T, E: Error>(self, look: impl FnOnce(Probe) -> Result<T, E>) {
+        let next = Spot(self.count.get());
+        if let Some(sought) = self.sought.filter(|sought| sought.has(next))
+            && let Err(error) = look(Probe::default())
+        {
+            sought.note(next, &error);
+        }
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for NodeSeed<'_> {
@@ -203,11 +213,8 @@ struct NodeVisitor<'c> {
 }
 
 impl NodeVisitor<'_> {
-    /// Fails if this is the place to fail at, or one too many.
+    /// Fails if this is one too many.
     fn enter<E: Error>(&self) -> Result<(), E> {
-        if self.seed.stop_at == Some(self.spot) {
-            return Err(E::custom("the place looked for"));
-        }
         if self.spot.0 >= NODES_MAX {
             return Err(E::custom(format_args!(
                 "more than {NODES_MAX} keys and values"
@@ -272,18 +279,25 @@ impl<'de> Visitor<'de> for NodeVisitor<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
         self.enter()?;
         let mut nodes = Vec::new();
-        while let Some(node) = list.next_element_seed(self.seed)? {
+        loop {
+            self.seed.note_place(|probe| list.next_element_seed(probe));
+            let Some(node) = list.next_element_seed(self.seed)? else {
+                return Ok(Value::List(nodes));
+            };
             nodes.push(node);
         }
-        Ok(Value::List(nodes))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         self.enter()?;
         let mut entries = Vec::new();
-        while let Some(key) = map.next_key_seed(self.seed)? {
+        loop {
+            self.seed.note_place(|probe| map.next_key_seed(probe));
+            let Some(key) = map.next_key_seed(self.seed)? else {
+                return Ok(Value::Map(entries));
+            };
+            self.seed.note_place(|probe| map.next_value_seed(probe));
             entries.push((key, map.next_value_seed(self.seed)?));
         }
-        Ok(Value::Map(entries))
     }
 }

@@ -1,5 +1,6 @@
 //! Reading configuration files and the environment. The only place of `config` that does.
 
+use super::problem::not_utf8;
 use super::{
     ConfigError, FileKind, Settings, Surroundings, WebFile, parse_by, parse_in, parse_web_file,
     read,
@@ -112,15 +113,13 @@ fn surroundings(path: &Path) -> Surroundings<'_> {
 }
 
 fn text_of(path: &Path) -> Result<String, ConfigError> {
-    let unreadable = |why: String| ConfigError::Unreadable {
+    let bytes = bytes_of(path, FILE_BYTES_MAX).map_err(|why| ConfigError::Unreadable {
         file: path.to_owned(),
         why,
-    };
-    let bytes = bytes_of(path, FILE_BYTES_MAX).map_err(unreadable)?;
+    })?;
     String::from_utf8(bytes).map_err(|error| {
-        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
-        unreadable(format!("line {line}: not UTF-8 text"))
+        let n_valid = error.utf8_error().valid_up_to();
+        not_utf8(&path.display().to_string(), error.as_bytes(), n_valid)
     })
 }
 

@@ -3,7 +3,9 @@
 //! escaped, and in lines with marks a character that cannot be shown is replaced, for the marks to
 //! stay in place.
 
-use super::document::{Spot, locate};
+use super::document::Spot;
+use super::hidden::HiddenParts;
+use super::places::places;
 use crate::sanitize::{escape, escape_start, is_unsafe};
 use std::fmt;
 use std::path::PathBuf;
@@ -15,7 +17,7 @@ const CONTEXT_CHARS: usize = 100;
 const QUOTE_CHARS: usize = 100;
 /// Characters of a message that are shown; only those of the YAML parser may be longer.
 const WHAT_CHARS: usize = 600;
-/// Problems that are shown; finding the place of one takes as long as reading the file.
+/// Problems that are shown; more would be read by nobody.
 const PROBLEMS_MAX: usize = 50;
 /// Lines of explanation that are shown.
 const DETAIL_LINES: usize = 10;
@@ -232,10 +234,15 @@ impl Problems {
 
     /// Notes that the text is not YAML.
     pub(super) fn add_syntax(&mut self, place: Option<Place>, what: String) {
+        self.add_to_text(place, format!("not valid YAML: {what}"));
+    }
+
+    /// Notes what is wrong with the text at `place`.
+    fn add_to_text(&mut self, place: Option<Place>, what: String) {
         self.0.push(Found {
             at: At::Place(place),
             path: String::new(),
-            what: format!("not valid YAML: {what}"),
+            what,
             detail: String::new(),
         });
     }
@@ -248,10 +255,24 @@ impl Problems {
         });
         let n_more = self.0.len().saturating_sub(PROBLEMS_MAX);
         self.0.truncate(PROBLEMS_MAX);
+        let spots = self.0.iter().filter_map(|found| match found.at {
+            At::Spot(spot) => Some(spot),
+            At::Place(_) => None,
+        });
+        let places = places(text, spots.collect());
+        let mut hidden = HiddenParts::of(text);
         let mut problems: Vec<ConfigProblem> = self
             .0
             .into_iter()
-            .map(|found| found.into_problem(file, text))
+            .map(|found| {
+                let place = match found.at {
+                    At::Spot(spot) => places.get(&spot).copied(),
+                    At::Place(place) => place,
+                };
+                // An empty document has no place of its own.
+                let place = place.unwrap_or(Place { line: 1, column: 1 });
+                found.into_problem(file, place, source_line(text, place, &mut hidden))
+            })
             .collect();
         problems.sort_by_key(|problem| (problem.line, problem.column));
         ConfigError::Invalid {
@@ -263,13 +284,12 @@ impl Problems {
 }
 
 impl Found {
-    fn into_problem(self, file: &str, text: &str) -> ConfigProblem {
-        let place = match self.at {
-            At::Spot(spot) => locate(text, spot),
-            At::Place(place) => place,
-        };
-        // An empty document has no place of its own.
-        let place = place.unwrap_or(Place { line: 1, column: 1 });
+    fn into_problem(
+        self,
+        file: &str,
+        place: Place,
+        source: Option<(String, usize)>,
+    ) -> ConfigProblem {
         ConfigProblem {
             file: file.to_owned(),
             line: place.line,
@@ -277,20 +297,39 @@ impl Found {
             path: escape_start(&self.path, QUOTE_CHARS).into_owned(),
             what: escape_start(&self.what, WHAT_CHARS).into_owned(),
             detail: shown_detail(&self.detail),
-            source: source_line(text, place),
+            source,
         }
     }
 }
 
-/// The line of `place`, cut around its column, and the characters before the column in what is left.
-fn source_line(text: &str, place: Place) -> Option<(String, usize)> {
-    let line = text.lines().nth(place.line.checked_sub(1)?)?;
+/// What is wrong with a file whose content is no text: its first `n_valid` bytes are.
+pub(super) fn not_utf8(file: &str, content: &[u8], n_valid: usize) -> ConfigError {
+    let (valid, rest) = content.split_at(n_valid.min(content.len()));
+    let valid = String::from_utf8_lossy(valid);
+    let valid = valid.strip_prefix('\u{feff}').unwrap_or(&valid);
+    let line = valid.rsplit('\n').next().unwrap_or_default();
+    let place = Place {
+        line: valid.matches('\n').count() + 1,
+        column: line.chars().count() + 1,
+    };
+    let byte = rest.first().copied().unwrap_or_default();
+    let mut problems = Problems::default();
+    let what = format!("the byte 0x{byte:02x} is not UTF-8 text, expected a file in UTF-8");
+    problems.add_to_text(Some(place), what);
+    problems.into_error(file, &format!("{valid}{}", String::from_utf8_lossy(rest)))
+}
+
+/// The line of `place` without its secrets, cut around its column, and the characters before the column in what is
+/// left.
+fn source_line(text: &str, place: Place, hidden: &mut HiddenParts) -> Option<(String, usize)> {
+    let number = place.line.checked_sub(1)?;
+    let line = text.lines().nth(number)?;
     if line.trim().is_empty() {
         return None;
     }
-    let column = place.column.saturating_sub(1);
+    let (line, column) = hidden.hide(number, line, place.column.saturating_sub(1));
     let first = column.saturating_sub(CONTEXT_CHARS);
-    Some((part_of(line, first), column - first))
+    Some((part_of(&line, first), column - first))
 }
 
 /// Lines of which some mark places in the others with `^`, cut around the first mark.

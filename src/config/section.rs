@@ -3,7 +3,8 @@
 
 use super::CheckFile;
 use super::document::{Node, Spot, Value};
-use super::problem::Problems;
+use super::hidden::is_secret;
+use super::problem::{Problems, quote};
 use super::variables::{Variables, expand};
 use std::path::Path;
 
@@ -25,6 +26,8 @@ pub(super) struct Reader<'v> {
 #[derive(Debug)]
 pub(super) struct Located {
     pub(super) value: String,
+    /// As it was written, if variables were filled in.
+    pub(super) written: Option<String>,
     pub(super) spot: Spot,
     pub(super) path: String,
 }
@@ -32,7 +35,48 @@ pub(super) struct Located {
 impl Located {
     /// Notes that it is wrong.
     pub(super) fn problem(&self, what: impl Into<String>, reader: &mut Reader<'_>) {
-        reader.problems.add(self.spot, &self.path, what);
+        self.problem_with_detail(what, String::new(), reader);
+    }
+
+    /// The same with more lines of explanation. What variables hold is not told: it may be a secret.
+    pub(super) fn problem_with_detail(
+        &self,
+        what: impl Into<String>,
+        detail: String,
+        reader: &mut Reader<'_>,
+    ) {
+        let (what, detail) = match &self.written {
+            None => (what.into(), detail),
+            Some(written) => {
+                let what: String = what.into();
+                let quoted = quote(&self.value);
+                let parts = what.split(&quoted);
+                let parts: Vec<_> = parts.map(|it| without(it, &self.value, written)).collect();
+                let stands_for = format!("what {} stands for", quote(written));
+                (parts.join(&stands_for), String::new())
+            }
+        };
+        let problems = &mut reader.problems;
+        problems.add_with_detail(self.spot, &self.path, what, detail);
+    }
+}
+
+/// `what` with `written` in place of `value`, unless that is so short that anything may contain it, and that it
+/// tells nothing.
+fn without(what: &str, value: &str, written: &str) -> String {
+    const SECRET_CHARS_MIN: usize = 4;
+    match value.len() < SECRET_CHARS_MIN {
+        true => what.to_owned(),
+        false => what.replace(value, written),
+    }
+}
+
+/// What a value is, for a person; of a secret only its kind.
+fn describe(value: &Value, path: &str) -> String {
+    match value {
+        Value::Text(_) if is_secret(path) => "a text".to_owned(),
+        Value::Number(_) if is_secret(path) => "a number".to_owned(),
+        value => value.describe(),
     }
 }
 
@@ -51,8 +95,8 @@ impl<'n> Item<'n> {
 
     /// Notes that it is of another kind than the one expected.
     pub(super) fn unexpected(&self, expected: &str, reader: &mut Reader<'_>) {
-        let what = format!("{}, expected {expected}", self.node.value.describe());
-        self.problem(what, reader);
+        let what = describe(&self.node.value, &self.path);
+        self.problem(format!("{what}, expected {expected}"), reader);
     }
 
     /// The map that it is, with these keys.
@@ -96,6 +140,7 @@ impl<'n> Item<'n> {
             }
             let name = Located {
                 value: name.to_owned(),
+                written: None,
                 spot: key.spot,
                 path: path.clone(),
             };
@@ -134,7 +179,8 @@ impl<'n> Item<'n> {
     pub(super) fn scalar(&self, reader: &mut Reader<'_>) -> Option<Located> {
         let mut scalar = self.plain_scalar(reader)?;
         match expand(&scalar.value, reader.variables) {
-            Ok(value) => scalar.value = value,
+            Ok(value) if value == scalar.value => {}
+            Ok(value) => scalar.written = Some(std::mem::replace(&mut scalar.value, value)),
             Err(what) => {
                 scalar.problem(what, reader);
                 return None;
@@ -154,6 +200,7 @@ impl<'n> Item<'n> {
         };
         Some(Located {
             value,
+            written: None,
             spot: self.node.spot,
             path: self.path.clone(),
         })
@@ -182,7 +229,7 @@ impl<'n> Section<'n> {
             } else {
                 format!("a map with the keys {}", known.join(", "))
             };
-            let what = format!("{}, expected {expected}", node.value.describe());
+            let what = format!("{}, expected {expected}", describe(&node.value, path));
             reader.problems.add(node.spot, path, what);
             return None;
         };
@@ -256,7 +303,7 @@ fn key_of<'n>(key: &'n Node, path: &str, reader: &mut Reader<'_>) -> Option<&'n 
     if let Value::Text(name) = &key.value {
         return Some(name);
     }
-    let what = format!("a key is {}, expected a text", key.value.describe());
+    let what = format!("a key is {}, expected a text", describe(&key.value, path));
     reader.problems.add(key.spot, path, what);
     None
 }

@@ -1,6 +1,7 @@
 //! Settings written down as YAML: every option with the value that is in effect. Reading that gives the
 //! same settings, secrets apart, which are not shown.
 
+use super::hidden::HIDDEN;
 use super::settings::{
     Compression, ControlSocket, Glob, MatchSettings, Matching, OtlpReceiver, OtlpSettings, Secret,
     Settings, TargetName, TargetSettings, Temporality, UserId, WebDetails,
@@ -10,9 +11,6 @@ use serde_yaml::{Mapping, Value};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
-
-/// What stands for a secret.
-const HIDDEN: &str = "<hidden>";
 
 /// The settings as YAML.
 pub fn show(settings: &Settings) -> String {

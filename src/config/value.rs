@@ -250,8 +250,7 @@ impl Located {
             }
             Err(error) => {
                 let (what, detail) = explain_pattern(&error.to_string());
-                let problems = &mut reader.problems;
-                problems.add_with_detail(self.spot, &self.path, what, detail);
+                self.problem_with_detail(what, detail, reader);
                 None
             }
         }

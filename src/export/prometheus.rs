@@ -3,7 +3,7 @@
 
 use super::openmetrics;
 use crate::metrics::{
-    AgentView, CATALOG, Family, Histogram, Kind, Value, collect_beside, exemplars,
+    AgentView, CATALOG, Family, Histogram, Kind, Value, collect_beside, exemplars, has_folded,
 };
 use prometheus::core::{Collector, Desc};
 use prometheus::process_collector::ProcessCollector;
@@ -12,7 +12,7 @@ use prometheus::{Registry, TextEncoder};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// The content type of what [`PrometheusExporter::scrape`] returns.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -23,6 +23,7 @@ pub struct PrometheusExporter {
     latest: Arc<Latest>,
     /// Series that are shown besides those of a view.
     n_others: Arc<AtomicUsize>,
+    n_cut: Arc<AtomicU64>,
 }
 
 /// Where views come from.
@@ -46,13 +47,24 @@ impl PrometheusExporter {
         let registry = Registry::new();
         let latest: Arc<Latest> = Arc::new(latest);
         let n_others = Arc::default();
-        let collector = ViewCollector::new(Arc::clone(&latest), Arc::clone(&n_others))?;
+        let n_cut = Arc::default();
+        let collector = ViewCollector::new(
+            Arc::clone(&latest),
+            Arc::clone(&n_others),
+            Arc::clone(&n_cut),
+        )?;
         registry.register(Box::new(collector))?;
         Ok(Self {
             registry,
             latest,
             n_others,
+            n_cut,
         })
+    }
+
+    /// Counts the scrapes in which series were left out.
+    pub fn n_cut(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.n_cut)
     }
 
     /// From now on it also shows the usual `process_*` of this process.
@@ -89,10 +101,15 @@ struct ViewCollector {
     descriptions: Vec<Desc>,
     latest: Arc<Latest>,
     n_others: Arc<AtomicUsize>,
+    n_cut: Arc<AtomicU64>,
 }
 
 impl ViewCollector {
-    fn new(latest: Arc<Latest>, n_others: Arc<AtomicUsize>) -> Result<Self, prometheus::Error> {
+    fn new(
+        latest: Arc<Latest>,
+        n_others: Arc<AtomicUsize>,
+        n_cut: Arc<AtomicU64>,
+    ) -> Result<Self, prometheus::Error> {
         let descriptions = CATALOG.iter().map(|def| {
             let labels = def.labels.iter().map(|label| (*label).to_owned());
             Desc::new(
@@ -106,6 +123,7 @@ impl ViewCollector {
             descriptions: descriptions.collect::<Result<_, _>>()?,
             latest,
             n_others,
+            n_cut,
         })
     }
 }
@@ -118,10 +136,11 @@ impl Collector for ViewCollector {
     fn collect(&self) -> Vec<proto::MetricFamily> {
         let view = (self.latest)();
         let n_others = self.n_others.load(Ordering::Relaxed);
-        collect_beside(&view, n_others)
-            .into_iter()
-            .map(convert)
-            .collect()
+        let families = collect_beside(&view, n_others);
+        if has_folded(&families) {
+            self.n_cut.fetch_add(1, Ordering::Relaxed);
+        }
+        families.into_iter().map(convert).collect()
     }
 }
 

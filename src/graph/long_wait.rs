@@ -9,7 +9,7 @@ pub struct LongWait {
     /// The task.
     pub task: TaskId,
     /// The program has set a timer that cancels it, or a task that passes the cancellation on to it: when the first of
-    /// them is due, by the clock `CLOCK_MONOTONIC` (clock_gettime(2)), which event loops use.
+    /// them is due, by our clock `CLOCK_MONOTONIC` (clock_gettime(2)), which event loops use.
     pub ends_at: Option<Duration>,
     /// The same of timers that were set for this very wait: in the function of the program's own in which it waits, or in
     /// what that has called of libraries; or to give the future a result.
@@ -23,4 +23,16 @@ pub struct LongWait {
     pub for_file: bool,
     /// It is the one that its event loop was started for (`asyncio.run`, `loop.run_until_complete`).
     pub is_main: bool,
+}
+
+impl LongWait {
+    /// The same with other times; a timer whose time is none counts for nothing.
+    #[must_use]
+    pub fn with_times(self, to_other: impl Fn(Duration) -> Option<Duration>) -> Self {
+        Self {
+            ends_at: self.ends_at.and_then(&to_other),
+            ends_itself_at: self.ends_itself_at.and_then(&to_other),
+            ..self
+        }
+    }
 }

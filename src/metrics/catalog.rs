@@ -115,13 +115,14 @@ pub(super) const LIMIT_HITS_TOTAL: MetricDef = counter(
     &["limit"],
     "How often a limit was reached: something was left out, put off or added up. traces_per_minute and \
      spans_per_minute are keys of exporters.otlp.spans in the configuration, the others without _max keys of limits; \
-     probes_hanging, rounds_hanging and those with _max are built in.",
+     probes_hanging, rounds_hanging and those with _max are built in. series counts answers.",
 );
 
 pub(super) const LOG_LINES_LOST_TOTAL: MetricDef = counter(
     "asyncio_agent_log_lines_lost_total",
     &[],
-    "Lines of the agent's log that were lost because whoever takes them did not take them in time, as of the latest round.",
+    "Lines of the agent's log that were lost, because whoever takes them did not take them in time or they could not be \
+     written, as of the latest round.",
 );
 
 pub(super) const OTLP_DROPPED_SPANS_TOTAL: MetricDef = counter(
@@ -397,6 +398,7 @@ pub const AGENT_LIMITS: &[&str] = &[
     "probes_hanging",
     "processes",
     "rounds_hanging",
+    "series",
     "spans_per_minute",
     "target_names",
     "traces_per_minute",

@@ -117,6 +117,14 @@ pub fn collect_beside(view: &AgentView, n_others: usize) -> Vec<Family> {
     families
 }
 
+/// Whether series were left out of `families`, because there would have been too many.
+pub fn has_folded(families: &[Family]) -> bool {
+    let is_it = |family: &&Family| family.def.name == catalog::FOLDED_SERIES.name;
+    let points = families.iter().find(is_it).map(|family| &family.points);
+    let is_some = |point: &DataPoint| matches!(point.value, Value::Number(n) if n > 0.0);
+    points.is_some_and(|points| points.iter().any(is_some))
+}
+
 impl Family {
     /// How many series it has.
     pub(super) fn n_series(&self) -> usize {

@@ -15,7 +15,9 @@ pub use catalog::{
     AGENT_LIMITS, CATALOG, DROPPED_SPANS, Kind, MetricDef, OTLP_RESULTS, OTLP_SIGNALS,
     PROBLEM_CODES, limit_label,
 };
-pub use collect::{DataPoint, Family, Histogram, OTHER, Value, collect, collect_beside};
+pub use collect::{
+    DataPoint, Family, Histogram, OTHER, Value, collect, collect_beside, has_folded,
+};
 pub use exemplar::{Exemplar, SeriesExemplar, exemplars};
 pub use view::{
     AgentView, BuildInfo, ConfigView, OtlpView, ProcessView, ProgramView, RoundOutcome, Scan,

@@ -19,7 +19,7 @@ use crate::graph::{LongWait, ProcessInfo, ReadStats, Snapshot};
 use crate::ids::{Pid, ProcessId, TaskId};
 use crate::limits::{Limits, SCAN_TIME, Stop};
 use crate::memory::{self, ProcessVm, ReadErrorKind, ReadMemory, RemoteAddr};
-use crate::procfs::{Asleep, Maps, ProcRoot, ProcfsError};
+use crate::procfs::{Asleep, ClockShift, Maps, ProcRoot, ProcfsError};
 use image::{Image, Sign};
 use std::time::Duration;
 
@@ -52,6 +52,8 @@ pub struct Process {
     last: Option<Exact>,
     /// What the latest snapshot found out of the tasks that were asked about.
     long_waits: Vec<LongWait>,
+    /// What is between its clock and ours, if that is known.
+    clock_shift: Option<ClockShift>,
 }
 
 /// A table in which a process describes itself.
@@ -172,6 +174,7 @@ impl Process {
             workspace: Workspace::default(),
             last: None,
             long_waits: Vec::new(),
+            clock_shift: root.clock_shift(thread),
         })
     }
 
@@ -343,7 +346,7 @@ impl Process {
                 .times_run(pid, Pid::new(i32::try_from(tid.0).ok()?)?)
         });
         workspace.buffers = reader.into_buffers();
-        self.long_waits = std::mem::take(&mut read.long_waits);
+        self.long_waits = by_our_clock(std::mem::take(&mut read.long_waits), self.clock_shift);
         if let Some(last) = last.filter(|_| read.is_exact) {
             // It was read again for these alone.
             return Ok(self.keep(last));
@@ -560,6 +563,12 @@ fn is_old(version: &str) -> bool {
         .nth(1)
         .and_then(|minor| minor.parse::<u32>().ok());
     version.starts_with("2.") || minor.is_some_and(|minor| minor < 13)
+}
+
+/// Says by our clock when timers are due. Those of a clock of which nothing is known count for nothing.
+fn by_our_clock(waits: Vec<LongWait>, shift: Option<ClockShift>) -> Vec<LongWait> {
+    let by_ours = |wait: LongWait| wait.with_times(|time| shift?.to_ours(time));
+    waits.into_iter().map(by_ours).collect()
 }
 
 fn unsupported(pid: Pid, found: String) -> ProcessError {

@@ -3,6 +3,7 @@
 
 mod asleep;
 mod auxv;
+mod clocks;
 mod credentials;
 mod listing;
 mod machine;
@@ -13,6 +14,7 @@ mod status;
 
 pub use asleep::Asleep;
 pub use auxv::Auxv;
+pub use clocks::ClockShift;
 pub use credentials::{Credentials, Namespace};
 pub use listing::user_id;
 pub use maps::{Mapping, Maps, parse_maps};

@@ -25,6 +25,8 @@ pub struct Stat {
     /// It is a zombie or dead (field 3), or on its way there (field 9): it has no memory any more, or
     /// soon will not.
     pub has_ended: bool,
+    /// Bytes that it has mapped (field 23).
+    pub mapped_bytes: u64,
     /// It stands still (field 3), and who sees to that.
     pub stop: Option<StopReason>,
     /// It is a thread that the kernel keeps in the process for io_uring (field 9). It executes none of
@@ -39,6 +41,8 @@ impl Stat {
         let state = field(stat, 3)?;
         Some(Self {
             start_time: StartTime(field(stat, 22)?.parse().ok()?),
+            // A stat that was cut here says nothing of it.
+            mapped_bytes: field(stat, 23).and_then(|it| it.parse().ok()).unwrap_or(0),
             has_ended: matches!(state, "Z" | "X" | "x") || flags & EXITING != 0,
             stop: match state {
                 "T" => Some(StopReason::Signal),
@@ -62,21 +66,23 @@ mod tests {
 
     #[test]
     fn a_command_name_may_hold_anything() {
-        let stat = b"42 (a) R (b\xff) S 1 42 42 0 -1 4194560 1 0 0 0 1 2 0 0 20 0 1 0 987654 1 1";
+        let stat =
+            b"42 (a) R (b\xff) S 1 42 42 0 -1 4194560 1 0 0 0 1 2 0 0 20 0 1 0 987654 4096 1";
         let start_time = StartTime(987_654);
-        let parsed = |has_ended| {
+        let parsed = |has_ended, mapped_bytes| {
             Some(Stat {
                 start_time,
                 has_ended,
+                mapped_bytes,
                 stop: None,
                 is_io_worker: false,
             })
         };
-        assert_eq!(Stat::parse(stat), parsed(false));
+        assert_eq!(Stat::parse(stat), parsed(false, 4096));
         let exiting = b"42 (x) R 1 42 42 0 -1 4194564 1 0 0 0 1 2 0 0 20 0 1 0 987654";
-        assert_eq!(Stat::parse(exiting), parsed(true));
+        assert_eq!(Stat::parse(exiting), parsed(true, 0));
         let zombie = b"42 (x) Z 1 42 42 0 -1 4194560 1 0 0 0 1 2 0 0 20 0 1 0 987654";
-        assert_eq!(Stat::parse(zombie), parsed(true));
+        assert_eq!(Stat::parse(zombie), parsed(true, 0));
         let worker = b"42 (iou-sqp-41) S 1 42 42 0 -1 4210768 1 0 0 0 1 2 0 0 20 0 1 0 987654";
         assert!(Stat::parse(worker).is_some_and(|stat| stat.is_io_worker));
         let stop = |state: &str| {

@@ -8,11 +8,11 @@ use crate::agent::turnstile::A_SECOND_MAX;
 use crate::graph::Snapshot;
 use crate::ids::{Pid, ProcessId};
 use crate::limits::Stop;
-use crate::metrics::ProcessView;
+use crate::metrics::{AgentView, ProcessView};
 use crate::process::ProcessError;
 use crate::protocol::{answer_to_json, write_snapshot};
 use crate::render::{self, Style, View};
-use crate::sanitize::escape;
+use crate::sanitize::{escape, escape_start};
 use hyper::StatusCode;
 use percent_encoding::percent_decode_str;
 use std::net::IpAddr;
@@ -20,6 +20,10 @@ use std::sync::Arc;
 
 /// Lines of a table or a tree.
 const LINES_MAX: u64 = 100_000;
+/// Targets that are named to who asks for one that there is not.
+const NAMES_MAX: usize = 20;
+/// Characters of each.
+const NAME_CHARS: usize = 100;
 
 /// How the tasks of a process are shown.
 #[derive(Debug, Clone, Copy)]
@@ -68,7 +72,10 @@ pub(super) async fn answer(
         _ => return text(StatusCode::BAD_REQUEST, "no parameters are known here\n"),
     };
     match parts[..] {
-        ["targets"] | ["findings"] => told(site, parts[0] == "targets", target).await,
+        ["targets"] | ["findings"] => match unknown(&site.store.latest(), target.as_deref()) {
+            Some(why) => text(StatusCode::NOT_FOUND, &why),
+            None => told(site, parts[0] == "targets", target).await,
+        },
         ["targets", pid, shape] => {
             let shape = match shape {
                 "snapshot" => Shape::Snapshot,
@@ -105,6 +112,29 @@ pub(super) async fn answer(
 fn tell_refused(address: IpAddr, n_refused: u64) {
     let (requests, allowed) = (n_refused, false);
     tracing::warn!(%address, requests, allowed, "too many on-demand requests over HTTP");
+}
+
+/// What there is instead, if there is no target with this name.
+fn unknown(view: &AgentView, target: Option<&str>) -> Option<String> {
+    let target = target?;
+    if view.targets.iter().any(|it| &*it.name == target) {
+        return None;
+    }
+    let shown = |name: &str| escape_start(name, NAME_CHARS).into_owned();
+    let names = view.targets.iter().take(NAMES_MAX);
+    let names: Vec<String> = names.map(|it| shown(&it.name)).collect();
+    let known = match (
+        names.join(", "),
+        view.targets.len().saturating_sub(NAMES_MAX),
+    ) {
+        (names, _) if names.is_empty() => "there is none now".to_owned(),
+        (names, 0) => format!("there are: {names}"),
+        (names, n_more) => format!("there are: {names}, and {n_more} more"),
+    };
+    let target = shown(target);
+    Some(format!(
+        "no target is called {target} now; {known}; see /api/v1/targets\n"
+    ))
 }
 
 /// The targets, or what was found: of one target, or all.
@@ -258,7 +288,33 @@ fn show(snapshot: &Snapshot, pid: Pid, shape: Shape) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use super::target_in;
+    use super::{target_in, unknown};
+    use crate::metrics::{AgentView, TargetView};
+
+    #[test]
+    fn who_asks_for_a_target_that_there_is_not_is_told_which_there_are() {
+        let view = |n: usize| AgentView {
+            targets: (0..n)
+                .map(|at| TargetView {
+                    name: format!("t{at}\n").into(),
+                    ..TargetView::default()
+                })
+                .collect(),
+            ..AgentView::default()
+        };
+        assert_eq!(unknown(&view(2), None), None);
+        assert_eq!(unknown(&view(2), Some("t1\n")), None);
+        let why = unknown(&view(2), Some("\x1b")).unwrap();
+        assert_eq!(
+            why,
+            "no target is called \\x1b now; there are: t0\\n, t1\\n; see /api/v1/targets\n"
+        );
+        let why = unknown(&view(2_000), Some(&"x".repeat(5_000))).unwrap();
+        assert!(
+            why.contains("t19\\n, and 1980 more; see") && why.len() < 1_000,
+            "{why}"
+        );
+    }
 
     #[test]
     fn a_query_may_ask_for_a_target() {

@@ -1,6 +1,7 @@
 //! Whether a process uses asyncio, for `targets: auto`: found out by looking into its memory, which is worth
 //! remembering. A process that does not is asked again after some looks at the list of processes, then after
-//! twice as many, and so on; at once when it executes another file. One that cannot be asked, because that hangs or
+//! twice as many, and so on; at once when it executes another file, or is a Python that has mapped more memory: it may
+//! have imported asyncio. One that cannot be asked, because that hangs or
 //! too many others do, is neither: what was known of it goes on to hold, and it is told.
 
 mod hanging;
@@ -48,6 +49,8 @@ pub(super) struct Probes {
 #[derive(Debug, Clone)]
 struct Known {
     executable: Option<Vec<u8>>,
+    /// How much it had mapped, if it is a Python that may come to use asyncio.
+    mapped_bytes: Option<u64>,
     answer: Answer,
     /// It used asyncio when that was last found out.
     is_watched: bool,
@@ -110,8 +113,11 @@ impl Probes {
         let before = self.known.borrow().get(&process).cloned();
         let is_watched = before.as_ref().is_some_and(|known| known.is_watched);
         let before = before.filter(|known| known.executable == executable);
+        let mapped_bytes = || self.source.mapped_bytes(process);
         if let Some(known) = &before
-            && (known.answer == Answer::UsesAsyncio || known.wait > 0)
+            && (known.answer == Answer::UsesAsyncio
+                || known.wait > 0
+                    && (known.mapped_bytes.is_none() || known.mapped_bytes == mapped_bytes()))
         {
             return self.tell(process, known.answer, is_watched);
         }
@@ -121,6 +127,8 @@ impl Probes {
             return Some(is_watched);
         }
         let began = self.clock.now();
+        // Before it is asked: what it maps meanwhile is news next time.
+        let mapped_bytes = mapped_bytes();
         let (answer, pauses) = self.ask(process, user);
         let used = self.clock.now().since(began);
         *self.used.borrow_mut().entry(user).or_default() += used;
@@ -129,8 +137,10 @@ impl Probes {
             Some((min, max)) => twice.clamp(min, max),
             None => 0,
         };
+        let may_come = pauses == Some(PAUSES_OF_PYTHON);
         let known = Known {
             executable,
+            mapped_bytes: mapped_bytes.filter(|_| may_come),
             answer,
             is_watched: match answer {
                 Answer::Unknown => is_watched,

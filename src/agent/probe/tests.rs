@@ -6,13 +6,14 @@ use crate::ids::{Pid, StartTime};
 use crate::procfs::ProcfsError;
 use crate::targets::ReadFacts;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// A process that is never ready, and how often it was asked.
 #[derive(Debug, Default)]
 struct Shy {
     asked: AtomicUsize,
     executable: Mutex<Vec<u8>>,
+    mapped_bytes: AtomicU64,
     /// Those that hang do so no more.
     is_released: AtomicBool,
 }
@@ -26,12 +27,20 @@ impl ProcessSource for Shy {
         self
     }
 
+    fn mapped_bytes(&self, _: ProcessId) -> Option<u64> {
+        Some(self.mapped_bytes.load(Ordering::SeqCst))
+    }
+
     fn probe(&self, id: ProcessId) -> Result<(), ProcessError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         match id.pid.as_raw() {
             1 => Err(ProcessError::NotPython {
                 pid: id.pid,
                 supported: String::new(),
+            }),
+            4 => Err(ProcessError::NoAsyncio {
+                pid: id.pid,
+                version: String::new(),
             }),
             2 => panic!("this is part of the test"),
             pid @ 100.. if pid % 100 < 50 => {
@@ -98,6 +107,32 @@ fn what_is_no_python_is_asked_less_and_less_often() {
     shy.executable.lock().unwrap().push(b'x');
     probes.uses_asyncio(process(1));
     assert_eq!(shy.asked.load(Ordering::SeqCst), 5);
+}
+
+#[test]
+fn a_python_that_has_grown_is_asked_at_once() {
+    let shy = Arc::new(Shy::default());
+    let mut probes = Probes::new(Arc::clone(&shy) as Arc<dyn ProcessSource>);
+    let mut at = Vec::new();
+    for look in 0..20 {
+        let before = shy.asked.load(Ordering::SeqCst);
+        if look >= 10 {
+            shy.mapped_bytes.fetch_add(4096, Ordering::SeqCst);
+        }
+        probes.begin_look(&[process(1), process(4)]);
+        assert_eq!(probes.uses_asyncio(process(4)), Some(false));
+        if shy.asked.load(Ordering::SeqCst) > before {
+            at.push(look);
+        }
+    }
+    assert_eq!(at[..4], [0, 1, 3, 7]);
+    assert!(at.iter().rev().take(10).rev().copied().eq(10..20), "{at:?}");
+    // What is no Python may grow as it likes.
+    probes.uses_asyncio(process(1));
+    let asked = shy.asked.load(Ordering::SeqCst);
+    shy.mapped_bytes.fetch_add(4096, Ordering::SeqCst);
+    probes.uses_asyncio(process(1));
+    assert_eq!(shy.asked.load(Ordering::SeqCst), asked);
 }
 
 #[test]

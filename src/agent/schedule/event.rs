@@ -52,6 +52,8 @@ pub(in crate::agent) enum RoundEnd {
     ReadAgain(Duration),
     /// It was read as far as a limit allows, which takes all that the limit allows.
     OverLimit,
+    /// It may begin at any time to use what is read, and looking whether it has costs next to nothing.
+    NotYet,
     /// It could not be read; later it may be.
     Failed,
     /// It has ended.

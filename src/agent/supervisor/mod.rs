@@ -450,6 +450,7 @@ impl Supervisor {
         } = report;
         let outcome = scan.outcome;
         let is_over_limit = scan.limit_hits.is_costly();
+        let is_not_yet = kept.without_asyncio.is_some();
         let limits_of_spans = sent.limit_hits.clone();
         if let Some(watched) = self.watched.get_mut(&process) {
             let target = &mut self.totals.targets[watched.target];
@@ -497,16 +498,7 @@ impl Supervisor {
         self.ask_scheduler(Event::RoundEnded {
             process,
             used,
-            end: match outcome {
-                RoundOutcome::Ok | RoundOutcome::Partial if is_over_limit => RoundEnd::OverLimit,
-                RoundOutcome::Ok | RoundOutcome::Partial => {
-                    look_again.map_or(RoundEnd::Read, RoundEnd::ReadAgain)
-                }
-                RoundOutcome::Gone => RoundEnd::Gone,
-                RoundOutcome::Unsuitable | RoundOutcome::Failed | RoundOutcome::Panicked => {
-                    RoundEnd::Failed
-                }
-            },
+            end: round_end(outcome, is_over_limit, is_not_yet, look_again),
         });
     }
 
@@ -560,12 +552,33 @@ impl Supervisor {
         }
         view.otlp = self.otlp.counts();
         view.log_lines_lost = lines_lost();
+        count_limit(&mut view.limit_hits, "series", self.store.n_cut());
         view.targets.retain(|target| !target.name.is_empty());
         self.store.publish(view);
         let is_seen = |it: &Watched| it.latest.is_some() || it.hangs || it.is_overdue;
         let all_seen = self.watched.values().all(is_seen);
         if self.discovered_once && all_seen && !self.store.is_ready() {
             self.store.set_ready();
+        }
+    }
+}
+
+/// How a round ended, as far as the next one depends on it.
+fn round_end(
+    outcome: RoundOutcome,
+    is_over_limit: bool,
+    is_not_yet: bool,
+    look_again: Option<Duration>,
+) -> RoundEnd {
+    match outcome {
+        RoundOutcome::Ok | RoundOutcome::Partial if is_over_limit => RoundEnd::OverLimit,
+        RoundOutcome::Ok | RoundOutcome::Partial => {
+            look_again.map_or(RoundEnd::Read, RoundEnd::ReadAgain)
+        }
+        RoundOutcome::Gone => RoundEnd::Gone,
+        RoundOutcome::Unsuitable if is_not_yet => RoundEnd::NotYet,
+        RoundOutcome::Unsuitable | RoundOutcome::Failed | RoundOutcome::Panicked => {
+            RoundEnd::Failed
         }
     }
 }

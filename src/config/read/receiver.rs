@@ -240,6 +240,7 @@ impl<'n> Source<'_, 'n> {
         let value = (reader.variables)(&variable).filter(|value| !value.is_empty())?;
         Some(Located {
             value,
+            written: None,
             spot: self.section.spot,
             path: format!("{} (from {variable})", path_of(&self.path, key)),
         })
@@ -299,6 +300,7 @@ impl<'n> Source<'_, 'n> {
         for pair in text.value.split(',').filter(|pair| !pair.trim().is_empty()) {
             let name = |value: &str| Located {
                 value: value.trim().to_owned(),
+                written: None,
                 spot: text.spot,
                 path: text.path.clone(),
             };

@@ -112,6 +112,16 @@ fn processes_that_fail_or_are_over_a_limit_are_read_less_and_less_often() {
 }
 
 #[test]
+fn processes_that_may_begin_at_any_time_are_looked_at_every_interval() {
+    let (mut scheduler, _) = started(4, 1);
+    for now in (0..20_000).step_by(1_000) {
+        scheduler.on(ended(0, RoundEnd::NotYet), at(now));
+        assert_eq!(scheduler.processes[&process(0)].due, at(now + 1_000));
+        scheduler.on(Event::Wake, at(now + 1_000));
+    }
+}
+
+#[test]
 fn gone_processes_are_forgotten_once_their_round_has_ended() {
     let (mut scheduler, _) = started(4, 3);
     scheduler.on(ended(0, RoundEnd::Read), at(10));

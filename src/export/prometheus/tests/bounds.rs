@@ -4,6 +4,7 @@ use super::{process, scan, target};
 use crate::export::prometheus::PrometheusExporter;
 use crate::metrics::{AgentView, ProcessView, RoundOutcome, TargetView};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// A target with processes that have series of their own, and two whose processes have not.
 fn three_targets() -> Vec<TargetView> {
@@ -92,7 +93,10 @@ fn series_of_the_agents_own_process_count_too() {
         let exporter = PrometheusExporter::new(move || Arc::clone(&view)).unwrap();
         exporter.show_process().unwrap();
         let text = exporter.scrape().unwrap();
-        text.lines().filter(|line| !line.starts_with('#')).count()
+        let shown = text.lines().filter(|line| !line.starts_with('#')).count();
+        let is_cut = !text.contains("\nasyncio_agent_folded_series 0\n");
+        assert_eq!(exporter.n_cut().load(Ordering::Relaxed), u64::from(is_cut));
+        shown
     };
     let all = shown(0);
     for max in [all, all - 1, all - 20] {

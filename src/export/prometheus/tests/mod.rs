@@ -110,7 +110,7 @@ fn nothing_but_the_agent_without_targets() {
         # HELP asyncio_agent_hidden_processes Processes of which it cannot be found out whether they belong to a target, because the agent may not look at them: a rule depends on their executable, or on whether they use asyncio. As of the latest look at the list of processes.
         # TYPE asyncio_agent_hidden_processes gauge
         asyncio_agent_hidden_processes 0
-        # HELP asyncio_agent_limit_hits_total How often a limit was reached: something was left out, put off or added up. traces_per_minute and spans_per_minute are keys of exporters.otlp.spans in the configuration, the others without _max keys of limits; probes_hanging, rounds_hanging and those with _max are built in.
+        # HELP asyncio_agent_limit_hits_total How often a limit was reached: something was left out, put off or added up. traces_per_minute and spans_per_minute are keys of exporters.otlp.spans in the configuration, the others without _max keys of limits; probes_hanging, rounds_hanging and those with _max are built in. series counts answers.
         # TYPE asyncio_agent_limit_hits_total counter
         asyncio_agent_limit_hits_total{limit="awaiters_per_task_max"} 0
         asyncio_agent_limit_hits_total{limit="cpu_share"} 0
@@ -122,6 +122,7 @@ fn nothing_but_the_agent_without_targets() {
         asyncio_agent_limit_hits_total{limit="rounds_hanging"} 0
         asyncio_agent_limit_hits_total{limit="scan_bytes"} 0
         asyncio_agent_limit_hits_total{limit="scan_time"} 0
+        asyncio_agent_limit_hits_total{limit="series"} 0
         asyncio_agent_limit_hits_total{limit="set_slots_max"} 0
         asyncio_agent_limit_hits_total{limit="spans_per_minute"} 0
         asyncio_agent_limit_hits_total{limit="target_names"} 0
@@ -129,7 +130,7 @@ fn nothing_but_the_agent_without_targets() {
         asyncio_agent_limit_hits_total{limit="threads_max"} 0
         asyncio_agent_limit_hits_total{limit="traces_per_minute"} 0
         asyncio_agent_limit_hits_total{limit="work_max"} 0
-        # HELP asyncio_agent_log_lines_lost_total Lines of the agent's log that were lost because whoever takes them did not take them in time, as of the latest round.
+        # HELP asyncio_agent_log_lines_lost_total Lines of the agent's log that were lost, because whoever takes them did not take them in time or they could not be written, as of the latest round.
         # TYPE asyncio_agent_log_lines_lost_total counter
         asyncio_agent_log_lines_lost_total 0
         # HELP asyncio_agent_otlp_dropped_spans_total Spans that the receiver of OTLP has not got: too many waited (queue_full), or they took too much memory (queue_bytes), it refused them for good (refused), or they were left when the agent ended (failed).
@@ -198,6 +199,7 @@ fn a_target_without_processes_is_down_and_has_no_tasks() {
         asyncio_agent_limit_hits_total{limit="rounds_hanging"} 0
         asyncio_agent_limit_hits_total{limit="scan_bytes"} 0
         asyncio_agent_limit_hits_total{limit="scan_time"} 0
+        asyncio_agent_limit_hits_total{limit="series"} 0
         asyncio_agent_limit_hits_total{limit="set_slots_max"} 0
         asyncio_agent_limit_hits_total{limit="spans_per_minute"} 0
         asyncio_agent_limit_hits_total{limit="target_names"} 0
@@ -272,7 +274,7 @@ fn processes_of_a_target_are_added_up() {
         # HELP asyncio_agent_hidden_processes Processes of which it cannot be found out whether they belong to a target, because the agent may not look at them: a rule depends on their executable, or on whether they use asyncio. As of the latest look at the list of processes.
         # TYPE asyncio_agent_hidden_processes gauge
         asyncio_agent_hidden_processes 0
-        # HELP asyncio_agent_limit_hits_total How often a limit was reached: something was left out, put off or added up. traces_per_minute and spans_per_minute are keys of exporters.otlp.spans in the configuration, the others without _max keys of limits; probes_hanging, rounds_hanging and those with _max are built in.
+        # HELP asyncio_agent_limit_hits_total How often a limit was reached: something was left out, put off or added up. traces_per_minute and spans_per_minute are keys of exporters.otlp.spans in the configuration, the others without _max keys of limits; probes_hanging, rounds_hanging and those with _max are built in. series counts answers.
         # TYPE asyncio_agent_limit_hits_total counter
         asyncio_agent_limit_hits_total{limit="awaiters_per_task_max"} 0
         asyncio_agent_limit_hits_total{limit="cpu_share"} 0
@@ -284,6 +286,7 @@ fn processes_of_a_target_are_added_up() {
         asyncio_agent_limit_hits_total{limit="rounds_hanging"} 0
         asyncio_agent_limit_hits_total{limit="scan_bytes"} 0
         asyncio_agent_limit_hits_total{limit="scan_time"} 0
+        asyncio_agent_limit_hits_total{limit="series"} 0
         asyncio_agent_limit_hits_total{limit="set_slots_max"} 0
         asyncio_agent_limit_hits_total{limit="spans_per_minute"} 0
         asyncio_agent_limit_hits_total{limit="target_names"} 0
@@ -291,7 +294,7 @@ fn processes_of_a_target_are_added_up() {
         asyncio_agent_limit_hits_total{limit="threads_max"} 0
         asyncio_agent_limit_hits_total{limit="traces_per_minute"} 0
         asyncio_agent_limit_hits_total{limit="work_max"} 0
-        # HELP asyncio_agent_log_lines_lost_total Lines of the agent's log that were lost because whoever takes them did not take them in time, as of the latest round.
+        # HELP asyncio_agent_log_lines_lost_total Lines of the agent's log that were lost, because whoever takes them did not take them in time or they could not be written, as of the latest round.
         # TYPE asyncio_agent_log_lines_lost_total counter
         asyncio_agent_log_lines_lost_total 0
         # HELP asyncio_agent_otlp_dropped_spans_total Spans that the receiver of OTLP has not got: too many waited (queue_full), or they took too much memory (queue_bytes), it refused them for good (refused), or they were left when the agent ended (failed).
