@@ -18,6 +18,11 @@ impl Monotonic {
         Self(self.0.saturating_add(by))
     }
 
+    /// The point `by` earlier; `None` if that is before the clock's origin.
+    pub fn before(self, by: Duration) -> Option<Self> {
+        self.0.checked_sub(by).map(Self)
+    }
+
     /// How long after `earlier` this point is; zero when it is not later.
     pub fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)

@@ -273,8 +273,12 @@ fn assert_told_who_waits_for_long(target: &Target, what: &str) {
     assert_eq!(told, stuck, "{what}");
     // The event loop's own task, those with a timer and `below`, threads, an executor, another
     // event loop, an empty queue, signals, sockets and connections. The one that
-    // waits again and again is not counted as one that waits for long.
-    assert_eq!(value("asyncio_idle_tasks"), Some(19.0), "{what}");
+    // waits again and again is one that waits for long now and then.
+    let n_idle = value("asyncio_idle_tasks");
+    assert!(
+        [Some(19.0), Some(20.0)].contains(&n_idle),
+        "{what}: {n_idle:?}"
+    );
 }
 
 #[test]

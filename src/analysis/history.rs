@@ -18,11 +18,13 @@
 use super::coroutines::{Coroutines, Group};
 use super::facts::{Facts, TaskKey, hash_of};
 use super::finding::{Finding, FindingKind, Fingerprint, Mark, tasks_of};
+use super::held_up::{HeldUp, Speaker};
 use super::lines::Lines;
+use super::sight::Sight;
 use super::standing::Standing;
 use super::times::{TaskTimes, Tracks};
 use super::waiting::{Activity, Seen, Waits};
-use crate::graph::{Cycles, LongWait, TaskGraph, TaskIdx, TaskState, TextIdx, find_deadlocks};
+use crate::graph::{Cycles, LongWait, TaskGraph, TaskIdx, TaskState, find_deadlocks};
 use crate::ids::{TaskId, Tid};
 use crate::time::{Monotonic, Timestamp};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -149,18 +151,6 @@ struct StuckTask {
     finding: Arc<Finding>,
 }
 
-/// What is seen of the tasks of a snapshot.
-#[derive(Default)]
-struct Sight<'g> {
-    present: FxHashSet<TaskKey>,
-    /// Threads of which a task is new or has gone on.
-    moved: FxHashSet<Tid>,
-    /// Tasks that may be stuck.
-    candidates: Vec<(TaskKey, TaskIdx)>,
-    /// By the names of their coroutines.
-    groups: FxHashMap<Option<TextIdx>, Group<'g>>,
-}
-
 /// What is known of one process from earlier snapshots.
 #[derive(Debug)]
 pub struct History {
@@ -174,6 +164,7 @@ pub struct History {
     stuck: FxHashMap<Fingerprint, StuckTask>,
     /// Tasks that were missing in the latest snapshot; `None` before the first one.
     n_missing: Option<u64>,
+    held_up: HeldUp,
     /// What the latest snapshot came to, if nothing was missing in it.
     standing: Option<Standing>,
     /// Since when all snapshots are partial.
@@ -204,6 +195,7 @@ impl History {
             cycles: FxHashMap::default(),
             stuck: FxHashMap::default(),
             n_missing: None,
+            held_up: HeldUp::default(),
             standing: None,
             partial_since: None,
             complete_at: None,
@@ -223,6 +215,7 @@ impl History {
         for key in std::mem::take(&mut self.asked) {
             if let (Some(wait), Some(seen)) = (by_id.get(&key.id), self.tasks.get_mut(&key)) {
                 seen.note(wait, clock, now);
+                self.held_up.note(key, wait, clock, now);
                 self.standing = None;
             }
         }
@@ -269,6 +262,13 @@ impl History {
                 observation.n_stuck += 1;
             }
         }
+        self.see_held_up(
+            &mut sight,
+            &mut facts,
+            &mut waits,
+            &mut stuck,
+            &mut observation,
+        );
         observation.n_started = self.count_started(observation.n_started, look);
         let named = sight.groups.into_iter().map(|(name, group)| Group {
             name: name.map_or("", |name| graph.text(name)),
@@ -337,16 +337,18 @@ impl History {
                 self.tracks.see(key, &stack.words, went_on, now.at);
             }
             observation.n_started += u64::from(is_new);
+            let is_running = task.state == TaskState::Running;
+            let sleeps = stack.sleeps;
+            sight.note_speaker(tid, Speaker { key, at, sleeps }, is_running);
             let group = sight.groups.entry(stack.coroutine).or_default();
             group.figures.n_tasks += 1;
             let counts = match task.state {
                 TaskState::Running => stack.counts_running,
                 _ => stack.counts,
             };
-            if !awaits_none || tid == Tid(0) || stack.sleeps {
+            if !awaits_none || tid == Tid(0) || sleeps {
                 continue;
             }
-            let is_running = task.state == TaskState::Running;
             let is_explained =
                 !is_running && waits.is_explained((key, seen), &*rules.functions, stack.is_bare);
             if !counts || is_explained {
@@ -361,6 +363,36 @@ impl History {
             }
         }
         sight
+    }
+
+    /// Sees which event loops are held up by something that is no task, and takes one task of each for stuck.
+    fn see_held_up(
+        &mut self,
+        sight: &mut Sight<'_>,
+        facts: &mut Facts<'_>,
+        waits: &mut Waits,
+        stuck: &mut Vec<(Moment, TaskKey, TaskIdx)>,
+        observation: &mut Observation,
+    ) {
+        if observation.n_finished > 0 {
+            // They may have been of any thread.
+            self.held_up = HeldUp::default();
+        }
+        let (told, asked) = self.held_up.look(&sight.speakers, &sight.moved, waits);
+        for key in asked {
+            if let Some(seen) = self.tasks.get_mut(&key) {
+                waits.ask(key, seen);
+            }
+        }
+        for (since, Speaker { key, at, .. }) in told {
+            if stuck.iter().any(|(_, told, _)| *told == key) {
+                continue;
+            }
+            stuck.push((since, key, at));
+            let coroutine = facts.stack(facts.graph.task(at).stack).coroutine;
+            sight.groups.entry(coroutine).or_default().figures.n_stuck += 1;
+            observation.n_stuck += 1;
+        }
     }
 
     /// What the threads have done since the look before. A task that has ended may have been any thread's.

@@ -4,8 +4,10 @@
 mod coroutines;
 mod facts;
 mod finding;
+mod held_up;
 mod history;
 mod lines;
+mod sight;
 mod standing;
 mod summary;
 mod times;

@@ -177,7 +177,7 @@ pub(super) enum Activity {
 #[derive(Debug)]
 pub(super) struct Waits {
     pub(super) now: Moment,
-    stuck_after: Duration,
+    pub(super) stuck_after: Duration,
     /// Tasks of which it is to be found out why they wait.
     pub(super) asked: Vec<TaskKey>,
     /// For how long the process has not run, and since when.
@@ -322,7 +322,7 @@ impl Waits {
     }
 
     /// Asks why a task waits, if there is room for one more.
-    fn ask(&mut self, key: TaskKey, seen: &mut Seen) {
+    pub(super) fn ask(&mut self, key: TaskKey, seen: &mut Seen) {
         if self.asked.len() < ASKED_MAX {
             seen.inquiry.get_or_insert_default().asked_at = Some(self.now.at);
             self.asked.push(key);
@@ -347,7 +347,7 @@ impl Waits {
         long <= self.now.at
     }
 
-    fn will_be_known(&mut self, at: Monotonic) {
+    pub(super) fn will_be_known(&mut self, at: Monotonic) {
         self.next = Some(self.next.map_or(at, |next| next.min(at)));
     }
 

@@ -7,7 +7,7 @@ use asyncio_agent::analysis::{
     CYCLES_MAX, FindingKind, FunctionRules, History, Look, Moment, Observation, Rules,
 };
 use asyncio_agent::graph::{
-    GraphBuilder, NewFrame, NewTask, TaskGraph, TaskName, TaskState, Via, find_cycles,
+    GraphBuilder, LongWait, NewFrame, NewTask, TaskGraph, TaskName, TaskState, Via, find_cycles,
 };
 use asyncio_agent::ids::{TaskId, Tid};
 use asyncio_agent::time::{Monotonic, Timestamp};
@@ -556,17 +556,27 @@ fn a_process_that_sleeps_is_looked_at_only_when_something_becomes_known() {
     let mut rounds = Rounds::new(3);
     let mut looked_at = Vec::new();
     let tasks = [RING, &[(9, &["handle"], 7, 5, &[])]].concat();
-    rounds.observe(&tasks, true);
+    let mut asked = rounds.observe(&tasks, true).asked;
     for round in 1..20 {
+        let answers: Vec<LongWait> = asked
+            .iter()
+            .map(|task| LongWait {
+                task: *task,
+                ..waits::NOTHING
+            })
+            .collect();
+        let (now, clock) = (rounds.next(), Duration::from_secs(rounds.seconds));
+        rounds.history.note_long_waits(&answers, clock, now);
+        asked = Vec::new();
         if rounds.observe_again().is_none() {
             looked_at.push(round);
-            rounds.observe(&tasks, true);
+            asked = rounds.observe(&tasks, true).asked;
         }
     }
     assert_eq!(
         looked_at,
-        [2, 4],
-        "the cycle is confirmed, the task is stuck"
+        [2, 3, 4],
+        "the cycle is confirmed and it is asked about the task, that is answered, the task is stuck"
     );
 }
 

@@ -60,6 +60,18 @@ fn a_task_that_goes_round_on_two_addresses_by_turns_is_not_stuck() {
     assert!(!stuck.iter().any(|at| (300_000..360_000).contains(at)));
 }
 
+/// Nothing is known of why a task waits.
+pub(super) const NOTHING: LongWait = LongWait {
+    task: TaskId(1),
+    ends_at: None,
+    ends_itself_at: None,
+    for_executor: false,
+    for_signal: false,
+    for_file: false,
+    loop_due_at: None,
+    is_main: false,
+};
+
 /// In each of so many rounds whether a task is stuck, if it is said of it what `wait` says for the number of the round
 /// in which that was asked.
 fn stuck_unless(n: u64, wait: impl Fn(u64, u64) -> LongWait) -> Vec<u64> {
@@ -80,49 +92,40 @@ fn stuck_unless(n: u64, wait: impl Fn(u64, u64) -> LongWait) -> Vec<u64> {
 
 #[test]
 fn who_has_a_reason_to_wait_is_not_stuck() {
-    let nothing = LongWait {
-        task: TaskId(1),
-        ends_at: None,
-        ends_itself_at: None,
-        for_executor: false,
-        for_signal: false,
-        for_file: false,
-        is_main: false,
-    };
     let ends_in = |seconds, clock| LongWait {
         ends_at: Some(Duration::from_secs(clock + seconds)),
-        ..nothing
+        ..NOTHING
     };
     let of_another = LongWait {
         task: TaskId(2),
         for_executor: true,
-        ..nothing
+        ..NOTHING
     };
-    assert_eq!(stuck_unless(6, |_, _| nothing), [0, 0, 0, 0, 1, 1]);
+    assert_eq!(stuck_unless(6, |_, _| NOTHING), [0, 0, 0, 0, 1, 1]);
     assert_eq!(stuck_unless(6, |_, _| of_another), [0, 0, 0, 0, 1, 1]);
     let for_executor = LongWait {
         for_executor: true,
-        ..nothing
+        ..NOTHING
     };
     assert_eq!(stuck_unless(60, |_, _| for_executor), [0; 60]);
     for (for_signal, for_file) in [(true, false), (false, true)] {
         let by_handler = LongWait {
             for_signal,
             for_file,
-            ..nothing
+            ..NOTHING
         };
         assert_eq!(stuck_unless(60, |_, _| by_handler), [0; 60]);
     }
     let is_main = LongWait {
         is_main: true,
-        ..nothing
+        ..NOTHING
     };
     assert_eq!(stuck_unless(60, |_, _| is_main), [0; 60]);
     // It is said 45 seconds after the wait began that it ends 60 seconds later, and then, when that is asked again, nothing
     // more.
     let once = |round, clock| match round {
         3 => ends_in(60, clock),
-        _ => nothing,
+        _ => NOTHING,
     };
     assert_eq!(stuck_unless(10, once), [0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
     // A timer of its own may be far off, if not for days.
@@ -165,4 +168,54 @@ fn who_waits_in_a_line_that_moves_is_not_stuck_and_who_is_overtaken_is() {
             .collect()
     };
     assert_eq!(stuck(&mut rounds, 8, overtaken), [0, 0, 0, 0, 2, 2, 2, 2]);
+}
+
+/// In each of so many rounds whether a task is stuck, if the first timer of its event loop is due at what `due` says for the
+/// time when that was asked, both in seconds by the clock of event loops. The task that sleeps goes on when it is 600.
+fn held_up_unless(n: u64, due: impl Fn(u64) -> Option<u64>) -> Vec<u64> {
+    let mut rounds = Rounds::new(2);
+    let mut asked = Vec::new();
+    let each = (0..n).map(|_| {
+        let (now, clock) = (rounds.next(), rounds.seconds);
+        let answers: Vec<LongWait> = asked
+            .iter()
+            .map(|task| LongWait {
+                task: *task,
+                loop_due_at: due(clock).map(Duration::from_secs),
+                ..NOTHING
+            })
+            .collect();
+        rounds
+            .history
+            .note_long_waits(&answers, Duration::from_secs(clock), now);
+        let footing = u64::from(clock >= 1_600);
+        let tasks: &[Spec<'_>] = &[
+            (1, &["get_job"], 7, 5, &[]),
+            (2, &["handle", "sleep"], 7, footing, &[]),
+        ];
+        let seen = rounds.observe(tasks, true);
+        asked = seen.asked;
+        let told = seen.findings.iter().map(|it| it.tasks[0].coroutine.clone());
+        assert!(told.clone().all(|told| told == "handle"), "{told:?}");
+        seen.n_stuck
+    });
+    each.collect()
+}
+
+#[test]
+fn an_event_loop_whose_timers_are_overdue_is_held_up() {
+    let n_told = |due: fn(u64) -> Option<u64>| held_up_unless(60, due).iter().sum::<u64>();
+    // Nothing is due; the next one always is in a while; another clock.
+    assert_eq!(n_told(|_| None), 0);
+    assert_eq!(n_told(|clock| Some(clock + 20)), 0);
+    assert_eq!(n_told(|_| Some(1_000_000)), 0);
+    // It was due 50 seconds after the first round, so it is overdue for a minute after 110 seconds, and that is known a round
+    // after it was asked.
+    let told = held_up_unless(60, |clock| {
+        Some(if clock < 1_600 { 1_050 } else { clock + 20 })
+    });
+    let expected: Vec<u64> = (0..60)
+        .map(|round| u64::from((9..40).contains(&round)))
+        .collect();
+    assert_eq!(told, expected);
 }

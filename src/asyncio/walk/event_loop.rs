@@ -146,6 +146,18 @@ impl Walk<'_, '_> {
         }
     }
 
+    /// Those timers of an event loop among which the one is that is due first: asyncio's are a heap.
+    pub(super) fn first_timers_of_loop(
+        &mut self,
+        parts: LoopParts,
+    ) -> Result<Vec<RemoteAddr>, DecodeError> {
+        let mut timers = self.timers_of_loop(parts)?;
+        if parts.timers.is_plausible() && self.type_is(parts.timers, "list")? {
+            timers.truncate(1);
+        }
+        Ok(timers)
+    }
+
     fn set_at(&mut self, set: RemoteAddr) -> Result<Vec<RemoteAddr>, DecodeError> {
         let set = read_set(self.reader, self.offsets, set, ENTRIES_MAX)?;
         Ok(set.members)

@@ -38,6 +38,8 @@ struct Known {
     /// Timers of event loops, by the task or future that they end.
     timers: FxHashMap<RemoteAddr, RemoteAddr>,
     handled: Handled,
+    /// By list, when the first timer of its event loop is due.
+    loops: FxHashMap<u32, Option<Duration>>,
     /// By record.
     waits: FxHashMap<u32, OwnWait>,
     /// By record, the tasks that it cancels when it is cancelled.
@@ -122,8 +124,36 @@ impl Walk<'_, '_> {
             for_executor: own.for_executor,
             for_signal: own.for_signal,
             for_file: own.for_file,
+            loop_due_at: self.loop_due_at(known, record)?,
             is_main: !task.is_python && self.is_main_task(task.at)?,
         }))
+    }
+
+    /// When the first timer is due of the event loop that the thread of a task runs, while it executes no task.
+    fn loop_due_at(
+        &mut self,
+        known: &mut Known,
+        record: u32,
+    ) -> Result<Option<Duration>, DecodeError> {
+        let Some(at) = self.alive(record).map(|record| record.list) else {
+            return Ok(None);
+        };
+        if let Some(due) = known.loops.get(&at) {
+            return Ok(*due);
+        }
+        let list = usize::try_from(at).ok().and_then(|at| self.lists.get(at));
+        let idle = list.filter(|list| list.running_task.is_null());
+        let event_loop = idle.map_or(RemoteAddr::NULL, |list| list.running_loop);
+        let due = match event_loop.is_plausible() {
+            true => {
+                let parts = self.parts_of_loop(event_loop)?;
+                let timers = self.first_timers_of_loop(parts)?;
+                self.first_of(timers.into_iter().map(Timer::at).collect())?
+            }
+            false => None,
+        };
+        known.loops.insert(at, due);
+        Ok(due)
     }
 
     /// When the first of the timers is due that end the wait of a task.
