@@ -18,9 +18,10 @@ impl Monotonic {
         Self(self.0.saturating_add(by))
     }
 
-    /// The point `by` earlier; `None` if that is before the clock's origin.
-    pub fn before(self, by: Duration) -> Option<Self> {
-        self.0.checked_sub(by).map(Self)
+    /// The point `by` earlier; at the earliest the origin.
+    #[must_use]
+    pub fn before(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(by))
     }
 
     /// How long after `earlier` this point is; zero when it is not later.

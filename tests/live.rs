@@ -49,6 +49,7 @@ const TESTED_ELSEWHERE: &[&str] = &[
     "cycles_that_open",
     "hangs_elsewhere",
     "in_step",
+    "held_up",
     "long_waits",
     "loops_alone",
     "mends",

@@ -72,6 +72,7 @@ const NOT_COMPARED: &[(&str, Version, &str)] = &[
         "frames of a running task are not followed",
     ),
     ("forked", None, "its processes are copies of each other"),
+    ("held_up", None, "it does not stand still"),
     ("long_waits", None, "its tasks come and go"),
     ("loops_alone", None, "it does not stand still"),
     ("mends", None, "it does not stand still"),

@@ -282,6 +282,38 @@ fn assert_told_who_waits_for_long(target: &Target, what: &str) {
 }
 
 #[test]
+fn an_event_loop_that_a_callback_holds_up_is_told() {
+    for (python, event_loop) in event_loops() {
+        for kind in ["nothing", "waits", "computes"] {
+            let mut command = python.program("held_up");
+            command.arg(kind).args(event_loop);
+            let target = Target::start(command);
+            let agent = Agent::start(&format!(
+                "web: {{listen: 127.0.0.1:0}}\n\
+                 limits: {{cpu_share: 1}}\n\
+                 analysis: {{stuck: {{after: 2s}}}}\n\
+                 targets: [{{name: app, match: {{pid: {}}}, interval: 200ms}}]\n",
+                target.pid()
+            ));
+            let value = |name: &str| agent.value(&format!("{name}{{target=\"app\"}}"));
+            let what = format!("{kind} on {} {event_loop:?}", python.full_version);
+            if kind == "nothing" {
+                wait_until("some time", || value("asyncio_idle_tasks") == Some(1.0));
+                wait_until("more rounds", || {
+                    let name = "asyncio_agent_scans_total{target=\"app\",result=\"ok\"}";
+                    agent.value(name) > Some(40.0)
+                });
+                assert_eq!(value("asyncio_stuck_tasks"), Some(0.0), "{what}");
+                continue;
+            }
+            wait_until(&what, || value("asyncio_stuck_tasks") == Some(1.0));
+            let told = findings(&agent);
+            assert!(told[0].1.starts_with("ticks ("), "{what}: {told:?}");
+        }
+    }
+}
+
+#[test]
 fn loops_that_look_the_same_at_each_round_are_not_stuck() {
     for (python, event_loop) in event_loops() {
         for kind in ["hangs", "0", "1", "2"] {

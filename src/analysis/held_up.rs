@@ -77,15 +77,10 @@ impl HeldUp {
         let quiet = self.0.values_mut().find(|quiet| quiet.speaker == key);
         if let Some(answer) = quiet.and_then(|quiet| quiet.answer.as_mut()) {
             answer.is_known = true;
-            answer.due = wait
-                .loop_due_at
-                .and_then(|due| match due.checked_sub(clock) {
-                    Some(left) => Some(now.at.after(left)),
-                    None => now
-                        .at
-                        .before(clock - due)
-                        .filter(|_| clock - due < DUE_WITHIN),
-                });
+            answer.due = wait.loop_due_at.and_then(|due| {
+                let (left, ago) = (due.saturating_sub(clock), clock.saturating_sub(due));
+                (ago < DUE_WITHIN).then(|| now.at.after(left).before(ago))
+            });
         }
     }
 

@@ -209,6 +209,8 @@ fn an_event_loop_whose_timers_are_overdue_is_held_up() {
     assert_eq!(n_told(|_| None), 0);
     assert_eq!(n_told(|clock| Some(clock + 20)), 0);
     assert_eq!(n_told(|_| Some(1_000_000)), 0);
+    // It was due before the agent began, and so is overdue since the first round.
+    assert_eq!(held_up_unless(7, |_| Some(1)), [0, 0, 0, 0, 0, 1, 1]);
     // It was due 50 seconds after the first round, so it is overdue for a minute after 110 seconds, and that is known a round
     // after it was asked.
     let told = held_up_unless(60, |clock| {
