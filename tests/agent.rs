@@ -350,7 +350,30 @@ fn the_web_file_is_checked_but_not_ignored() {
         stderr.starts_with("web.yaml:1:23: basic_auth_users.a: not a bcrypt"),
         "{stderr}"
     );
-    std::fs::write(&web_file, "basic_auth_users: {}\n").unwrap();
+    // A file that is named to keep others out, and keeps nobody out.
+    for (text, told) in [
+        ("", "web.yaml:1:1: nothing, expected tls_server_config or"),
+        ("# users\n", "web.yaml:2:1: nothing, expected"),
+        ("{}\n", "web.yaml:1:1: neither TLS nor users, expected"),
+        (
+            "basic_auth_users:\n",
+            "web.yaml:1:1: neither TLS nor users, expected",
+        ),
+        (
+            "basic_auth_users: {}\n",
+            "web.yaml:1:19: basic_auth_users: no users, expected at least one",
+        ),
+    ] {
+        std::fs::write(&web_file, text).unwrap();
+        for args in [&["--check"][..], &["--log-level", "error"]] {
+            let output = config.run(args);
+            assert_eq!(output.status.code(), Some(2), "{text:?}");
+            let stderr = config.plain(&output.stderr);
+            assert!(stderr.starts_with(told), "{text:?}: {stderr}");
+        }
+    }
+    let hash = "$2y$10$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234";
+    std::fs::write(&web_file, format!("basic_auth_users: {{a: {hash}}}\n")).unwrap();
     assert_eq!(config.run(&["--check"]).status.code(), Some(0));
     // To serve without what is asked for there would be worse than not to serve.
     let tls = "tls_server_config: {cert_file: none.pem, key_file: none.key}\n";

@@ -20,7 +20,6 @@ fn web_files() {
         };
         config::parse_web_file(surroundings, "web.yaml", text)
     };
-    assert_eq!(read("").unwrap(), config::WebFile::default());
     let hash = "$2y$10$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234";
     let file = read(&format!(
         "tls_server_config:
@@ -79,6 +78,13 @@ rate_limit: {{}}
             web.yaml:3:1: rate_limit: unknown key, expected one of: tls_server_config, basic_auth_users
                 rate_limit: {}
                 ^
+        "#]],
+    );
+    // It would keep nobody out.
+    bad(
+        "",
+        &expect![[r#"
+            web.yaml:1:1: nothing, expected tls_server_config or basic_auth_users with at least one user: without a file, leave out web.config_file
         "#]],
     );
     bad(

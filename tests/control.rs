@@ -177,6 +177,8 @@ fn wrong_ways_to_ask_are_explained() {
         let answer = place.ask(arguments);
         assert_eq!(answer.status, USAGE, "{arguments:?}: {answer:?}");
     }
+    let why = "findings are known only to a running agent";
+    check_refused(&place.ask(&["findings", "--direct"]), USAGE, &[why]);
 }
 
 #[test]
@@ -200,6 +202,10 @@ fn an_agent_that_is_not_there_is_only_missed_by_who_asks_for_it() {
         }
     };
     check_missed("No such file");
+    let findings = place.ask(&["findings"]);
+    let why = "findings are known only to a running agent";
+    check_refused(&findings, UNREACHABLE, &[why]);
+    assert!(!findings.stderr.contains("without --agent"), "{findings:?}");
     // One that was killed has left its socket behind.
     drop(UnixListener::bind(&place.socket).unwrap());
     check_missed("refused");
@@ -286,6 +292,41 @@ fn findings_and_targets_are_those_of_own_processes() {
     let hint = format!("the group {group}");
     let answer = place.ask_as(STRANGER, STRANGER, &root);
     check_refused(&answer, NOT_ALLOWED, &[&hint]);
+}
+
+#[test]
+fn what_was_read_as_another_users_is_not_told_to_the_owner_of_now() {
+    if !is_root() {
+        return;
+    }
+    let zoo = Zoo::with(&[
+        (10, "user=0 ring", Act::Ring(2)),
+        (11, "user=0 ring", Act::Ring(3)),
+    ]);
+    let place = Place::new();
+    let targets =
+        "[{name: a, match: {pid: 10}, interval: 1h}, {name: b, match: {pid: 11}, interval: 20ms}]";
+    let config = place.config("no-such-group", targets);
+    let running = Running::start_with(&zoo, &config, &WebFile::default());
+    running.eventually("both are read", |agent| {
+        agent.metric("asyncio_target_up").values().sum::<f64>() == 2.0
+    });
+    let own = |arguments: &[&str]| {
+        let answer = place.ask_as(OWNER, OWNER, arguments);
+        assert!(answer.status <= 1, "{answer:?}");
+        let rows = rows(&answer).into_iter().skip(1);
+        rows.map(|row| row[1].to_owned()).collect::<Vec<_>>()
+    };
+    assert!(own(&["targets", "--agent"]).is_empty());
+    // They give up root. Only one is read since.
+    for pid in [10, 11] {
+        zoo.set(pid, "user=61234 ring", Act::Ring(2));
+    }
+    wait_until("what is read now is told", || own(&["findings"]) == ["11"]);
+    assert_eq!(own(&["targets", "--agent"]), ["11"]);
+    assert!(!own(&["findings"]).contains(&"10".to_owned()));
+    let all = place.ask(&["targets", "--agent"]);
+    assert_eq!(rows(&all).len(), 3, "{all:?}");
 }
 
 #[test]

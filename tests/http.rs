@@ -223,6 +223,10 @@ fn paths_and_methods() {
         content_type,
         Some("text/plain; version=0.0.4; charset=utf-8")
     );
+    // Before the first look it does not say which rules no process belongs to.
+    agent.eventually("it has looked", |agent| {
+        status(&agent.get("/-/ready")) == 200
+    });
     let page = agent.get("/");
     assert_eq!(status(&page), 200);
     assert_eq!(

@@ -111,6 +111,24 @@ fn what_a_running_agent_cannot_change_is_said() {
 }
 
 #[test]
+fn what_changes_in_the_file_with_users_and_tls_is_told_without_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    certificate(folder.path(), "server");
+    certificate(folder.path(), "client");
+    for (file, part) in [
+        (users(), "basic_auth_users"),
+        (tls(folder.path(), ClientAuth::None), "tls_server_config"),
+    ] {
+        let agent = Running::start_with(&Zoo::default(), WEB, &WebFile::default());
+        agent.write_web_file(&file);
+        let answer = agent.post("/-/reload");
+        let expected =
+            format!("the configuration was read again; changed: {part} of web.config_file\n");
+        assert_eq!(body(&answer), expected);
+    }
+}
+
+#[test]
 fn targets_and_findings_are_told() {
     let zoo = Zoo::with(&[
         (10, "web", Act::Ring(3)),

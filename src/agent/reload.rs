@@ -109,6 +109,10 @@ impl Reloader {
         if other_files && !other_settings {
             change.live.push("files of exporters.otlp".to_owned());
         }
+        let of_web_file = rules.changes_of_file(&self.web.borrow());
+        change
+            .live
+            .extend(of_web_file.into_iter().map(str::to_owned));
         let otlp = (other_settings || other_files).then(|| otlp.map(Box::new));
         self.otlp_files = files;
         let mut told = match change.live[..] {

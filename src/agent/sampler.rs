@@ -11,6 +11,7 @@ use crate::ids::{ProcessId, TaskId};
 use crate::limits::Stop;
 use crate::metrics::{ProgramView, RoundOutcome, Scan};
 use crate::process::ProcessError;
+use crate::procfs::UserIds;
 use crate::sanitize::escape;
 use crate::spans::{Facts, traces_of};
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +29,8 @@ pub(super) struct Kept {
     pub(super) known: Option<Box<Known>>,
     /// It is a Python that did not use asyncio when it was last looked into.
     pub(super) without_asyncio: Option<WithoutAsyncio>,
+    /// The user whose it was, by all its user ids, when it was last read.
+    pub(super) owner: Option<u32>,
 }
 
 /// A Python that does not use asyncio. As long as it maps no more memory it has not imported it, most likely.
@@ -132,7 +135,11 @@ pub(super) fn run_round(source: &dyn ProcessSource, kept: Kept, job: &Job) -> Ro
         attached,
         known,
         without_asyncio,
+        owner: owner_before,
     } = kept;
+    let owner = owner_of(source, process);
+    // What was found in it while it was another's is not told to whose it is now.
+    let known = known.filter(|_| owner == owner_before);
     // Asked before it is looked into: what it maps meanwhile is news next time.
     let mapped_bytes = match attached {
         Some(_) => None,
@@ -156,6 +163,8 @@ pub(super) fn run_round(source: &dyn ProcessSource, kept: Kept, job: &Job) -> Ro
             attached: None,
             known,
             without_asyncio: None,
+            // It may have become another's while it was read. Root's is told to root only, who is told everything.
+            owner: owner.filter(|user| *user == 0 || owner_of(source, process) == owner),
         },
         scan: Scan {
             at: now.wall,
@@ -192,6 +201,12 @@ pub(super) fn run_round(source: &dyn ProcessSource, kept: Kept, job: &Job) -> Ro
     }
     report.used = Clock::taken_by_thread().saturating_sub(taken_before);
     report
+}
+
+/// The user whose the process is by all its user ids.
+fn owner_of(source: &dyn ProcessSource, process: ProcessId) -> Option<u32> {
+    let (now, users) = source.owner(process.pid).ok()?;
+    (now == process && users == UserIds::all(users.real)).then_some(users.real)
 }
 
 fn program(source: &dyn ProcessSource, process: ProcessId, snapshot: &Snapshot) -> ProgramView {

@@ -3,7 +3,7 @@
 use super::otlp::{Sent, TOO_LARGE};
 use super::sampler::Kept;
 use crate::analysis::{FindingKind, Fingerprint, Observation};
-use crate::metrics::{ProgramView, Scan, Totals};
+use crate::metrics::{ProgramView, RoundOutcome, Scan, Totals};
 use crate::spans::TraceId;
 use crate::time::{Monotonic, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +31,8 @@ pub(super) struct Watched {
     /// Why the latest round failed.
     pub(super) failure: Option<Arc<str>>,
     pub(super) program: Option<Arc<ProgramView>>,
+    /// Whose it was when that was read.
+    pub(super) owner: Option<u32>,
     pub(super) totals: Totals,
     /// In which traces its findings were sent.
     pub(super) traces: Arc<BTreeMap<Fingerprint, u128>>,
@@ -104,6 +106,14 @@ impl Watched {
         };
         traces.retain(|finding, _| is_open(finding));
         self.untold.retain(is_open);
+    }
+
+    /// Whose it was in a round. What it ran as another's is not told as this one's.
+    pub(super) fn note_owner(&mut self, owner: Option<u32>, outcome: RoundOutcome) {
+        if outcome != RoundOutcome::Gone && self.owner != owner {
+            self.program = None;
+            self.owner = owner;
+        }
     }
 
     /// A trace has not arrived.

@@ -17,6 +17,9 @@ use std::time::Duration;
 /// A timer that has been due for longer is of another clock than ours.
 const DUE_WITHIN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+/// Times that lie no further apart than this are those of one timer.
+const SAME_TIMER: Duration = Duration::from_millis(20);
+
 /// The tasks that are told for their threads.
 pub(super) type Speakers = FxHashMap<Tid, Speaker>;
 
@@ -47,27 +50,17 @@ pub(super) struct HeldUp(FxHashMap<Tid, Quiet>);
 struct Quiet {
     since: Moment,
     speaker: TaskKey,
+    asked_at: Option<Monotonic>,
     answer: Option<Answer>,
 }
 
 /// What was answered last.
 #[derive(Debug, Clone, Copy)]
 struct Answer {
+    /// When that was asked.
     asked_at: Monotonic,
-    is_known: bool,
-    /// When the first timer is or was due; `None` if there is none.
+    /// When the first timer is or was due; `None` if there is none, or the event loop waits for something to happen.
     due: Option<Monotonic>,
-}
-
-impl Answer {
-    /// None yet, to a question of now.
-    fn none(now: Monotonic) -> Self {
-        Self {
-            asked_at: now,
-            is_known: false,
-            due: None,
-        }
-    }
 }
 
 impl HeldUp {
@@ -75,13 +68,22 @@ impl HeldUp {
     /// time `now` by the clock of event loops.
     pub(super) fn note(&mut self, key: TaskKey, wait: &LongWait, clock: Duration, now: Moment) {
         let quiet = self.0.values_mut().find(|quiet| quiet.speaker == key);
-        if let Some(answer) = quiet.and_then(|quiet| quiet.answer.as_mut()) {
-            answer.is_known = true;
-            answer.due = wait.loop_due_at.and_then(|due| {
-                let (left, ago) = (due.saturating_sub(clock), clock.saturating_sub(due));
-                (ago < DUE_WITHIN).then(|| now.at.after(left).before(ago))
-            });
+        let Some((quiet, asked_at)) = quiet.and_then(|it| it.asked_at.map(|at| (it, at))) else {
+            return;
+        };
+        let due = wait.loop_due_at.and_then(|due| {
+            let (left, ago) = (due.saturating_sub(clock), clock.saturating_sub(due));
+            (ago < DUE_WITHIN).then(|| now.at.after(left).before(ago))
+        });
+        let before = quiet.answer.and_then(|answer| answer.due);
+        let same = before.filter(|before| due.is_some_and(|due| is_same(*before, due)));
+        if before.is_some_and(|before| before <= asked_at) && same.is_none() {
+            // A timer that was due is not there any more: the event loop has gone on.
+            quiet.since = now;
         }
+        // Times that were compared with clocks differ a little each time; findings are known by them.
+        let due = same.or(due);
+        quiet.answer = Some(Answer { asked_at, due });
     }
 
     /// Takes up a look at the tasks: threads in which one has gone on are not held up. Gives the tasks that are to be told,
@@ -98,6 +100,7 @@ impl HeldUp {
             let fresh = Quiet {
                 since: waits.now,
                 speaker: speaker.key,
+                asked_at: None,
                 answer: None,
             };
             let quiet = self.0.entry(*tid).or_insert(fresh);
@@ -116,39 +119,40 @@ impl Quiet {
     /// Since when the event loop is held up, if it is told, and whether there is something to ask.
     fn look(&mut self, waits: &mut Waits) -> (Option<Moment>, bool) {
         let (now, after) = (waits.now, waits.stuck_after);
-        let (asks_at, told_since) = match self.answer {
-            None => (Some(self.since.at.after(after / 2)), None),
-            // It could not be read.
-            Some(answer) if !answer.is_known => (Some(answer.asked_at.after(after / 2)), None),
-            Some(answer) => {
-                let held_up_at = answer.due.map(|due| due.max(self.since.at));
-                let told_at = held_up_at.map(|at| at.after(after));
-                match told_at.filter(|told_at| answer.asked_at >= *told_at) {
-                    None => (told_at, None),
-                    Some(_) => (Some(answer.asked_at.after(after)), held_up_at),
-                }
+        let held_up_at = self.answer.and_then(|answer| answer.due);
+        let held_up_at = held_up_at.map(|due| due.max(self.since.at));
+        let told_at = held_up_at.map(|at| at.after(after));
+        let is_told = match (self.answer, told_at) {
+            (Some(answer), Some(told_at)) => answer.asked_at >= told_at,
+            _ => false,
+        };
+        let asks_at = match (self.asked_at, self.answer) {
+            (None, _) => Some(self.since.at.after(after / 2)),
+            (Some(asked_at), Some(answer)) if answer.asked_at == asked_at => {
+                // Who sleeps sets no timers.
+                let again = (!waits.slept_since(asked_at)).then(|| asked_at.after(after));
+                let told_at = told_at.filter(|_| !is_told);
+                told_at.into_iter().chain(again).min()
             }
+            // It could not be read.
+            (Some(asked_at), _) => Some(asked_at.after(after / 2)),
         };
         let asks = asks_at.is_some_and(|at| now.at >= at);
-        match (&mut self.answer, asks_at) {
-            // What was answered holds until it is answered again.
-            (Some(answer), _) if asks && told_since.is_some() => answer.asked_at = now.at,
-            (answer, _) if asks => *answer = Some(Answer::none(now.at)),
-            (_, Some(at)) => waits.will_be_known(at),
-            _ => {}
-        }
         if asks {
-            let again = if told_since.is_some() {
-                after
-            } else {
-                after / 2
-            };
-            waits.will_be_known(now.at.after(again));
+            self.asked_at = Some(now.at);
+            waits.will_be_known(now.at.after(after / 2));
+        } else if let Some(at) = asks_at {
+            waits.will_be_known(at);
         }
-        let told_since = told_since.map(|at| Moment {
+        let told_since = held_up_at.filter(|_| is_told).map(|at| Moment {
             at,
             wall: now.wall.before(now.at.since(at)),
         });
         (told_since, asks)
     }
+}
+
+/// Whether two times are those of one timer: each is as exact as the clocks that it was compared with.
+fn is_same(one: Monotonic, other: Monotonic) -> bool {
+    one.since(other).max(other.since(one)) <= SAME_TIMER
 }

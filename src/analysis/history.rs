@@ -374,10 +374,6 @@ impl History {
         stuck: &mut Vec<(Moment, TaskKey, TaskIdx)>,
         observation: &mut Observation,
     ) {
-        if observation.n_finished > 0 {
-            // They may have been of any thread.
-            self.held_up = HeldUp::default();
-        }
         let (told, asked) = self.held_up.look(&sight.speakers, &sight.moved, waits);
         for key in asked {
             if let Some(seen) = self.tasks.get_mut(&key) {
@@ -461,10 +457,11 @@ impl History {
 
     /// How many of `n_new` tasks that were not there before have started since.
     fn count_started(&mut self, n_new: u64, look: Look) -> u64 {
-        let was_missing = self.n_missing.replace(look.n_missing);
-        was_missing.map_or(0, |before| {
-            n_new.saturating_sub(before.saturating_sub(look.n_missing))
-        })
+        match self.n_missing.replace(look.n_missing) {
+            // Nobody knows how many of them were there.
+            None | Some(u64::MAX) => 0,
+            Some(before) => n_new.saturating_sub(before.saturating_sub(look.n_missing)),
+        }
     }
 
     fn note_completeness(&mut self, look: Look, n_tasks: usize) {
@@ -489,7 +486,7 @@ impl History {
 
     /// Forgets tasks that are gone; says how many.
     fn drop_missing(&mut self, present: &FxHashSet<TaskKey>, look: Look) -> u64 {
-        let before = self.tasks.len();
+        let (before, mut n_finished) = (self.tasks.len(), 0_u64);
         let misses_max = self.misses_max(look);
         let found: FxHashSet<TaskKey> = self.stuck.values().map(|it| it.key).collect();
         // A process in which nothing ever is complete must not make this grow.
@@ -505,11 +502,14 @@ impl History {
             let stays = may_be_there && (is_roomy || found.contains(key));
             if !stays {
                 lines.leave(seen, look.now.at);
+                // What there is no room for has not ended.
+                n_finished += u64::from(!may_be_there);
             }
             stays
         });
         lines.forget(look.now.at, self.rules.stuck_after);
-        u64::try_from(before.saturating_sub(self.tasks.len())).unwrap_or(u64::MAX)
+        // As many of them as are missing may be those.
+        n_finished.saturating_sub(look.n_missing)
     }
 
     fn follow_cycles(

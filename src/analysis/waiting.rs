@@ -65,6 +65,7 @@ struct Reason {
     for_executor: bool,
     for_signal: bool,
     for_file: bool,
+    may_be_for_file: bool,
     is_main: bool,
 }
 
@@ -141,6 +142,7 @@ impl Seen {
                 for_executor: wait.for_executor,
                 for_signal: wait.for_signal,
                 for_file: wait.for_file,
+                may_be_for_file: wait.may_be_for_file,
                 is_main: wait.is_main,
             }),
             overdue_since: None,
@@ -231,6 +233,7 @@ impl Waits {
             (reason.for_executor, RUN_IN_EXECUTOR),
             (reason.for_signal, ADD_SIGNAL_HANDLER),
             (reason.for_file, ADD_READER),
+            (reason.may_be_for_file && is_bare, ADD_READER),
             (reason.is_main && is_bare, RUN_UNTIL_COMPLETE),
         ];
         if reasons
@@ -317,8 +320,12 @@ impl Waits {
         let Some(at) = seen.asked_at() else {
             return false;
         };
-        let slept_since = self.asleep_since.is_some_and(|since| since <= at);
-        !slept_since && self.now.at.since(at) > than
+        !self.slept_since(at) && self.now.at.since(at) > than
+    }
+
+    /// Whether the process has not run since then.
+    pub(super) fn slept_since(&self, at: Monotonic) -> bool {
+        self.asleep_since.is_some_and(|since| since <= at)
     }
 
     /// Asks why a task waits, if there is room for one more.

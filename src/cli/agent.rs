@@ -24,6 +24,10 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Time between two parts of the answer. An agent gives up before that.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 
+/// Where an agent that cannot be reached is looked for.
+const IS_IT_THERE: &str = "'systemctl status asyncio-agent' tells whether it runs; control.socket in its configuration is \
+                           where it listens";
+
 /// A connection to the agent.
 #[derive(Debug)]
 pub(super) struct Agent {
@@ -151,12 +155,21 @@ fn unreachable_agent(path: &Path, error: &io::Error) -> Stop {
     Stop::Failed(Failure {
         exit: Exit::AgentUnreachable,
         message: format!("cannot reach the agent at {}: {why}", path.display()),
-        hints: vec![
-            "'systemctl status asyncio-agent' tells whether it runs; control.socket in its configuration is \
-             where it listens; without --agent a process is read by agentctl itself"
-                .to_owned(),
-        ],
+        hints: vec![format!(
+            "{IS_IT_THERE}; without --agent a process is read by agentctl itself"
+        )],
     })
+}
+
+/// The same for what only an agent knows: nothing else can be asked.
+pub(super) fn known_to_agent_only(stop: Stop, why: &str) -> Stop {
+    match stop {
+        Stop::Failed(failure) if failure.exit == Exit::AgentUnreachable => Stop::Failed(Failure {
+            hints: vec![format!("{IS_IT_THERE}; {why}")],
+            ..failure
+        }),
+        other => other,
+    }
 }
 
 fn other_version(path: &Path, found: u16) -> Stop {

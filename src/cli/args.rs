@@ -270,6 +270,9 @@ pub(super) struct TargetsArgs {
 pub(super) struct FindingsArgs {
     #[command(flatten)]
     pub(super) agent: AgentArgs,
+    /// Only to say why it cannot be
+    #[arg(long, hide = true)]
+    pub(super) direct: bool,
     /// The form of the output
     #[arg(long, value_enum, default_value_t = AnswerFormat::Text)]
     pub(super) format: AnswerFormat,

@@ -1,10 +1,10 @@
 //! `agentctl findings` and `agentctl targets --agent`: what the running agent watches and has found.
 
-use super::agent::{Agent, bad_answer};
+use super::agent::{Agent, bad_answer, known_to_agent_only};
 use super::args::{AnswerFormat, FindingsArgs};
 use super::columns::columns;
 use super::exit::Exit;
-use super::explain::Stop;
+use super::explain::{Failure, Stop};
 use super::output;
 use crate::protocol::{
     FindingAnswer, FindingTaskAnswer, FindingsAnswer, ProcessAnswer, Request, TargetsAnswer,
@@ -18,13 +18,22 @@ use std::fmt;
 /// Characters of a name, of a path of tasks, and of a reason that are shown.
 const TEXT_CHARS_MAX: usize = 1_000;
 
+/// Why nobody else can be asked for findings.
+const ONLY_AN_AGENT: &str =
+    "findings are known only to a running agent, which looks at processes again and again";
+
 /// `agentctl findings`.
 pub(super) fn findings(args: &FindingsArgs) -> Result<Exit, Stop> {
-    let answer: FindingsAnswer = ask(
-        Agent::reach(&args.agent)?,
-        Request::Findings,
-        answer_from_json,
-    )?;
+    if args.direct {
+        return Err(Stop::Failed(Failure {
+            exit: Exit::Usage,
+            message: format!("--direct cannot be used: {ONLY_AN_AGENT}"),
+            hints: vec!["'agentctl pstree --direct PID' shows a process as it is now".to_owned()],
+        }));
+    }
+    let agent = Agent::reach(&args.agent);
+    let agent = agent.map_err(|stop| known_to_agent_only(stop, ONLY_AN_AGENT))?;
+    let answer: FindingsAnswer = ask(agent, Request::Findings, answer_from_json)?;
     let has_cycle = answer.findings.iter().any(|it| it.kind == "await_cycle");
     let json = || answer_to_json(&answer);
     show(args.format, json, || {

@@ -21,6 +21,8 @@ pub struct LongWait {
     pub for_signal: bool,
     /// A handler of a file does: of a socket or a pipe (`loop.add_reader`, `loop.add_writer`).
     pub for_file: bool,
+    /// That is not known, because there are too many connections.
+    pub may_be_for_file: bool,
     /// When the first timer of its event loop is due, or was: whatever it is for, even if it has been cancelled. Not known
     /// while the event loop executes a task.
     pub loop_due_at: Option<Duration>,

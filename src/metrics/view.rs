@@ -173,6 +173,8 @@ pub struct ProcessView {
     pub failure: Option<Arc<str>>,
     /// What it runs; `None` before it could be read.
     pub program: Option<Arc<ProgramView>>,
+    /// The user whose it was, by all its user ids, when that was read; `None`: several users', or nobody knows.
+    pub owner: Option<u32>,
     /// What was observed since it is watched.
     pub totals: Totals,
     /// The traces in which its findings were sent, if they were.
@@ -190,6 +192,7 @@ impl ProcessView {
             is_overdue: false,
             failure: None,
             program: None,
+            owner: None,
             totals: Totals::default(),
             traces: Arc::default(),
         }

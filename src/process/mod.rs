@@ -15,12 +15,13 @@ use crate::cpython::{
     TypeCache, find_runtime, guess_version, has_module, imports,
 };
 use crate::elf::ElfImage;
-use crate::graph::{LongWait, ProcessInfo, ReadStats, Snapshot};
-use crate::ids::{Pid, ProcessId, TaskId};
+use crate::graph::{LongWait, ProcessInfo, ReadStats, Snapshot, TaskGraph};
+use crate::ids::{Pid, ProcessId, TaskId, Tid};
 use crate::limits::{Limits, SCAN_TIME, Stop};
 use crate::memory::{self, ProcessVm, ReadErrorKind, ReadMemory, RemoteAddr};
 use crate::procfs::{Asleep, ClockShift, Maps, ProcRoot, ProcfsError};
 use image::{Image, Sign};
+use rustc_hash::FxHashMap;
 use std::time::Duration;
 
 /// The sections of ELF files that are looked for.
@@ -346,7 +347,7 @@ impl Process {
                 .times_run(pid, Pid::new(i32::try_from(tid.0).ok()?)?)
         });
         workspace.buffers = reader.into_buffers();
-        self.long_waits = by_our_clock(std::mem::take(&mut read.long_waits), self.clock_shift);
+        self.keep_long_waits(std::mem::take(&mut read.long_waits), &read.graph);
         if let Some(last) = last.filter(|_| read.is_exact) {
             // It was read again for these alone.
             return Ok(self.keep(last));
@@ -367,6 +368,26 @@ impl Process {
             Exact { asleep, snapshot }
         });
         Ok(snapshot)
+    }
+
+    /// Keeps what was found out of tasks that were asked about. An event loop that waits in its selector is not held up,
+    /// whatever its timers say: it has gone there after they were read, the process is stopped, or it has a clock of its
+    /// own.
+    fn keep_long_waits(&mut self, waits: Vec<LongWait>, graph: &TaskGraph) {
+        self.long_waits = by_our_clock(waits, self.clock_shift);
+        let mut known: FxHashMap<Tid, bool> = FxHashMap::default();
+        for wait in &mut self.long_waits {
+            let task = graph.find(wait.task).filter(|_| wait.loop_due_at.is_some());
+            let Some(tid) = task.map(|task| graph.thread_of(task).tid) else {
+                continue;
+            };
+            let waits = *known.entry(tid).or_insert_with(|| {
+                let thread = i32::try_from(tid.0).ok().and_then(Pid::new);
+                let waits = thread.and_then(|it| self.root.waits_in_epoll(self.id.pid, it));
+                waits.unwrap_or(false)
+            });
+            wait.loop_due_at = wait.loop_due_at.filter(|_| !waits);
+        }
     }
 
     /// Has the next snapshot look closely at these tasks, which have waited for long.

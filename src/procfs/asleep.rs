@@ -23,6 +23,14 @@ pub struct Asleep {
     threads: Vec<(Pid, u64)>,
 }
 
+/// The system calls that wait for an epoll instance.
+const EPOLL_WAITS: &[nix::libc::c_long] = &[
+    #[cfg(target_arch = "x86_64")]
+    nix::libc::SYS_epoll_wait,
+    nix::libc::SYS_epoll_pwait,
+    nix::libc::SYS_epoll_pwait2,
+];
+
 impl ProcRoot {
     /// That no thread of the process `pid` is running now. `None` also when that cannot be told: the
     /// kernel does not say, or there are too many threads.
@@ -78,6 +86,19 @@ impl ProcRoot {
             .nth(2)?
             .parse()
             .ok()
+    }
+
+    /// Whether a thread waits in `epoll_wait`, by the number of its system call (proc_pid_syscall(5), epoll_wait(2)); also one
+    /// that was stopped there. `None`: the kernel does not say.
+    pub fn waits_in_epoll(&self, pid: Pid, thread: Pid) -> Option<bool> {
+        let mut buffer = [0; 256];
+        let text = self.read_thread(pid, thread, "syscall", &mut buffer)?;
+        let number = std::str::from_utf8(text)
+            .ok()?
+            .split_ascii_whitespace()
+            .next()?;
+        let number = number.parse::<nix::libc::c_long>();
+        Some(number.is_ok_and(|number| EPOLL_WAITS.contains(&number)))
     }
 
     /// The beginning of a thread's file, read at once.

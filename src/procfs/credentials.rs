@@ -98,8 +98,13 @@ impl ProcRoot {
     /// Whether the machine's own `/proc`, as its first process has it, shows users no processes but their own (proc(5),
     /// `hidepid`). Ours says nothing of that: a unit with `ProtectProc=` has one of its own.
     pub fn hides_from_strangers(&self) -> bool {
-        let mounts = fs::read_to_string(self.0.join("1/mountinfo"));
-        mounts.is_ok_and(|mounts| has_hidepid(&mounts))
+        let mounts = |of: &str| {
+            let mounts = fs::read_to_string(self.0.join(of).join("mountinfo")).ok()?;
+            Some(has_hidepid(&mounts))
+        };
+        // Whoever may not look at the first process goes by its own mount: in a unit that hides processes, so that nobody
+        // is told too much. If there is nothing to go by, they are hidden.
+        mounts("1").or_else(|| mounts("self")).unwrap_or(true)
     }
 
     /// Whether `pid` is a process, though `/proc` does not show it to us (proc(5), `hidepid`).
@@ -270,6 +275,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = ProcRoot::at(folder.path());
         assert_eq!(root.ptrace_scope(), None);
+        assert!(root.hides_from_strangers(), "nothing is known of it");
         let yama = folder.path().join("sys/kernel/yama");
         fs::create_dir_all(&yama).unwrap();
         fs::write(yama.join("ptrace_scope"), "2\n").unwrap();
@@ -279,6 +285,17 @@ mod tests {
         fs::write(own.join("status"), STATUS).unwrap();
         fs::write(own.join("uid_map"), "         0     100000      65536\n").unwrap();
         fs::write(own.join("attr/current"), "docker-default (enforce)\n\0").unwrap();
+        let mounts = |of: &str, options: &str| {
+            let folder = folder.path().join(of);
+            fs::create_dir_all(&folder).unwrap();
+            let line = format!("30 22 0:21 / /proc rw,nosuid shared:5 - proc proc {options}\n");
+            fs::write(folder.join("mountinfo"), line).unwrap();
+            root.hides_from_strangers()
+        };
+        assert!(!mounts("self", "rw"));
+        assert!(mounts("self", "rw,hidepid=invisible"));
+        assert!(!mounts("1", "rw"), "the machine's own says it");
+        assert!(mounts("1", "rw,hidepid=2"));
         let found = root.own_credentials();
         assert_eq!(found.user_map.as_deref(), Some("0 100000 65536"));
         assert_eq!(found.label.as_deref(), Some("docker-default (enforce)"));

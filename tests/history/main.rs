@@ -494,6 +494,8 @@ fn tasks_that_were_missing_before_have_not_started() {
     // Nobody knows how many were missing.
     assert_eq!(n_started(&[1], u64::MAX), 0);
     assert_eq!(n_started(&[1, 2, 3, 4, 5, 6, 7], 0), 0);
+    assert_eq!(n_started(&[1], u64::MAX), 0);
+    assert_eq!(n_started(&[1, 2, 3, 4, 5, 6, 7, 8, 9], u64::MAX), 0);
 }
 
 /// Tasks of a made-up snapshot: id, functions, footing, awaiters.

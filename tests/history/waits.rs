@@ -68,6 +68,7 @@ pub(super) const NOTHING: LongWait = LongWait {
     for_executor: false,
     for_signal: false,
     for_file: false,
+    may_be_for_file: false,
     loop_due_at: None,
     is_main: false,
 };
@@ -174,14 +175,17 @@ fn who_waits_in_a_line_that_moves_is_not_stuck_and_who_is_overtaken_is() {
 /// time when that was asked, both in seconds by the clock of event loops. The task that sleeps goes on when it is 600.
 fn held_up_unless(n: u64, due: impl Fn(u64) -> Option<u64>) -> Vec<u64> {
     let mut rounds = Rounds::new(2);
-    let mut asked = Vec::new();
+    rounds.slept = false;
+    let (mut asked, mut n_before) = (Vec::new(), 0);
     let each = (0..n).map(|_| {
         let (now, clock) = (rounds.next(), rounds.seconds);
         let answers: Vec<LongWait> = asked
             .iter()
             .map(|task| LongWait {
                 task: *task,
-                loop_due_at: due(clock).map(Duration::from_secs),
+                // No two clocks are read at the same moment.
+                loop_due_at: due(clock)
+                    .map(|due| Duration::from_secs(due) + Duration::from_micros(clock % 7)),
                 ..NOTHING
             })
             .collect();
@@ -197,6 +201,8 @@ fn held_up_unless(n: u64, due: impl Fn(u64) -> Option<u64>) -> Vec<u64> {
         asked = seen.asked;
         let told = seen.findings.iter().map(|it| it.tasks[0].coroutine.clone());
         assert!(told.clone().all(|told| told == "handle"), "{told:?}");
+        assert!(n_before == 0 || seen.opened.is_empty());
+        n_before = seen.n_stuck;
         seen.n_stuck
     });
     each.collect()

@@ -155,6 +155,48 @@ async def for_datagrams():
     await protocol.closed
 
 
+class Child(asyncio.SubprocessProtocol):
+    def __init__(self):
+        self.exited = future()
+
+    def process_exited(self):
+        self.exited.set_result(True)
+
+
+async def for_child():
+    run = asyncio.get_running_loop().subprocess_exec
+    # It ends with us.
+    transport, protocol = await run(Child, "cat", stdout=None, stderr=None)
+    sockets.append(transport)
+    await protocol.exited
+
+
+async def for_serving():
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    async with server:
+        await server.serve_forever()
+
+
+async def for_accept():
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setblocking(False)
+    await asyncio.get_running_loop().sock_accept(listening)
+
+
+class Stopping:
+    def __init__(self):
+        self.stopped = future()
+
+    def stop(self):
+        self.stopped.set_result(None)
+
+
+async def for_method():
+    stopping = Stopping()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGWINCH, stopping.stop)
+    await stopping.stopped
+
+
 async def for_closed():
     # Its protocol has lost the connection, and nobody will set what another one has made of it.
     ours, theirs = socket.socketpair()
@@ -206,7 +248,7 @@ def start(name, coroutine):
 
 tasks = []
 sockets = []
-FINE = [in_thread, in_executor, in_timeout, in_wait_for, in_wait, in_an_hour, until_set, until_cancelled, again_and_again, above, worker, across, shielded_thread, for_signal, for_signal_lambda, for_reader, for_writer, for_connection, for_datagrams]
+FINE = [in_thread, in_executor, in_timeout, in_wait_for, in_wait, in_an_hour, until_set, until_cancelled, again_and_again, above, worker, across, shielded_thread, for_signal, for_signal_lambda, for_reader, for_writer, for_connection, for_datagrams, for_child, for_serving, for_accept, for_method]
 STUCK = [shielding, far, queued, lost, borrowing, main, for_closed]
 
 

@@ -252,7 +252,7 @@ impl Desk {
     ) -> Result<ExplainAnswer, Refusal> {
         let source = &*self.source;
         let (_, users) = rights.pin(source, id.pid)?;
-        let view = self.store.latest();
+        let view = told_of(&self.store.latest(), id, rights);
         let explained = explain(source, (id, users), rules, &view, stop);
         let explained = explained.map_err(Refusal::from)?;
         check_still(source, id, rights)?;
@@ -287,7 +287,9 @@ fn visible(view: &Arc<AgentView>, rights: &Rights, source: &dyn ProcessSource) -
         return Arc::clone(view);
     }
     let mut visible = AgentView::clone(view);
-    let may_be_seen = |process: &ProcessView| rights.include_process(source, process.id);
+    let may_be_seen = |process: &ProcessView| {
+        rights.include_view(process) && rights.include_process(source, process.id)
+    };
     for target in &mut visible.targets {
         target.processes.retain(may_be_seen);
     }
@@ -295,6 +297,25 @@ fn visible(view: &Arc<AgentView>, rights: &Rights, source: &dyn ProcessSource) -
         .targets
         .retain(|target| !target.processes.is_empty());
     Arc::new(visible)
+}
+
+/// What may be told of a process that may be asked for: nothing that was read while it was another's.
+fn told_of(view: &Arc<AgentView>, id: ProcessId, rights: &Rights) -> Arc<AgentView> {
+    let is_of_another = |it: &ProcessView| it.id == id && !rights.include_view(it);
+    let mut views = view.targets.iter().flat_map(|it| &it.processes);
+    if !views.any(is_of_another) {
+        return Arc::clone(view);
+    }
+    let mut told = AgentView::clone(view);
+    for process in told.targets.iter_mut().flat_map(|it| &mut it.processes) {
+        if is_of_another(process) {
+            *process = ProcessView {
+                since: process.since,
+                ..ProcessView::new(id)
+            };
+        }
+    }
+    Arc::new(told)
 }
 
 /// An answer that does not become longer than it may.

@@ -10,6 +10,7 @@ use crate::agent::reads::Asker;
 use crate::agent::source::ProcessSource;
 use crate::diagnosis::advice;
 use crate::ids::{Pid, ProcessId};
+use crate::metrics::ProcessView;
 use crate::process::{GIVE_AGENT_SYS_PTRACE, ProcessError};
 use crate::procfs::{ForeignThread, UserIds, is_member};
 use crate::protocol::ControlError;
@@ -99,6 +100,14 @@ impl Rights {
     pub(super) fn include_process(&self, source: &dyn ProcessSource, id: ProcessId) -> bool {
         let is_it = |(now, users)| now == id && self.objection(source, id, users).is_none();
         self.are_unbounded() || source.owner(id.pid).is_ok_and(is_it)
+    }
+
+    /// Whether what was read of a process was read while it was among it. A process that was root's and has given that
+    /// up keeps from its user what was read of it before.
+    pub(super) fn include_view(&self, process: &ProcessView) -> bool {
+        let is_unread = process.latest.is_none() && process.failure.is_none();
+        let was = process.owner.map(UserIds::all);
+        self.are_unbounded() || is_unread || was.is_some_and(|users| self.include(users))
     }
 
     /// Which process has the id `pid`, and whose it is, if it is among it.

@@ -2,7 +2,7 @@
 
 use super::auth::Users;
 use super::tls::{TlsError, acceptor};
-use crate::config::{ClientAuth, Secret, Settings, WebDetails, WebFile};
+use crate::config::{ClientAuth, Secret, Settings, TlsSettings, WebDetails, WebFile};
 use std::fmt;
 use std::fs;
 use std::io;
@@ -24,6 +24,8 @@ pub(in crate::agent) struct WebRules {
     pub(super) users: Arc<Users>,
     /// Plain HTTP without.
     pub(super) tls: Option<TlsAcceptor>,
+    /// What that was made of: settings, and what stood in the files that they name.
+    tls_of: Option<(TlsSettings, Vec<Vec<u8>>)>,
     /// Clients have to show a certificate.
     needs_certificate: bool,
     /// The longest time that a scan may take.
@@ -84,6 +86,7 @@ impl WebRules {
             users: Users::new(users.collect::<Result<_, WebError>>()?).into(),
             needs_certificate: tls.is_some_and(|tls| tls.client_auth == ClientAuth::Require),
             tls: tls.map(acceptor).transpose()?,
+            tls_of: tls.map(|tls| (tls.clone(), contents_of(tls))),
             scan_time: settings.limits.scan_time,
         })
     }
@@ -94,6 +97,22 @@ impl WebRules {
         if self.users.are_those_of(&before.users) {
             self.users = Arc::clone(&before.users);
         }
+    }
+
+    /// What of the file of `web.config_file` is not as it was, in words without secrets.
+    pub(in crate::agent) fn changes_of_file(&self, before: &Self) -> Vec<&'static str> {
+        let parts = [
+            (
+                "basic_auth_users of web.config_file",
+                !self.users.are_those_of(&before.users),
+            ),
+            (
+                "tls_server_config of web.config_file",
+                self.tls_of != before.tls_of,
+            ),
+        ];
+        let changed = parts.into_iter().filter(|(_, differs)| *differs);
+        changed.map(|(part, _)| part).collect()
     }
 
     /// Whether connections may go on that began under other rules. Users say who they are with each request;
@@ -125,4 +144,17 @@ impl WebRules {
     pub(super) fn knows_clients(&self) -> bool {
         self.needs_certificate || !self.users.is_open()
     }
+}
+
+/// What stands in the files of the server's TLS. They could be read just before: one that cannot be read now has changed.
+fn contents_of(tls: &TlsSettings) -> Vec<Vec<u8>> {
+    let files = [
+        Some(&tls.cert_file),
+        Some(&tls.key_file),
+        tls.client_ca_file.as_ref(),
+    ];
+    let files = files.into_iter().flatten();
+    files
+        .map(|file| fs::read(file).unwrap_or_default())
+        .collect()
 }

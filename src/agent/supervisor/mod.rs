@@ -466,6 +466,7 @@ impl Supervisor {
             log_change(&target.name, process, before, outcome, failure);
             log_limits(&target.name, process, watched.latest.as_ref(), &scan);
             watched.is_overdue = false;
+            watched.note_owner(kept.owner, outcome);
             watched.kept = kept;
             if let Some(observation) = &scan.observation {
                 target.totals.add(observation);
@@ -546,6 +547,7 @@ impl Supervisor {
                 hangs: watched.hangs,
                 is_overdue: watched.is_overdue,
                 program: watched.program.clone(),
+                owner: watched.owner,
                 totals: watched.totals,
                 traces: Arc::clone(&watched.traces),
             });

@@ -47,8 +47,10 @@ pub(super) struct LoopParts {
     pub(super) selector: RemoteAddr,
     /// Transports: a `WeakValueDictionary`.
     pub(super) transports: RemoteAddr,
-    /// Of uvloop: a dict of its objects for files.
+    /// Of uvloop: a dict of its objects for files, sets of its servers and of its transports for child processes.
     pub(super) polls: RemoteAddr,
+    pub(super) servers: RemoteAddr,
+    pub(super) processes: RemoteAddr,
 }
 
 impl Walk<'_, '_> {
@@ -70,7 +72,7 @@ impl Walk<'_, '_> {
             signal_handlers,
             selector,
             transports,
-            polls: RemoteAddr::NULL,
+            ..LoopParts::default()
         })
     }
 
@@ -87,6 +89,8 @@ impl Walk<'_, '_> {
                 "uvloop.loop.TimerHandle" => &mut parts.timers,
                 "uvloop.loop.Handle" => &mut parts.signal_handlers,
                 "uvloop.loop.UVPoll" => &mut parts.polls,
+                "uvloop.loop.Server" => &mut parts.servers,
+                "uvloop.loop.UVProcessTransport" => &mut parts.processes,
                 _ => continue,
             };
             *part = member;
@@ -158,7 +162,7 @@ impl Walk<'_, '_> {
         Ok(timers)
     }
 
-    fn set_at(&mut self, set: RemoteAddr) -> Result<Vec<RemoteAddr>, DecodeError> {
+    pub(super) fn set_at(&mut self, set: RemoteAddr) -> Result<Vec<RemoteAddr>, DecodeError> {
         let set = read_set(self.reader, self.offsets, set, ENTRIES_MAX)?;
         Ok(set.members)
     }

@@ -56,6 +56,7 @@ struct OwnWait {
     for_executor: bool,
     for_signal: bool,
     for_file: bool,
+    may_be_for_file: bool,
 }
 
 impl Walk<'_, '_> {
@@ -124,6 +125,7 @@ impl Walk<'_, '_> {
             for_executor: own.for_executor,
             for_signal: own.for_signal,
             for_file: own.for_file,
+            may_be_for_file: own.may_be_for_file,
             loop_due_at: self.loop_due_at(known, record)?,
             is_main: !task.is_python && self.is_main_task(task.at)?,
         }))
@@ -270,6 +272,7 @@ impl Walk<'_, '_> {
                 .iter()
                 .any(|it| known.handled.by_signal.contains(it)),
             for_file: futures.iter().any(|it| known.handled.by_file.contains(it)),
+            may_be_for_file: known.handled.is_cut,
         })
     }
 

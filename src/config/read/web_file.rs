@@ -15,25 +15,43 @@ const TLS_KEYS: [&str; 6] = [
     "max_version",
 ];
 
+const KEYS: [&str; 2] = ["tls_server_config", "basic_auth_users"];
+
+/// A file that says nothing would open the server to everybody, though it is named to close it.
+const EXPECTED: &str = "tls_server_config or basic_auth_users with at least one user: without a file, leave out \
+                        web.config_file";
+
 const VERSIONS: [(&str, TlsVersion); 2] =
     [("TLS12", TlsVersion::Tls12), ("TLS13", TlsVersion::Tls13)];
 
 /// Takes the document apart. The settings are of use only if no problem was found.
 pub(in crate::config) fn read(document: &Node, reader: &mut Reader<'_>) -> WebFile {
-    let keys = ["tls_server_config", "basic_auth_users"];
     if matches!(document.value, Value::Null) {
+        reader
+            .problems
+            .add(document.spot, "", format!("nothing, expected {EXPECTED}"));
         return WebFile::default();
     }
-    let Some(top) = Section::open(document, "", &keys, reader) else {
+    let Some(top) = Section::open(document, "", &KEYS, reader) else {
         return WebFile::default();
     };
+    let tls = tls(&top, reader);
     let mut file = WebFile {
-        tls: tls(&top, reader),
+        tls,
         ..WebFile::default()
     };
     let Some(users) = top.get("basic_auth_users") else {
+        if !top.has_values() {
+            let what = format!("neither TLS nor users, expected {EXPECTED}");
+            top.problem(what, reader);
+        }
         return file;
     };
+    // Whoever empties the list, or the file, means to let nobody in, not everybody.
+    let is_empty = matches!(&users.node.value, Value::Map(entries) if entries.is_empty());
+    if is_empty && file.tls.is_none() && top.get("tls_server_config").is_none() {
+        users.problem("no users, expected at least one", reader);
+    }
     for (user, hash) in users.entries("a map from user names to bcrypt hashes", reader) {
         if user.value.is_empty() || user.value.contains(':') {
             user.problem("no user name, expected one without a colon", reader);
