@@ -195,6 +195,17 @@ fn event_loops() -> Vec<(&'static Python, Option<&'static str>)> {
         .collect()
 }
 
+/// An agent that looks at the process so often, and for which a task is stuck after two seconds.
+fn agent_on(target: &Target, interval: &str) -> Agent {
+    Agent::start(&format!(
+        "web: {{listen: 127.0.0.1:0}}\n\
+         limits: {{cpu_share: 1}}\n\
+         analysis: {{stuck: {{after: 2s}}}}\n\
+         targets: [{{name: app, match: {{pid: {}}}, interval: {interval}}}]\n",
+        target.pid()
+    ))
+}
+
 #[test]
 fn who_waits_for_long_with_a_reason_is_not_stuck() {
     for (python, event_loop) in event_loops() {
@@ -235,13 +246,7 @@ fn nor_is_it_in_another_time_namespace() {
 }
 
 fn assert_told_who_waits_for_long(target: &Target, what: &str) {
-    let agent = Agent::start(&format!(
-        "web: {{listen: 127.0.0.1:0}}\n\
-             limits: {{cpu_share: 1}}\n\
-             analysis: {{stuck: {{after: 2s}}}}\n\
-             targets: [{{name: app, match: {{pid: {}}}, interval: 200ms}}]\n",
-        target.pid()
-    ));
+    let agent = agent_on(target, "200ms");
     let value = |name: &str| agent.value(&format!("{name}{{target=\"app\"}}"));
     // All that is stuck: a future of one's own, a lock below `main`, a pool, an executor
     // without a thread to spare, what a timeout does not reach, and what one ends in an hour that was set far from
@@ -284,32 +289,42 @@ fn assert_told_who_waits_for_long(target: &Target, what: &str) {
 #[test]
 fn an_event_loop_that_a_callback_holds_up_is_told() {
     for (python, event_loop) in event_loops() {
-        for kind in ["nothing", "waits", "computes"] {
+        let start = |kind: &'static str| {
             let mut command = python.program("held_up");
             command.arg(kind).args(event_loop);
-            let target = Target::start(command);
-            let agent = Agent::start(&format!(
-                "web: {{listen: 127.0.0.1:0}}\n\
-                 limits: {{cpu_share: 1}}\n\
-                 analysis: {{stuck: {{after: 2s}}}}\n\
-                 targets: [{{name: app, match: {{pid: {}}}, interval: 200ms}}]\n",
-                target.pid()
-            ));
-            let value = |name: &str| agent.value(&format!("{name}{{target=\"app\"}}"));
-            let what = format!("{kind} on {} {event_loop:?}", python.full_version);
-            if kind == "nothing" {
-                wait_until("some time", || value("asyncio_idle_tasks") == Some(1.0));
-                wait_until("more rounds", || {
-                    let name = "asyncio_agent_scans_total{target=\"app\",result=\"ok\"}";
-                    agent.value(name) > Some(40.0)
-                });
-                assert_eq!(value("asyncio_stuck_tasks"), Some(0.0), "{what}");
-                continue;
-            }
-            wait_until(&what, || value("asyncio_stuck_tasks") == Some(1.0));
-            let told = findings(&agent);
-            assert!(told[0].1.starts_with("ticks ("), "{what}: {told:?}");
+            (kind, Target::start(command))
+        };
+        let targets = ["nothing", "waits", "computes", "beside", "far"].map(start);
+        let of_target = |(kind, target): &(&str, Target)| {
+            let pid = target.pid();
+            format!("{{name: {kind}, match: {{pid: {pid}}}, interval: 200ms}}")
+        };
+        let agent = Agent::start(&format!(
+            "web: {{listen: 127.0.0.1:0}}\n\
+             limits: {{cpu_share: 1}}\n\
+             analysis: {{stuck: {{after: 2s}}}}\n\
+             targets: [{}]\n",
+            targets.each_ref().map(of_target).join(", ")
+        ));
+        let what = format!("Python {} {event_loop:?}", python.full_version);
+        let n_stuck =
+            |kind: &str| agent.value(&format!("asyncio_stuck_tasks{{target=\"{kind}\"}}"));
+        for (kind, _) in &targets[1..] {
+            let what = format!("{kind} on {what}");
+            wait_until(&what, || n_stuck(kind) == Some(1.0));
         }
+        wait_until("rounds of the one that goes on", || {
+            let name = "asyncio_agent_scans_total{target=\"nothing\",result=\"ok\"}";
+            agent.value(name) > Some(40.0)
+        });
+        assert_eq!(n_stuck("nothing"), Some(0.0), "{what}");
+        let told = findings(&agent);
+        let names = told.iter().map(|(_, path)| path.split(' ').next());
+        assert!(
+            names.clone().all(|name| name == Some("ticks")),
+            "{what}: {told:?}"
+        );
+        assert_eq!(names.count(), 4, "{what}: {told:?}");
     }
 }
 
@@ -320,13 +335,7 @@ fn loops_that_look_the_same_at_each_round_are_not_stuck() {
             let mut command = python.program("loops_alone");
             command.arg(kind).args(event_loop);
             let target = Target::start(command);
-            let agent = Agent::start(&format!(
-                "web: {{listen: 127.0.0.1:0}}\n\
-                 limits: {{cpu_share: 1}}\n\
-                 analysis: {{stuck: {{after: 2s}}}}\n\
-                 targets: [{{name: app, match: {{pid: {}}}, interval: 100ms}}]\n",
-                target.pid()
-            ));
+            let agent = agent_on(&target, "100ms");
             let n_stuck = || agent.value("asyncio_stuck_tasks{target=\"app\"}");
             let what = format!("{kind} on {} {event_loop:?}", python.full_version);
             if kind == "hangs" {

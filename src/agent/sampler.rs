@@ -137,7 +137,8 @@ pub(super) fn run_round(source: &dyn ProcessSource, kept: Kept, job: &Job) -> Ro
         without_asyncio,
         owner: owner_before,
     } = kept;
-    let owner = owner_of(source, process);
+    // If nobody can tell just now, it is as before: findings do not end for that.
+    let owner = owner_of(source, process).unwrap_or(owner_before);
     // What was found in it while it was another's is not told to whose it is now.
     let known = known.filter(|_| owner == owner_before);
     // Asked before it is looked into: what it maps meanwhile is news next time.
@@ -164,7 +165,9 @@ pub(super) fn run_round(source: &dyn ProcessSource, kept: Kept, job: &Job) -> Ro
             known,
             without_asyncio: None,
             // It may have become another's while it was read. Root's is told to root only, who is told everything.
-            owner: owner.filter(|user| *user == 0 || owner_of(source, process) == owner),
+            owner: owner.filter(|user| {
+                *user == 0 || owner_of(source, process).is_ok_and(|now| now == owner)
+            }),
         },
         scan: Scan {
             at: now.wall,
@@ -203,10 +206,11 @@ pub(super) fn run_round(source: &dyn ProcessSource, kept: Kept, job: &Job) -> Ro
     report
 }
 
-/// The user whose the process is by all its user ids.
-fn owner_of(source: &dyn ProcessSource, process: ProcessId) -> Option<u32> {
-    let (now, users) = source.owner(process.pid).ok()?;
-    (now == process && users == UserIds::all(users.real)).then_some(users.real)
+/// The user whose the process is by all its user ids; `None` if these differ.
+fn owner_of(source: &dyn ProcessSource, process: ProcessId) -> Result<Option<u32>, ProcessError> {
+    let (now, users) = source.owner(process.pid)?;
+    let is_one = now == process && users == UserIds::all(users.real);
+    Ok(is_one.then_some(users.real))
 }
 
 fn program(source: &dyn ProcessSource, process: ProcessId, snapshot: &Snapshot) -> ProgramView {

@@ -1,4 +1,5 @@
-"""An event loop that is held up by what its argument says: a callback that waits (`waits`) or computes (`computes`), or by nothing
+"""An event loop that is held up by what its argument says: a callback that waits (`waits`, and `beside` with another event loop
+whose tasks come and go), one that computes (`computes`), one that comes late, when all timers are far (`far`), or by nothing
 (`nothing`). Its tasks sleep and wait for jobs. With `uvloop` as well in an event loop of that kind."""
 
 import asyncio
@@ -9,33 +10,49 @@ from _truth import announce_line
 
 
 def hold_up(how):
-    announce_line('{"ready": true}')
-    if how == "waits":
+    if how in ("waits", "beside", "far"):
         threading.Event().wait()
     while how == "computes":
         pass
 
 
-async def ticks():
+def come_late():
+    asyncio.get_running_loop().call_later(0.1, print)
+    hold_up("far")
+
+
+async def ticks(period):
     while True:
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(period)
 
 
 async def worker():
     await asyncio.Queue().get()
 
 
-async def main():
+async def come_and_go():
+    while True:
+        await asyncio.create_task(asyncio.sleep(0.05))
+
+
+async def main(how):
+    loop = asyncio.get_running_loop()
     async with asyncio.TaskGroup() as group:
         group.create_task(worker(), name="worker")
-        group.create_task(ticks(), name="ticks")
-        asyncio.get_running_loop().call_later(0.7, hold_up, sys.argv[1])
+        group.create_task(ticks(3600 if how == "far" else 0.5), name="ticks")
+        if how == "far":
+            threading.Timer(4, loop.call_soon_threadsafe, [come_late]).start()
+        else:
+            loop.call_later(0.7, hold_up, how)
+        if how == "beside":
+            threading.Thread(target=asyncio.run, args=[come_and_go()], daemon=True).start()
+        announce_line('{"ready": true}')
 
 
 if sys.argv[2:] == ["uvloop"]:
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main())
+        runner.run(main(sys.argv[1]))
 else:
-    asyncio.run(main())
+    asyncio.run(main(sys.argv[1]))
