@@ -195,6 +195,42 @@ fn event_loops() -> Vec<(&'static Python, Option<&'static str>)> {
         .collect()
 }
 
+/// A program in a namespace of its own, as `unshare` makes it.
+fn in_namespace(namespace: &[&str], program: &Command) -> Target {
+    let mut command = Command::new("unshare");
+    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        command.arg("--map-root-user");
+    }
+    command.args(namespace).args(["--fork", "--kill-child"]);
+    command.arg(program.get_program()).args(program.get_args());
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let mut target = Target::start(command);
+    target.look_at_child();
+    target
+}
+
+#[test]
+fn threads_in_another_pid_namespace_are_known() {
+    for python in python::all() {
+        let mut program = python.program("held_up");
+        program.arg("beside");
+        let target = in_namespace(&["--pid"], &program);
+        let mut process = attach(&target);
+        wait_until("the threads are there", || {
+            let snapshot = process.snapshot().expect("a snapshot");
+            let threads = snapshot.graph.threads();
+            let n_known = threads.iter().filter(|it| it.runs.is_some()).count();
+            assert!(threads.iter().any(|it| it.tid.0 == 1));
+            (threads.len(), n_known) == (2, 2)
+        });
+    }
+}
+
 /// An agent that looks at the process so often, and for which a task is stuck after two seconds.
 fn agent_on(target: &Target, interval: &str) -> Agent {
     Agent::start(&format!(
@@ -223,20 +259,7 @@ fn nor_is_it_in_another_time_namespace() {
     for ((python, event_loop), offset) in event_loops().into_iter().zip(offsets) {
         let mut program = python.program("long_waits");
         program.args(event_loop);
-        let mut command = Command::new("unshare");
-        if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
-            command.arg("--map-root-user");
-        }
-        command.args(["--time", "--fork", "--kill-child", "--monotonic", offset]);
-        command.arg(program.get_program()).args(program.get_args());
-        for (name, value) in program.get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        let mut target = Target::start(command);
-        target.look_at_child();
+        let target = in_namespace(&["--time", "--monotonic", offset], &program);
         let what = format!(
             "Python {} {event_loop:?}, {offset} s ahead",
             python.full_version

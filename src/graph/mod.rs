@@ -195,7 +195,7 @@ pub struct TaskGraph {
 
 impl TaskGraph {
     /// Notes how often the kernel has given each of the first `threads_max` threads a processor.
-    pub fn note_runs(&mut self, threads_max: usize, runs: impl Fn(Tid) -> Option<u64>) {
+    pub fn note_runs(&mut self, threads_max: usize, mut runs: impl FnMut(Tid) -> Option<u64>) {
         for thread in self.threads.iter_mut().take(threads_max) {
             thread.runs = runs(thread.tid);
         }

@@ -19,7 +19,7 @@ use crate::graph::{LongWait, ProcessInfo, ReadStats, Snapshot, TaskGraph};
 use crate::ids::{Pid, ProcessId, TaskId, Tid};
 use crate::limits::{Limits, SCAN_TIME, Stop};
 use crate::memory::{self, ProcessVm, ReadErrorKind, ReadMemory, RemoteAddr};
-use crate::procfs::{Asleep, ClockShift, Maps, ProcRoot, ProcfsError};
+use crate::procfs::{Asleep, ClockShift, Maps, ProcRoot, ProcfsError, ThreadIds};
 use image::{Image, Sign};
 use rustc_hash::FxHashMap;
 use std::time::Duration;
@@ -53,6 +53,7 @@ pub struct Process {
     last: Option<Exact>,
     /// What the latest snapshot found out of the tasks that were asked about.
     long_waits: Vec<LongWait>,
+    thread_ids: ThreadIds,
     /// What is between its clock and ours, if that is known.
     clock_shift: Option<ClockShift>,
 }
@@ -175,6 +176,7 @@ impl Process {
             workspace: Workspace::default(),
             last: None,
             long_waits: Vec::new(),
+            thread_ids: ThreadIds::default(),
             clock_shift: root.clock_shift(thread),
         })
     }
@@ -342,9 +344,10 @@ impl Process {
         }
         self.check_same()?;
         let stats = reader.stats();
+        let (root, thread_ids) = (&self.root, &mut self.thread_ids);
+        thread_ids.begin();
         read.graph.note_runs(THREADS_RUN_MAX, |tid| {
-            self.root
-                .times_run(pid, Pid::new(i32::try_from(tid.0).ok()?)?)
+            root.times_run(pid, thread_ids.ours(root, pid, tid)?)
         });
         workspace.buffers = reader.into_buffers();
         self.keep_long_waits(std::mem::take(&mut read.long_waits), &read.graph);
@@ -382,8 +385,9 @@ impl Process {
                 continue;
             };
             let waits = *known.entry(tid).or_insert_with(|| {
-                let thread = i32::try_from(tid.0).ok().and_then(Pid::new);
-                let waits = thread.and_then(|it| self.root.waits_in_epoll(self.id.pid, it));
+                let (root, pid) = (&self.root, self.id.pid);
+                let thread = self.thread_ids.ours(root, pid, tid);
+                let waits = thread.and_then(|thread| root.waits_in_epoll(pid, thread));
                 waits.unwrap_or(false)
             });
             wait.loop_due_at = wait.loop_due_at.filter(|_| !waits);

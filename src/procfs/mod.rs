@@ -11,6 +11,7 @@ mod maps;
 mod owner;
 mod stat;
 mod status;
+mod thread_ids;
 
 pub use asleep::Asleep;
 pub use auxv::Auxv;
@@ -21,6 +22,7 @@ pub use maps::{Mapping, Maps, parse_maps};
 pub use owner::{ForeignThread, UserIds, is_group, is_member, members_of};
 pub use stat::{Stat, StopReason};
 pub use status::Status;
+pub use thread_ids::ThreadIds;
 
 use crate::ids::Pid;
 use std::fs::{File, OpenOptions};
