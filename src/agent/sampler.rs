@@ -166,7 +166,8 @@ pub(super) fn run_round(source: &dyn ProcessSource, kept: Kept, job: &Job) -> Ro
             without_asyncio: None,
             // It may have become another's while it was read. Root's is told to root only, who is told everything.
             owner: owner.filter(|user| {
-                *user == 0 || owner_of(source, process).is_ok_and(|now| now == owner)
+                let now = owner_of(source, process).unwrap_or(owner);
+                *user == 0 || now == owner
             }),
         },
         scan: Scan {

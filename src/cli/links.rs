@@ -2,6 +2,8 @@
 //! the way could have a file replaced that they cannot write to (symlink(7); `fs.protected_symlinks` of proc_sys_fs(5) helps in
 //! some folders only). Links of root and of our own are followed as ever.
 
+use crate::sanitize::escape;
+use nix::fcntl::readlinkat;
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -45,8 +47,12 @@ impl Place {
             if !place.found.as_ref().is_some_and(Metadata::is_symlink) {
                 return Ok(place);
             }
-            check_owner(&place.path())?;
-            let target = resolved.join(fs::read_link(place.path())?);
+            let Some(link) = link_at(&place.path(), &resolved.join(&place.name))? else {
+                return Err(io::Error::other(
+                    "its name was given to something else meanwhile",
+                ));
+            };
+            let target = resolved.join(link);
             // What the kernel's own links lead to may be no path, for a pipe, or one that is there no more: /dev/stdout.
             if resolved.starts_with("/proc") {
                 let found = fs::metadata(place.path())?;
@@ -89,16 +95,15 @@ fn resolve(folder: &Path) -> io::Result<PathBuf> {
             }
             Some(Component::Normal(name)) => {
                 let next = resolved.join(name);
-                if !fs::symlink_metadata(&next)?.is_symlink() {
+                let Some(link) = link_at(&next, &next)? else {
                     resolved = next;
                     continue;
-                }
+                };
                 n_links += 1;
                 if n_links > LINKS_MAX {
                     return Err(io::Error::from_raw_os_error(nix::libc::ELOOP));
                 }
-                check_owner(&next)?;
-                for part in parts(&fs::read_link(&next)?).rev() {
+                for part in parts(&link).rev() {
                     rest.push_front(part);
                 }
             }
@@ -133,18 +138,27 @@ fn found_at(path: &Path) -> io::Result<Option<Metadata>> {
     }
 }
 
-/// Whether a link is our own or root's.
+/// Where the link at `path` leads, which the user knows as `shown`; nothing if there is something else. Whose it is and where it leads is asked of one
+/// object: another one may have its name a moment later.
 ///
 /// # Errors
 ///
-/// When it is somebody else's.
-fn check_owner(link: &Path) -> io::Result<()> {
-    let users = [0, fs::metadata("/proc/self")?.uid()];
-    let user = fs::symlink_metadata(link)?.uid();
-    if users.contains(&user) {
-        return Ok(());
+/// When it is somebody else's, or nothing is there.
+fn link_at(path: &Path, shown: &Path) -> io::Result<Option<PathBuf>> {
+    let link = OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_PATH | nix::libc::O_NOFOLLOW)
+        .open(path)?;
+    let found = link.metadata()?;
+    if !found.is_symlink() {
+        return Ok(None);
     }
-    Err(io::Error::other(format!(
-        "a symbolic link on the way is another user's ({user})"
-    )))
+    let user = found.uid();
+    if ![0, fs::metadata("/proc/self")?.uid()].contains(&user) {
+        return Err(io::Error::other(format!(
+            "the symbolic link {} is another user's ({user}): name where it leads instead",
+            escape(&shown.to_string_lossy())
+        )));
+    }
+    Ok(Some(readlinkat(&link, "")?.into()))
 }
