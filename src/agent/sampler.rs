@@ -165,10 +165,7 @@ pub(super) fn run_round(source: &dyn ProcessSource, kept: Kept, job: &Job) -> Ro
             known,
             without_asyncio: None,
             // It may have become another's while it was read. Root's is told to root only, who is told everything.
-            owner: owner.filter(|user| {
-                let now = owner_of(source, process).unwrap_or(owner);
-                *user == 0 || now == owner
-            }),
+            owner: owner.filter(|user| *user == 0 || is_still_of(source, process, owner)),
         },
         scan: Scan {
             at: now.wall,
@@ -205,6 +202,11 @@ pub(super) fn run_round(source: &dyn ProcessSource, kept: Kept, job: &Job) -> Ro
     }
     report.used = Clock::taken_by_thread().saturating_sub(taken_before);
     report
+}
+
+/// Whether it is nobody else's now, as far as can be told.
+fn is_still_of(source: &dyn ProcessSource, process: ProcessId, owner: Option<u32>) -> bool {
+    owner_of(source, process).unwrap_or(owner) == owner
 }
 
 /// The user whose the process is by all its user ids; `None` if these differ.

@@ -344,12 +344,8 @@ impl Process {
         }
         self.check_same()?;
         let stats = reader.stats();
-        let (root, thread_ids) = (&self.root, &mut self.thread_ids);
-        thread_ids.begin();
-        read.graph.note_runs(THREADS_RUN_MAX, |tid| {
-            root.times_run(pid, thread_ids.ours(root, pid, tid)?)
-        });
         workspace.buffers = reader.into_buffers();
+        self.note_runs(&mut read.graph);
         self.keep_long_waits(std::mem::take(&mut read.long_waits), &read.graph);
         if let Some(last) = last.filter(|_| read.is_exact) {
             // It was read again for these alone.
@@ -371,6 +367,14 @@ impl Process {
             Exact { asleep, snapshot }
         });
         Ok(snapshot)
+    }
+
+    fn note_runs(&mut self, graph: &mut TaskGraph) {
+        let (root, thread_ids, pid) = (&self.root, &mut self.thread_ids, self.id.pid);
+        thread_ids.begin();
+        graph.note_runs(THREADS_RUN_MAX, |tid| {
+            root.times_run(pid, thread_ids.ours(root, pid, tid)?)
+        });
     }
 
     /// Keeps what was found out of tasks that were asked about. An event loop that waits in its selector is not held up,
