@@ -15,7 +15,7 @@ SOAK_AGENT_MINUTES ?= 30
 SECTIONS ?=
 
 .PHONY: help demo test test-system lint deny deb sbom soak soak-agent bench fuzz \
-	interpreters servers node_packages browser receivers systemd machine
+	interpreters libraries servers node_packages browser receivers systemd machine
 
 help:
 	@echo "make demo          see it work: builds the tools and shows a running Python program's tasks"
@@ -30,6 +30,7 @@ help:
 	@echo "make bench         measures beside CPython's own reader, and the agent, as Markdown (SECTIONS=\"speed agent\")"
 	@echo "make fuzz          libFuzzer on the fuzz targets: FUZZ_SECONDS each (60), FUZZ_TARGETS or all"
 	@echo "make interpreters  bring CPython 3.14 and 3.15 into target/interpreters (make test does)"
+	@echo "make libraries     bring packages that programs of the tests use into target/libraries (make test does)"
 	@echo "make servers       bring Prometheus, Alertmanager and VictoriaMetrics into target/servers (make test does)"
 	@echo "make node_packages bring TypeScript and Grafana's types into target/node_packages (make test does)"
 	@echo "make browser       bring Chromium into target/browser (make test does)"
@@ -40,7 +41,7 @@ help:
 demo:
 	@tests/demo.sh
 
-test: lint deny interpreters servers node_packages browser receivers systemd
+test: lint deny interpreters libraries servers node_packages browser receivers systemd
 	cargo test --doc
 	@if cargo nextest --version >/dev/null 2>&1; then \
 		set -x; cargo nextest run --no-fail-fast; \
@@ -96,6 +97,9 @@ bench: interpreters receivers
 
 interpreters:
 	@tests/interpreters.sh
+
+libraries:
+	@tests/libraries.sh
 
 servers:
 	@tests/servers.sh

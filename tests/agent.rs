@@ -298,8 +298,8 @@ fn a_round_is_no_news() {
 fn a_bad_configuration_is_refused() {
     let config = Config::new("web: {listen: nowhere}\ntargets: [{name: a}]\n");
     let expected = expect_test::expect![[r#"
-        agent.yaml:1:15: web.listen: "nowhere" is not an address to listen on, expected IP:PORT such as 127.0.0.1:9849 or '[::1]:9849'
-            web: {listen: nowhere}
+        agent.yaml:1:15: web.listen: <hidden> is not an address to listen on, expected IP:PORT such as 127.0.0.1:9849 or '[::1]:9849'
+            web: {listen: <hidden>
                           ^
         agent.yaml:2:11: targets[0].match: missing, expected `auto`, or a map with one or more of these conditions, or a list of such maps: executable, command, user, systemd_unit, cgroup, container_id, parent, pid
             targets: [{name: a}]
@@ -424,6 +424,33 @@ fn an_address_in_use_is_told() {
              hint: another program listens there; stop it, or set another address in web.listen\n"
         )
     );
+}
+
+/// What trying again does not mend ends with a status after which systemd does not try again.
+#[test]
+fn a_socket_that_can_never_be_is_told_as_a_bad_configuration() {
+    let config = Config::new("");
+    let folder = std::path::Path::new(&config.path())
+        .parent()
+        .unwrap()
+        .to_owned();
+    let file = folder.join("file");
+    std::fs::write(&file, "precious").unwrap();
+    let at = |name: &str| folder.join(name).display().to_string();
+    for socket in [at("no/agent.sock"), at("file/agent.sock"), at("file")] {
+        let text = format!("web: {{listen: 127.0.0.1:0}}\ncontrol: {{socket: '{socket}'}}\n");
+        std::fs::write(config.path(), text).unwrap();
+        let output = config.run(&["--log-level", "error"]);
+        let told = config.plain(&output.stderr);
+        assert!(told.contains("control.socket: cannot listen on "), "{told}");
+        assert_eq!(output.status.code(), Some(2), "{told}");
+    }
+    // The agent that listens there may end.
+    let socket = at("agent.sock");
+    let _taken = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let text = format!("web: {{listen: 127.0.0.1:0}}\ncontrol: {{socket: '{socket}'}}\n");
+    std::fs::write(config.path(), text).unwrap();
+    assert_eq!(config.run(&[]).status.code(), Some(7));
 }
 
 /// The lines of a log in JSON, each an object.

@@ -159,7 +159,6 @@ const LAYERS: &[Layer] = &[
             "tokio",
             "hyper",
             "hyper_util",
-            "http_body_util",
             "tokio_rustls",
             "bcrypt",
             "base64",

@@ -438,7 +438,7 @@ fn where_to_send_traces_is_checked_first() {
             ("OTEL_EXPORTER_OTLP_HEADERS", "secret"),
         ],
         expect![[r#"
-            agentctl: OTEL_EXPORTER_OTLP_PROTOCOL: "pigeon\n", expected grpc or http/protobuf
+            agentctl: OTEL_EXPORTER_OTLP_PROTOCOL: <hidden>, expected grpc or http/protobuf
             agentctl: OTEL_EXPORTER_OTLP_ENDPOINT: grpc has no paths, expected one such as http://localhost:4317
             agentctl: OTEL_EXPORTER_OTLP_HEADERS: an entry without =, expected name=value,name=value
         "#]],

@@ -77,7 +77,7 @@ exporters:
     endpoint: https://otel.example:4318/x
     protocol: http/protobuf
     headers: {X-Tenant: a}
-    headers_file: {Authorization: token, y: /run/y}
+    headers_file: {Authorization: token, y: /run/y.txt}
     tls: {ca_file: ca.pem, cert_file: a.pem, key_file: b.pem}
     compression: gzip
     timeout: 3s
@@ -129,6 +129,25 @@ fn everything_can_be_set() {
     let token = Secret::File("/etc/agent/token".into());
     assert_eq!(all.headers["authorization"], token);
     assert_eq!(all.tls.key_file, Some("/etc/agent/b.pem".into()));
+}
+
+#[test]
+fn a_list_of_patterns_may_keep_those_of_the_default() {
+    let stuck = |text: &str| {
+        good(&format!("analysis: {{stuck: {{{text}}}}}"))
+            .analysis
+            .stuck
+    };
+    let default = stuck("");
+    let kept = stuck("idle: ['...', my_worker], never_idle: [Pool.borrow, '...'], exclude: '...'");
+    let (last, first) = kept.idle.split_last().unwrap();
+    assert_eq!((last.as_str(), first), ("my_worker", &*default.idle));
+    let (first, last) = kept.never_idle.split_first().unwrap();
+    assert_eq!(
+        (first.as_str(), last),
+        ("Pool.borrow", &*default.never_idle)
+    );
+    assert_eq!(kept.exclude, default.exclude);
 }
 
 #[test]
@@ -298,11 +317,11 @@ ${TEAM}: 1
 ",
         &expect![[r#"
             agent.yaml:1:15: web.listen: the environment variable NO_PORT is not set, expected it or a default: ${NO_PORT:-...}
-                web: {listen: '127.0.0.1:${NO_PORT}', config_file: '${LINES}'}
+                web: {listen: <hidden>
                               ^
             agent.yaml:1:52: web.config_file: the environment variable LINES has a line end or another control character, expected one line
-                web: {listen: '127.0.0.1:${NO_PORT}', config_file: '${LINES}'}
-                                                                   ^
+                web: {listen: <hidden>
+                              ^
             agent.yaml:2:23: discovery.interval: `${` without a `}`, expected ${NAME} or ${NAME:-default} for an environment variable, $${ for ${ itself
                 discovery: {interval: '${'}
                                       ^
@@ -316,7 +335,7 @@ ${TEAM}: 1
                 analysis: {stuck: {after: '${EMPTY:-soon}'}}
                                           ^
             agent.yaml:5:1: ${TEAM}: unknown key, expected one of: web, control, discovery, targets, analysis, limits, exporters
-                ${TEAM}: 1
+                <hidden>
                 ^
         "#]],
     );
@@ -333,7 +352,7 @@ fn bad_control() {
             agent.yaml:1:19: control.socket: no path, expected that of a file
                 control: {socket: '', group: 7, mode: 1}
                                   ^
-            agent.yaml:1:30: control.group: the number 7, expected a text: put it in quotes
+            agent.yaml:1:30: control.group: "7", expected the name of a group, no number
                 control: {socket: '', group: 7, mode: 1}
                                              ^
             agent.yaml:1:33: control.mode: unknown key, expected one of: socket, group
@@ -347,7 +366,7 @@ fn bad_control() {
         agent.yaml:1:19: control.socket: a list, expected a text
             control: {socket: [a], group: 'a b'}
                               ^
-        agent.yaml:1:31: control.group: "a b", expected the name of a group
+        agent.yaml:1:31: control.group: "a b", expected the name of a group, no number
             control: {socket: [a], group: 'a b'}
                                           ^
     "#]],
@@ -373,15 +392,15 @@ limits:
   target_names: 0
 ",
         &expect![[r#"
-            agent.yaml:1:15: web.reload: "on", expected true or false
-                web: {reload: 'on', config_file: '', details: nobody}
+            agent.yaml:1:15: web.reload: <hidden>, expected true or false
+                web: {reload: <hidden>
                               ^
             agent.yaml:1:34: web.config_file: no path, expected that of a file
-                web: {reload: 'on', config_file: '', details: nobody}
-                                                 ^
-            agent.yaml:1:47: web.details: "nobody", expected loopback or users
-                web: {reload: 'on', config_file: '', details: nobody}
-                                                              ^
+                web: {reload: <hidden>
+                              ^
+            agent.yaml:1:47: web.details: <hidden>, expected loopback or users
+                web: {reload: <hidden>
+                              ^
             agent.yaml:3:27: analysis.cycles.confirmations: "0", expected a whole number from 1 to 1000
                   cycles: {confirmations: 0}
                                           ^
@@ -458,7 +477,7 @@ limits:
             agent.yaml:7:17: limits.target_names: a list, expected a text
                   target_names: [5]
                                 ^
-            agent.yaml:8:3: limits.more: unknown key, expected one of: rounds, tasks_per_process, scan_time, scan_bytes, cpu_share, processes, series, target_names
+            agent.yaml:8:3: limits.more: unknown key, expected one of: rounds, tasks_per_process, tasks, scan_time, scan_bytes, cpu_share, processes, series, target_names
                   more: 1
                   ^
         "#]],
@@ -484,49 +503,49 @@ fn bad_exporters() {
 ",
         &expect![[r#"
             agent.yaml:2:16: exporters.prometheus.port: unknown key, expected none
-                  prometheus: {port: 1}
+                  prometheus: {<hidden>
                                ^
             agent.yaml:3:3: exporters.statsd: unknown key, expected one of: prometheus, otlp
-                  statsd: {}
+                  <hidden>
                   ^
             agent.yaml:5:15: exporters.otlp.endpoint: no http:// or https:// in front, expected one such as http://localhost:4317
-                    endpoint: localhost:4317
+                    endpoint: <hidden>
                               ^
-            agent.yaml:6:15: exporters.otlp.protocol: "http", expected grpc or http/protobuf
-                    protocol: http
+            agent.yaml:6:15: exporters.otlp.protocol: <hidden>, expected grpc or http/protobuf
+                    protocol: <hidden>
                               ^
-            agent.yaml:7:15: exporters.otlp.headers.a b: no name of a header, expected one such as authorization
-                    headers: <hidden>
-                             ^
+            agent.yaml:7:15: exporters.otlp.headers.a <hidden>: no name of a header, expected one such as authorization
+                    headers: {<hidden>
+                              ^
             agent.yaml:7:28: exporters.otlp.headers.A: a number, expected a text: put it in quotes
-                    headers: <hidden>
-                             ^
+                    headers: {<hidden>
+                              ^
             agent.yaml:7:34: exporters.otlp.headers.c: has characters that no header may have, expected ASCII
-                    headers: <hidden>
-                             ^
+                    headers: {<hidden>
+                              ^
             agent.yaml:8:20: exporters.otlp.headers_file.D: the header is given twice, expected it once
-                    headers_file: {D: /x, e: ''}
+                    headers_file: {<hidden>
                                    ^
             agent.yaml:8:30: exporters.otlp.headers_file.e: no path, expected that of a file
-                    headers_file: {D: /x, e: ''}
-                                             ^
+                    headers_file: {<hidden>
+                                   ^
             agent.yaml:9:10: exporters.otlp.tls: cert_file and key_file belong together, expected both or none
-                    tls: {cert_file: a, verify: false}
+                    tls: {cert_file: <hidden>
                          ^
             agent.yaml:9:25: exporters.otlp.tls.verify: unknown key, expected one of: ca_file, cert_file, key_file
-                    tls: {cert_file: a, verify: false}
-                                        ^
-            agent.yaml:10:18: exporters.otlp.compression: "zstd", expected none or gzip
-                    compression: zstd
+                    tls: {cert_file: <hidden>
+                                     ^
+            agent.yaml:10:18: exporters.otlp.compression: <hidden>, expected none or gzip
+                    compression: <hidden>
                                  ^
             agent.yaml:11:14: exporters.otlp.timeout: "10" has no unit: write 10s for seconds, expected a duration such as 15s, 500ms or 1m30s
                     timeout: 10
                              ^
             agent.yaml:12:25: exporters.otlp.metrics.interval: "0s" is out of range, expected 10ms to 1d
-                    metrics: {interval: 0s, temporality: both}
+                    metrics: {interval: 0s, temporality: <hidden>
                                         ^
-            agent.yaml:12:42: exporters.otlp.metrics.temporality: "both", expected cumulative or delta or lowmemory
-                    metrics: {interval: 0s, temporality: both}
+            agent.yaml:12:42: exporters.otlp.metrics.temporality: <hidden>, expected cumulative or delta or lowmemory
+                    metrics: {interval: 0s, temporality: <hidden>
                                                          ^
             agent.yaml:13:20: exporters.otlp.spans.ratio: "2", expected a number from 0 to 1
                     spans: {ratio: 2, spans_per_trace: 1}
@@ -595,20 +614,20 @@ targets:
 ",
         &expect![[r#"
             agent.yaml:3:15: exporters.otlp.endpoint: has a user in it, expected one such as http://localhost:4317 and `headers_file` for credentials
-                    endpoint: http://<hidden>@host:4317
+                    endpoint: <hidden>
                               ^
             agent.yaml:4:5: exporters.otlp.header: unknown key, expected one of: endpoint, protocol, headers, headers_file, tls, compression, timeout, metrics, spans, enabled
-                    header: <hidden>
+                    <hidden>
                     ^
             agent.yaml:6:22: exporters.otlp.headers.authorization: has characters that no header may have, expected ASCII
-                      authorization: <hidden>
-                                     ^
+                      <hidden>
+                      ^
             agent.yaml:7:14: exporters.otlp.headers.x-key: a number, expected a text: put it in quotes
-                      x-key: <hidden>
-                             ^
+                      <hidden>
+                      ^
             agent.yaml:8:15: exporters.otlp.headers.x-list: a list, expected a text
-                      x-list: <hidden>
-                              ^
+                      <hidden>
+                      ^
             agent.yaml:9:15: exporters.otlp.protocol: what "${SECRET}" stands for, expected grpc or http/protobuf
                     protocol: ${SECRET}
                               ^

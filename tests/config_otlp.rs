@@ -41,17 +41,23 @@ fn a_variable_says_what_temporality_is_preferred() {
     assert_eq!(temporality("delta", file), Temporality::Cumulative);
     assert_eq!(temporality("", "{}"), Temporality::Cumulative);
     let error = with_variables(&[(variable, "both")], "{}").unwrap_err();
-    let expected = format!("metrics.temporality (from {variable}): \"both\", expected");
+    let expected = format!("metrics.temporality (from {variable}): <hidden>, expected");
     assert!(error.to_string().contains(&expected), "{error}");
 }
 
 #[test]
 fn a_timeout_of_a_variable_is_in_milliseconds() {
     let variable = "OTEL_EXPORTER_OTLP_TIMEOUT";
-    for wrong in ["abc", "10s", "-1", "1", "99999999999999999999"] {
+    for (wrong, told) in [
+        ("abc", "<hidden>"),
+        ("10s", "\"10s\""),
+        ("-1", "<hidden>"),
+        ("1", "\"1\""),
+        ("99999999999999999999", "\"99999999999999999999\""),
+    ] {
         let error = with_variables(&[(variable, wrong)], "{}").unwrap_err();
         let expected = format!(
-            "(from {variable}): \"{wrong}\", expected a number of milliseconds from 10 to 600000"
+            "(from {variable}): {told}, expected a number of milliseconds from 10 to 600000"
         );
         assert!(error.to_string().contains(&expected), "{error}");
     }
@@ -175,11 +181,11 @@ fn a_signal_has_what_is_its_own_and_the_rest_of_all() {
     let error = read("{metrics: {endpoint: nowhere, tls: {cert_file: a}}}", &[]).unwrap_err();
     expect![[r#"
         agent.yaml:1:40: exporters.otlp.metrics.endpoint: no http:// or https:// in front, expected one such as http://localhost:4317
-            exporters: {otlp: {metrics: {endpoint: nowhere, tls: {cert_file: a}}}}
+            exporters: {otlp: {metrics: {endpoint: <hidden>
                                                    ^
         agent.yaml:1:54: exporters.otlp.metrics.tls: cert_file and key_file belong together, expected both or none
-            exporters: {otlp: {metrics: {endpoint: nowhere, tls: {cert_file: a}}}}
-                                                                 ^"#]]
+            exporters: {otlp: {metrics: {endpoint: <hidden>
+                                                   ^"#]]
     .assert_eq(&error.to_string());
     let error = read("{}", &[("TRACES_ENDPOINT", "nowhere")]).unwrap_err();
     let told = error.to_string();

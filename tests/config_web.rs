@@ -61,22 +61,22 @@ rate_limit: {{}}
                 tls_server_config: {client_auth_type: RequireAndVerifyClientCert, min_version: TLS10}
                                                                                                ^
             web.yaml:2:23: basic_auth_users.a: not a bcrypt hash, expected one such as `htpasswd -nBC 10 USER` prints after the colon
-                basic_auth_users: <hidden>
-                                  ^
-            web.yaml:2:31: basic_auth_users.b:c: no user name, expected one without a colon
-                basic_auth_users: <hidden>
-                                  ^
+                basic_auth_users: {<hidden>
+                                   ^
+            web.yaml:2:31: basic_auth_users.b:<hidden>: no user name, expected one without a colon
+                basic_auth_users: {<hidden>
+                                   ^
             web.yaml:2:103: basic_auth_users.d: a number, expected a text: put it in quotes
-                basic_auth_users: <hidden>
-                                  ^
+                basic_auth_users: {<hidden>
+                                   ^
             web.yaml:2:109: basic_auth_users.e: its cost is out of range, expected 04 to 16, such as 10
-                basic_auth_users: <hidden>
-                                  ^
+                basic_auth_users: {<hidden>
+                                   ^
             web.yaml:2:171: basic_auth_users.e: duplicate key, expected it once
-                basic_auth_users: <hidden>
-                                  ^
+                basic_auth_users: {<hidden>
+                                   ^
             web.yaml:3:1: rate_limit: unknown key, expected one of: tls_server_config, basic_auth_users
-                rate_limit: {}
+                <hidden>
                 ^
         "#]],
     );
@@ -93,13 +93,13 @@ basic_auth_users: [a]
 ",
         &expect![[r#"
             web.yaml:1:20: tls_server_config.client_auth_type: missing, expected RequireAndVerifyClientCert, as client_ca_file has no effect otherwise
-                tls_server_config: {cert_file: a, key_file: b, client_ca_file: c, min_version: TLS13, max_version: TLS12}
+                tls_server_config: {cert_file: <hidden>
                                    ^
             web.yaml:1:20: tls_server_config: min_version is newer than max_version, expected at least one version between
-                tls_server_config: {cert_file: a, key_file: b, client_ca_file: c, min_version: TLS13, max_version: TLS12}
+                tls_server_config: {cert_file: <hidden>
                                    ^
             web.yaml:2:19: basic_auth_users: a list, expected a map from user names to bcrypt hashes
-                basic_auth_users: <hidden>
+                basic_auth_users: [<hidden>
                                   ^
         "#]],
     );

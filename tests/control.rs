@@ -1,5 +1,5 @@
-//! Asking the agent over its socket: what `agentctl` shows of it, who may ask for what, and what clients that mean
-//! no good can do. The agent is in process, with made-up processes, or a program of its own.
+//! Asking the agent over its socket: what `agentctl` shows of it, and what clients that mean no good can do. Who may ask
+//! for what is in `rights.rs`. The agent is in process, with made-up processes, or a program of its own.
 //!
 //! As root, whoever asks is another user: a child with another user id. Anybody else is the owner of its own
 //! processes and a stranger to root's.
@@ -14,6 +14,7 @@ use serde_json::Value;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixListener;
+use std::time::Duration;
 use support::agent::{Agent, agent};
 use support::agentctl::Answer;
 use support::place::{Place, a_group, check_done, check_refused};
@@ -205,7 +206,10 @@ fn an_agent_that_is_not_there_is_only_missed_by_who_asks_for_it() {
     let findings = place.ask(&["findings"]);
     let why = "findings are known only to a running agent";
     check_refused(&findings, UNREACHABLE, &[why]);
-    assert!(!findings.stderr.contains("without --agent"), "{findings:?}");
+    assert!(!findings.stderr.contains("--direct"), "{findings:?}");
+    let given = place.ask(&["ps", "--agent", &pid]);
+    let says = "with --direct in place of --agent a process is read";
+    check_refused(&given, UNREACHABLE, &[says]);
     // One that was killed has left its socket behind.
     drop(UnixListener::bind(&place.socket).unwrap());
     check_missed("refused");
@@ -217,11 +221,7 @@ fn an_agent_that_talks_nonsense_is_told() {
     let listener = UnixListener::bind(&place.socket).unwrap();
     let answers = [
         (&b""[..], UNREACHABLE, "without an answer"),
-        (
-            b"AIOA\0\x01\0\x02\0\0\0\x09{}",
-            UNREACHABLE,
-            "without an answer",
-        ),
+        (b"AIOA\0\x01\0\x02\0\0\0\x09{}", 7, "gave up sending"),
         (b"AIOA\0\x07\0\x02\0\0\0\x09", UNREACHABLE, "version 7"),
         (b"HTTP/1.1 400 Bad Request\r\n", 7, "not the protocol"),
         (b"AIOA\0\x01\0\x02\xff\xff\xff\xff", 7, "at most"),
@@ -239,9 +239,50 @@ fn an_agent_that_talks_nonsense_is_told() {
             drop(stream);
             asking.join().unwrap()
         });
-        check_refused(&server, status, &[says, "hint:"]);
+        check_refused(&server, status, &[says, "hint:", "--direct"]);
+        assert!(!server.stderr.contains("--agent"), "{server:?}");
+        assert!(!server.stderr.contains("not answered yet"), "{server:?}");
         assert!(!server.stderr.contains("panicked"), "{server:?}");
     }
+}
+
+#[test]
+fn an_agent_that_says_nothing_is_told_before_it_is_given_up() {
+    let place = Place::new();
+    let listener = UnixListener::bind(&place.socket).unwrap();
+    for (arguments, has_way_out) in [(&["ps", "7"][..], true), (&["findings"], false)] {
+        let answer = std::thread::scope(|scope| {
+            let asking = scope.spawn(|| place.ask(arguments));
+            let (stream, _) = listener.accept().unwrap();
+            std::thread::sleep(Duration::from_secs(5));
+            drop(stream);
+            asking.join().unwrap()
+        });
+        let says = format!(
+            "agentctl: the agent at {} has not answered yet",
+            place.socket.display()
+        );
+        check_refused(&answer, UNREACHABLE, &[&says]);
+        let told = answer.stderr.contains("--direct");
+        assert_eq!(told, has_way_out, "{answer:?}");
+    }
+}
+
+#[test]
+fn a_process_that_only_the_caller_sees_can_be_read_directly() {
+    let place = Place::new();
+    let zoo = Zoo::with(&[]);
+    let _running = Running::start_with(&zoo, &place.config("", "[]"), &WebFile::default());
+    let target = Target::start(python::all()[0].program("music"));
+    let hint = "there is such a process here; --direct tries to read it as you";
+    for command in ["ps", "explain"] {
+        let answer = place.ask(&[command, &target.pid_text()]);
+        check_refused(&answer, NO_SUCH_PROCESS, &["no process", hint]);
+        let answer = place.ask(&[command, &i32::MAX.to_string()]);
+        check_refused(&answer, NO_SUCH_PROCESS, &["no process"]);
+        assert!(!answer.stderr.contains(hint), "{answer:?}");
+    }
+    check_done(&place.ask(&["ps", "--direct", &target.pid_text()]));
 }
 
 #[test]
@@ -358,160 +399,11 @@ fn whoever_makes_reads_hang_keeps_others_from_none() {
     });
 }
 
-/// A Python of this user, or of root if `saved` is 0.
-fn python_of(user: u32, saved: u32) -> Target {
-    let mut command = python::all()[0].command();
-    command.arg("-c").arg(format!(
-        "import asyncio, os\n\
-         async def main():\n\
-         \x20   os.write(1, b'{{}}\\n')\n\
-         \x20   await asyncio.sleep(1000)\n\
-         os.setgroups([])\n\
-         os.setresgid({user}, {user}, {user})\n\
-         os.setresuid({user}, {user}, {saved})\n\
-         asyncio.run(main())"
-    ));
-    Target::start(command)
-}
-
-#[test]
-fn who_may_read_which_process() {
-    let place = Place::new();
-    let (group, id) = a_group();
-    let agent = Agent::start(&place.config(&group, "[]"));
-    let mut log = String::new();
-    if is_root() {
-        let of_root = Target::start(python::all()[0].program("music"));
-        let owned = python_of(OWNER, OWNER);
-        let half = python_of(OWNER, 0);
-        let [root_pid, own_pid, half_pid] = [&of_root, &owned, &half].map(Target::pid_text);
-        for command in ["ps", "pstree", "snapshot", "explain"] {
-            for pid in [&root_pid, &own_pid, &half_pid] {
-                check_done(&place.ask(&[command, pid]));
-                check_done(&place.ask_as(STRANGER, id, &[command, pid]));
-                let answer = place.ask_as(STRANGER, STRANGER, &[command, pid]);
-                let says = [
-                    &**pid,
-                    "user 61235 may ask for its own processes only",
-                    "hint:",
-                ];
-                check_refused(&answer, NOT_ALLOWED, &says);
-            }
-            check_done(&place.ask_as(OWNER, OWNER, &[command, &own_pid]));
-            let answer = place.ask_as(OWNER, OWNER, &[command, &root_pid]);
-            check_refused(&answer, NOT_ALLOWED, &["belongs to user 0"]);
-            let answer = place.ask_as(OWNER, OWNER, &[command, &half_pid]);
-            check_refused(&answer, NOT_ALLOWED, &["61234, 61234 and 0 (real"]);
-        }
-        // It is not the number that counts.
-        drop(owned);
-        let answer = place.ask_as(OWNER, OWNER, &["ps", &own_pid]);
-        check_refused(&answer, NO_SUCH_PROCESS, &[&own_pid]);
-        log.push_str(&format!(
-            "uid=61235 gid={id} .* asks=\"snapshot\" pid={root_pid} allowed=true why=\"member of {group}\" result=\"ok\"\n\
-             uid=61235 gid=61235 .* asks=\"snapshot\" pid={root_pid} allowed=false why=\"process {root_pid} belongs to \
-             user 0, and user 61235 may ask for its own processes only\" result=\"not_allowed\"\n\
-             uid=61234 gid=61234 .* asks=\"snapshot\" pid={own_pid} allowed=true why=\"owner\" result=\"ok\"\n\
-             uid=61234 gid=61234 .* asks=\"explain\" pid={own_pid} allowed=true why=\"owner\" result=\"ok\"\n\
-             uid=61235 gid=61235 .* asks=\"explain\" pid={own_pid} allowed=false\n\
-             uid=0 gid=0 .* asks=\"snapshot\" pid={half_pid} allowed=true why=\"root\" result=\"ok\"\n"
-        ));
-    } else {
-        let own = Target::start(python::all()[0].program("music"));
-        check_done(&place.ask(&["ps", &own.pid_text()]));
-        check_refused(
-            &place.ask(&["ps", "1"]),
-            NOT_ALLOWED,
-            &["belongs to user 0"],
-        );
-        let user = own_user();
-        log.push_str(&format!(
-            "uid={user} .* asks=\"snapshot\" pid=1 allowed=false\n"
-        ));
-    }
-    let (status, told) = agent.end_with("TERM");
-    assert!(status.success() && !place.socket.exists());
-    for expected in log.lines() {
-        let mut parts = expected.split(" .* ");
-        let (who, what) = (parts.next().unwrap(), parts.next().unwrap());
-        let is_it = |line: &str| line.contains(who) && line.contains(what);
-        assert!(told.lines().any(is_it), "no {expected} in\n{told}");
-    }
-}
-
-/// A Python of which either the first thread or another one has become this user, the others are root's; it tells the
-/// id of the other thread.
-fn python_of_two_users(user: u32, who: &str) -> Target {
-    let mut command = python::all()[0].command();
-    command.arg("-c").arg(format!(
-        "import asyncio, ctypes, json, os, threading, time\n\
-         libc = ctypes.CDLL(None)\n\
-         told = threading.Event()\n\
-         # Not by way of the C library, which changes all threads.\n\
-         become = lambda: libc.syscall({number}, {user}, {user}, {user})\n\
-         def other():\n\
-         \x20   if {who:?} == 'other': become()\n\
-         \x20   told.set()\n\
-         \x20   time.sleep(1000)\n\
-         thread = threading.Thread(target=other, daemon=True)\n\
-         thread.start()\n\
-         told.wait()\n\
-         async def main():\n\
-         \x20   if {who:?} == 'first': become()\n\
-         \x20   os.write(1, json.dumps({{'thread': thread.native_id}}).encode() + b'\\n')\n\
-         \x20   await asyncio.sleep(1000)\n\
-         asyncio.run(main())",
-        number = nix::libc::SYS_setresuid,
-    ));
-    Target::start(command)
-}
-
-#[test]
-fn a_process_is_its_owners_with_all_its_threads() {
-    let place = Place::new();
-    let agent = Agent::start(&place.config("", "[]"));
-    for who in ["first", "other"] {
-        if !is_root() {
-            break;
-        }
-        let target = python_of_two_users(OWNER, who);
-        let (pid, thread) = (target.pid_text(), target.truth["thread"].to_string());
-        for command in ["ps", "pstree", "snapshot", "explain"] {
-            let answer = place.ask_as(OWNER, OWNER, &[command, &pid]);
-            check_refused(&answer, NOT_ALLOWED, &[&pid, "user 61234"]);
-            check_done(&place.ask(&[command, &pid]));
-        }
-        let answer = place.ask_as(OWNER, OWNER, &["ps", &pid]);
-        let says = match who {
-            "first" => format!("thread {thread} of process {pid} has the user ids 0, 0 and 0"),
-            _ => format!("process {pid} belongs to user 0"),
-        };
-        check_refused(&answer, NOT_ALLOWED, &[&says]);
-    }
-    // A thread is no process, whoever asks.
-    let target = Target::start(python::all()[0].program("threads"));
-    let pid = target.pid_text();
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    let names = threads.map(|it| it.unwrap().file_name().into_string().unwrap());
-    let thread = names.into_iter().find(|it| *it != pid).unwrap();
-    let says = format!("no process {thread}: it is a thread of process {pid}");
-    for command in ["ps", "pstree", "snapshot", "explain"] {
-        let answer = place.ask(&[command, &thread]);
-        check_refused(&answer, NO_SUCH_PROCESS, &[&says]);
-        let answer = place.ask(&[command, "--direct", &thread]);
-        check_refused(&answer, NO_SUCH_PROCESS, &[&says]);
-    }
-    let answer = place.ask(&["trace", "--print", &thread]);
-    check_refused(&answer, NO_SUCH_PROCESS, &[&says]);
-    let (status, _) = agent.end_with("TERM");
-    assert!(status.success());
-}
-
-fn ends_with_an_error(place: &Place, says: &str) {
+fn ends_with_an_error(place: &Place, status: i32, says: &str) {
     let path = place.folder.path().join("second.yaml");
     fs::write(&path, place.config("", "[]")).unwrap();
     let answer = Answer::of(agent(&path));
-    assert_eq!(answer.status, 7, "{answer:?}");
+    assert_eq!(answer.status, status, "{answer:?}");
     for text in ["control.socket", says] {
         assert!(answer.stderr.contains(text), "no {text:?} in {answer:?}");
     }
@@ -522,7 +414,7 @@ fn a_socket_that_is_left_over_is_replaced_and_no_other() {
     let place = Place::new();
     let config = place.config("", "[]");
     let first = Agent::start(&config);
-    ends_with_an_error(&place, "another agent listens there");
+    ends_with_an_error(&place, 7, "another agent listens there");
     check_done(&place.ask(&["targets", "--agent", "--format=json"]));
     first.end_with("KILL");
     assert!(place.socket.exists());
@@ -531,7 +423,7 @@ fn a_socket_that_is_left_over_is_replaced_and_no_other() {
     drop(second);
     fs::remove_file(&place.socket).unwrap();
     fs::write(&place.socket, "precious").unwrap();
-    ends_with_an_error(&place, "something else than a socket");
+    ends_with_an_error(&place, 2, "something else than a socket");
     assert_eq!(fs::read_to_string(&place.socket).unwrap(), "precious");
 }
 
@@ -619,4 +511,65 @@ fn clients_that_mean_no_good_leave_nothing_behind() {
     let (status, log) = agent.end_with("TERM");
     assert!(status.success() && !log.contains("panicked"), "{log}");
     assert!(log.contains("result=\"too_long\""), "{log}");
+    let requests = || log.lines().filter(|it| it.contains("on-demand request"));
+    let lacks = requests().find(|it| it.contains("allowed=") && !it.contains(" why="));
+    assert_eq!(lacks, None);
+    let is_refused = |line: &str| line.contains("result=\"too_long\"");
+    let says = |line: &str| line.contains("allowed=false why=\"4294967295 bytes; at most ");
+    assert!(requests().filter(|it| is_refused(it)).all(says), "{log}");
+}
+
+#[test]
+fn who_has_much_to_tell_is_read_in_full_and_whoever_does_not_listen_makes_room() {
+    const TASKS: usize = 12_000;
+    let target = Target::start(python::all()[0].with_long_names(TASKS));
+    let place = Place::new();
+    let agent = Agent::start(&place.config("", "[]"));
+    let mut slow = place.connect();
+    let pid = target.pid_text().parse().unwrap();
+    let request = Request::Snapshot(pid).to_json();
+    write_frame(FrameKind::Request, &request, &mut slow).unwrap();
+    let header = read_header(&mut slow, &[FrameKind::Answer]).unwrap();
+    assert!(header.length > 8 << 20, "{header:?}");
+    // There is one such answer at a time, and the one that is not taken makes room.
+    let answer = place.ask(&["snapshot", "--agent", &target.pid_text()]);
+    assert_eq!(answer.status, DONE, "{}", answer.stderr);
+    let threads = json(&answer)["threads"].clone();
+    let n_tasks = threads.as_array().unwrap().iter();
+    let n_tasks: usize = n_tasks
+        .map(|it| it["tasks"].as_array().unwrap().len())
+        .sum();
+    assert_eq!(n_tasks, TASKS + 1);
+    assert!(read_payload(header, &mut slow).is_err());
+    let (status, log) = agent.end_with("TERM");
+    assert!(status.success(), "{log}");
+    // Both are in the log before they are read, and afterwards with what was sent.
+    let lines = |says: &str| {
+        log.lines()
+            .filter(|it| it.contains(says))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(lines("msg=\"on-demand request begins\"").len(), 2, "{log}");
+    let [given_up, whole] = lines("msg=\"on-demand request\"")[..] else {
+        panic!("{log}");
+    };
+    assert!(
+        given_up.contains("request=1 ") && given_up.contains("result=\"ok, not taken\""),
+        "{log}"
+    );
+    assert!(
+        whole.contains("request=2 ") && whole.contains("result=\"ok\""),
+        "{log}"
+    );
+    let sent = |line: &str| {
+        line.rsplit("bytes=")
+            .next()
+            .unwrap()
+            .parse::<u32>()
+            .unwrap()
+    };
+    assert!(
+        sent(given_up) < header.length && sent(whole) > 8 << 20,
+        "{log}"
+    );
 }

@@ -117,6 +117,15 @@ fn manifests_fit_each_other() {
     assert_eq!(&policy["podSelector"]["matchLabels"], labels);
     let monitor = manifest("podmonitor")["spec"].clone();
     assert_eq!(&monitor["selector"]["matchLabels"], labels);
+    // What the rules call the job is the value of that label: those of the pod's count (the operator's `jobLabel`).
+    let job = &labels[monitor["jobLabel"].as_str().expect("a label")];
+    let asked = text("dashboards/rules.yaml");
+    let asked: Vec<_> = asked.split("job=\"").skip(1).collect();
+    assert!(!asked.is_empty());
+    for rest in asked {
+        let asked = rest.split('"').next();
+        assert_eq!(asked, job.as_str(), "{rest}");
+    }
     let port = &container()["ports"][0]["name"];
     assert_eq!(&policy["ingress"][0]["ports"][0]["port"], port);
     assert_eq!(&monitor["podMetricsEndpoints"][0]["port"], port);
@@ -137,6 +146,45 @@ fn manifests_fit_each_other() {
         let listed = listed.as_array().expect("a list");
         assert!(listed.iter().any(|it| *it == *file), "{file} is not listed");
     }
+}
+
+/// Documents that those of the package refer to are in it, where they are looked for.
+#[test]
+fn documents_that_are_referred_to_are_shipped() {
+    let assets = text("Cargo.toml");
+    let path = regex::Regex::new(r"deploy/[\w/]+\.md|docs/opentelemetry\.md").expect("a pattern");
+    for document in ["README.md", "deploy/install.md"] {
+        let document = text(document);
+        let mut found = path.find_iter(&document).peekable();
+        assert!(found.peek().is_some());
+        for path in found {
+            let (folder, _) = path.as_str().rsplit_once('/').expect("in a folder");
+            let asset = format!(
+                "[\"{}\", \"usr/share/doc/asyncio-agent/{folder}/\"",
+                path.as_str()
+            );
+            assert!(assets.contains(&asset), "{asset}");
+        }
+    }
+}
+
+/// The document that the unit names is in the package, and so is whose all of it is.
+#[test]
+fn the_package_has_what_the_unit_names() {
+    let (assets, unit) = (
+        text("Cargo.toml"),
+        text("deploy/systemd/asyncio-agent.service"),
+    );
+    let document = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("Documentation=file:///"));
+    let (folder, name) = document
+        .expect("one is named")
+        .rsplit_once('/')
+        .expect("a path");
+    let is_it = |line: &str| line.contains(&format!("{name}\", \"{folder}/\""));
+    assert!(assets.lines().any(is_it), "{document:?}");
+    assert!(assets.lines().any(|line| line.starts_with("copyright = ")));
 }
 
 #[test]

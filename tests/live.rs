@@ -12,6 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
+use std::process::Command;
 use std::sync::Arc;
 use support::agentctl;
 use support::churn::{Churn, attach};
@@ -50,7 +51,10 @@ const TESTED_ELSEWHERE: &[&str] = &[
     "hangs_elsewhere",
     "in_step",
     "held_up",
+    "lines",
     "long_waits",
+    "packages",
+    "passages",
     "loops_alone",
     "mends",
     "modules_change",
@@ -243,5 +247,51 @@ fn process_that_executes_a_program_at_the_same_addresses() {
         wait_until("it is the other one", || done.exists());
         assert!(has_function("other") && !has_function("first"));
         assert!(target.end().success());
+    }
+}
+
+/// What the shell has opened is gone on with, as if the snapshot went to standard output; a folder is worked in though
+/// those above it may not be searched.
+#[test]
+fn outputs_that_are_open_and_in_closed_folders() {
+    let target = Target::start(python::all()[0].program("music"));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let within = folder.path().join("closed/within");
+    fs::create_dir_all(&within).expect("our own folder");
+    let agentctl = format!(
+        "{} snapshot {} -o",
+        env!("CARGO_BIN_EXE_agentctl"),
+        target.pid()
+    );
+    let script = "set -e; cd \"$1\"; chmod 0 ..
+        AGENTCTL beside
+        echo begin > log
+        AGENTCTL /dev/stdout >> log
+        { echo begin; AGENTCTL /dev/fd/1; echo end; } > other
+        { AGENTCTL /dev/fd/3 3>&1 >&2; echo end; } | cat > third
+        AGENTCTL /dev/stdin <> fourth
+        chmod 700 ..";
+    let mut command = Command::new("setpriv");
+    if nix::unistd::Uid::effective().is_root() {
+        // Without the right to go through folders that are closed.
+        command.args(["--inh-caps=-all", "--bounding-set=-all,+sys_ptrace"]);
+    }
+    command
+        .env("ASYNCIO_AGENT_SOCKET", "")
+        .args(["sh", "-c", &script.replace("AGENTCTL", &agentctl), "sh"])
+        .arg(&within);
+    let answer = agentctl::Answer::of(command);
+    assert_eq!((answer.status, &*answer.stderr), (0, ""));
+    for (name, begin, end) in [
+        ("beside", "", ""),
+        ("log", "begin\n", ""),
+        ("other", "begin\n", "end\n"),
+        ("third", "", "end\n"),
+        ("fourth", "", ""),
+    ] {
+        let text = fs::read_to_string(within.join(name)).expect(name);
+        let rest = text.strip_prefix(begin).and_then(|it| it.strip_suffix(end));
+        let snapshot: Result<Value, _> = serde_json::from_str(rest.unwrap_or_default());
+        assert!(snapshot.is_ok(), "{name}: {text}");
     }
 }

@@ -230,6 +230,9 @@ fn a_process_that_may_not_be_read() {
             let answer = as_nobody(&copy, &arguments);
             let says = [&*pid, "permission", "hint:"];
             check_refusal(&answer, PERMISSION_DENIED, &says);
+            // An agent stops no process.
+            let of_agent = "(--agent, which goes without --freeze)";
+            assert!(answer.stderr.contains(of_agent), "{answer:?}");
         }
     }
 }

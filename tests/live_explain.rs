@@ -429,7 +429,8 @@ fn the_agent_explains_by_its_own_settings() {
         "{fix}"
     );
     let log = agent.log();
-    let line = log.lines().find(|line| line.contains("asks=\"explain\""));
+    let mut lines = log.lines().filter(|line| line.contains("result="));
+    let line = lines.find(|line| line.contains("asks=\"explain\""));
     let line = line.unwrap_or_else(|| panic!("{log}"));
     assert!(
         line.contains(&format!("pid={pid} allowed=true")) && line.contains("result=\"ok\""),

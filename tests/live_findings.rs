@@ -16,6 +16,7 @@ use asyncio_agent::targets::ReadFacts;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex};
 use support::agent::Agent;
@@ -34,6 +35,16 @@ fn findings(agent: &Agent) -> Vec<(String, String)> {
     findings
         .map(|finding| (text(&finding["kind"]), text(&finding["path"])))
         .collect()
+}
+
+/// Waits for so many more rounds over `app`.
+fn wait_for_rounds(agent: &Agent, n: u32) {
+    let n_scans = || {
+        let scans = agent.value("asyncio_agent_scans_total{target=\"app\",result=\"ok\"}");
+        scans.unwrap_or_default()
+    };
+    let enough = n_scans() + f64::from(n);
+    wait_until("more rounds", || n_scans() >= enough);
 }
 
 #[test]
@@ -287,12 +298,7 @@ fn assert_told_who_waits_for_long(target: &Target, what: &str) {
         value("asyncio_stuck_tasks") >= Some(7.0)
     });
     // Others would have been found by then.
-    let n_scans = || {
-        let scans = agent.value("asyncio_agent_scans_total{target=\"app\",result=\"ok\"}");
-        scans.unwrap_or_default()
-    };
-    let enough = n_scans() + 20.0;
-    wait_until("more rounds", || n_scans() >= enough);
+    wait_for_rounds(&agent, 20);
     let mut told: Vec<String> = findings(&agent)
         .into_iter()
         .map(|(_, path)| path.split(" (").next().unwrap().to_owned())
@@ -304,9 +310,96 @@ fn assert_told_who_waits_for_long(target: &Target, what: &str) {
     // waits again and again is one that waits for long now and then.
     let n_idle = value("asyncio_idle_tasks");
     assert!(
-        [Some(23.0), Some(24.0)].contains(&n_idle),
+        [Some(38.0), Some(39.0)].contains(&n_idle),
         "{what}: {n_idle:?}"
     );
+}
+
+/// What packages wait for, anyio among them: its scopes end waits, as `asyncio.timeout` does.
+#[test]
+fn who_waits_in_a_package_is_stuck_where_it_waits_for_a_lock_or_a_pool() {
+    let anyio = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/libraries/site-packages");
+    assert!(
+        anyio.join("anyio").is_dir(),
+        "anyio is not at {}: `make libraries` brings it",
+        anyio.display()
+    );
+    for (python, event_loop) in event_loops() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = folder.path().join("site-packages");
+        std::fs::create_dir(&own).unwrap();
+        let mut command = python.program("packages");
+        command.arg(&anyio).arg(&own).args(event_loop);
+        let target = Target::start(command);
+        let agent = agent_on(&target, "200ms");
+        wait_until("what hangs is found", || findings(&agent).len() >= 6);
+        wait_for_rounds(&agent, 20);
+        let mut told: Vec<String> = findings(&agent)
+            .into_iter()
+            .map(|(kind, path)| {
+                // A circle begins anywhere.
+                if kind == "await_cycle" {
+                    assert!(path.contains("closed ring (wrap.<locals>.ring /"), "{path}");
+                    return kind;
+                }
+                let (task, rest) = path.split_once(" /").unwrap();
+                let line = rest.split_once("packages.py:").unwrap().1;
+                let line = line.split([')', ',']).next().unwrap();
+                format!("{kind} {task} {line}")
+            })
+            .collect();
+        told.sort();
+        let expected = [
+            "await_cycle",
+            "stuck_task stuck deep (deep 99",
+            "stuck_task stuck endless (endless 76",
+            "stuck_task stuck far (member 64",
+            "stuck_task stuck from_pool (from_pool 95",
+            "stuck_task stuck member (member 64",
+        ];
+        assert_eq!(
+            told, expected,
+            "Python {} {event_loop:?}",
+            python.full_version
+        );
+    }
+}
+
+/// An event loop has something to do again and again, and no task is seen to do it: any of them might have gone round that
+/// stands in a loop.
+#[test]
+fn who_cannot_have_gone_round_is_stuck() {
+    for python in python::all() {
+        let target = Target::start(python.program("passages"));
+        let agent = agent_on(&target, "200ms");
+        let what = &python.full_version;
+        let told = || {
+            let told = findings(&agent).into_iter();
+            let functions = told.map(|(_, path)| {
+                let (_, function) = path.split_once(" (").unwrap();
+                function.split([' ', ',']).next().unwrap().to_owned()
+            });
+            functions.collect::<BTreeSet<String>>()
+        };
+        let once = [
+            "after_others",
+            "beating",
+            "before_others",
+            "below",
+            "ends_its_loop",
+            "in_block",
+            "in_branch",
+            "in_handler",
+            "in_match",
+            "plain",
+            "streams_once",
+            "supervised",
+            "watched",
+        ];
+        wait_until("those that hang are found", || told().len() >= once.len());
+        wait_for_rounds(&agent, 30);
+        assert_eq!(Vec::from_iter(told()), once, "{what}");
+    }
 }
 
 #[test]
@@ -317,7 +410,20 @@ fn an_event_loop_that_a_callback_holds_up_is_told() {
             command.arg(kind).args(event_loop);
             (kind, Target::start(command))
         };
-        let targets = ["nothing", "waits", "computes", "beside", "far"].map(start);
+        let mut kinds = vec![
+            "nothing", "select", "waits", "computes", "beside", "far", "alone",
+        ];
+        // Where the functions of an event loop are to be seen.
+        if event_loop.is_none() {
+            kinds.extend(["selects", "signal"]);
+        }
+        let n_ticks = kinds.len() - 2;
+        let targets = kinds.into_iter().map(start);
+        let mut program = python.program("held_up");
+        program.arg("waits").args(event_loop);
+        let shifted = in_namespace(&["--time", "--monotonic", "100000"], &program);
+        let targets = targets.chain([("shifted", shifted)]);
+        let targets: Vec<(&str, Target)> = targets.collect();
         let of_target = |(kind, target): &(&str, Target)| {
             let pid = target.pid();
             format!("{{name: {kind}, match: {{pid: {pid}}}, interval: 200ms}}")
@@ -327,12 +433,12 @@ fn an_event_loop_that_a_callback_holds_up_is_told() {
              limits: {{cpu_share: 1}}\n\
              analysis: {{stuck: {{after: 2s}}}}\n\
              targets: [{}]\n",
-            targets.each_ref().map(of_target).join(", ")
+            targets.iter().map(of_target).collect::<Vec<_>>().join(", ")
         ));
         let what = format!("Python {} {event_loop:?}", python.full_version);
         let n_stuck =
             |kind: &str| agent.value(&format!("asyncio_stuck_tasks{{target=\"{kind}\"}}"));
-        for (kind, _) in &targets[1..] {
+        for (kind, _) in &targets[2..] {
             let what = format!("{kind} on {what}");
             wait_until(&what, || n_stuck(kind) == Some(1.0));
         }
@@ -340,14 +446,17 @@ fn an_event_loop_that_a_callback_holds_up_is_told() {
             let name = "asyncio_agent_scans_total{target=\"nothing\",result=\"ok\"}";
             agent.value(name) > Some(40.0)
         });
-        assert_eq!(n_stuck("nothing"), Some(0.0), "{what}");
+        for kind in ["nothing", "select"] {
+            assert_eq!(n_stuck(kind), Some(0.0), "{kind} on {what}");
+        }
         let told = findings(&agent);
         let names = told.iter().map(|(_, path)| path.split(' ').next());
-        assert!(
-            names.clone().all(|name| name == Some("ticks")),
+        let (ticks, others): (Vec<_>, Vec<_>) = names.partition(|name| *name == Some("ticks"));
+        assert_eq!(
+            (ticks.len(), others.len()),
+            (n_ticks, 1),
             "{what}: {told:?}"
         );
-        assert_eq!(names.count(), 4, "{what}: {told:?}");
     }
 }
 
@@ -373,6 +482,37 @@ fn loops_that_look_the_same_at_each_round_are_not_stuck() {
                 assert_eq!(n_stuck().unwrap_or_default(), 0.0, "{what}");
                 n_scans() >= 60.0
             });
+        }
+    }
+}
+
+#[test]
+fn who_waits_in_a_line_is_stuck_if_nobodys_turn_comes() {
+    for python in python::all() {
+        let start = |kind: &str| {
+            let mut command = python.program("lines");
+            command.arg(kind);
+            Target::start(command)
+        };
+        let hung = start("give_up");
+        let agent = agent_on(&hung, "200ms");
+        let told = || -> BTreeSet<String> {
+            let told = findings(&agent).into_iter();
+            told.map(|(_, path)| path.split(' ').next().unwrap().to_owned())
+                .collect()
+        };
+        let all = ["lock", "pool", "semaphore"].map(str::to_owned);
+        wait_until("those that hang are found", || told().len() >= all.len());
+        wait_for_rounds(&agent, 20);
+        assert_eq!(Vec::from_iter(told()), all, "{}", python.full_version);
+        for kind in ["turns", "paused"] {
+            let target = start(kind);
+            let agent = agent_on(&target, "200ms");
+            for _ in 0..4 {
+                wait_for_rounds(&agent, 10);
+                let what = format!("{kind} on {}", python.full_version);
+                assert_eq!(findings(&agent), [], "{what}");
+            }
         }
     }
 }

@@ -238,7 +238,12 @@ fn an_agent_tells_what_it_may_not_look_at() {
             "it cannot be found out whether these processes belong to a target: permission denied";
         let line = log.lines().find(|line| line.contains(told));
         let line = line.unwrap_or_else(|| panic!("{log}"));
-        for part in ["level=warn", "processes=", "example_pid=", "CAP_SYS_PTRACE"] {
+        for part in [
+            "level=warn",
+            "processes=",
+            "example_pid=",
+            "agentctl explain PID",
+        ] {
             assert!(line.contains(part), "{line}");
         }
     }

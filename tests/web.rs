@@ -388,7 +388,11 @@ fn users_need_their_password() {
             "GET /api/v1/targets HTTP/1.1\r\nHost: a\r\n{authorization}Connection: close\r\n\r\n"
         ))
     };
-    for path in ["/metrics", "/", "/-/healthy", "/nothing"] {
+    // Probes, as those of Kubernetes, have no password; they are told nothing of programs.
+    agent.eventually("ready", |agent| status(&agent.get("/-/ready")) == 200);
+    assert_eq!(body(&agent.get("/-/healthy")), "healthy\n");
+    assert_eq!(status(&agent.post("/-/healthy")), 405);
+    for path in ["/metrics", "/", "/-/healthy/", "/-/reload", "/nothing"] {
         let answer = agent.get(path);
         assert_eq!(status(&answer), 401, "{path}");
         assert!(
@@ -402,16 +406,17 @@ fn users_need_their_password() {
     assert_eq!(status(&answer), 200, "{answer}");
 }
 
-/// Asks for whether the agent is healthy, on a connection that stays open, with what `ann:password` is in base64.
+/// Asks for what is not there, on a connection that stays open, with what `ann:password` is in base64: whoever is let in is
+/// told so.
 async fn is_let_in(stream: &mut TcpStream, credentials: &str) -> bool {
     let request =
-        format!("GET /-/healthy HTTP/1.1\r\nHost: a\r\nAuthorization: Basic {credentials}\r\n\r\n");
+        format!("GET /nothing HTTP/1.1\r\nHost: a\r\nAuthorization: Basic {credentials}\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
-    while !(answer.ends_with(b"healthy\n") || answer.ends_with(b"needed\n")) {
+    while !(answer.ends_with(b"see /\n") || answer.ends_with(b"needed\n")) {
         answer.push(stream.read_u8().await.unwrap());
     }
-    answer.starts_with(b"HTTP/1.1 200")
+    answer.starts_with(b"HTTP/1.1 404")
 }
 
 #[test]
@@ -505,10 +510,13 @@ async fn ask(
 
 /// Asks on a connection that stays open.
 async fn ask_on(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<String> {
-    let request = b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let request = b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n";
     stream.write_all(request).await?;
     let mut answer = Vec::new();
-    while !answer.ends_with(b"y\n") && !answer.ends_with(b"d\n") {
+    while !answer.ends_with(b"see /\n")
+        && !answer.ends_with(b"d\n")
+        && !answer.ends_with(b"again\n")
+    {
         if stream.read_buf(&mut answer).await? == 0 {
             break;
         }
@@ -554,7 +562,7 @@ fn connections_do_not_outlive_the_rules_that_let_them_in() {
                 true => Box::new(tokio::net::TcpStream::connect(agent.address).await.unwrap()),
                 false => Box::new(connect(&agent, &server, None).await.unwrap()),
             };
-            assert!(ask_on(&mut stream).await.unwrap().ends_with("healthy\n"));
+            assert!(ask_on(&mut stream).await.unwrap().ends_with("see /\n"));
             agent.write_web_file(&tls(ClientAuth::Require));
             agent.reload();
             // It says no more, it ends, long before it would have been idle for too long.
@@ -570,12 +578,12 @@ fn a_connection_goes_on_if_its_users_are_asked_again_and_again() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let mut stream = tokio::net::TcpStream::connect(agent.address).await.unwrap();
-        assert_eq!(status(&ask_on(&mut stream).await.unwrap()), 200);
+        assert_eq!(status(&ask_on(&mut stream).await.unwrap()), 404);
         agent.write_web_file(&users());
         agent.reload();
         // The reload takes a moment.
         let mut answer = ask_on(&mut stream).await.unwrap();
-        while status(&answer) == 200 {
+        while status(&answer) == 404 {
             answer = ask_on(&mut stream).await.unwrap();
         }
         assert_eq!(status(&answer), 401);

@@ -1,10 +1,11 @@
 //! What the agent knows, in the form in which it is told to whoever asks: over HTTP, and on its socket.
 
+use super::store::Store;
 use crate::analysis::{Finding, FindingKind, FindingTask};
 use crate::metrics::{AgentView, ProcessView, TargetView};
 use crate::protocol::{
     FindingAnswer, FindingFrameAnswer, FindingTaskAnswer, FindingsAnswer, OmittedFindings,
-    ProcessAnswer, TargetAnswer, TargetsAnswer,
+    ProcessAnswer, ProgressAnswer, TargetAnswer, TargetsAnswer,
 };
 use crate::sanitize::escape;
 use crate::spans::TraceId;
@@ -19,17 +20,27 @@ pub(super) fn state(process: &ProcessView) -> &'static str {
     }
 }
 
+/// How far the agent is. Asked before the view is taken: what is ready then is in it.
+pub(super) fn progress(store: &Store) -> ProgressAnswer {
+    ProgressAnswer {
+        ready: store.is_ready(),
+        running_seconds: Some(store.running().as_secs_f64()),
+        lacks: store.lacks().map(str::to_owned),
+    }
+}
+
 /// The targets and their processes.
-pub(super) fn targets(view: &AgentView) -> TargetsAnswer {
+pub(super) fn targets(view: &AgentView, progress: ProgressAnswer) -> TargetsAnswer {
     let target = |target: &TargetView| TargetAnswer {
         name: target.name.as_ref().to_owned(),
         labels: target.labels.iter().cloned().collect(),
         up: target.is_up(),
-        processes: target.processes.iter().map(process).collect(),
+        processes: target.processes.iter().map(|it| process(it)).collect(),
     };
     TargetsAnswer {
         targets: view.targets.iter().map(target).collect(),
         hidden_processes: u64::try_from(view.n_hidden).unwrap_or(u64::MAX),
+        progress,
     }
 }
 
@@ -81,7 +92,7 @@ pub(super) fn findings_of(process: &ProcessView) -> impl Iterator<Item = &Findin
 }
 
 /// What is open.
-pub(super) fn findings(view: &AgentView) -> FindingsAnswer {
+pub(super) fn findings(view: &AgentView, progress: ProgressAnswer) -> FindingsAnswer {
     let (mut findings, mut omitted) = (Vec::new(), Vec::new());
     for target in &view.targets {
         for process in &target.processes {
@@ -100,7 +111,11 @@ pub(super) fn findings(view: &AgentView) -> FindingsAnswer {
             }
         }
     }
-    FindingsAnswer { findings, omitted }
+    FindingsAnswer {
+        findings,
+        omitted,
+        progress,
+    }
 }
 
 fn finding(finding: &Finding, target: &TargetView, process: &ProcessView) -> FindingAnswer {
@@ -159,10 +174,18 @@ mod tests {
         AgentView {
             targets: vec![TargetView {
                 name: "web".into(),
-                processes: vec![process],
+                processes: vec![process.into()],
                 ..TargetView::default()
             }],
             ..AgentView::default()
+        }
+    }
+
+    fn ready() -> ProgressAnswer {
+        ProgressAnswer {
+            ready: true,
+            running_seconds: Some(1.0),
+            lacks: None,
         }
     }
 
@@ -172,14 +195,14 @@ mod tests {
             n_stuck: 70,
             ..Observation::default()
         }));
-        let answer = findings(&many);
+        let answer = findings(&many, ready());
         assert_eq!(answer.omitted.len(), 1);
         let omitted = &answer.omitted[0];
         assert_eq!(
             (&*omitted.kind, omitted.pid, omitted.count),
             ("stuck_task", 7, 70)
         );
-        let process = &targets(&many).targets[0].processes[0];
+        let process = &targets(&many, ready()).targets[0].processes[0];
         assert_eq!(
             (process.await_cycles, process.stuck_tasks),
             (Some(0), Some(70))
@@ -188,7 +211,7 @@ mod tests {
 
     #[test]
     fn of_a_process_that_was_never_read_nothing_is_known() {
-        let process = &targets(&view(None)).targets[0].processes[0];
+        let process = &targets(&view(None), ready()).targets[0].processes[0];
         assert_eq!((process.await_cycles, process.stuck_tasks), (None, None));
     }
 }

@@ -4,7 +4,7 @@ use super::{AgentConfig, AgentError, allocator, check_files, run, telemetry};
 use crate::config::{self, Settings, WebFile};
 use crate::procfs::ProcRoot;
 use crate::sanitize::escape;
-use crate::targets::{unknown_group, unknown_users};
+use crate::targets::{doubtful_group, unknown_users, unseen_cgroup};
 use clap::{Command, CommandFactory, Parser, ValueEnum};
 use std::ffi::OsString;
 use std::fmt;
@@ -13,14 +13,32 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-/// Exit status: the command line or the configuration is wrong.
+/// Exit status: the command line or the configuration is wrong, or names a place that is of no use. The unit is not started
+/// again then.
 const EXIT_USAGE: u8 = 2;
 /// Exit status: anything else.
-const EXIT_FAILURE: u8 = 7;
+pub(super) const EXIT_FAILURE: u8 = 7;
+
+const HELP: &str = "\
+Exit status:
+  0  ended by SIGTERM or SIGINT; with --check: the configuration is good
+  2  the command line or the configuration is wrong, or names a place that is of no use: trying again
+     does not help
+  7  anything else, such as an address on which something else listens
+
+Signals:
+  SIGHUP           the configuration is read again; if it is not good, the old one stays in effect
+  SIGTERM, SIGINT  the agent ends
+
+Files:
+  /etc/asyncio-agent/agent.yaml  the configuration of the service
+  /run/asyncio-agent/agent.sock  where the service answers agentctl; see control.socket
+
+See also: agentctl(1); 'agentctl config defaults' prints a configuration with every option.";
 
 /// Watches the asyncio tasks of running Python processes and serves what it sees to Prometheus.
 #[derive(Debug, Parser)]
-#[command(name = "asyncio-agent", version)]
+#[command(name = "asyncio-agent", version, after_long_help = HELP)]
 struct Args {
     /// The configuration, a YAML file
     #[arg(long, value_name = "FILE")]
@@ -116,48 +134,59 @@ pub fn run_from_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let hint = hint(&error);
-            if log_format == LogFormat::Json {
-                tracing::error!(%error, hint, "the agent cannot run");
-                return ExitCode::from(EXIT_FAILURE);
-            }
-            complain(&format!("asyncio-agent: {error}"));
-            if let Some(hint) = hint {
-                complain(&format!("  hint: {hint}"));
-            }
-            ExitCode::from(EXIT_FAILURE)
+            tell(&error, log_format);
+            ExitCode::from(match error.is_lasting() {
+                true => EXIT_USAGE,
+                false => EXIT_FAILURE,
+            })
         }
+    }
+}
+
+/// Says why the agent cannot run.
+fn tell(error: &AgentError, log_format: LogFormat) {
+    let hint = hint(error);
+    if log_format == LogFormat::Json {
+        tracing::error!(%error, hint, "the agent cannot run");
+        return;
+    }
+    complain(&format!("asyncio-agent: {error}"));
+    if let Some(hint) = hint {
+        complain(&format!("  hint: {hint}"));
     }
 }
 
 /// Says whether a start with these settings would do, and what they come to.
 fn check(settings: &Settings, web_file: &WebFile, path: &Path) -> ExitCode {
-    if let Err(error) = check_files(settings, web_file) {
-        let credential = error.file();
-        let credential = credential.filter(|it| config::is_credential_of_service(it));
-        let Some(credential) = credential else {
+    match check_files(settings, web_file) {
+        Ok(None) => {}
+        Ok(Some(unchecked)) => {
+            complain(&format!(
+                "asyncio-agent: {}",
+                escape(&unchecked.to_string())
+            ));
+        }
+        Err(error) => {
             let (file, error) = (path.to_string_lossy(), error.to_string());
             let (file, error) = (escape(&file), escape(&error));
             complain(&format!("asyncio-agent: {file} cannot be used: {error}"));
             return ExitCode::from(EXIT_USAGE);
-        };
-        let credential = credential.to_string_lossy();
-        let credential = escape(&credential);
-        complain(&format!(
-            "asyncio-agent: {credential} and what else is secret is not checked: only the service has it"
-        ));
+        }
     }
     for user in unknown_users(&settings.targets, &ProcRoot::default()) {
         complain(&format!("asyncio-agent: {}", escape(&user.to_string())));
     }
-    if let Some(group) = unknown_group(&settings.control) {
+    if let Some(cgroup) = unseen_cgroup(&settings.targets, &ProcRoot::default()) {
+        complain(&format!("asyncio-agent: {cgroup}"));
+    }
+    if let Some(group) = doubtful_group(&settings.control) {
         complain(&format!("asyncio-agent: {}", escape(&group.to_string())));
     }
     let _ = writeln!(io::stdout(), "{}", settings.checked(path));
     ExitCode::SUCCESS
 }
 
-fn complain(text: &dyn fmt::Display) {
+pub(super) fn complain(text: &dyn fmt::Display) {
     // There is nobody to tell when stderr is closed.
     let _ = writeln!(io::stderr(), "{text}");
 }

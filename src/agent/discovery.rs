@@ -8,9 +8,9 @@ use crate::procfs::ProcfsError;
 use crate::sanitize::escape;
 use crate::targets::{
     Assigned, Assignment, IdleRules, OTHER, UnknownUser, assign, idle_rules, settle_names,
-    unknown_users,
+    unknown_users, unseen_cgroup,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -42,6 +42,8 @@ pub(super) struct Look {
     pub(super) hidden: Vec<ProcessId>,
     /// Processes of which it is not known whether they use asyncio, because asking them, or others, hangs.
     pub(super) unprobed: Vec<ProcessId>,
+    /// The same because there is no thread to ask them on.
+    pub(super) unstarted: Vec<ProcessId>,
     /// Rules that no process belongs to.
     pub(super) idle_rules: IdleRules,
 }
@@ -103,6 +105,9 @@ impl Discovery {
             for UnknownUser { target, name } in unknown_users(&self.targets, facts) {
                 tracing::warn!(target_position = target, user = %escape(name), "no such user on this machine");
             }
+            if let Some(unseen) = unseen_cgroup(&self.targets, facts) {
+                tracing::warn!(target_position = unseen.target, "{unseen}");
+            }
         }
         let probes = &self.probes;
         let uses_asyncio = |process| probes.uses_asyncio(process);
@@ -113,15 +118,17 @@ impl Discovery {
             let (rules, n) = (idle_rules.first.join(", "), idle_rules.n);
             tracing::info!(rules, n, "no process belongs to these rules now");
         }
-        let n_left_out = found.len().saturating_sub(self.processes_max);
-        found.truncate(self.processes_max);
-        let n_others = settle_names(&mut found, &self.targets, self.names_max, &self.names);
-        let names = found.iter().filter(|it| it.name != OTHER);
-        self.names = names.map(|it| (it.target, it.name.clone())).collect();
         let user = |it: &Assignment| {
             let user = facts.user_and_parent(it.process)?.0?;
             Some(self.source.person(user).id)
         };
+        let n_left_out = found.len().saturating_sub(self.processes_max);
+        if n_left_out > 0 {
+            keep_first(&mut found, self.processes_max, user);
+        }
+        let n_others = settle_names(&mut found, &self.targets, self.names_max, &self.names);
+        let names = found.iter().filter(|it| it.name != OTHER);
+        self.names = names.map(|it| (it.target, it.name.clone())).collect();
         let users = found.iter().map(user).collect();
         Ok(Look {
             found,
@@ -130,7 +137,76 @@ impl Discovery {
             n_others,
             hidden,
             unprobed: self.probes.unknown(),
+            unstarted: self.probes.unstarted(),
             idle_rules,
         })
+    }
+}
+
+/// Keeps so many, those that come first. While others are left out, nobody has more than half of the places.
+fn keep_first(
+    found: &mut Vec<Assignment>,
+    places: usize,
+    person: impl Fn(&Assignment) -> Option<u32>,
+) {
+    let mut of_persons: HashMap<Option<u32>, usize> = HashMap::new();
+    let is_kept: Vec<bool> = found
+        .iter()
+        .map(|it| {
+            let n = of_persons.entry(person(it)).or_default();
+            *n += 1;
+            *n <= places / 2
+        })
+        .collect();
+    let n_within = is_kept.iter().filter(|it| **it).count();
+    let mut n_within = n_within.min(places);
+    // What nobody else wants.
+    let mut n_beyond = places - n_within;
+    let mut within = is_kept.into_iter();
+    found.retain(|_| {
+        let room = match within.next() {
+            Some(true) => &mut n_within,
+            _ => &mut n_beyond,
+        };
+        let is_room = *room > 0;
+        *room -= usize::from(is_room);
+        is_room
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Pid, StartTime};
+
+    /// Of so many processes of these persons, in this order, those that keep a place.
+    fn kept(persons: &[u32], places: usize) -> Vec<usize> {
+        let found = persons
+            .iter()
+            .enumerate()
+            .map(|(target, person)| Assignment {
+                process: ProcessId {
+                    pid: Pid::new(i32::try_from(*person).unwrap()).unwrap(),
+                    start: StartTime(1),
+                },
+                target,
+                alternative: 0,
+                name: String::new(),
+            });
+        let mut found: Vec<Assignment> = found.collect();
+        keep_first(&mut found, places, |it| {
+            u32::try_from(it.process.pid.as_raw()).ok()
+        });
+        found.iter().map(|it| it.target).collect()
+    }
+
+    #[test]
+    fn nobody_has_more_than_half_of_the_places_while_others_want_them() {
+        assert_eq!(kept(&[7, 7, 7, 7, 7, 8, 9], 4), [0, 1, 5, 6]);
+        // What nobody else wants goes to whoever came first.
+        assert_eq!(kept(&[7, 7, 7, 7, 7, 8], 4), [0, 1, 2, 5]);
+        assert_eq!(kept(&[7, 7, 7, 7, 7, 7], 4), [0, 1, 2, 3]);
+        assert_eq!(kept(&[1, 2, 3, 4, 5], 3), [0, 1, 2]);
+        assert_eq!(kept(&[1, 1, 2], 1), [0]);
     }
 }

@@ -7,19 +7,26 @@
 //! one starts and stops them.
 
 mod allocator;
+mod allotment;
+mod allowance;
 mod answers;
 mod args;
+mod bounded;
 mod check;
 mod clock;
 mod control;
 mod discovery;
+mod fair_queue;
 mod http;
+mod large;
+mod looks;
 mod open_files;
 mod otlp;
 mod people;
 mod probe;
 mod reads;
 mod reload;
+mod requests;
 mod roster;
 mod rules;
 mod sampler;
@@ -30,13 +37,16 @@ mod source;
 mod store;
 mod supervisor;
 mod telemetry;
+mod threads;
 mod told;
 mod turnstile;
 mod watched;
 
+pub use allowance::Allowance;
 pub use args::{command, run_from_args};
-pub use check::check_files;
+pub use check::{Unchecked, check_files};
 pub use http::{TlsError, WebError};
+pub use looks::{Looks, LooksEnded};
 pub use otlp::{OtlpError, SendError, TraceSender, TracedProcess};
 pub use people::Person;
 pub use reload::LoadConfig;
@@ -44,7 +54,6 @@ pub use source::{AttachedProcess, HostProcesses, ProcessSource};
 
 use crate::config::{Settings, WebFile};
 use crate::export::prometheus::PrometheusExporter;
-use crate::process::{GIVE_AGENT_SYS_PTRACE, lacks_sys_ptrace};
 use crate::procfs::ProcRoot;
 use control::ControlRules;
 use http::WebRules;
@@ -124,6 +133,25 @@ impl AgentError {
             _ => None,
         }
     }
+
+    /// Whether the configuration has to be mended, or the place that it names, for a start to work: trying again does
+    /// not help. An address or a socket that is in use may be free a moment later.
+    pub fn is_lasting(&self) -> bool {
+        use io::ErrorKind as Kind;
+        match self {
+            Self::Listen { source, .. } => source.kind() == Kind::PermissionDenied,
+            Self::Socket { source, .. } => matches!(
+                source.kind(),
+                Kind::NotFound
+                    | Kind::PermissionDenied
+                    | Kind::AlreadyExists
+                    | Kind::NotADirectory
+                    | Kind::ReadOnlyFilesystem
+            ),
+            Self::Web(_) | Self::Otlp(_) => self.file().is_some(),
+            Self::System { .. } | Self::PartEnded { .. } | Self::Metrics(_) => false,
+        }
+    }
 }
 
 /// What the agent starts with.
@@ -200,6 +228,7 @@ impl Agent {
         };
         tokio::spawn(reloader.run(requests));
         let (reads, turnstile) = (Reads::default(), Turnstile::new());
+        let audit = http::Audit::default();
         let outbox = Arc::new(http::Outbox::new(http::SENDING_BYTES_MAX));
         let (mut addresses, mut servers) = (Vec::new(), Vec::new());
         for (listener, address) in listeners {
@@ -213,6 +242,7 @@ impl Agent {
                 reloads: reloads.clone(),
                 reads: reads.clone(),
                 turnstile: turnstile.clone(),
+                audit: audit.clone(),
                 shared: http::Shared::default(),
                 outbox: Arc::clone(&outbox),
                 is_local: address.ip().is_loopback(),
@@ -311,7 +341,7 @@ async fn listen_to_agentctl(
     };
     let listening = control::listen(path.clone()).await.map_err(failed)?;
     tracing::info!(socket = %path.display(), "agentctl is answered");
-    control::note_unknown_group(&settings.control);
+    control::note_doubtful_group(&settings.control);
     Ok(Some(listening))
 }
 
@@ -340,7 +370,12 @@ pub fn run(config: AgentConfig) -> Result<(), AgentError> {
     threads
         .worker_threads(2)
         .max_blocking_threads(BLOCKING_THREADS_MAX);
-    let runtime = build_runtime(&mut threads)?;
+    let runtime = threads::starting_threads(|| {
+        let runtime = build_runtime(&mut threads)?;
+        // The first of those that do what blocks, without which nothing goes on either.
+        drop(runtime.spawn_blocking(|| ()));
+        Ok::<_, AgentError>(runtime)
+    })?;
     let result = runtime.block_on(run_until_signal(config));
     // A read that hangs in the kernel must not keep the agent from ending.
     runtime.shutdown_background();
@@ -359,17 +394,17 @@ async fn run_until_signal(config: AgentConfig) -> Result<(), AgentError> {
         targets = settings.targets.len(),
         "starting"
     );
-    if lacks_sys_ptrace(&ProcRoot::default()) {
-        tracing::warn!(
-            hint = GIVE_AGENT_SYS_PTRACE,
-            "without CAP_SYS_PTRACE only processes of the agent's own user can be read; others may not even be seen \
-             (ProtectProc= of a unit, hidepid)"
-        );
-    }
     if settings.targets.is_empty() {
         tracing::warn!("no targets are configured: nothing will be watched");
     }
     let processes = HostProcesses::at(ProcRoot::default(), supervisor::scan_limits(settings));
+    if let Some(hint) = processes.lacks() {
+        tracing::warn!(
+            hint,
+            "without CAP_SYS_PTRACE only processes of the agent's own user can be read; others may not even be seen \
+             (ProtectProc= of a unit, hidepid)"
+        );
+    }
     let mut agent = Agent::start(config, Arc::new(processes)).await?;
     let service = ServiceManager::of_environment();
     service.ready();

@@ -1,16 +1,23 @@
 //! Reading a process because somebody asks for it, on the socket or over HTTP: on a thread of its own, for so long, and
-//! so many at once.
+//! so many at once. What somebody may ask for is found out by the same rules, apart from the reads.
 //!
 //! A process can make every read of it hang in the kernel, for as long as it likes (userfaultfd(2), a file system of its
 //! own). So root, members of the group, owners and HTTP each have places of their own, within which each person has a
 //! share, and a read that takes long makes room for the next one. Over HTTP that is the person whose process is read:
 //! it is the process that hangs, and who asks is often not known. Owners with an account and those without (subordinate
-//! user ids, containers) have places apart: whoever has many user ids without one keeps nobody with an account waiting.
+//! user ids, containers) have places apart: whoever has many user ids without one keeps nobody with an account waiting. A
+//! person who asks in several of these ways still has one share.
 //! Of those who wait for a turn, it is that of who had none for longest, however often somebody asks.
+//!
+//! A read is a small one at first. If that is not enough the process is read once more, by the one large read that there
+//! may be at a time ([`Large`]).
 
+use super::allowance::Size;
+use super::fair_queue::FairQueue;
+use super::large::{Large, LargePlace};
 use super::people::Person;
 use crate::limits::Stop;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -29,7 +36,7 @@ const OF_OWNERS_MAX: usize = 8;
 pub(super) enum Asker {
     /// Root.
     Root,
-    /// This user, who may read every process.
+    /// The person with this id, who may read every process.
     Member(u32),
     /// This person, who may read its own.
     Owner(Person),
@@ -48,6 +55,18 @@ impl Asker {
         }
     }
 
+    /// The same for each person, as whatever kind they ask.
+    pub(super) fn person(self) -> Self {
+        match self {
+            Self::Owner(Person { id, .. }) => Self::Member(id),
+            Self::Root | Self::Member(_) | Self::Web(_) => self,
+        }
+    }
+
+    fn is_same_person(self, other: Self) -> bool {
+        self.person() == other.person()
+    }
+
     fn is_of_kind(self, other: Self) -> bool {
         match (self, other) {
             (Self::Owner(person), Self::Owner(other)) => person.has_account == other.has_account,
@@ -61,6 +80,8 @@ impl Asker {
 pub(super) struct ReadLimits {
     /// For its turn, when others are being answered.
     pub(super) turn_max: Duration,
+    /// For the place of a large read.
+    pub(super) large_max: Duration,
     /// For a process to be read.
     pub(super) scan_max: Duration,
     /// For that to end when it is told to.
@@ -71,6 +92,7 @@ impl Default for ReadLimits {
     fn default() -> Self {
         Self {
             turn_max: Duration::from_secs(5),
+            large_max: Duration::from_secs(10),
             scan_max: Duration::from_secs(20),
             scan_end_max: Duration::from_secs(5),
         }
@@ -95,17 +117,24 @@ pub(super) enum NotRead {
 pub(super) struct Reads {
     taken: Arc<Mutex<Taken>>,
     freed: Arc<Notify>,
+    large: Large,
+}
+
+/// What was made of a process that was read.
+#[derive(Debug)]
+pub(super) struct Made<T> {
+    pub(super) what: T,
+    /// There was more than there is room for.
+    pub(super) is_cut: bool,
+    /// Of a large read; to be held until its answer has been sent.
+    pub(super) place: Option<LargePlace>,
 }
 
 #[derive(Debug, Default)]
 struct Taken {
-    next: u64,
     /// For whom each is, and whether it counts as one that hangs.
     reads: BTreeMap<u64, (Asker, bool)>,
-    /// Who waits for a turn.
-    waiting: BTreeMap<u64, Asker>,
-    /// The latest turn of each asker, as long as it has another read or waits for one.
-    latest: HashMap<Asker, u64>,
+    queue: FairQueue<Asker>,
 }
 
 /// A read; until this is dropped.
@@ -124,29 +153,21 @@ struct Waiting {
 }
 
 impl Taken {
-    fn next(&mut self) -> u64 {
-        self.next += 1;
-        self.next
+    /// Whether a process is being read for this person that does not hang.
+    fn is_busy_for(&self, asker: Asker) -> bool {
+        let mut reads = self.reads.values();
+        reads.any(|(by, hangs)| !hangs && by.is_same_person(asker))
     }
 
-    /// Whether nobody alike who waits had no turn for longer.
+    /// Whether nobody alike who waits had no turn for longer, those left out who are busy with another read.
     fn is_first(&self, number: u64, asker: Asker) -> bool {
-        let rank = |(number, asker): (&u64, &Asker)| (self.latest.get(asker).copied(), *number);
-        let own = rank((&number, &asker));
-        let alike = self.waiting.iter().filter(|it| it.1.is_of_kind(asker));
-        alike.map(rank).all(|other| own <= other)
+        let may_be = |other: Asker| other.is_of_kind(asker) && !self.is_busy_for(other);
+        self.queue.is_first(number, asker, may_be)
     }
+}
 
-    /// Forgets when an asker had a turn that is not here any more.
-    fn forget(&mut self, asker: Asker) {
-        let mut here = self
-            .waiting
-            .values()
-            .chain(self.reads.values().map(|it| &it.0));
-        if here.all(|it| *it != asker) {
-            self.latest.remove(&asker);
-        }
-    }
+fn has_read(reads: &BTreeMap<u64, (Asker, bool)>, asker: Asker) -> bool {
+    reads.values().any(|(by, _)| *by == asker)
 }
 
 impl Reads {
@@ -197,6 +218,49 @@ impl Reads {
         }
     }
 
+    /// Has `work` done in the same way, which says whether it was cut by the bounds of the size that it is given. Then it is
+    /// done once more as the large read; or once more as it was, if others do not let go of that in time.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub(super) async fn read_as_needed<T: Send + 'static>(
+        &self,
+        asker: Asker,
+        limits: ReadLimits,
+        work: impl Fn(&Stop, Size) -> (T, bool) + Send + Sync + 'static,
+    ) -> Result<Made<T>, NotRead> {
+        let work = Arc::new(work);
+        let made = self.make(asker, limits, None, Arc::clone(&work)).await?;
+        if !made.is_cut {
+            return Ok(made);
+        }
+        // Many may wait, so nothing that was made is held meanwhile.
+        drop(made);
+        let place = timeout(limits.large_max, self.large.take(asker)).await;
+        self.make(asker, limits, place.ok(), work).await
+    }
+
+    async fn make<T: Send + 'static>(
+        &self,
+        asker: Asker,
+        limits: ReadLimits,
+        place: Option<LargePlace>,
+        work: Arc<impl Fn(&Stop, Size) -> (T, bool) + Send + Sync + 'static>,
+    ) -> Result<Made<T>, NotRead> {
+        let size = place.as_ref().map_or(Size::Small, |_| Size::Large);
+        let make = move |stop: &Stop| {
+            let (what, is_cut) = work(stop, size);
+            Made {
+                what,
+                is_cut,
+                // One that hangs, and is waited for no more, holds it still.
+                place,
+            }
+        };
+        self.read(asker, limits, make).await
+    }
+
     async fn take(&self, asker: Asker) -> Result<Place, NotRead> {
         let waiting = self.wait(asker);
         loop {
@@ -211,11 +275,8 @@ impl Reads {
     }
 
     fn wait(&self, asker: Asker) -> Waiting {
-        let mut taken = self.taken();
-        let number = taken.next();
-        taken.waiting.insert(number, asker);
         Waiting {
-            number,
+            number: self.taken().queue.join(asker),
             asker,
             reads: self.clone(),
         }
@@ -226,17 +287,18 @@ impl Reads {
         let (all_max, of_one_max) = asker.hanging_max();
         let mut taken = self.taken();
         let of_kind = || taken.reads.values().filter(|it| it.0.is_of_kind(asker));
-        let n_hanging = |it: &Asker| of_kind().filter(|(by, hangs)| *hangs && by == it).count();
-        if n_hanging(&asker) >= of_one_max || of_kind().filter(|it| it.1).count() >= all_max {
+        let is_own = |it: &&(Asker, bool)| it.1 && it.0.is_same_person(asker);
+        let n_own = taken.reads.values().filter(is_own).count();
+        if n_own >= of_one_max || of_kind().filter(|it| it.1).count() >= all_max {
             return Err(NotRead::OthersHang);
         }
-        // One that does not hang at a time.
-        if of_kind().any(|it| !it.1) || !taken.is_first(waiting.number, asker) {
+        // One that does not hang at a time, of each kind and of each person.
+        let is_busy = of_kind().any(|it| !it.1) || taken.is_busy_for(asker);
+        if is_busy || !taken.is_first(waiting.number, asker) {
             return Err(NotRead::Busy);
         }
-        let number = taken.next();
+        let number = taken.queue.take_turn(asker);
         taken.reads.insert(number, (asker, false));
-        taken.latest.insert(asker, number);
         Ok(Place {
             number,
             reads: self.clone(),
@@ -259,8 +321,9 @@ impl Reads {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = self.reads.taken();
-        if let Some((asker, _)) = taken.reads.remove(&self.number) {
-            taken.forget(asker);
+        let Taken { reads, queue } = &mut *taken;
+        if let Some((asker, _)) = reads.remove(&self.number) {
+            queue.forget(asker, |asker| has_read(reads, asker));
         }
         drop(taken);
         self.reads.freed.notify_waiters();
@@ -270,8 +333,8 @@ impl Drop for Place {
 impl Drop for Waiting {
     fn drop(&mut self) {
         let mut taken = self.reads.taken();
-        taken.waiting.remove(&self.number);
-        taken.forget(self.asker);
+        let Taken { reads, queue } = &mut *taken;
+        queue.leave(self.number, |asker| has_read(reads, asker));
         drop(taken);
         // The turn may be that of one who waited behind it.
         self.reads.freed.notify_waiters();
@@ -303,12 +366,16 @@ mod tests {
         (8..15).for_each(|user| hang(owner(user, true)));
         assert_eq!(take(owner(99, true)).unwrap_err(), others_hang);
         hang(Asker::Web(Some(7)));
-        hang(owner(7, false));
+        hang(Asker::Member(6));
+        // Whoever asks with another user id is the same person.
+        assert_eq!(take(owner(7, false)).unwrap_err(), others_hang);
+        assert_eq!(take(owner(6, false)).unwrap_err(), others_hang);
         let others = [
             Asker::Root,
+            Asker::Member(6),
             Asker::Member(7),
             Asker::Member(8),
-            owner(8, false),
+            owner(88, false),
             Asker::Web(Some(8)),
             Asker::Web(None),
         ];
@@ -318,7 +385,7 @@ mod tests {
         }
         held.clear();
         let taken = reads.taken();
-        assert!(taken.reads.is_empty() && taken.latest.is_empty() && taken.waiting.is_empty());
+        assert!(taken.reads.is_empty() && taken.queue.is_empty());
     }
 
     #[test]
@@ -329,6 +396,11 @@ mod tests {
         let (first, second) = (reads.wait(owner(2, false)), reads.wait(owner(3, false)));
         let with_account = reads.wait(owner(3, true));
         assert!(reads.try_take(&with_account).is_ok());
+        // The one whose read that is waits for it also with this user id, and keeps no other waiting.
+        let (same, other) = (reads.wait(owner(1, true)), reads.wait(owner(4, true)));
+        assert_eq!(reads.try_take(&same).unwrap_err(), NotRead::Busy);
+        assert!(reads.try_take(&other).is_ok());
+        drop((same, other));
         let is_turn = |of: &Waiting| match reads.try_take(of) {
             Ok(_) => true,
             Err(why) => {
@@ -356,6 +428,7 @@ mod tests {
         let reads = Reads::default();
         let limits = ReadLimits {
             turn_max: Duration::from_millis(50),
+            large_max: Duration::ZERO,
             scan_max: Duration::from_millis(200),
             scan_end_max: Duration::from_millis(50),
         };
@@ -381,5 +454,29 @@ mod tests {
         assert_eq!(reads.read(Asker::Root, patient, |_| ()).await, Ok(()));
         let told = reads.read(Asker::Root, limits, until_told).await;
         assert_eq!(told, Ok(()));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_does_not_fit_is_read_once_more_one_at_a_time() {
+        let reads = Reads::default();
+        let limits = ReadLimits {
+            large_max: Duration::from_millis(50),
+            ..ReadLimits::default()
+        };
+        let read = async |asker, needed| {
+            let work = move |_: &Stop, size| (size, needed == Size::Large && size == Size::Small);
+            let made = reads.read_as_needed(asker, limits, work).await.unwrap();
+            assert_eq!(made.place.is_some(), made.what == Size::Large);
+            made
+        };
+        let large = read(owner(7, true), Size::Large).await;
+        assert_eq!((large.what, large.is_cut), (Size::Large, false));
+        // Until it has been sent, others get what fits into a small one.
+        let other = read(Asker::Root, Size::Large).await;
+        assert_eq!((other.what, other.is_cut), (Size::Small, true));
+        let small = read(Asker::Root, Size::Small).await;
+        assert_eq!((small.what, small.is_cut), (Size::Small, false));
+        drop(large);
+        assert_eq!(read(Asker::Root, Size::Large).await.what, Size::Large);
     }
 }

@@ -1,5 +1,6 @@
 //! One round over one process: attach if need be, read, work out the figures. Blocks.
 
+use super::allowance::Allowance;
 use super::clock::Clock;
 use super::otlp::{Offer, Sent, SpanSink, Subject};
 use super::source::{AttachedProcess, ProcessSource};
@@ -109,6 +110,8 @@ pub(super) struct RoundReport {
 pub(super) struct Job {
     pub(super) process: ProcessId,
     pub(super) rules: RoundRules,
+    /// Tasks that may be read of it.
+    pub(super) tasks_max: u32,
     /// Ends the reading.
     pub(super) stop: Stop,
     pub(super) clock: Clock,
@@ -150,9 +153,7 @@ pub(super) fn run_round(source: &dyn ProcessSource, kept: Kept, job: &Job) -> Ro
     let rounds_left = unchanged.as_ref().map(|it| it.rounds_left - 1);
     let read = match unchanged {
         Some(it) => Ok(Err(it.into_error(process))),
-        None => catch_unwind(AssertUnwindSafe(|| {
-            read(source, process, attached, &job.stop)
-        })),
+        None => catch_unwind(AssertUnwindSafe(|| read(source, process, attached, job))),
     };
     let now = Moment {
         at: clock.now(),
@@ -209,11 +210,12 @@ fn is_still_of(source: &dyn ProcessSource, process: ProcessId, owner: Option<u32
     owner_of(source, process).unwrap_or(owner) == owner
 }
 
-/// The user whose the process is by all its user ids; `None` if these differ.
+/// The user whose the process is by all its user ids, and by the kernel its memory; `None` if these differ.
 fn owner_of(source: &dyn ProcessSource, process: ProcessId) -> Result<Option<u32>, ProcessError> {
-    let (now, users) = source.owner(process.pid)?;
-    let is_one = now == process && users == UserIds::all(users.real);
-    Ok(is_one.then_some(users.real))
+    let owner = source.owner(process.pid)?;
+    let user = owner.users.real;
+    let is_one = owner.id == process && owner.users == UserIds::all(user);
+    Ok((is_one && owner.is_dumpable).then_some(user))
 }
 
 fn program(source: &dyn ProcessSource, process: ProcessId, snapshot: &Snapshot) -> ProgramView {
@@ -385,13 +387,14 @@ fn read(
     source: &dyn ProcessSource,
     process: ProcessId,
     attached: Option<Box<dyn AttachedProcess>>,
-    stop: &Stop,
+    job: &Job,
 ) -> Result<(Box<dyn AttachedProcess>, Snapshot), ProcessError> {
     let mut attached = match attached {
         Some(attached) => attached,
         None => source.attach(process)?,
     };
-    let snapshot = attached.snapshot(stop)?;
+    attached.allow(Allowance::of_round(job.tasks_max));
+    let snapshot = attached.snapshot(&job.stop)?;
     Ok((attached, snapshot))
 }
 
@@ -484,6 +487,7 @@ mod tests {
     fn a_python_without_asyncio_is_looked_into_when_it_has_grown_and_now_and_then() {
         let source = Late::default();
         let job = Job {
+            tasks_max: u32::MAX,
             process: ProcessId {
                 pid: Pid::new(7).unwrap(),
                 start: StartTime(1),

@@ -1,11 +1,13 @@
 //! Where processes come from: this machine, or what a test makes up. Everything here blocks.
 
+use super::allowance::Allowance;
+use super::looks::Looks;
 use super::people::{People, Person};
 use crate::graph::{LongWait, Snapshot};
 use crate::ids::{Pid, ProcessId, TaskId};
 use crate::limits::{Limits, Stop};
-use crate::process::{Access, Process, ProcessError, Reader, Table, Workspace};
-use crate::procfs::{ForeignThread, ProcRoot, ProcfsError, UserIds};
+use crate::process::{Access, Process, ProcessError, Reader, Table, Workspace, what_agent_lacks};
+use crate::procfs::{ForeignThread, Owner, ProcRoot, ProcfsError, UserIds};
 use crate::targets::{ReadFacts, probe};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -40,15 +42,24 @@ pub trait ProcessSource: Send + Sync + 'static {
     /// # Errors
     ///
     /// When there is none, or that cannot be found out.
-    fn owner(&self, pid: Pid) -> Result<(ProcessId, UserIds), ProcessError> {
+    fn owner(&self, pid: Pid) -> Result<Owner, ProcessError> {
         Err(ProcessError::NotFound { pid })
     }
 
-    /// A thread of the process that has other user ids than `users`, or may have. A source that knows no threads has
-    /// none.
-    fn foreign_thread(&self, id: ProcessId, users: UserIds) -> Option<ForeignThread> {
-        let _ = (id, users);
-        None
+    /// A thread of the process that has other user ids than `users`, or may have. Takes one of `looks` for each thread
+    /// that is looked at. A source that knows no threads has none.
+    ///
+    /// # Errors
+    ///
+    /// When the process has ended, or that cannot be found out.
+    fn foreign_thread(
+        &self,
+        id: ProcessId,
+        users: UserIds,
+        looks: &mut Looks,
+    ) -> Result<Option<ForeignThread>, ProcessError> {
+        let _ = (id, users, looks);
+        Ok(None)
     }
 
     /// Whether there is a process `pid` that the source does not see, and so says that there is none.
@@ -60,6 +71,11 @@ pub trait ProcessSource: Send + Sync + 'static {
     /// Whether users see no processes but their own (proc(5), `hidepid`), so that nobody may be told of another's.
     fn hides_from_strangers(&self) -> bool {
         false
+    }
+
+    /// What the agent lacks to read processes of all users, as advice; `None`: nothing that is known.
+    fn lacks(&self) -> Option<String> {
+        None
     }
 
     /// What the kernel's rule for reading the process `pid` comes to. `None`: nothing is known of it.
@@ -111,6 +127,12 @@ pub trait AttachedProcess: Send {
         let _ = tasks;
     }
 
+    /// From now on no more is read than this, and than the source allows. A source whose snapshots have no caps may
+    /// ignore it.
+    fn allow(&mut self, allowance: Allowance) {
+        let _ = allowance;
+    }
+
     /// What the latest snapshot found out of the tasks that were asked about.
     fn long_waits(&self) -> &[LongWait] {
         &[]
@@ -139,6 +161,7 @@ type Workspaces = Arc<Mutex<Vec<Workspace>>>;
 struct HostProcess {
     process: Process,
     limits: Arc<Mutex<Limits>>,
+    allowance: Allowance,
     workspaces: Workspaces,
 }
 
@@ -178,19 +201,19 @@ impl ProcessSource for HostProcesses {
         (stat.start_time == id.start && bytes > 0).then_some(bytes)
     }
 
-    fn owner(&self, pid: Pid) -> Result<(ProcessId, UserIds), ProcessError> {
-        self.root.owner(pid).map_err(|error| match error {
-            ProcfsError::NoProcess { pid } => ProcessError::NotFound { pid },
-            ProcfsError::Thread { pid, process } => ProcessError::Thread { pid, process },
-            error => ProcessError::Failed {
-                pid,
-                why: error.to_string(),
-            },
-        })
+    fn owner(&self, pid: Pid) -> Result<Owner, ProcessError> {
+        self.root.owner(pid).map_err(|error| ownerless(pid, error))
     }
 
-    fn foreign_thread(&self, id: ProcessId, users: UserIds) -> Option<ForeignThread> {
-        self.root.foreign_thread(id.pid, users)
+    fn foreign_thread(
+        &self,
+        id: ProcessId,
+        users: UserIds,
+        looks: &mut Looks,
+    ) -> Result<Option<ForeignThread>, ProcessError> {
+        let mut may_look = || looks.take();
+        let found = self.root.foreign_thread(id.pid, users, &mut may_look);
+        found.map_err(|error| ownerless(id.pid, error))
     }
 
     fn hides(&self, pid: Pid) -> bool {
@@ -203,6 +226,10 @@ impl ProcessSource for HostProcesses {
 
     fn set_limits(&self, limits: Limits) {
         *lock(&self.limits) = limits;
+    }
+
+    fn lacks(&self) -> Option<String> {
+        what_agent_lacks(&self.root)
     }
 
     fn access(&self, pid: Pid) -> Option<Access> {
@@ -229,6 +256,7 @@ impl ProcessSource for HostProcesses {
         Ok(Box::new(HostProcess {
             process,
             limits: Arc::clone(&self.limits),
+            allowance: Allowance::of_round(u32::MAX),
             workspaces: Arc::clone(&self.workspaces),
         }))
     }
@@ -237,7 +265,8 @@ impl ProcessSource for HostProcesses {
 impl AttachedProcess for HostProcess {
     fn snapshot(&mut self, stop: &Stop) -> Result<Snapshot, ProcessError> {
         let mut workspace = lock(&self.workspaces).pop().unwrap_or_default();
-        self.process.set_limits(latest(&self.limits));
+        let limits = latest(&self.limits);
+        self.process.set_limits(self.allowance.within(limits));
         self.process.stop_with(Some(stop.clone()));
         let snapshot = self.process.snapshot_in(&mut workspace);
         lock(&self.workspaces).push(workspace);
@@ -248,12 +277,27 @@ impl AttachedProcess for HostProcess {
         self.process.ask(tasks);
     }
 
+    fn allow(&mut self, allowance: Allowance) {
+        self.allowance = allowance;
+    }
+
     fn long_waits(&self) -> &[LongWait] {
         self.process.long_waits()
     }
 
     fn tables(&self) -> Vec<Table> {
         self.process.tables()
+    }
+}
+
+/// Why it cannot be told whose the process `pid` is.
+fn ownerless(pid: Pid, error: ProcfsError) -> ProcessError {
+    match ProcessError::of_procfs(pid, error) {
+        ProcessError::Failed { pid, why } => ProcessError::Failed {
+            pid,
+            why: format!("cannot tell whose it is: {why}"),
+        },
+        error => error,
     }
 }
 

@@ -1,17 +1,24 @@
 //! What the agent knows now: one immutable view, replaced as a whole.
 
+use super::clock::Clock;
 use super::source::ProcessSource;
 use crate::metrics::{AgentView, ProcessView};
+use crate::time::Monotonic;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
 /// Holds the latest [`AgentView`]. Readers never wait for a view to be made.
 pub(super) struct Store {
     latest: RwLock<Arc<AgentView>>,
     ready: AtomicBool,
+    /// Started with the store, and so with the agent.
+    clock: Clock,
     source: Arc<dyn ProcessSource>,
+    /// What the agent lacks, as of its start.
+    lacks: Option<String>,
     /// How often series were left out of what was served.
     n_cut: OnceLock<Arc<AtomicU64>>,
 }
@@ -30,6 +37,8 @@ impl Store {
         Self {
             latest: RwLock::default(),
             ready: AtomicBool::default(),
+            clock: Clock::start(),
+            lacks: source.lacks(),
             source,
             n_cut: OnceLock::new(),
         }
@@ -58,7 +67,7 @@ impl Store {
             return latest;
         }
         let mut without = AgentView::clone(&latest);
-        let lives = |process: &ProcessView| !ended.contains(&process.id);
+        let lives = |process: &Arc<ProcessView>| !ended.contains(&process.id);
         for target in &mut without.targets {
             target.processes.retain(lives);
         }
@@ -76,6 +85,16 @@ impl Store {
     /// hangs counts: it may never end.
     pub(super) fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
+    }
+
+    /// What the agent lacks to read processes of all users, as advice.
+    pub(super) fn lacks(&self) -> Option<&str> {
+        self.lacks.as_deref()
+    }
+
+    /// For how long the agent has run.
+    pub(super) fn running(&self) -> Duration {
+        self.clock.now().since(Monotonic::default())
     }
 
     /// Says that they have.

@@ -5,11 +5,13 @@
 //! that want to be taken for somebody else: however a value looks, it can neither end its line nor begin
 //! another field. Messages are texts of ours; what is not goes into a field.
 
-use super::args::{LogFormat, LogLevel};
-use crate::sanitize::is_unsafe;
+use super::args::{LogFormat, LogLevel, complain};
+use super::threads::starting_threads;
+use crate::sanitize::{escape, is_unsafe};
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::{self, Write as _};
 use std::io;
+use std::panic::PanicHookInfo;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tracing::field::{Field, Visit};
@@ -28,6 +30,8 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 static LOST: OnceLock<ErrorCounter> = OnceLock::new();
 /// Lines that could not be written: a disk may be full, a reader gone.
 static UNWRITTEN: AtomicU64 = AtomicU64::new(0);
+/// How the log is written, once logging is to start.
+static FORMAT: OnceLock<LogFormat> = OnceLock::new();
 /// Lines that wait for whoever reads the log; more are lost.
 const LINES_MAX: usize = 10_000;
 
@@ -43,11 +47,14 @@ pub(super) fn start(level: LogLevel, format: LogFormat) -> WorkerGuard {
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
     };
-    let (lines, guard) = NonBlockingBuilder::default()
-        .buffered_lines_limit(LINES_MAX)
-        .lossy(true)
-        .thread_name("log")
-        .finish(Counted(std::io::stderr()));
+    let _ = FORMAT.set(format);
+    let (lines, guard) = starting_threads(|| {
+        NonBlockingBuilder::default()
+            .buffered_lines_limit(LINES_MAX)
+            .lossy(true)
+            .thread_name("log")
+            .finish(Counted(std::io::stderr()))
+    });
     let lost = lines.error_counter();
     let started = tracing_subscriber::fmt()
         .with_max_level(level)
@@ -65,6 +72,24 @@ pub(super) fn start(level: LogLevel, format: LogFormat) -> WorkerGuard {
         std::panic::set_hook(Box::new(log_panic));
     }
     guard
+}
+
+/// Says why the program ends now, without a thread of its own: as a line of the log if that is JSON, else as programs do.
+pub(super) fn say_at_once(why: &str, hint: Option<&'static str>) {
+    if FORMAT.get() == Some(&LogFormat::Json) {
+        let format = LogFormat::Json;
+        let direct = tracing_subscriber::fmt()
+            .with_writer(std::io::stderr)
+            .event_format(Lines { format })
+            .finish();
+        return tracing::subscriber::with_default(direct, || {
+            tracing::error!(error = why, hint, "the agent cannot run");
+        });
+    }
+    complain(&format!("asyncio-agent: {}", escape(why)));
+    if let Some(hint) = hint {
+        complain(&format!("  hint: {hint}"));
+    }
 }
 
 /// How many lines were lost since the start.
@@ -97,11 +122,16 @@ impl<W: io::Write> io::Write for Counted<W> {
     }
 }
 
-/// A panic is a line like all others, whatever it says.
-fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
+/// What a panic says.
+pub(super) fn text_of<'p>(panic: &'p PanicHookInfo<'_>) -> Option<&'p str> {
     let payload = panic.payload();
     let text = payload.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+}
+
+/// A panic is a line like all others, whatever it says.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let text = text_of(panic);
     let location = panic.location().map(ToString::to_string);
     // It is made only if RUST_BACKTRACE asks for it.
     let backtrace = Backtrace::capture();

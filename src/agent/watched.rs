@@ -3,39 +3,28 @@
 use super::otlp::{Sent, TOO_LARGE};
 use super::sampler::Kept;
 use crate::analysis::{FindingKind, Fingerprint, Observation};
-use crate::metrics::{ProgramView, RoundOutcome, Scan, Totals};
+use crate::ids::ProcessId;
+use crate::metrics::{ProcessView, RoundOutcome};
 use crate::spans::TraceId;
 use crate::time::{Monotonic, Timestamp};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// A process that is watched.
-#[derive(Default)]
 pub(super) struct Watched {
     pub(super) target: usize,
-    /// Since when it is watched.
-    pub(super) since: Timestamp,
+    /// What is published of it: with thousands of processes, most stay as they are from one publication to the next.
+    view: Arc<ProcessView>,
     /// Time between two rounds.
     pub(super) interval: Duration,
     /// When the latest round began that confirms cycles.
     pub(super) confirmed_at: Option<Monotonic>,
-    /// Its round hangs.
-    pub(super) hangs: bool,
-    /// It should have been read long ago.
-    pub(super) is_overdue: bool,
     /// It is read less often than it should.
     pub(super) is_postponed: bool,
     pub(super) kept: Kept,
-    pub(super) latest: Option<Scan>,
-    /// Why the latest round failed.
-    pub(super) failure: Option<Arc<str>>,
-    pub(super) program: Option<Arc<ProgramView>>,
-    /// Whose it was when that was read.
-    pub(super) owner: Option<u32>,
-    pub(super) totals: Totals,
-    /// In which traces its findings were sent.
-    pub(super) traces: Arc<BTreeMap<Fingerprint, u128>>,
+    /// How many tasks the latest round may read of it.
+    pub(super) allowed: u32,
     /// Its findings that no trace tells, though one could: there was no room, or it did not arrive.
     untold: BTreeSet<Fingerprint>,
     /// When they were last to be told.
@@ -47,11 +36,32 @@ const TELL_AGAIN: Duration = Duration::from_secs(15);
 
 impl Watched {
     /// One that is watched since then, of which nothing is known yet.
-    pub(super) fn new(since: Timestamp) -> Self {
-        Self {
+    pub(super) fn new(process: ProcessId, since: Timestamp) -> Self {
+        let view = ProcessView {
             since,
-            ..Self::default()
+            ..ProcessView::new(process)
+        };
+        Self {
+            target: 0,
+            view: Arc::new(view),
+            interval: Duration::ZERO,
+            confirmed_at: None,
+            is_postponed: false,
+            kept: Kept::default(),
+            allowed: 0,
+            untold: BTreeSet::new(),
+            told_at: None,
         }
+    }
+
+    /// What is published of it.
+    pub(super) fn view(&self) -> &Arc<ProcessView> {
+        &self.view
+    }
+
+    /// What is published of it from the next time on.
+    pub(super) fn view_mut(&mut self) -> &mut ProcessView {
+        Arc::make_mut(&mut self.view)
     }
 
     /// The trace of a cycle that was not sent before.
@@ -65,7 +75,7 @@ impl Watched {
                 .findings
                 .iter()
                 .filter(|it| it.kind == FindingKind::AwaitCycle);
-            !self.traces.contains_key(finding) && cycles.any(|it| it.fingerprint == *finding)
+            !self.view.traces.contains_key(finding) && cycles.any(|it| it.fingerprint == *finding)
         };
         let found = new.iter().find(|(finding, _)| is_new(finding));
         found.map(|(_, trace)| *trace)
@@ -95,7 +105,7 @@ impl Watched {
         if told.is_empty() && observation.closed.is_empty() {
             return;
         }
-        let traces = Arc::make_mut(&mut self.traces);
+        let traces = Arc::make_mut(&mut Arc::make_mut(&mut self.view).traces);
         for (finding, trace) in told {
             self.untold.remove(&finding);
             traces.insert(finding, trace.0);
@@ -108,29 +118,38 @@ impl Watched {
         self.untold.retain(is_open);
     }
 
+    /// How many tasks it had at its latest look, those included that were only counted; 0 if that is not known. A round
+    /// that hangs may have read all that it was allowed to, and holds it.
+    pub(super) fn n_tasks(&self) -> u64 {
+        let latest = self.view.latest.as_ref();
+        let summary = latest.and_then(|scan| scan.summary.as_ref());
+        let n_seen = summary.map_or(0, |summary| summary.n_pending_tasks);
+        match self.view.hangs {
+            true => n_seen.max(self.allowed.into()),
+            false => n_seen,
+        }
+    }
+
     /// Whose it was in a round. What it ran as another's is not told as this one's.
     pub(super) fn note_owner(&mut self, owner: Option<u32>, outcome: RoundOutcome) {
-        if outcome != RoundOutcome::Gone && self.owner != owner {
-            self.program = None;
-            self.owner = owner;
+        if outcome != RoundOutcome::Gone && self.view.owner != owner {
+            let view = self.view_mut();
+            view.program = None;
+            view.owner = owner;
         }
     }
 
     /// A trace has not arrived.
     pub(super) fn note_lost(&mut self, lost: TraceId) {
         let is_it = |(_, trace): &(&Fingerprint, &u128)| **trace == lost.0;
-        let findings: Vec<Fingerprint> = self
-            .traces
-            .iter()
-            .filter(is_it)
-            .map(|(it, _)| *it)
-            .collect();
+        let traces = self.view.traces.iter();
+        let findings: Vec<Fingerprint> = traces.filter(is_it).map(|(it, _)| *it).collect();
+        let view = self.view_mut();
         if !findings.is_empty() {
-            let traces = Arc::make_mut(&mut self.traces);
-            traces.retain(|_, trace| *trace != lost.0);
-            self.untold.extend(findings);
+            Arc::make_mut(&mut view.traces).retain(|_, trace| *trace != lost.0);
         }
-        self.totals.forget_trace(lost.0);
+        view.totals.forget_trace(lost.0);
+        self.untold.extend(findings);
     }
 
     /// Whether a round that begins now confirms cycles: those do between which there is about an interval. Others

@@ -10,6 +10,14 @@ const COROUTINES_MAX: usize = 256;
 /// Longer names are cut.
 const NAME_CHARS_MAX: usize = 200;
 
+/// Coroutine functions that execute another one, whose name says what the task does: those of anyio's tasks.
+const WRAPPERS: [&str; 2] = ["TaskHandle._run_coro", "TaskGroup._run_wrapped_task"];
+
+/// Whether the coroutine function with this name only executes another one.
+pub(super) fn is_wrapper(function: &str) -> bool {
+    WRAPPERS.contains(&function)
+}
+
 /// Figures of the tasks of one coroutine function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CoroutineFigures {

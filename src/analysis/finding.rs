@@ -1,6 +1,7 @@
 //! What somebody should be told: an await cycle that lasts, a task that is stuck.
 
-use crate::graph::{TaskGraph, TaskIdx, is_installed, is_python};
+use super::coroutines::is_wrapper;
+use crate::graph::{Frame, TaskGraph, TaskIdx, is_installed, is_python};
 use crate::ids::TaskId;
 use crate::time::Timestamp;
 use std::fmt;
@@ -9,8 +10,8 @@ use std::time::Duration;
 
 /// Tasks of a finding that are kept.
 const TASKS_MAX: usize = 16;
-/// Frames of each that are kept, the innermost ones.
-const FRAMES_MAX: usize = 8;
+/// Frames of each that are kept: the innermost ones, and the first one of the program itself if it is none of these.
+const FRAMES_MAX: usize = 32;
 /// Longer names are cut.
 const TEXT_CHARS_MAX: usize = 256;
 
@@ -78,7 +79,7 @@ pub struct FindingTask {
     pub name: String,
     /// The qualified name of its coroutine function; empty when it is not known.
     pub coroutine: String,
-    /// Its coroutine stack, innermost first.
+    /// Its coroutine stack, innermost first, as far as it is kept.
     pub frames: Vec<FindingFrame>,
 }
 
@@ -196,10 +197,15 @@ pub(super) fn tasks_of(graph: &TaskGraph, tasks: &[TaskIdx]) -> (Arc<[FindingTas
 
 fn task_of(graph: &TaskGraph, at: TaskIdx) -> FindingTask {
     let task = graph.task(at);
-    let frames = graph.stack(task.stack).take(FRAMES_MAX);
-    let frames = frames.map(|frame| FindingFrame {
+    let file_of = |frame: &Frame| frame.file.map_or("", |file| graph.text(file));
+    let is_own = |frame: &Frame| !is_python(file_of(frame)) && !is_installed(file_of(frame));
+    let own = graph.stack(task.stack).position(is_own);
+    let further = own.filter(|own| *own >= FRAMES_MAX);
+    let innermost = graph.stack(task.stack).take(FRAMES_MAX);
+    let further = further.and_then(|own| graph.stack(task.stack).nth(own));
+    let frames = innermost.chain(further).map(|frame| FindingFrame {
         function: short(graph.text(frame.function)),
-        file: short(frame.file.map_or("", |file| graph.text(file))),
+        file: short(file_of(frame)),
         line: frame.line,
     });
     FindingTask {
@@ -212,10 +218,16 @@ fn task_of(graph: &TaskGraph, at: TaskIdx) -> FindingTask {
     }
 }
 
-/// The qualified name of a task's coroutine function: of its outermost frame.
+/// The qualified name of a task's coroutine function: of its outermost frame that is no wrapper.
 pub(super) fn coroutine_of(graph: &TaskGraph, at: TaskIdx) -> &str {
-    let outermost = graph.stack(graph.task(at).stack).next_back();
-    outermost.map_or("", |frame| graph.text(frame.function))
+    let frames = || graph.stack(graph.task(at).stack).rev();
+    let mut names = frames().map(|frame| graph.text(frame.function));
+    let outermost = names.next().unwrap_or_default();
+    let is_own = |name: &&str| !is_wrapper(name);
+    Some(outermost)
+        .filter(is_own)
+        .or_else(|| names.find(is_own))
+        .unwrap_or(outermost)
 }
 
 fn short(text: &str) -> String {

@@ -3,7 +3,8 @@
 //! if there is any.
 //!
 //! It takes a question when a timer is due ([`LongWait::loop_due_at`]), which is asked when no task of a thread was seen to go on for
-//! half of the time, and again when the timer would have been overdue for all of it.
+//! half of the time, and again when the timer would have been overdue for all of it. A thread that is found to wait for something else
+//! than its event loop would ([`LongWait::loop_is_blocked`]), and has not run since, needs no timer.
 
 use super::facts::TaskKey;
 use super::history::Moment;
@@ -49,6 +50,11 @@ pub(super) struct HeldUp(FxHashMap<Tid, Quiet>);
 #[derive(Debug, Clone, Copy)]
 struct Quiet {
     since: Moment,
+    /// How often the thread had run, and since when that is so.
+    runs: Option<u64>,
+    still_since: Monotonic,
+    /// Since when it is told.
+    told: Option<Monotonic>,
     speaker: TaskKey,
     asked_at: Option<Monotonic>,
     answer: Option<Answer>,
@@ -61,6 +67,8 @@ struct Answer {
     asked_at: Monotonic,
     /// When the first timer is or was due; `None` if there is none, or the event loop waits for something to happen.
     due: Option<Monotonic>,
+    /// The thread waited in something else than its event loop.
+    is_blocked: bool,
 }
 
 impl HeldUp {
@@ -83,22 +91,31 @@ impl HeldUp {
         }
         // Times that were compared with clocks differ a little each time; findings are known by them.
         let due = same.or(due);
-        quiet.answer = Some(Answer { asked_at, due });
+        quiet.answer = Some(Answer {
+            asked_at,
+            due,
+            is_blocked: wait.loop_is_blocked,
+        });
     }
 
     /// Takes up a look at the tasks: threads in which one has gone on are not held up. Gives the tasks that are to be told,
-    /// and since when they are held up.
+    /// and since when they are held up. `runs` says how often threads have run, as far as that is known.
     pub(super) fn look(
         &mut self,
         speakers: &Speakers,
         moved: &FxHashSet<Tid>,
+        runs: &FxHashMap<Tid, u64>,
         waits: &mut Waits,
     ) -> (Vec<(Moment, Speaker)>, Vec<TaskKey>) {
         self.0.retain(|tid, _| speakers.contains_key(tid));
         let (mut told, mut asked) = (Vec::new(), Vec::new());
         for (tid, speaker) in speakers {
+            let runs = runs.get(tid).copied();
             let fresh = Quiet {
                 since: waits.now,
+                runs,
+                still_since: waits.now.at,
+                told: None,
                 speaker: speaker.key,
                 asked_at: None,
                 answer: None,
@@ -106,6 +123,9 @@ impl HeldUp {
             let quiet = self.0.entry(*tid).or_insert(fresh);
             if moved.contains(tid) || quiet.speaker != speaker.key {
                 *quiet = fresh;
+            }
+            if runs.is_none() || quiet.runs != runs {
+                (quiet.runs, quiet.still_since) = (runs, waits.now.at);
             }
             let (since, asks) = quiet.look(waits);
             told.extend(since.map(|since| (since, *speaker)));
@@ -126,6 +146,17 @@ impl Quiet {
             (Some(answer), Some(told_at)) => answer.asked_at >= told_at,
             _ => false,
         };
+        let still_since = self.still_since.max(self.since.at);
+        // It has not run since it was found there.
+        let is_blocked = |answer: &Answer| answer.is_blocked && answer.asked_at >= still_since;
+        let blocked_since = self.answer.filter(is_blocked).map(|_| still_since);
+        let is_blocked_for_long = blocked_since.is_some_and(|since| {
+            let told_at = since.after(after);
+            if told_at > now.at {
+                waits.will_be_known(told_at);
+            }
+            told_at <= now.at
+        });
         let asks_at = match (self.asked_at, self.answer) {
             (None, _) => Some(self.since.at.after(after / 2)),
             (Some(asked_at), Some(answer)) if answer.asked_at == asked_at => {
@@ -144,7 +175,12 @@ impl Quiet {
         } else if let Some(at) = asks_at {
             waits.will_be_known(at);
         }
-        let told_since = held_up_at.filter(|_| is_told).map(|at| Moment {
+        let overdue_since = held_up_at.filter(|_| is_told);
+        let blocked_since = blocked_since.filter(|_| is_blocked_for_long);
+        let since = overdue_since.into_iter().chain(blocked_since).min();
+        // A finding is known by that.
+        self.told = since.map(|since| self.told.unwrap_or(since));
+        let told_since = self.told.map(|at| Moment {
             at,
             wall: now.wall.before(now.at.since(at)),
         });

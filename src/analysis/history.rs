@@ -245,11 +245,9 @@ impl History {
                 continue;
             };
             let task = graph.task(at);
-            let in_line = match task.state {
-                TaskState::Running => None,
-                _ => self.lines.moves_until(seen, self.rules.stuck_after),
-            };
-            if !seen.is_stuck && waits.is_in_line(in_line) {
+            let line = self.lines.of(seen, self.rules.stuck_after);
+            let line = line.filter(|_| task.state != TaskState::Running);
+            if !seen.is_stuck && waits.is_in_line((key, seen), line, task.has_turn) {
                 observation.n_idle += u64::from(waits.is_long(seen));
                 continue;
             }
@@ -322,14 +320,15 @@ impl History {
             let mut is_new = false;
             let seen = self.tasks.entry(key).or_insert_with(|| {
                 is_new = true;
-                Seen::new(place, stack.hash, before, now)
+                Seen::new(place, stack.line, before, now)
             });
             let went_on = !seen.was_at(place);
             if went_on {
                 self.lines.leave(seen, now.at);
             }
-            seen.see(place, stack.hash, before, now);
-            let tid = graph.thread_of(at).tid;
+            seen.see(place, stack.line, before, now);
+            let thread = graph.thread_of(at);
+            let tid = thread.tid;
             if is_new || went_on {
                 sight.moved.insert(tid);
             }
@@ -351,7 +350,9 @@ impl History {
             }
             let is_explained =
                 !is_running && waits.is_explained((key, seen), &*rules.functions, stack.is_bare);
-            if !counts || is_explained {
+            // Some programs run their event loop now and then.
+            let is_paused = !thread.runs_loop && !is_running && !seen.is_stuck;
+            if !counts || is_explained || is_paused {
                 observation.n_idle += u64::from(waits.is_long(seen));
                 continue;
             }
@@ -374,18 +375,21 @@ impl History {
         stuck: &mut Vec<(Moment, TaskKey, TaskIdx)>,
         observation: &mut Observation,
     ) {
-        let (told, asked) = self.held_up.look(&sight.speakers, &sight.moved, waits);
+        let (told, asked) = self
+            .held_up
+            .look(&sight.speakers, &sight.moved, &self.runs, waits);
         for key in asked {
             if let Some(seen) = self.tasks.get_mut(&key) {
                 waits.ask(key, seen);
             }
         }
         for (since, Speaker { key, at, .. }) in told {
-            if stuck.iter().any(|(_, told, _)| *told == key) {
+            let stack = facts.stack(facts.graph.task(at).stack);
+            if !stack.counts_running || stuck.iter().any(|(_, told, _)| *told == key) {
                 continue;
             }
             stuck.push((since, key, at));
-            let coroutine = facts.stack(facts.graph.task(at).stack).coroutine;
+            let coroutine = stack.coroutine;
             sight.groups.entry(coroutine).or_default().figures.n_stuck += 1;
             observation.n_stuck += 1;
         }
@@ -588,9 +592,12 @@ impl History {
         now: Moment,
         observation: &mut Observation,
     ) {
-        // Those that wait longest, and those that were found before.
-        stuck.sort_unstable_by_key(|(since, key, _)| (since.at, *key));
         let mut before = std::mem::take(&mut self.stuck);
+        // Those that were found before, and those that wait longest.
+        stuck.sort_by_cached_key(|(since, key, _)| {
+            let is_new = !before.contains_key(&self.fingerprint_of_task(*key, *since));
+            (is_new, since.at, *key)
+        });
         for (since, key, at) in stuck.into_iter().take(STUCK_FINDINGS_MAX) {
             let fingerprint = self.fingerprint_of_task(key, since);
             if before.remove(&fingerprint).is_none() {

@@ -3,7 +3,10 @@
 //! which they came, whoever waits is in a line that moves, however long it is. Who has been overtaken is not.
 //!
 //! So for each place it is kept when a task went on there last, and after which moment the one had come that came last of all
-//! that have gone on. Whoever was seen there at that moment has been overtaken.
+//! that have gone on. Whoever was seen there at that moment has been overtaken; or it went round a loop and came back, which nobody
+//! saw.
+//!
+//! A place is where tasks wait in functions of packages, whoever called these, and otherwise in a function of the program's own.
 
 use super::waiting::Seen;
 use crate::time::Monotonic;
@@ -22,22 +25,31 @@ struct Line {
     last_came_after: Monotonic,
 }
 
-/// By the functions and lines of stacks.
+/// What a line says of a task that waits in it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    /// Until when the line counts as one that moves: so long after it has moved.
+    pub(super) moves_until: Monotonic,
+    /// It has been overtaken, if it has stood there for as long as it seems.
+    pub(super) is_overtaken: bool,
+}
+
+/// By place.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
-    by_stack: FxHashMap<u64, Line>,
+    by_place: FxHashMap<u64, Line>,
 }
 
 impl Lines {
     /// A task has gone on from where it was seen, or has ended there.
     pub(super) fn leave(&mut self, seen: &Seen, now: Monotonic) {
-        if self.by_stack.len() >= LINES_MAX {
-            self.by_stack.retain(|_, line| line.moved_at == now);
+        if self.by_place.len() >= LINES_MAX {
+            self.by_place.retain(|_, line| line.moved_at == now);
         }
-        if self.by_stack.len() >= LINES_MAX && !self.by_stack.contains_key(&seen.stack) {
+        if self.by_place.len() >= LINES_MAX && !self.by_place.contains_key(&seen.line) {
             return;
         }
-        let line = self.by_stack.entry(seen.stack).or_insert(Line {
+        let line = self.by_place.entry(seen.line).or_insert(Line {
             moved_at: now,
             last_came_after: seen.came_after,
         });
@@ -45,17 +57,18 @@ impl Lines {
         line.last_came_after = line.last_came_after.max(seen.came_after);
     }
 
-    /// Until when a task counts as one that waits in a line which moves: so long after the line has moved. `None` if it has
-    /// been overtaken.
-    pub(super) fn moves_until(&self, seen: &Seen, within: Duration) -> Option<Monotonic> {
-        let line = self.by_stack.get(&seen.stack)?;
-        let is_in_order = line.last_came_after < seen.since.at;
-        is_in_order.then(|| line.moved_at.after(within))
+    /// Where a task is in its line; nothing if none has gone on there.
+    pub(super) fn of(&self, seen: &Seen, within: Duration) -> Option<Place> {
+        let line = self.by_place.get(&seen.line)?;
+        Some(Place {
+            moves_until: line.moved_at.after(within),
+            is_overtaken: line.last_came_after >= seen.since.at,
+        })
     }
 
     /// Forgets the lines that do not move.
     pub(super) fn forget(&mut self, now: Monotonic, within: Duration) {
-        self.by_stack
+        self.by_place
             .retain(|_, line| now.since(line.moved_at) < within);
     }
 }

@@ -10,7 +10,8 @@
 //! apart; but the thread that executes the event loop runs at each of them. So if it has run between two looks, and
 //! none of its tasks is seen to have gone on, one went on that looks the same again, and that may be this one. If that
 //! happens more often than now and then, waits count from the latest time; unless the place of a task tells its turns
-//! apart ([`Task::has_turn`](crate::graph::Task::has_turn)).
+//! apart ([`Task::has_turn`](crate::graph::Task::has_turn)), or there is no loop in which it could go round
+//! ([`LongWait::cannot_return`]).
 //!
 //! When half of the time is over it is asked why the task waits ([`LongWait`]), and again before it counts as stuck, and now
 //! and then afterwards: work begins late, timers are set and cancelled. A wait that the program itself will end is
@@ -19,6 +20,7 @@
 
 use super::facts::TaskKey;
 use super::history::{FunctionRules, Moment};
+use super::lines::Place;
 use crate::graph::LongWait;
 use crate::time::Monotonic;
 use std::time::Duration;
@@ -52,6 +54,8 @@ const ADD_READER: &str = "add_reader";
 struct Inquiry {
     /// When it was asked last.
     asked_at: Option<Monotonic>,
+    /// That was answered.
+    is_answered: bool,
     reason: Option<Reason>,
     /// When its wait should have ended.
     overdue_since: Option<Monotonic>,
@@ -62,6 +66,7 @@ struct Inquiry {
 struct Reason {
     ends_at: Option<Monotonic>,
     ends_itself_at: Option<Monotonic>,
+    may_end_at: Option<Monotonic>,
     for_executor: bool,
     for_signal: bool,
     for_file: bool,
@@ -73,8 +78,8 @@ struct Reason {
 #[derive(Debug)]
 pub(super) struct Seen {
     place: u64,
-    /// The functions and lines of it.
-    pub(super) stack: u64,
+    /// The line in which it waits there: see [`StackFacts::line`](super::facts::StackFacts::line).
+    pub(super) line: u64,
     /// When it was first seen at this place.
     pub(super) since: Moment,
     /// It came there after this moment.
@@ -88,16 +93,18 @@ pub(super) struct Seen {
     /// Those of them before which a task of it went on that was not seen to.
     n_unseen: u32,
     inquiry: Option<Box<Inquiry>>,
+    /// What was answered of that ([`LongWait::cannot_return`]); it stays true at its place.
+    cannot_return: Option<bool>,
     /// It was found to be stuck at this place.
     pub(super) is_stuck: bool,
 }
 
 impl Seen {
     /// One that is seen at `place` now, and was not there at `before`.
-    pub(super) fn new(place: u64, stack: u64, before: Monotonic, now: Moment) -> Self {
+    pub(super) fn new(place: u64, line: u64, before: Monotonic, now: Moment) -> Self {
         Self {
             place,
-            stack,
+            line,
             since: now,
             came_after: before,
             n_missing: 0,
@@ -105,13 +112,22 @@ impl Seen {
             n_ran: 0,
             n_unseen: 0,
             inquiry: None,
+            cannot_return: None,
             is_stuck: false,
         }
     }
 
     /// Its wait counts from now on: it may have gone round, and so have come at any time.
     fn begin_anew(&mut self, now: Moment) {
-        *self = Self::new(self.place, self.stack, self.came_after, now);
+        *self = Self {
+            cannot_return: self.cannot_return.filter(|it| *it),
+            ..Self::new(self.place, self.line, self.came_after, now)
+        };
+    }
+
+    /// Whether what was asked last was answered.
+    fn is_answered(&self) -> bool {
+        self.inquiry.as_ref().is_some_and(|it| it.is_answered)
     }
 
     fn asked_at(&self) -> Option<Monotonic> {
@@ -133,12 +149,19 @@ impl Seen {
         if overdue_since.is_some_and(other_end) {
             self.begin_anew(now);
         }
+        if self.cannot_return == Some(false) && wait.cannot_return {
+            // What counted until now was another way to its place.
+            self.begin_anew(now);
+        }
+        self.cannot_return = Some(wait.cannot_return);
         let inquiry = self.inquiry.get_or_insert_default();
         **inquiry = Inquiry {
             asked_at: Some(now.at),
+            is_answered: true,
             reason: Some(Reason {
                 ends_at,
                 ends_itself_at,
+                may_end_at: end(wait.may_end_at),
                 for_executor: wait.for_executor,
                 for_signal: wait.for_signal,
                 for_file: wait.for_file,
@@ -155,11 +178,11 @@ impl Seen {
     }
 
     /// It is at `place` now.
-    pub(super) fn see(&mut self, place: u64, stack: u64, before: Monotonic, now: Moment) {
+    pub(super) fn see(&mut self, place: u64, line: u64, before: Monotonic, now: Moment) {
         if self.place == place {
             self.n_missing = 0;
         } else {
-            *self = Self::new(place, stack, before, now);
+            *self = Self::new(place, line, before, now);
         }
     }
 }
@@ -242,10 +265,19 @@ impl Waits {
         {
             return true;
         }
-        let within = |end: Option<Monotonic>, longest| {
-            end.is_some_and(|at| at.since(seen.since.at) <= longest)
-        };
-        let is_short = within(reason.ends_at, self.stuck_after.saturating_mul(ENDS_WITHIN));
+        let since = seen.since.at;
+        let within =
+            |end: Option<Monotonic>, longest| end.is_some_and(|at| at.since(since) <= longest);
+        let soon = self.stuck_after.saturating_mul(ENDS_WITHIN);
+        if let Some(at) = reason.may_end_at.filter(|at| within(Some(*at), soon)) {
+            if at > self.now.at {
+                self.will_be_known(at);
+                return true;
+            }
+            // It was called, and that was not it, or it is called again: that is asked.
+            seen.inquiry = None;
+        }
+        let is_short = within(reason.ends_at, soon);
         let will_end = is_short || within(reason.ends_itself_at, ENDS_ITSELF_WITHIN);
         match reason.ends_at {
             Some(at) if at <= self.now.at => {
@@ -279,13 +311,22 @@ impl Waits {
             return false;
         }
         let is_doubtful = seen.n_unseen.saturating_mul(RUNS_PER_UNSEEN) > seen.n_ran;
-        if !seen.is_stuck && is_doubtful {
-            seen.begin_anew(now);
-            self.will_be_known(now.at.after(half));
-            return false;
-        }
-        if seen.asked_at().is_none() {
-            self.ask(key, seen);
+        let is_doubtful = !seen.is_stuck && is_doubtful;
+        let is_asked = seen.asked_at().is_some();
+        match seen.cannot_return {
+            None if is_doubtful && !is_asked => {
+                // What is answered comes with the next snapshot.
+                self.ask(key, seen);
+                self.wants_look(GAP_MIN);
+                return false;
+            }
+            None | Some(false) if is_doubtful => {
+                seen.begin_anew(now);
+                self.will_be_known(now.at.after(half));
+                return false;
+            }
+            _ if !is_asked => self.ask(key, seen),
+            _ => {}
         }
         if !seen.is_stuck && self.slept < half && seen.n_looks < LOOKS_MIN {
             seen.n_looks += 1;
@@ -300,12 +341,17 @@ impl Waits {
             return false;
         }
         if !seen.is_stuck {
-            if self.is_older(seen, self.stuck_after / 4) {
+            if self.is_older(seen, self.stuck_after / 8) {
                 self.ask(key, seen);
             }
-            if seen.asked_at().is_none_or(|at| at == now.at) {
-                // What is answered comes with the next snapshot.
-                self.wants_look(GAP_MIN);
+            if !seen.is_answered() {
+                // What is answered comes with the next snapshot. If nothing was, because of a limit, nobody knows why it waits.
+                let again = seen.asked_at().map(|at| at.after(self.stuck_after / 8));
+                match again {
+                    Some(again) if again <= now.at => self.ask(key, seen),
+                    Some(again) if seen.asked_at() != Some(now.at) => self.will_be_known(again),
+                    _ => self.wants_look(GAP_MIN),
+                }
                 return false;
             }
         } else if self.is_older(seen, self.stuck_after) {
@@ -331,17 +377,37 @@ impl Waits {
     /// Asks why a task waits, if there is room for one more.
     pub(super) fn ask(&mut self, key: TaskKey, seen: &mut Seen) {
         if self.asked.len() < ASKED_MAX {
-            seen.inquiry.get_or_insert_default().asked_at = Some(self.now.at);
+            let inquiry = seen.inquiry.get_or_insert_default();
+            inquiry.asked_at = Some(self.now.at);
+            inquiry.is_answered = false;
             self.asked.push(key);
         }
     }
 
-    /// Whether a task waits in a line of which it is said until when it counts as one that moves.
-    pub(super) fn is_in_line(&mut self, until: Option<Monotonic>) -> bool {
-        let Some(until) = until.filter(|until| *until > self.now.at) else {
+    /// Whether a task waits in a line that moves, so that its turn comes. It does not come for one that has been overtaken; but
+    /// one that goes round a loop, and whose turns nothing tells apart, may have had it unseen.
+    pub(super) fn is_in_line(
+        &mut self,
+        (key, seen): (TaskKey, &mut Seen),
+        line: Option<Place>,
+        has_turn: bool,
+    ) -> bool {
+        let Some(line) = line.filter(|line| line.moves_until > self.now.at) else {
             return false;
         };
-        self.will_be_known(until);
+        if line.is_overtaken {
+            if has_turn || seen.cannot_return == Some(true) {
+                return false;
+            }
+            let half = seen.since.at.after(self.stuck_after / 2);
+            if seen.asked_at().is_none() {
+                match half <= self.now.at {
+                    true => self.ask(key, seen),
+                    false => self.will_be_known(half),
+                }
+            }
+        }
+        self.will_be_known(line.moves_until);
         true
     }
 

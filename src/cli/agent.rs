@@ -3,16 +3,20 @@
 use super::args::AgentArgs;
 use super::exit::Exit;
 use super::explain::{Failure, Stop};
+use super::namespaces;
+use super::output;
 use crate::graph::Snapshot;
 use crate::ids::Pid;
+use crate::procfs::ProcRoot;
 use crate::protocol::{
     self, ControlError, FrameError, FrameKind, PROTOCOL_VERSION, Request, SOCKET_DEFAULT,
 };
+use crate::sanitize::escape;
 use std::env;
 use std::io::{self, ErrorKind};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
@@ -22,7 +26,12 @@ const SOCKET_VARIABLE: &str = "ASYNCIO_AGENT_SOCKET";
 /// Time to connect. The kernel connects us; only an agent that does not work keeps us waiting.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Time between two parts of the answer. An agent gives up before that.
-const ANSWER_MAX: Duration = Duration::from_secs(60);
+const ANSWER_MAX: Duration = Duration::from_secs(120);
+/// Time after which it is said that there is no answer yet.
+const SAY_AFTER: Duration = Duration::from_secs(3);
+
+/// What is left to somebody from whom the agent hides a process that they can see.
+const HERE: &str = "there is such a process here; --direct tries to read it as you";
 
 /// Where an agent that cannot be reached is looked for.
 const IS_IT_THERE: &str = "'systemctl status asyncio-agent' tells whether it runs; control.socket in its configuration is \
@@ -33,6 +42,8 @@ const IS_IT_THERE: &str = "'systemctl status asyncio-agent' tells whether it run
 pub(super) struct Agent {
     stream: UnixStream,
     path: PathBuf,
+    /// It was asked for by `--agent`.
+    is_asked_for: bool,
 }
 
 impl Agent {
@@ -50,13 +61,65 @@ impl Agent {
                     return Ok(None);
                 };
                 match connect(&path) {
-                    Ok(stream) => Ok(Some(Self { stream, path })),
+                    Ok(stream) => Ok(Some(Self {
+                        stream,
+                        path,
+                        is_asked_for: false,
+                    })),
                     Err(error) if error.kind() == ErrorKind::TimedOut => {
-                        Err(unreachable_agent(&path, &error))
+                        Err(unreachable_agent(&path, &error, false))
                     }
                     Err(_) => Ok(None),
                 }
             }
+        }
+    }
+
+    /// The agent that is to be asked for the process `pid`, likewise. One that knows processes by other ids is not asked:
+    /// it would answer for another.
+    ///
+    /// # Errors
+    ///
+    /// As [`find`](Self::find), and when such a one was asked for.
+    pub(super) fn find_for(
+        pid: Pid,
+        args: &AgentArgs,
+        is_direct: bool,
+    ) -> Result<Option<Self>, Stop> {
+        let Some(agent) = Self::find(args, is_direct)? else {
+            return Ok(None);
+        };
+        let Some(elsewhere) = namespaces::of_agent(&agent.stream) else {
+            return Ok(Some(agent));
+        };
+        let about = format!(
+            "the agent at {} {}",
+            agent.path.display(),
+            elsewhere.about()
+        );
+        if agent.is_asked_for {
+            return Err(Stop::Failed(Failure {
+                exit: Exit::AgentUnreachable,
+                message: format!("cannot ask for process {pid}: {about}"),
+                hints: vec![elsewhere.fix().to_owned()],
+            }));
+        }
+        output::say(&format!(
+            "agentctl: {}, so it is not asked; process {pid} is read from here\n",
+            escape(&about)
+        ));
+        Ok(None)
+    }
+
+    /// Says so if the ids in what it tells are not those of processes here.
+    pub(super) fn note_elsewhere(&self) {
+        if let Some(elsewhere) = namespaces::of_agent(&self.stream) {
+            let path = self.path.display().to_string();
+            output::say(&format!(
+                "agentctl: the agent at {} {}\n",
+                escape(&path),
+                elsewhere.about()
+            ));
         }
     }
 
@@ -66,12 +129,17 @@ impl Agent {
     ///
     /// When it is not.
     pub(super) fn reach(args: &AgentArgs) -> Result<Self, Stop> {
+        let is_asked_for = args.agent.is_some();
         let given = args.agent.clone().flatten();
         let path = given.or_else(usual_path);
         let path = path.unwrap_or_else(|| SOCKET_DEFAULT.into());
         match connect(&path) {
-            Ok(stream) => Ok(Self { stream, path }),
-            Err(error) => Err(unreachable_agent(&path, &error)),
+            Ok(stream) => Ok(Self {
+                stream,
+                path,
+                is_asked_for,
+            }),
+            Err(error) => Err(unreachable_agent(&path, &error, is_asked_for)),
         }
     }
 
@@ -85,11 +153,13 @@ impl Agent {
     /// The answer to a request, as JSON.
     pub(super) fn ask(mut self, request: Request) -> Result<Vec<u8>, Stop> {
         let path = self.path.clone();
+        let is_asked_for = self.is_asked_for;
         let failed = |error: FrameError| match error {
-            FrameError::Io(error) => unreachable_agent(&path, &error),
+            FrameError::Io(error) => unreachable_agent(&path, &error, is_asked_for),
             FrameError::Version { found } => other_version(&path, found),
             error => bad_answer(&path, &error.to_string()),
         };
+        let waiting = Waiting::begin(&path, request.pid().is_some());
         // If it does not want to hear all of it, it says why.
         let asked = protocol::write_frame(FrameKind::Request, &request.to_json(), &mut self.stream);
         let kinds = [FrameKind::Answer, FrameKind::Error];
@@ -98,16 +168,33 @@ impl Agent {
             (Err(error), Err(FrameError::Io(_))) => return Err(failed(error)),
             (_, header) => header.map_err(failed)?,
         };
-        let json = protocol::read_payload(header, &mut self.stream).map_err(failed)?;
+        drop(waiting);
+        let json = protocol::read_payload(header, &mut self.stream);
+        let json = json.map_err(|error| match error {
+            FrameError::Io(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset
+                ) =>
+            {
+                given_up(&path)
+            }
+            error => failed(error),
+        })?;
         if header.kind == FrameKind::Answer {
             return Ok(json);
         }
         let error = ControlError::from_json(&json);
         let error = error.map_err(|error| bad_answer(&path, &error.to_string()))?;
+        let mut hints = error.hints;
+        let is_told = hints.iter().any(|hint| hint.contains("--direct"));
+        if error.code == "process_not_found" && !is_told && request.pid().is_some_and(is_here) {
+            hints.push(HERE.to_owned());
+        }
         Err(Stop::Failed(Failure {
             exit: Exit::of_code(&error.code),
             message: error.message,
-            hints: error.hints,
+            hints,
         }))
     }
 
@@ -115,6 +202,39 @@ impl Agent {
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Says that the agent has not answered yet, in a while; unless this is dropped before.
+struct Waiting {
+    _answered: mpsc::Sender<()>,
+}
+
+impl Waiting {
+    /// `has_way_out` tells that others than an agent know the answer.
+    fn begin(path: &Path, has_way_out: bool) -> Self {
+        let (answered, is_answered) = mpsc::channel::<()>();
+        let path = escape(&path.display().to_string()).into_owned();
+        thread::spawn(move || {
+            if is_answered.recv_timeout(SAY_AFTER) == Err(RecvTimeoutError::Timeout) {
+                let way_out = if has_way_out {
+                    "; --direct asks no agent"
+                } else {
+                    ""
+                };
+                output::say(&format!(
+                    "agentctl: the agent at {path} has not answered yet{way_out}\n"
+                ));
+            }
+        });
+        Self {
+            _answered: answered,
+        }
+    }
+}
+
+/// Whether whoever calls us can see a process with this id.
+fn is_here(pid: Pid) -> bool {
+    ProcRoot::default().owner(pid).is_ok()
 }
 
 /// The socket that an agent has left behind which ended without clearing up, and which may start again soon.
@@ -145,19 +265,35 @@ fn connect(path: &Path) -> io::Result<UnixStream> {
     Ok(stream)
 }
 
-fn unreachable_agent(path: &Path, error: &io::Error) -> Stop {
+fn unreachable_agent(path: &Path, error: &io::Error, is_asked_for: bool) -> Stop {
     let why = match error.kind() {
         // What a read says that has waited for too long.
         ErrorKind::WouldBlock | ErrorKind::TimedOut => "it does not answer".to_owned(),
         ErrorKind::UnexpectedEof => "it ended the connection without an answer".to_owned(),
         _ => error.to_string(),
     };
+    let how = match is_asked_for {
+        true => "with --direct in place of --agent",
+        false => "with --direct",
+    };
     Stop::Failed(Failure {
         exit: Exit::AgentUnreachable,
         message: format!("cannot reach the agent at {}: {why}", path.display()),
         hints: vec![format!(
-            "{IS_IT_THERE}; without --agent a process is read by agentctl itself"
+            "{IS_IT_THERE}; {how} a process is read by agentctl itself"
         )],
+    })
+}
+
+/// It has ended the connection in the middle of the answer.
+fn given_up(path: &Path) -> Stop {
+    Stop::Failed(Failure {
+        exit: Exit::of_code("busy"),
+        message: format!(
+            "the agent at {} gave up sending: the answer was taken too slowly, or others needed the room",
+            path.display()
+        ),
+        hints: vec!["ask again; --direct asks no agent".to_owned()],
     })
 }
 

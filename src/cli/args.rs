@@ -20,12 +20,20 @@ Exit status:
 
 const EXIT_CYCLE: &str = "  1  tasks wait for each other in a cycle";
 
-const EXIT_FAILURES: &str = "  2  wrong arguments
+/// Of a command that reads a process.
+fn exit_failures(denied: &str) -> String {
+    format!(
+        "  2  wrong arguments
   3  no such process
-  4  permission denied; with --freeze also: another process traces it
+  4  {denied}
   5  not a supported process: no Python, a version that cannot be read, no asyncio
   6  the agent, which was asked for, cannot be reached
-  7  any other failure, such as a file that is damaged or cannot be written";
+  7  any other failure, such as a file that is damaged or cannot be written"
+    )
+}
+
+const DENIED: &str = "permission denied";
+const DENIED_OR_TRACED: &str = "permission denied; with --freeze also: another process traces it";
 
 const EXIT_FINDINGS: &str = "\
 Exit status:
@@ -36,11 +44,18 @@ Exit status:
   6  the agent cannot be reached
   7  any other failure";
 
+const EXIT_TARGETS: &str = "\
+Exit status:
+  0  done
+  2  wrong arguments, or a configuration that cannot be used
+  4  permission denied by the agent
+  6  the agent, which was asked for, cannot be reached
+  7  any other failure";
+
 const EXIT_CONFIG: &str = "\
 Exit status:
   0  done
   2  wrong arguments, or a configuration that cannot be used
-  6  the agent, which was asked for, cannot be reached
   7  any other failure";
 
 const HELP_TRACE: &str = "\
@@ -51,32 +66,36 @@ Examples:
   agentctl trace 4242 --otlp https://otlp.example:4318 --protocol http/protobuf
   agentctl trace 4242 --config agent.yaml   where, and as, an agent with it would send
 
-What --otlp leaves out is taken from OTEL_EXPORTER_OTLP_ENDPOINT, _PROTOCOL, _HEADERS, _COMPRESSION,
-_TIMEOUT, _CERTIFICATE, _CLIENT_CERTIFICATE and _CLIENT_KEY, or of OTEL_EXPORTER_OTLP_TRACES_ENDPOINT
-and so on, which come first. Headers are not taken as arguments, which
-everybody on the machine can see.
+What --otlp leaves out is taken from OTEL_EXPORTER_OTLP_ENDPOINT, _PROTOCOL, _HEADERS,
+_COMPRESSION, _TIMEOUT, _CERTIFICATE, _CLIENT_CERTIFICATE and _CLIENT_KEY, or of
+OTEL_EXPORTER_OTLP_TRACES_ENDPOINT and so on, which come first. Headers are not taken as
+arguments, which everybody on the machine can see.
 
 A cycle of tasks that wait for each other ends with status 1, after everything was sent.";
 
 /// The help text with the exit statuses of a command that looks for cycles.
 fn with_exit_status(help: &str) -> String {
-    format!("{help}\n\n{EXIT_DONE}\n{EXIT_CYCLE}\n{EXIT_FAILURES}")
+    format!(
+        "{help}\n\n{EXIT_DONE}\n{EXIT_CYCLE}\n{}",
+        exit_failures(DENIED_OR_TRACED)
+    )
 }
 
 const HELP_EXPLAIN: &str = "\
 Examples:
-  agentctl explain 4242                     by the running agent, or else by what every Python would be held to
-  agentctl explain 4242 --config agent.yaml as an agent with this configuration would have it, read by agentctl
+  agentctl explain 4242                     by the running agent, or the service's rules
+  agentctl explain 4242 --config agent.yaml as an agent with this configuration would see it
   agentctl explain 4242 --format json | jq '.fixes[].text'
 
-The sections are 'watched' (rule by rule), 'readable' (the parts of the kernel's rule), 'found', and 'fix'.
-All of it is printed whatever the exit status is, which is that of 'agentctl ps' of the process: 0 if it can be
-read and uses asyncio, else 4, 5 or 7, and 3 if there is no such process. Whether it is watched does not count.";
+The sections are 'watched' (rule by rule), 'readable' (the parts of the kernel's rule), 'found',
+and 'fix'. All of it is printed whatever the exit status is, which is that of 'agentctl ps' of the
+process: 0 if it can be read and uses asyncio, else 4, 5 or 7, and 3 if there is no such process.
+Whether it is watched does not count.";
 
 const HELP_TARGETS: &str = "\
 Examples:
   agentctl targets                          what the running agent watches, or would
-  agentctl targets --direct                 what it would watch, and whether whoever asks can read that
+  agentctl targets --direct                 what it would watch, and whether you can read that
   agentctl targets --config agent.yaml      what the agent would watch with this configuration
 
 Without an agent, which processes can be read depends on the user: run it as the agent's.";
@@ -86,8 +105,8 @@ Examples:
   agentctl findings
   agentctl findings --format json | jq '.findings[].path'
 
-Root and the members of the group that control.group names in the agent's configuration see all of it,
-anybody else what is of processes that run as them.";
+Root and the members of the group that control.group names in the agent's configuration see all of
+it, anybody else what is of processes that run as them.";
 
 const HELP: &str = "\
 Examples:
@@ -98,8 +117,8 @@ Examples:
   agentctl explain 4242                     why it is watched or not, can be read or not
   agentctl pstree --from before.json        and look at it, also on another machine
 
-A process can be read by its own user or by root (sudo agentctl ...). If asyncio-agent runs, it is asked
-to read, so that members of its group need no sudo.
+A process can be read by its own user or by root (sudo agentctl ...). If asyncio-agent runs, it is
+asked to read, so that members of its group need no sudo.
 'agentctl COMMAND --help' says more about a command.";
 
 const HELP_PS: &str = "\
@@ -122,7 +141,8 @@ Examples:
   agentctl snapshot 4242 | agentctl pstree --from -
 
 A cycle of tasks that wait for each other ends with status 1 in every style and form. The agent
-style marks it in the tree; the others print its tasks on standard error and no tree, as Python does.";
+style marks it in the tree; the others print its tasks on standard error and no tree, as Python
+does.";
 
 const HELP_SNAPSHOT: &str = "\
 Examples:
@@ -171,7 +191,10 @@ pub(super) enum Command {
     /// with --from.
     #[command(
         after_help = HELP_SNAPSHOT,
-        after_long_help = format!("{HELP_SNAPSHOT}\n\n{EXIT_DONE}\n{EXIT_FAILURES}")
+        after_long_help = format!(
+            "{HELP_SNAPSHOT}\n\n{EXIT_DONE}\n{}",
+            exit_failures(DENIED_OR_TRACED)
+        )
     )]
     Snapshot(SnapshotArgs),
     /// Show the tasks as spans of OpenTelemetry, or send them once
@@ -189,7 +212,10 @@ pub(super) enum Command {
     /// --config agentctl looks by itself, with the rights of whoever runs it.
     #[command(
         after_help = HELP_EXPLAIN,
-        after_long_help = format!("{HELP_EXPLAIN}\n\n{EXIT_EXPLAIN}\n{EXIT_FAILURES}")
+        after_long_help = format!(
+            "{HELP_EXPLAIN}\n\n{EXIT_EXPLAIN}\n{}",
+            exit_failures(DENIED)
+        )
     )]
     Explain(ExplainArgs),
     /// List the processes that the running agent watches, or a configuration of it stands for
@@ -197,7 +223,7 @@ pub(super) enum Command {
     /// If an agent runs, it answers. Otherwise, with --direct and with --config agentctl looks by itself: a line tells the
     /// target, the process, the rule by which it belongs to the target, and whether it can be read; if not, standard
     /// error says why, and what may not be looked at.
-    #[command(after_help = HELP_TARGETS, after_long_help = format!("{HELP_TARGETS}\n\n{EXIT_CONFIG}"))]
+    #[command(after_help = HELP_TARGETS, after_long_help = format!("{HELP_TARGETS}\n\n{EXIT_TARGETS}"))]
     Targets(TargetsArgs),
     /// List the await cycles and stuck tasks that the running agent has found
     ///
@@ -235,8 +261,8 @@ pub(super) struct ExplainArgs {
     pub(super) pid: Pid,
     #[command(flatten)]
     pub(super) via: ViaArgs,
-    /// The configuration whose rules are looked at, a YAML file; no agent is asked then. Without it, and without
-    /// an agent, every Python with asyncio in use is watched
+    /// The configuration whose rules are looked at, a YAML file; no agent is asked then. Without it, and without an agent,
+    /// it is /etc/asyncio-agent/agent.yaml if that can be read, or else every Python with asyncio in use is watched
     #[arg(long, value_name = "FILE", conflicts_with = "agent")]
     pub(super) config: Option<PathBuf>,
     /// The form of the output
@@ -294,7 +320,7 @@ pub(super) struct AgentArgs {
 pub(super) struct ViaArgs {
     #[command(flatten)]
     pub(super) agent: AgentArgs,
-    /// Read the process without asking the agent, as if none ran; so it is with --freeze
+    /// Read the process without asking the agent, as if none ran
     #[arg(long, conflicts_with = "agent")]
     pub(super) direct: bool,
 }
@@ -359,7 +385,7 @@ pub(super) struct FreezeArgs {
     /// Stop the process while it is read, for an exact picture; after LIMIT, 50ms unless given, it
     /// is let go in any case
     ///
-    /// All its threads stand still meanwhile: it answers nobody. How long they did is said on standard
+    /// All its threads stand still meanwhile: it answers nobody. No agent is asked to do that. How long they did is said on standard
     /// error. A process that sleeps all the while is not stopped: its picture is exact as it is. When the limit is reached first (1ms to 10s), the rest is read while it runs, and the
     /// snapshot is partial. It is stopped as by a debugger, so it works for no process that has one,
     /// and a system call that a thread waits in may end early with EINTR; Python repeats such calls.
@@ -570,5 +596,23 @@ mod tests {
     #[test]
     fn the_declaration_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    /// Lines of ours that are longer than what clap wraps at are broken within, wherever that is.
+    #[test]
+    fn help_texts_fit_into_their_lines() {
+        let mut command = Cli::command();
+        command.build();
+        let mut n = 0;
+        let commands = command.get_subcommands().chain([&command]);
+        for command in commands {
+            let texts = [command.get_after_help(), command.get_after_long_help()];
+            for text in texts.into_iter().flatten().map(ToString::to_string) {
+                n += 1;
+                let long = text.lines().find(|line| line.chars().count() > 100);
+                assert_eq!(long, None, "{}", command.get_name());
+            }
+        }
+        assert!(n > 10, "{n}");
     }
 }

@@ -3,16 +3,17 @@
 
 use super::agent::{Agent, bad_answer};
 use super::args::{ExplainArgs, ExplainFormat};
-use super::config::unusable;
+use super::config::{rules_of, unusable};
 use super::exit::Exit;
-use super::explain::{Stop, unreadable};
+use super::explain::{Stop, stopped, unreadable};
 use super::output;
-use crate::config::{self, Settings};
+use super::source::stop_of;
+use crate::config::Settings;
 use crate::diagnosis::{Looker, Reading, Subject, Watch, diagnose};
 use crate::ids::ProcessId;
 use crate::limits::Limits;
 use crate::process::{Access, Process, ProcessError, Reader};
-use crate::procfs::{ProcRoot, ProcfsError};
+use crate::procfs::{Owner, ProcRoot, ProcfsError};
 use crate::protocol::{
     ConditionAnswer, ExplainAnswer, FoundAnswer, Request, RuleAnswer, WatchedAnswer,
     answer_from_json, answer_to_json,
@@ -30,15 +31,15 @@ const FACT_CHARS_MAX: usize = 200;
 /// `agentctl explain`.
 pub(super) fn explain(args: &ExplainArgs) -> Result<Exit, Stop> {
     let is_direct = args.via.direct || args.config.is_some();
-    let answer = match Agent::find(&args.via.agent, is_direct)? {
+    let answer = match Agent::find_for(args.pid, &args.via.agent, is_direct)? {
         Some(agent) => {
             let path = agent.path().to_owned();
             let json = agent.ask(Request::Explain(args.pid))?;
             answer_from_json(&json).map_err(|error| bad_answer(&path, &error.to_string()))?
         }
         None => {
-            let settings = match args.config.as_deref().map(config::load).transpose() {
-                Ok(settings) => settings.unwrap_or_default(),
+            let settings = match rules_of(args.config.as_deref()) {
+                Ok(settings) => settings,
                 Err(error) => return Ok(unusable(&error)),
             };
             look(args, &settings).map_err(|error| unreadable(&error))?
@@ -50,6 +51,9 @@ pub(super) fn explain(args: &ExplainArgs) -> Result<Exit, Stop> {
         ExplainFormat::Json => answer_to_json(&answer),
     };
     output::to_stdout(|out| out.write_all(&bytes))?;
+    if let Some(stop) = stop_of(args.pid) {
+        output::say(&stopped(args.pid, stop));
+    }
     let error = answer.found.error.as_ref();
     Ok(error.map_or(Exit::Done, |error| Exit::of_code(&error.code)))
 }
@@ -65,7 +69,9 @@ fn look(args: &ExplainArgs, settings: &Settings) -> Result<ExplainAnswer, Proces
             why: error.to_string(),
         },
     };
-    let (process, users) = root.owner(pid).map_err(failed)?;
+    let Owner {
+        id: process, users, ..
+    } = root.owner(pid).map_err(failed)?;
     let read = Process::attach(&root, pid, Limits::default()).and_then(|mut attached| {
         if attached.id() != process {
             return Err(ProcessError::Gone { pid });
@@ -92,7 +98,7 @@ fn look(args: &ExplainArgs, settings: &Settings) -> Result<ExplainAnswer, Proces
     };
     let watch = Watch {
         now: None,
-        is_unprobed: false,
+        unprobed: None,
         is_full: is_left_out(&root, settings, &processes, process),
         processes_max: settings.limits.processes,
         interval: settings.discovery.interval,
@@ -103,7 +109,7 @@ fn look(args: &ExplainArgs, settings: &Settings) -> Result<ExplainAnswer, Proces
     };
     let answer = diagnose(looker, subject, watch, &reading);
     match root.owner(pid) {
-        Ok((now, _)) if now == process => Ok(answer),
+        Ok(owner) if owner.id == process => Ok(answer),
         _ => Err(ProcessError::Gone { pid }),
     }
 }

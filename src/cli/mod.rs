@@ -11,6 +11,7 @@ mod diagnosis;
 mod exit;
 mod explain;
 mod links;
+mod namespaces;
 mod output;
 mod pages;
 mod source;

@@ -1,10 +1,12 @@
 //! Where text goes: standard output and error, and files that appear only when they are complete.
 
 use super::explain::{Failure, Stop};
-use super::links::Place;
+use super::links::{Place, Way};
+use nix::fcntl::OFlag;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, Write};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -60,7 +62,8 @@ impl fmt::Write for Text<'_> {
 }
 
 /// Writes the file `path`, readable for its owner only. A regular file appears under its name when
-/// it is complete, and until then what was there stays; a device or a pipe is written to directly.
+/// it is complete, and until then what was there stays; a device or a pipe is written to directly, and so is what is open
+/// already, such as /dev/stdout.
 ///
 /// # Errors
 ///
@@ -69,17 +72,66 @@ pub(super) fn to_file(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), Stop> {
-    let written = Place::of(path).and_then(|place| match &place.found {
-        Some(found) if found.is_dir() => Err(ErrorKind::IsADirectory.into()),
-        // Through a symbolic link the file it points to is replaced, not the link.
-        Some(found) if found.is_file() => replace(&place, write),
-        None => replace(&place, write),
-        Some(_) => OpenOptions::new()
-            .write(true)
-            .open(place.path())
-            .and_then(|mut file| fill(&mut file, write)),
+    let written = Way::of(path).and_then(|way| match way {
+        Way::Open(number) => open_as(number).and_then(|mut file| fill(&mut file, write)),
+        Way::Place(place) => match &place.found {
+            Some(found) if found.is_dir() => Err(ErrorKind::IsADirectory.into()),
+            // Through a symbolic link the file it points to is replaced, not the link.
+            Some(found) if found.is_file() => replace(&place, write),
+            None => replace(&place, write),
+            Some(found) => place
+                .open_found(found)
+                .and_then(|mut file| fill(&mut file, write)),
+        },
     });
     written.map_err(|error| unwritable(&path.display().to_string(), &error))
+}
+
+/// What we have open under this number, to be written to as whoever opened it would go on: where that ends, or behind
+/// what there is.
+///
+/// # Errors
+///
+/// When it is not open for writing, or is a file of which only the one who has opened it can tell where to go on.
+fn open_as(number: u32) -> io::Result<File> {
+    let flags = flags_of(number)?;
+    let is_writable = [OFlag::O_WRONLY, OFlag::O_RDWR].contains(&(flags & OFlag::O_ACCMODE));
+    if !is_writable || flags.contains(OFlag::O_PATH) {
+        return Err(io::Error::other(format!(
+            "the file descriptor {number} is not open for writing"
+        )));
+    }
+    let own = match number {
+        0 => Some(io::stdin().as_fd().try_clone_to_owned()?),
+        1 => Some(io::stdout().as_fd().try_clone_to_owned()?),
+        2 => Some(io::stderr().as_fd().try_clone_to_owned()?),
+        _ => None,
+    };
+    if let Some(own) = own {
+        return Ok(own.into());
+    }
+    // The others cannot be had without unsafe code. A pipe or a device is the same when it is opened once more.
+    let path = format!("/proc/self/fd/{number}");
+    let is_appended_to = flags.contains(OFlag::O_APPEND);
+    if fs::metadata(&path)?.is_file() && !is_appended_to {
+        return Err(io::Error::other(format!(
+            "the file descriptor {number} is a file, of which only the shell knows how far it is written: have the \
+             shell append ({number}>> instead of {number}>), or name the file"
+        )));
+    }
+    OpenOptions::new()
+        .write(true)
+        .append(is_appended_to)
+        .open(path)
+}
+
+/// With which flags something was opened (proc_pid_fdinfo(5)).
+fn flags_of(number: u32) -> io::Result<OFlag> {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{number}"))?;
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+    let flags = flags.and_then(|flags| i32::from_str_radix(flags.trim(), 8).ok());
+    let unknown = || io::Error::other("the kernel does not tell how it was opened");
+    flags.map(OFlag::from_bits_retain).ok_or_else(unknown)
 }
 
 fn fill(file: &mut File, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
@@ -215,6 +267,10 @@ mod tests {
         symlink("real/out", at("last")).unwrap();
         symlink("/dev/null", at("device")).unwrap();
         symlink("real/nothing", at("dangling")).unwrap();
+        nix::unistd::mkfifo(&at("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        std::os::unix::fs::chown(at("pipe"), Some(61_235), None).unwrap();
+        let told = message(to_file(&at("pipe"), new_text));
+        assert!(told.contains("a pipe of another user (61235)"), "{told}");
         for link in ["of_other", "last", "device", "dangling"] {
             std::os::unix::fs::lchown(at(link), Some(61_235), None).unwrap();
         }
@@ -232,6 +288,8 @@ mod tests {
         use std::os::fd::AsRawFd;
         let of = |open: &dyn AsRawFd| format!("/proc/self/fd/{}", open.as_raw_fd());
         let (mut reader, writer) = io::pipe().unwrap();
+        let told = message(to_file(Path::new(&of(&reader)), new_text));
+        assert!(told.contains("is not open for writing"), "{told}");
         to_file(Path::new(&of(&writer)), new_text).unwrap();
         drop(writer);
         let mut read = String::new();
@@ -239,13 +297,68 @@ mod tests {
         assert_eq!(read, "new");
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out");
-        let file = fs::File::create(&path).unwrap();
+        fs::write(&path, "old ").unwrap();
+        let file = fs::File::options().append(true).open(&path).unwrap();
         to_file(Path::new(&of(&file)), new_text).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
-        // That one was replaced, and is there no more.
-        let gone = message(to_file(Path::new(&of(&file)), new_text));
-        assert!(gone.contains("No such file or directory"), "{gone}");
-        assert_eq!(names(folder.path()), ["out"]);
+        // It is not opened by a name that it may have lost.
+        fs::rename(&path, folder.path().join("renamed")).unwrap();
+        to_file(Path::new(&of(&file)), new_text).unwrap();
+        let content = fs::read_to_string(folder.path().join("renamed"));
+        assert_eq!(content.unwrap(), "old newnew");
+        let file = fs::File::create(&path).unwrap();
+        let told = message(to_file(Path::new(&of(&file)), new_text));
+        assert!(told.contains(">> instead of "), "{told}");
+        for not_writable in [
+            fs::File::open(&path).unwrap(),
+            fs::File::open(folder.path()).unwrap(),
+        ] {
+            let told = message(to_file(Path::new(&of(&not_writable)), new_text));
+            assert!(told.contains("is not open for writing"), "{told}");
+        }
+        assert_eq!(names(folder.path()), ["out", "renamed"]);
+    }
+
+    #[test]
+    fn links_of_the_kernel_to_elsewhere_are_refused() {
+        use std::os::fd::AsRawFd;
+        let folder = tempfile::tempdir().unwrap();
+        let held = fs::File::open(folder.path()).unwrap();
+        let mut other = std::process::Command::new("sleep")
+            .arg("1000")
+            .current_dir(folder.path())
+            .stdout(fs::File::create(folder.path().join("of_other")).unwrap())
+            .spawn()
+            .unwrap();
+        let (own, other_id) = (std::process::id(), other.id());
+        let thread = nix::unistd::gettid();
+        symlink(format!("/proc/{other_id}/cwd"), folder.path().join("link")).unwrap();
+        let link = folder.path().join("link/x").display().to_string();
+        let of_other = |name: &str| format!("/proc/{other_id}/{name}");
+        let told: Vec<_> = [
+            of_other("cwd/x"),
+            of_other("root") + &link,
+            of_other(&format!("task/{other_id}/cwd/x")),
+            of_other("fd/1"),
+            of_other("exe"),
+            "/proc/self/cwd/x".to_owned(),
+            format!("/proc/self/fd/{}/x", held.as_raw_fd()),
+            format!("/proc/{own}/task/{thread}/fd/1"),
+            link,
+        ]
+        .iter()
+        .map(|path| message(to_file(Path::new(path), new_text)))
+        .collect();
+        other.kill().unwrap();
+        other.wait().unwrap();
+        for told in told {
+            assert!(told.contains("is a link of the kernel"), "{told}");
+        }
+        assert_eq!(names(folder.path()), ["link", "of_other"]);
+        let size = fs::metadata(folder.path().join("of_other")).unwrap().len();
+        assert_eq!(size, 0);
+        // Those that are as their text says: what is there cannot be replaced.
+        let told = message(to_file(Path::new("/proc/self/no/x"), new_text));
+        assert!(told.contains("No such file or directory"), "{told}");
     }
 
     #[test]
@@ -273,6 +386,13 @@ mod tests {
             full.starts_with("cannot write /dev/full: No space left"),
             "{full}"
         );
+        fs::write(folder.path().join("file"), "old").unwrap();
+        symlink("file/", folder.path().join("link")).unwrap();
+        for path in ["new/", "new/.", "file/", "link", "link/"] {
+            let folder = message(to_file(&folder.path().join(path), new_text));
+            assert!(folder.contains("is a directory"), "{path}: {folder}");
+        }
+        assert_eq!(names(folder.path()), ["file", "link"]);
         let nowhere = message(to_file(&folder.path().join("no/out"), new_text));
         assert!(nowhere.contains("No such file or directory"), "{nowhere}");
     }

@@ -49,7 +49,7 @@ pub(super) fn is_standard(path: &Path) -> bool {
 pub(super) fn of_process(pid: Pid, args: &FreezeArgs, via: &ViaArgs) -> Result<Snapshot, Stop> {
     // The agent stops no process: it takes ptrace(2), which a service of systemd is kept from.
     let is_direct = via.direct || args.freeze.is_some();
-    if let Some(agent) = Agent::find(&via.agent, is_direct)? {
+    if let Some(agent) = Agent::find_for(pid, &via.agent, is_direct)? {
         return agent.snapshot(pid);
     }
     let started = now();
@@ -67,7 +67,7 @@ pub(super) fn of_process(pid: Pid, args: &FreezeArgs, via: &ViaArgs) -> Result<S
 }
 
 /// Why the process stands still, if it does.
-fn stop_of(pid: Pid) -> Option<StopReason> {
+pub(super) fn stop_of(pid: Pid) -> Option<StopReason> {
     ProcRoot::default().stat(pid).ok()?.stop
 }
 

@@ -4,29 +4,24 @@
 use super::agent::Agent;
 use super::args::{AnswerFormat, TargetsArgs};
 use super::columns::columns;
-use super::config::unusable;
+use super::config::{rules_of, unusable};
 use super::exit::Exit;
 use super::explain::{Failure, Stop, permission_hints};
 use super::{output, watched};
-use crate::config::{self, Settings, TargetSettings};
+use crate::config::TargetSettings;
 use crate::ids::{Pid, ProcessId};
 use crate::process::ProcessError;
 use crate::procfs::ProcRoot;
 use crate::sanitize::{escape, escape_start};
 use crate::targets::{
     Assigned, Assignment, IdleRules, ReadFacts, assign, idle_rules, probe, rule_path, settle_names,
-    unknown_users,
+    unknown_users, unseen_cgroup,
 };
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::File;
 use std::io;
-use std::path::Path;
 use terminal_size::terminal_size_of;
-
-/// The configuration of the service.
-const CONFIG_DEFAULT: &str = "/etc/asyncio-agent/agent.yaml";
 
 /// Processes for which it is said why they cannot be read.
 const REASONS_MAX: usize = 20;
@@ -45,14 +40,8 @@ pub(super) fn targets(args: &TargetsArgs) -> Result<Exit, Stop> {
     if let Some(agent) = agent {
         return watched::targets(agent, args.format);
     }
-    let shipped = Path::new(CONFIG_DEFAULT);
-    let shipped = (args.config.is_none() && File::open(shipped).is_ok()).then_some(shipped);
-    if shipped.is_some() {
-        output::say(&format!("agentctl: by the rules of {CONFIG_DEFAULT}\n"));
-    }
-    let file = args.config.as_deref().or(shipped);
-    let settings = match file.map(config::load).transpose() {
-        Ok(settings) => settings.unwrap_or_else(Settings::default),
+    let settings = match rules_of(args.config.as_deref()) {
+        Ok(settings) => settings,
         Err(error) => return Ok(unusable(&error)),
     };
     let root = ProcRoot::default();
@@ -82,6 +71,9 @@ pub(super) fn targets(args: &TargetsArgs) -> Result<Exit, Stop> {
     output::to_stdout(|out| out.write_all(table.as_bytes()))?;
     for user in unknown_users(&settings.targets, &root) {
         output::say(&format!("agentctl: {}\n", escape(&user.to_string())));
+    }
+    if let Some(cgroup) = unseen_cgroup(&settings.targets, &root) {
+        output::say(&format!("agentctl: {cgroup}\n"));
     }
     let idle = idle_rules(&settings.targets, &found);
     output::say(&remarks(&found, &answers, n_left_out, &idle));

@@ -7,8 +7,8 @@ use super::exit::Exit;
 use super::explain::{Failure, Stop};
 use super::output;
 use crate::protocol::{
-    FindingAnswer, FindingTaskAnswer, FindingsAnswer, ProcessAnswer, Request, TargetsAnswer,
-    answer_from_json, answer_to_json,
+    FindingAnswer, FindingTaskAnswer, FindingsAnswer, ProcessAnswer, ProgressAnswer, Request,
+    TargetsAnswer, answer_from_json, answer_to_json,
 };
 use crate::sanitize::escape_start;
 use std::collections::BTreeMap;
@@ -33,7 +33,8 @@ pub(super) fn findings(args: &FindingsArgs) -> Result<Exit, Stop> {
     }
     let agent = Agent::reach(&args.agent);
     let agent = agent.map_err(|stop| known_to_agent_only(stop, ONLY_AN_AGENT))?;
-    let answer: FindingsAnswer = ask(agent, Request::Findings, answer_from_json)?;
+    let answer = ask(agent, Request::Findings, answer_from_json);
+    let answer: FindingsAnswer = answer.map_err(|stop| known_to_agent_only(stop, ONLY_AN_AGENT))?;
     let has_cycle = answer.findings.iter().any(|it| it.kind == "await_cycle");
     let json = || answer_to_json(&answer);
     show(args.format, json, || {
@@ -53,7 +54,8 @@ pub(super) fn findings(args: &FindingsArgs) -> Result<Exit, Stop> {
         let head = ["TARGET", "PID", "KIND", "AGE", "TASKS"];
         columns(head, rows)
     })?;
-    if args.format == AnswerFormat::Text && answer.findings.is_empty() {
+    note_progress(&answer.progress);
+    if args.format == AnswerFormat::Text && answer.progress.ready && answer.findings.is_empty() {
         output::say("agentctl: nothing was found in what this user may ask for\n");
     }
     let n_more = answer.omitted.iter().map(|it| it.count);
@@ -117,7 +119,8 @@ pub(super) fn targets(agent: Agent, format: AnswerFormat) -> Result<Exit, Stop> 
         ];
         columns(head, rows)
     })?;
-    if format == AnswerFormat::Text && answer.targets.is_empty() {
+    note_progress(&answer.progress);
+    if format == AnswerFormat::Text && answer.progress.ready && answer.targets.is_empty() {
         output::say("agentctl: nothing is watched that this user may ask for\n");
     }
     let n = answer.hidden_processes;
@@ -129,6 +132,26 @@ pub(super) fn targets(agent: Agent, format: AnswerFormat) -> Result<Exit, Stop> 
         ));
     }
     Ok(Exit::Done)
+}
+
+/// Says so if what is missing may be there all the same, in whatever form the answer is: it is no all-clear.
+fn note_progress(progress: &ProgressAnswer) {
+    if let Some(advice) = &progress.lacks {
+        output::say(&format!(
+            "agentctl: the agent cannot read processes of all users: {}\n",
+            shown(advice)
+        ));
+    }
+    if progress.ready {
+        return;
+    }
+    let since = match progress.running_seconds {
+        Some(seconds) => format!("has started {} ago and ", age(seconds)),
+        None => String::new(),
+    };
+    output::say(&format!(
+        "agentctl: the agent {since}has not yet looked at all processes: ask again\n"
+    ));
 }
 
 fn row(target: &str, process: Option<&ProcessAnswer>) -> [String; 8] {
@@ -154,6 +177,7 @@ fn ask<T, E: fmt::Display>(
     read: impl FnOnce(&[u8]) -> Result<T, E>,
 ) -> Result<T, Stop> {
     let path = agent.path().to_owned();
+    agent.note_elsewhere();
     let json = agent.ask(request)?;
     read(&json).map_err(|error| bad_answer(&path, &error.to_string()))
 }

@@ -35,6 +35,20 @@ pub(super) struct Node {
     pub(super) value: Value,
 }
 
+impl Node {
+    /// The keys that it has as a map; those that are no texts are empty.
+    pub(super) fn keys(&self) -> Vec<(Spot, String)> {
+        let Value::Map(entries) = &self.value else {
+            return Vec::new();
+        };
+        let keys = entries.iter().map(|(key, _)| match &key.value {
+            Value::Text(name) => (key.spot, name.clone()),
+            _ => (key.spot, String::new()),
+        });
+        keys.collect()
+    }
+}
+
 /// What a [`Node`] is.
 #[derive(Debug)]
 pub(super) enum Value {
@@ -99,6 +113,14 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Node> {
                 // It is shown in front of the message.
                 let place = format!(" at line {} column {}", at.line(), at.column());
                 message = message.replacen(&place, "", 1);
+            }
+            // Before them the parser puts the keys above, in which anything may stand.
+            if message.contains(TAGS) {
+                TAGS.clone_into(&mut message);
+            }
+            // It tells the value.
+            if message.contains("invalid value:") || message.contains("invalid type:") {
+                message = "a value is not what its tag says".to_owned();
             }
             let place = location.map(|at| place_of(text, at.index()));
             let place = if message.contains("more than one document") {

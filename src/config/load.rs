@@ -59,7 +59,13 @@ type CheckFile = dyn Fn(&Path, FileKind) -> Result<(), String>;
 fn load_looking_at(path: &Path, check: &CheckFile) -> Result<(Settings, WebFile), ConfigError> {
     let text = text_of(path)?;
     let file = path.display().to_string();
-    let settings = parse_by(read::read, looking_at_files(path, check), &file, &text);
+    let settings = parse_by(
+        read::read,
+        looking_at_files(path, check),
+        &file,
+        &text,
+        true,
+    );
     let web_path = match &settings {
         Ok(settings) | Err((Some(settings), _)) => settings.web.config_file.as_deref(),
         Err((None, _)) => None,

@@ -96,7 +96,7 @@ pub fn parse_in(
     file: &str,
     text: &str,
 ) -> Result<Settings, ConfigError> {
-    parse_by(read::read, surroundings, file, text).map_err(|(_, error)| error)
+    parse_by(read::read, surroundings, file, text, true).map_err(|(_, error)| error)
 }
 
 /// Reads the settings of `exporters.otlp` from its keys alone, such as those that a command line gives. What they
@@ -112,7 +112,7 @@ pub fn parse_otlp(
     // A map of texts is YAML in any case.
     let text = serde_yaml::to_string(keys).unwrap_or_default();
     let read = |document: &Node, reader: &mut Reader<'_>| read::read_otlp(document, reader);
-    parse_by(read, surroundings, "arguments", &text).map_err(|(_, error)| error)
+    parse_by(read, surroundings, "arguments", &text, false).map_err(|(_, error)| error)
 }
 
 /// Reads what the file named by `web.config_file` says.
@@ -125,15 +125,17 @@ pub fn parse_web_file(
     file: &str,
     text: &str,
 ) -> Result<WebFile, ConfigError> {
-    parse_by(read::read_web_file, surroundings, file, text).map_err(|(_, error)| error)
+    parse_by(read::read_web_file, surroundings, file, text, false).map_err(|(_, error)| error)
 }
 
-/// With an error come the settings as far as they could be read, defaults in place of what is wrong.
+/// With an error come the settings as far as they could be read, defaults in place of what is wrong. Only the main file has
+/// sections without secrets, of which lines are shown as they stand.
 fn parse_by<T>(
     read: impl FnOnce(&Node, &mut Reader<'_>) -> T,
     surroundings: Surroundings<'_>,
     file: &str,
     text: &str,
+    is_main: bool,
 ) -> Result<T, (Option<T>, ConfigError)> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut reader = Reader {
@@ -144,9 +146,15 @@ fn parse_by<T>(
         pattern_bytes: value::PATTERNS_BYTES_MAX,
     };
     let document = document::read(text, &mut reader.problems);
+    let top = document.as_ref().map(Node::keys);
     let settings = document.map(|document| read(&document, &mut reader));
     match settings {
         Some(settings) if reader.problems.is_empty() => Ok(settings),
-        settings => Err((settings, reader.problems.into_error(file, text))),
+        settings => {
+            let error = reader
+                .problems
+                .into_error(file, text, top.as_deref(), is_main);
+            Err((settings, error))
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! stay in place.
 
 use super::document::Spot;
-use super::hidden::HiddenParts;
+use super::hidden::{HiddenParts, without_secrets};
 use super::places::places;
 use crate::sanitize::{escape, escape_start, is_unsafe};
 use std::fmt;
@@ -22,8 +22,10 @@ const PROBLEMS_MAX: usize = 50;
 /// Lines of explanation that are shown.
 const DETAIL_LINES: usize = 10;
 
-/// `text` in quotes, cut if it is long.
+/// `text` in quotes without secrets, cut if it is long.
 pub(super) fn quote(text: &str) -> String {
+    // Before it is cut: half a secret looks like none.
+    let text = &*without_secrets(text);
     match text.char_indices().nth(QUOTE_CHARS) {
         None => format!("{text:?}"),
         Some((end, _)) => format!("{:?}…", &text[..end]),
@@ -83,7 +85,16 @@ impl ConfigError {
     /// The whole message of a program that needs the configuration.
     pub fn explained(&self, program: &str) -> String {
         match self {
-            Self::Unreadable { .. } => format!("{program}: cannot read {self}"),
+            Self::Unreadable { why, .. } => {
+                let hint = match why.starts_with("Permission denied") {
+                    true => {
+                        "\n  hint: the user that reads it must be able to: that of the service owns no file, so \
+                         everybody must (chmod a+r)"
+                    }
+                    false => "",
+                };
+                format!("{program}: cannot read {self}{hint}")
+            }
             Self::Invalid {
                 file,
                 problems,
@@ -247,8 +258,14 @@ impl Problems {
         });
     }
 
-    /// The first of them, with their places in `text`.
-    pub(super) fn into_error(mut self, file: &str, text: &str) -> ConfigError {
+    /// The first of them, with their places in `text`, whose outermost map has the keys `top`; `None`: it is not YAML.
+    pub(super) fn into_error(
+        mut self,
+        file: &str,
+        text: &str,
+        top: Option<&[(Spot, String)]>,
+        is_main: bool,
+    ) -> ConfigError {
         self.0.sort_by_key(|found| match found.at {
             At::Spot(spot) => Some(spot),
             At::Place(_) => None,
@@ -259,8 +276,17 @@ impl Problems {
             At::Spot(spot) => Some(spot),
             At::Place(_) => None,
         });
+        let spots = spots.chain(top.into_iter().flatten().map(|(spot, _)| *spot));
         let places = places(text, spots.collect());
-        let mut hidden = HiddenParts::of(text);
+        let keys = top.map(|top| {
+            let keys = top.iter();
+            let keys = keys.filter_map(|(spot, key)| Some((*places.get(spot)?, &**key)));
+            keys.collect()
+        });
+        let mut hidden = match is_main {
+            true => HiddenParts::of(text, keys.as_ref()),
+            false => HiddenParts::everywhere(),
+        };
         let mut problems: Vec<ConfigProblem> = self
             .0
             .into_iter()
@@ -271,7 +297,8 @@ impl Problems {
                 };
                 // An empty document has no place of its own.
                 let place = place.unwrap_or(Place { line: 1, column: 1 });
-                found.into_problem(file, place, source_line(text, place, &mut hidden))
+                let line = source_line(text, place, &mut hidden);
+                found.into_problem(file, place, line)
             })
             .collect();
         problems.sort_by_key(|problem| (problem.line, problem.column));
@@ -294,9 +321,9 @@ impl Found {
             file: file.to_owned(),
             line: place.line,
             column: place.column,
-            path: escape_start(&self.path, QUOTE_CHARS).into_owned(),
-            what: escape_start(&self.what, WHAT_CHARS).into_owned(),
-            detail: shown_detail(&self.detail),
+            path: escape_start(&without_secrets(&self.path), QUOTE_CHARS).into_owned(),
+            what: escape_start(&without_secrets(&self.what), WHAT_CHARS).into_owned(),
+            detail: shown_detail(&without_secrets(&self.detail)),
             source,
         }
     }
@@ -316,7 +343,8 @@ pub(super) fn not_utf8(file: &str, content: &[u8], n_valid: usize) -> ConfigErro
     let mut problems = Problems::default();
     let what = format!("the byte 0x{byte:02x} is not UTF-8 text, expected a file in UTF-8");
     problems.add_to_text(Some(place), what);
-    problems.into_error(file, &format!("{valid}{}", String::from_utf8_lossy(rest)))
+    let text = format!("{valid}{}", String::from_utf8_lossy(rest));
+    problems.into_error(file, &text, None, true)
 }
 
 /// The line of `place` without its secrets, cut around its column, and the characters before the column in what is

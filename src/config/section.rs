@@ -3,7 +3,7 @@
 
 use super::CheckFile;
 use super::document::{Node, Spot, Value};
-use super::hidden::is_secret;
+use super::hidden::{HIDDEN, is_harmless, looks_like_path, may_be_secret, shown_key};
 use super::problem::{Problems, quote};
 use super::variables::{Variables, expand};
 use std::path::Path;
@@ -38,22 +38,31 @@ impl Located {
         self.problem_with_detail(what, String::new(), reader);
     }
 
-    /// The same with more lines of explanation. What variables hold is not told: it may be a secret.
+    /// The same with more lines of explanation. What variables hold is not told, nor what stands where secrets
+    /// may be and is not harmless.
     pub(super) fn problem_with_detail(
         &self,
         what: impl Into<String>,
         detail: String,
         reader: &mut Reader<'_>,
     ) {
+        let is_hidden =
+            may_be_secret(&self.path) && !is_harmless(&self.value) && !looks_like_path(&self.value);
+        let what: String = what.into();
+        let quoted = quote(&self.value);
         let (what, detail) = match &self.written {
-            None => (what.into(), detail),
-            Some(written) => {
-                let what: String = what.into();
-                let quoted = quote(&self.value);
+            // A default may be a secret, too.
+            Some(written) if !(is_hidden && written.contains(":-")) => {
                 let parts = what.split(&quoted);
                 let parts: Vec<_> = parts.map(|it| without(it, &self.value, written)).collect();
                 let stands_for = format!("what {} stands for", quote(written));
                 (parts.join(&stands_for), String::new())
+            }
+            None if !is_hidden => (what, detail),
+            _ => {
+                let as_it_is = format!("{:?}", self.value);
+                let what = what.replace(&quoted, HIDDEN).replace(&as_it_is, HIDDEN);
+                (what, String::new())
             }
         };
         let problems = &mut reader.problems;
@@ -71,11 +80,11 @@ fn without(what: &str, value: &str, written: &str) -> String {
     }
 }
 
-/// What a value is, for a person; of a secret only its kind.
+/// What a value is, for a person; of what may be a secret only its kind.
 fn describe(value: &Value, path: &str) -> String {
     match value {
-        Value::Text(_) if is_secret(path) => "a text".to_owned(),
-        Value::Number(_) if is_secret(path) => "a number".to_owned(),
+        Value::Text(_) if may_be_secret(path) => "a text".to_owned(),
+        Value::Number(_) if may_be_secret(path) => "a number".to_owned(),
         value => value.describe(),
     }
 }
@@ -96,7 +105,8 @@ impl<'n> Item<'n> {
     /// Notes that it is of another kind than the one expected.
     pub(super) fn unexpected(&self, expected: &str, reader: &mut Reader<'_>) {
         let what = describe(&self.node.value, &self.path);
-        self.problem(format!("{what}, expected {expected}"), reader);
+        let what = format!("{what}, expected {expected}");
+        self.problem(what, reader);
     }
 
     /// The map that it is, with these keys.
@@ -132,7 +142,12 @@ impl<'n> Item<'n> {
             let Some(name) = key_of(key, &self.path, reader) else {
                 continue;
             };
-            let path = path_of(&self.path, name);
+            // One without a value may itself be what should stand there.
+            let is_alone = matches!(value.value, Value::Null) && holds_secrets(&self.path);
+            let path = match is_alone {
+                true => path_of(&self.path, HIDDEN),
+                false => path_of(&self.path, name),
+            };
             if !seen.insert(name) {
                 let what = "duplicate key, expected it once";
                 reader.problems.add(key.spot, &path, what);
@@ -308,10 +323,18 @@ fn key_of<'n>(key: &'n Node, path: &str, reader: &mut Reader<'_>) -> Option<&'n 
     None
 }
 
+/// The path of a key in a section, as it is told.
 pub(super) fn path_of(section: &str, key: &str) -> String {
+    let key = shown_key(key);
     if section.is_empty() {
-        key.to_owned()
+        key.into_owned()
     } else {
         format!("{section}.{key}")
     }
+}
+
+/// Whether what is in the section with this path is secret: headers, and users with their passwords.
+fn holds_secrets(path: &str) -> bool {
+    let last = path.rsplit('.').next();
+    last.is_some_and(|it| ["headers", "headers_file", "basic_auth_users"].contains(&it))
 }

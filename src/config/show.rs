@@ -1,7 +1,7 @@
 //! Settings written down as YAML: every option with the value that is in effect. Reading that gives the
 //! same settings, secrets apart, which are not shown.
 
-use super::hidden::HIDDEN;
+use super::hidden::{HIDDEN, is_named_like_file, without_secrets};
 use super::settings::{
     Compression, ControlSocket, Glob, MatchSettings, Matching, OtlpReceiver, OtlpSettings, Secret,
     Settings, TargetName, TargetSettings, Temporality, UserId, WebDetails,
@@ -58,7 +58,7 @@ fn control(settings: &Settings) -> Value {
     let socket = match &control.socket {
         ControlSocket::Auto => text("auto"),
         ControlSocket::None => text("none"),
-        ControlSocket::Path(socket) => path(socket),
+        ControlSocket::Path(socket) => text(&socket.to_string_lossy()),
     };
     map([
         ("socket", socket),
@@ -102,6 +102,7 @@ fn limits(settings: &Settings) -> Value {
     map([
         ("rounds", limits.rounds.into()),
         ("tasks_per_process", limits.tasks_per_process.into()),
+        ("tasks", limits.tasks.into()),
         ("scan_time", duration(limits.scan_time)),
         ("scan_bytes", text(&show_size(limits.scan_bytes))),
         ("cpu_share", limits.cpu_share.into()),
@@ -202,7 +203,7 @@ fn receiver_keys(receiver: &OtlpReceiver) -> [(&'static str, Value); 7] {
     };
     let tls = &receiver.tls;
     [
-        ("endpoint", text(&receiver.endpoint)),
+        ("endpoint", text(&without_secrets(&receiver.endpoint))),
         ("protocol", text(receiver.protocol.as_str())),
         ("headers", headers(&receiver.headers, inline)),
         ("headers_file", headers(&receiver.headers, file)),
@@ -235,8 +236,12 @@ fn text(text: &str) -> Value {
     Value::String(text.replace("${", "$${"))
 }
 
+/// The path of a file, unless it may be what belongs into the file: then there is none.
 fn path(path: &Path) -> Value {
-    text(&path.to_string_lossy())
+    match path.exists() || is_named_like_file(path) {
+        true => text(&path.to_string_lossy()),
+        false => text(HIDDEN),
+    }
 }
 
 fn glob(glob: &Glob) -> Value {

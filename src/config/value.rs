@@ -2,6 +2,7 @@
 //! a problem, and the default stands in for it.
 
 use super::FileKind;
+use super::hidden::looks_like_path;
 use super::problem::quote;
 use super::section::{Item, Located, Reader, Section};
 use super::settings::{CommandPattern, Glob, GlobError, Star};
@@ -183,11 +184,16 @@ impl Located {
         let path = self.path(reader)?;
         let checked = reader.files.map_or(Ok(()), |check| check(&path, kind));
         if let Err(why) = checked {
-            let file = quote(&path.to_string_lossy());
-            self.problem(
-                format!("{file}: {why}, expected {}", kind.expected()),
-                reader,
-            );
+            let expected = kind.expected();
+            if looks_like_path(&self.value) {
+                let file = quote(&path.to_string_lossy());
+                self.problem(format!("{file}: {why}, expected {expected}"), reader);
+            } else {
+                let what = format!(
+                    "the file that it names (not shown, as it may be a secret): {why}, expected {expected}"
+                );
+                self.problem(what, reader);
+            }
         }
         Some(path)
     }

@@ -230,7 +230,7 @@ impl ChainReader {
             chain.stand_on(&step, &object);
             if let Some((code, unit)) = step.frame {
                 reader.keep(BYTES_PER_FRAME)?;
-                chain.mix(u64::from(code.number()));
+                chain.mix(u64::from(code.number()) ^ unit.rotate_left(32));
                 self.frames.push(ChainFrame { code, unit, via });
                 self.places.push(at.plus(offsets.gen_object.gi_iframe));
             }
@@ -424,7 +424,6 @@ impl ChainReader {
     ) -> Result<Option<Vec<ChainFrame>>, DecodeError> {
         let within = within.map(|within| within.plus(offsets.gen_object.gi_iframe));
         let outermost = coroutine.plus(offsets.gen_object.gi_iframe);
-        let layout = &offsets.interpreter_frame;
         let mut frames = Vec::new();
         let mut at = reader.addr_at(thread.at.plus(offsets.thread_state.current_frame))?;
         for _ in 0..reader.limits().frames_per_task_max {
@@ -435,17 +434,8 @@ impl ChainReader {
             if !at.is_plausible() {
                 return Ok(None);
             }
-            let size = usize::try_from(layout.size).unwrap_or(usize::MAX);
-            let frame = Bytes::new(reader.bytes(at, size)?);
-            let previous = frame.addr_at(layout.previous)?;
-            // Frames of the interpreter itself stand between those of Python code.
-            if frame.u8_at(layout.owner)? < FIRST_OWNER_WITHOUT_CODE {
-                let code_at = frame.addr_at(layout.executable)?.untagged();
-                let instr_ptr = frame.addr_at(layout.instr_ptr)?;
-                let copy_index = match offsets.free_threaded {
-                    true => frame.u32_at(layout.tlbc_index)?,
-                    false => 0,
-                };
+            let frame = ThreadFrame::read(reader, offsets, at)?;
+            if let Some((code_at, instr_ptr, copy_index)) = frame.executes {
                 let code = self
                     .codes
                     .code_at(reader, offsets, &mut self.types, code_at)?;
@@ -461,9 +451,82 @@ impl ChainReader {
             if within == Some(at) {
                 frames.clear();
             }
-            at = previous;
+            at = frame.previous;
         }
         Ok(None)
+    }
+
+    /// Of the functions that a thread executes, the one that the innermost of a kind has called, if it has called any, and the
+    /// innermost of all; nothing if none is of that kind, or it is called from further out than frames are read. The thread goes on
+    /// meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// When a frame on the way makes no sense.
+    pub fn called_by(
+        &mut self,
+        reader: &mut Reader<'_>,
+        offsets: &Offsets,
+        thread: ThreadState,
+        is_it: impl Fn(&CodeInfo) -> bool,
+    ) -> Result<Option<Option<[CodeIdx; 2]>>, DecodeError> {
+        let (mut called, mut innermost) = (None, None);
+        let mut at = reader.addr_at(thread.at.plus(offsets.thread_state.current_frame))?;
+        for _ in 0..reader.limits().frames_per_task_max {
+            if !at.is_plausible() {
+                break;
+            }
+            let frame = ThreadFrame::read(reader, offsets, at)?;
+            if let Some((code_at, ..)) = frame.executes {
+                let code = self
+                    .codes
+                    .code_at(reader, offsets, &mut self.types, code_at)?;
+                if is_it(self.code_info(code, code_at)?) {
+                    return Ok(Some(called.zip(innermost).map(<[CodeIdx; 2]>::from)));
+                }
+                innermost = innermost.or(Some(code));
+                called = Some(code);
+            }
+            at = frame.previous;
+        }
+        Ok(None)
+    }
+}
+
+/// A frame that a thread executes.
+struct ThreadFrame {
+    /// The frame that has called it.
+    previous: RemoteAddr,
+    /// Its code, the instruction it is at, and which copy of the code that is in. Frames of the interpreter itself, which stand
+    /// between those of Python code, have none.
+    executes: Option<(RemoteAddr, RemoteAddr, u32)>,
+}
+
+impl ThreadFrame {
+    fn read(
+        reader: &mut Reader<'_>,
+        offsets: &Offsets,
+        at: RemoteAddr,
+    ) -> Result<Self, DecodeError> {
+        let layout = &offsets.interpreter_frame;
+        let size = usize::try_from(layout.size).unwrap_or(usize::MAX);
+        let frame = Bytes::new(reader.bytes(at, size)?);
+        let is_of_python = frame.u8_at(layout.owner)? < FIRST_OWNER_WITHOUT_CODE;
+        let executes = match is_of_python {
+            true => Some((
+                frame.addr_at(layout.executable)?.untagged(),
+                frame.addr_at(layout.instr_ptr)?,
+                match offsets.free_threaded {
+                    true => frame.u32_at(layout.tlbc_index)?,
+                    false => 0,
+                },
+            )),
+            false => None,
+        };
+        Ok(Self {
+            previous: frame.addr_at(layout.previous)?,
+            executes,
+        })
     }
 }
 

@@ -83,6 +83,11 @@ impl CodeInfo {
         self.at
     }
 
+    /// Length of its code, in units.
+    pub fn n_units(&self) -> u64 {
+        self.fields.units
+    }
+
     /// Words between a frame's head and its stack.
     pub fn locals(&self) -> u64 {
         self.fields.locals
@@ -310,7 +315,8 @@ impl CodeCache {
     }
 }
 
-fn read_bytes(
+/// What the bytes object at `at` holds, if it is no longer than a line table may be.
+pub(super) fn read_bytes(
     reader: &mut Reader<'_>,
     offsets: &Offsets,
     at: RemoteAddr,
@@ -318,7 +324,7 @@ fn read_bytes(
     let size = reader.u64_at(at.plus(offsets.bytes_object.ob_size))?;
     if size > reader.limits().line_table_bytes_max {
         return Err(DecodeError::Implausible {
-            what: "size of a line table",
+            what: "size of a table",
             value: size,
             at,
         });

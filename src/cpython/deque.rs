@@ -11,7 +11,7 @@ use crate::memory::{Bytes, Reader, RemoteAddr};
 
 const WORD: u64 = 8;
 /// Items of a block (`BLOCKLEN`).
-const BLOCK_ITEMS: u64 = 64;
+pub const BLOCK_ITEMS: u64 = 64;
 /// A block with its two links.
 const BLOCK_BYTES: usize = 528;
 
@@ -22,6 +22,18 @@ pub struct DequeItem {
     pub item: RemoteAddr,
     /// Where the pointer to it stands. What is put in takes the next place, also if the deque was empty.
     pub place: RemoteAddr,
+}
+
+/// What is in a deque.
+#[derive(Debug, Clone, Default)]
+pub struct Deque {
+    /// The items, from left to right.
+    pub items: Vec<DequeItem>,
+    /// The position of the first one in its block of [`BLOCK_ITEMS`].
+    pub index: u64,
+    /// How often it was changed: each item that is put in or taken from an end counts one, and so does each rotation of more
+    /// than one, whereby `remove` takes an item from within (`state`).
+    pub n_changes: u64,
 }
 
 /// What tells how many items were taken from the left of the deque at `at`: which one is next. Places are used again, but
@@ -41,7 +53,7 @@ pub fn taken_from_deque(
     Ok(block.wrapping_add(index.wrapping_mul(WORD)))
 }
 
-/// The items of the deque at `at`, at most `items_max`, from left to right.
+/// What is in the deque at `at`, at most `items_max` items.
 ///
 /// # Errors
 ///
@@ -51,10 +63,10 @@ pub fn read_deque(
     offsets: &Offsets,
     at: RemoteAddr,
     items_max: u64,
-) -> Result<Vec<DequeItem>, DecodeError> {
+) -> Result<Deque, DecodeError> {
     let members = at.plus(offsets.pyobject.size);
     let mut member = |position: u64| reader.u64_at(members.plus(position.saturating_mul(WORD)));
-    let (length, mut index) = (member(0)?, member(3)?);
+    let (length, mut index, n_changes) = (member(0)?, member(3)?, member(5)?);
     let mut block = RemoteAddr::new(member(1)?);
     if index > BLOCK_ITEMS {
         return Err(DecodeError::Implausible {
@@ -64,14 +76,18 @@ pub fn read_deque(
         });
     }
     let mut left = length.min(items_max);
-    let mut items = Vec::new();
+    let mut deque = Deque {
+        items: Vec::new(),
+        index,
+        n_changes,
+    };
     while left > 0 {
         DecodeError::check_address("block of a deque", block)?;
         let words = Bytes::new(reader.bytes(block, BLOCK_BYTES)?);
         let end = index.saturating_add(left).min(BLOCK_ITEMS);
         for position in index..end {
             let offset = position.saturating_add(1).saturating_mul(WORD);
-            items.push(DequeItem {
+            deque.items.push(DequeItem {
                 item: words.addr_at(offset)?,
                 place: block.plus(offset),
             });
@@ -81,5 +97,5 @@ pub fn read_deque(
         index = 0;
         reader.keep(BLOCK_BYTES)?;
     }
-    Ok(items)
+    Ok(deque)
 }

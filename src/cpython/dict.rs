@@ -19,6 +19,8 @@ const N_ENTRIES: u64 = 24;
 /// Kind 0 keeps the hash before the key; kinds 1 and 2 have only strings as keys.
 const GENERAL_ENTRY_BYTES: u64 = 24;
 const TEXT_ENTRY_BYTES: u64 = 16;
+/// What a value costs whoever keeps it: an address.
+const BYTES_PER_VALUE: usize = 8;
 /// No program has more entries in a dict that we look at: modules, globals of a module.
 const ENTRIES_MAX: u64 = 1 << 20;
 
@@ -107,8 +109,8 @@ pub fn find_in_dict<const N: usize>(
     Ok(values)
 }
 
-/// The values of the dict at `at`; nothing if there are more than `values_max`, or if they do not stand beside their keys
-/// (those of a dict that a program made itself do).
+/// The first values of the dict at `at`, at most `values_max`; none if they do not stand beside their keys (those of a dict
+/// that a program made itself do).
 ///
 /// # Errors
 ///
@@ -118,26 +120,29 @@ pub fn read_dict_values(
     offsets: &Offsets,
     at: RemoteAddr,
     values_max: u64,
-) -> Result<Option<Vec<RemoteAddr>>, DecodeError> {
+) -> Result<Vec<RemoteAddr>, DecodeError> {
     let ma_keys = at.plus(offsets.dict_object.ma_keys);
     let keys_at = reader.addr_at(ma_keys)?;
     // `ma_values` follows `ma_keys` (`PyDictObject`, Include/cpython/dictobject.h).
     let is_split = !reader.addr_at(ma_keys.plus(8))?.is_null();
     let keys = Keys::read(reader, keys_at)?;
-    if is_split || keys.n_entries > values_max {
-        return Ok(None);
-    }
-    let bytes = usize::try_from(keys.n_entries).map(|n| n.saturating_mul(8));
-    reader.keep(bytes.unwrap_or(usize::MAX))?;
     let mut values = Vec::new();
+    if is_split {
+        return Ok(values);
+    }
+    let values_max = usize::try_from(values_max).unwrap_or(usize::MAX);
     for position in 0..keys.n_entries {
+        if values.len() >= values_max {
+            break;
+        }
         let value = reader.addr_at(keys.entry(position).1)?;
         // Entries that were deleted stay.
         if !value.is_null() {
+            reader.keep(BYTES_PER_VALUE)?;
             values.push(value);
         }
     }
-    Ok(Some(values))
+    Ok(values)
 }
 
 /// Whether the object at `at` is this string.

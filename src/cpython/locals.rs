@@ -63,6 +63,14 @@ impl Variables {
         self.words.get(..end).unwrap_or_default()
     }
 
+    /// What it awaits, if it does.
+    pub fn awaited(&self, offsets: &Offsets) -> Option<RemoteAddr> {
+        let below = offsets.quirks.awaited_below_stack_pointer / WORD;
+        let place = self.words.len().checked_sub(usize::try_from(below).ok()?)?;
+        let awaited = self.words.get(place.max(self.n_locals)).copied();
+        awaited.filter(|awaited| !awaited.is_null())
+    }
+
     /// Everything that lies on its stack.
     pub fn on_stack(&self) -> &[RemoteAddr] {
         self.words.get(self.n_locals..).unwrap_or_default()

@@ -25,6 +25,7 @@ mod error;
 mod line_table;
 mod locals;
 mod locate;
+mod loops;
 mod modules;
 mod object;
 mod offsets;
@@ -33,10 +34,10 @@ mod thread;
 mod types;
 mod version;
 
-pub use attributes::{Attribute, Attributes};
+pub use attributes::{Attribute, Attributes, Collection};
 pub use chain::{Chain, ChainFrame, ChainReader, CopyOrder, FrameState};
 pub use code::{CodeCache, CodeIdx, CodeInfo};
-pub use deque::{DequeItem, read_deque, taken_from_deque};
+pub use deque::{BLOCK_ITEMS, Deque, DequeItem, read_deque, taken_from_deque};
 pub use dict::{find_in_dict, read_dict_values};
 pub use error::DecodeError;
 pub use locals::{Variables, first_parameter, in_cell};
@@ -44,10 +45,11 @@ pub use locate::{
     Modules, RUNTIME_SECTION, RuntimeSite, find_runtime, find_word, guess_version,
     writable_file_mappings,
 };
+pub use loops::is_in_loop;
 pub use modules::{find_modules, has_module, imports, module_dict, module_state};
 pub use object::{
-    Function, Set, name_of_c_function, read_changing_set, read_function, read_int, read_list,
-    read_set, read_tuple, weakly_referenced,
+    Function, Set, name_of_c_function, names_of_code, read_changing_set, read_function, read_int,
+    read_list, read_set, read_tuple, weakly_referenced,
 };
 pub use offsets::{Offsets, OffsetsError};
 pub use text::read_text;
@@ -62,5 +64,18 @@ pub mod fixtures {
     /// begins at `first_line`.
     pub fn line_at(table: &[u8], first_line: i32, unit: u64) -> Option<u32> {
         crate::cpython::line_table::line_at(table, first_line, unit)
+    }
+
+    use crate::cpython::loops::{Instructions, is_await_in_loop};
+
+    /// Of the instructions of CPython 3.`minor`, by opcode: how many words for caches follow, and what they do (see `loops`).
+    pub fn instructions(minor: u8) -> [&'static [u8; 256]; 2] {
+        let instructions = Instructions::of_minor(minor);
+        [instructions.caches, instructions.kinds]
+    }
+
+    /// Whether the `await` to which the unit belongs is in a loop of this code, by CPython 3.`minor`.
+    pub fn is_in_loop(minor: u8, code: &[u8], exception_table: &[u8], unit: usize) -> Option<bool> {
+        is_await_in_loop(Instructions::of_minor(minor), code, exception_table, unit)
     }
 }

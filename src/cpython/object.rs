@@ -149,13 +149,13 @@ pub fn read_set(
     members_max: LimitHit,
 ) -> Result<Set, DecodeError> {
     let table = Table::of(reader, offsets, at)?;
-    let wanted = table.used.min(members_max.limit);
-    let mut set = table.members(reader, wanted)?;
-    if wanted < table.used {
+    // A table that holds more than the set counts is read as it is, as by [`read_changing_set`].
+    let mut set = table.members(reader, members_max.limit)?;
+    if members_max.limit < table.used {
         set.cut = Some(members_max);
     }
     let n_members = u64::try_from(set.members.len()).unwrap_or(u64::MAX);
-    if set.cut.is_none() && n_members < wanted {
+    if set.cut.is_none() && n_members < table.used {
         return Err(DecodeError::Implausible {
             what: "member count of a set",
             value: table.used,
@@ -242,12 +242,14 @@ fn read_items(
 pub struct Function {
     /// Its code object.
     pub code: RemoteAddr,
+    /// The tuple of the defaults of its parameters; null if they have none.
+    pub defaults: RemoteAddr,
     /// The tuple of the cells of its free variables; null if it has none.
     pub closure: RemoteAddr,
 }
 
 /// The function at `at` (`PyFunctionObject`, Include/cpython/funcobject.h: `func_code` is the fifth member after
-/// the head of the object, `func_closure` the eighth); nothing if it is something else.
+/// the head of the object, `func_defaults` the sixth, `func_closure` the eighth); nothing if it is something else.
 ///
 /// # Errors
 ///
@@ -265,8 +267,23 @@ pub fn read_function(
     let members = at.plus(offsets.pyobject.size);
     Ok(Some(Function {
         code: reader.addr_at(members.plus(32))?,
+        defaults: reader.addr_at(members.plus(40))?,
         closure: reader.addr_at(members.plus(56))?,
     }))
+}
+
+/// The tuple of the names that the code at `code` uses: attributes, methods and globals (`co_names` of `PyCodeObject`,
+/// Include/cpython/code.h: the second member after the head of an object with a size).
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub fn names_of_code(
+    reader: &mut Reader<'_>,
+    offsets: &Offsets,
+    code: RemoteAddr,
+) -> Result<RemoteAddr, DecodeError> {
+    Ok(reader.addr_at(code.plus(offsets.pyobject.size).plus(16))?)
 }
 
 /// The name of the function at `at`, which is implemented in C (`PyCFunctionObject`, Include/cpython/methodobject.h: `m_ml`

@@ -5,7 +5,7 @@ mod advice;
 mod watch;
 
 pub use advice::advice;
-pub use watch::Watch;
+pub use watch::{MORE_THREADS, Unprobed, Watch};
 
 use crate::config::TargetSettings;
 use crate::graph::Snapshot;

@@ -9,6 +9,19 @@ use std::time::Duration;
 /// Rules that hold but for one condition, of which it is said which one that is.
 const MISSES_MAX: usize = 3;
 
+/// What gives the agent more threads.
+pub const MORE_THREADS: &str = "give the agent more threads: TasksMax= of its unit, the limit of pids of its container, or its \
+                                user's (ulimit -u)";
+
+/// Why a process could not be asked whether it uses asyncio.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unprobed {
+    /// That hangs, or too many others do.
+    Hangs,
+    /// The system gives the agent no more threads.
+    NoThread,
+}
+
 /// What is known of how processes are watched.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Watch {
@@ -17,8 +30,8 @@ pub struct Watch {
     pub now: Option<(String, ProcessAnswer)>,
     /// As many others are watched, or would be, as may be.
     pub is_full: bool,
-    /// The agent could not ask it whether it uses asyncio: that hangs, or too many others do.
-    pub is_unprobed: bool,
+    /// Why the agent could not ask it whether it uses asyncio, if it could not.
+    pub unprobed: Option<Unprobed>,
     /// How many processes that is (`limits.processes`).
     pub processes_max: u32,
     /// Time between two looks at the list of processes.
@@ -77,7 +90,11 @@ fn state(
                  holds any more"
             ),
         ),
-        (None, _) if watch.is_unprobed => (
+        (None, _) if watch.unprobed == Some(Unprobed::NoThread) => (
+            "unclear",
+            "the agent could not ask it whether it uses asyncio: it can start no more threads; it is asked again".to_owned(),
+        ),
+        (None, _) if watch.unprobed == Some(Unprobed::Hangs) => (
             "unclear",
             "the agent could not ask it whether it uses asyncio: that hangs, or does for other processes of the same user; \
              it is asked again"
@@ -166,7 +183,10 @@ pub(super) fn fixes(
     explained: &Explained,
     reading: &Reading,
 ) -> Vec<FixAnswer> {
-    if watch.now.is_some() || watch.is_unprobed || explained.is_hidden {
+    if watch.now.is_none() && watch.unprobed == Some(Unprobed::NoThread) {
+        return vec![fix("watched", MORE_THREADS.to_owned())];
+    }
+    if watch.now.is_some() || watch.unprobed.is_some() || explained.is_hidden {
         return Vec::new();
     }
     if explained.assignment.is_some() {

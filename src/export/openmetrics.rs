@@ -218,7 +218,7 @@ mod tests {
             labels: vec![("team".to_owned(), "a\"b".to_owned())].into(),
             per_process: !processes.is_empty(),
             totals,
-            processes,
+            processes: processes.into_iter().map(Arc::new).collect(),
             ..TargetView::default()
         };
         let id = ProcessId {

@@ -186,8 +186,16 @@ impl GraphBuilder {
             interpreter_id,
             tid,
             runs: None,
+            runs_loop: true,
             tasks: start..start,
         });
+    }
+
+    /// Says whether the thread begun last runs an event loop, as it is taken for.
+    pub fn set_runs_loop(&mut self, runs_loop: bool) {
+        if let Some(thread) = self.threads.last_mut() {
+            thread.runs_loop = runs_loop;
+        }
     }
 
     /// Says whose tasks those of the thread begun last are, when that was not known then.

@@ -174,6 +174,8 @@ pub struct Thread {
     pub tid: Tid,
     /// How often the kernel has given it a processor, if that is known.
     pub runs: Option<u64>,
+    /// It runs an event loop now. Tasks of one that is not run go on when the program runs it again.
+    pub runs_loop: bool,
     tasks: Range<u32>,
 }
 

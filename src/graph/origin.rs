@@ -44,7 +44,7 @@ mod tests {
             ),
             ("/app/__pypackages__/3.14/lib/aiohttp/web.py", true, false),
             (
-                "/root/.pex/installed_wheels/0/ab/aiohttp-3.9-py3-none-any.whl/aiohttp/web.py",
+                "/pex/installed_wheels/0/ab/aiohttp-3.9-py3-none-any.whl/aiohttp/web.py",
                 true,
                 false,
             ),

@@ -36,6 +36,10 @@ pub enum ReadErrorKind {
     /// The kernel does not let us read.
     #[error("permission denied")]
     Denied,
+    /// There is no such system call for us (`ENOSYS`): a seccomp filter says so, or the kernel was built without
+    /// `CONFIG_CROSS_MEMORY_ATTACH`.
+    #[error("process_vm_readv is not available")]
+    Unavailable,
     /// A part of the range is not mapped.
     #[error("not mapped")]
     Unmapped,
@@ -51,7 +55,7 @@ impl ReadErrorKind {
     /// Whether no other read of this process can succeed either.
     pub fn is_fatal(self) -> bool {
         match self {
-            Self::ProcessGone | Self::Denied => true,
+            Self::ProcessGone | Self::Denied | Self::Unavailable => true,
             Self::Unmapped | Self::Limit(_) | Self::Os(_) => false,
         }
     }
@@ -60,7 +64,7 @@ impl ReadErrorKind {
     pub fn code(self) -> &'static str {
         match self {
             Self::ProcessGone => "process_gone",
-            Self::Denied => "permission_denied",
+            Self::Denied | Self::Unavailable => "permission_denied",
             Self::Unmapped => "memory_unmapped",
             Self::Limit(_) => "limit_hit",
             Self::Os(_) => "read_failed",

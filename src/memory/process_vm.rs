@@ -43,6 +43,7 @@ fn failure(errno: Errno) -> Option<ReadErrorKind> {
         Errno::EFAULT => None,
         Errno::ESRCH => Some(ReadErrorKind::ProcessGone),
         Errno::EPERM | Errno::EACCES => Some(ReadErrorKind::Denied),
+        Errno::ENOSYS => Some(ReadErrorKind::Unavailable),
         errno => Some(ReadErrorKind::Os(errno as i32)),
     }
 }

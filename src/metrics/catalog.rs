@@ -115,7 +115,8 @@ pub(super) const LIMIT_HITS_TOTAL: MetricDef = counter(
     &["limit"],
     "How often a limit was reached: something was left out, put off or added up. traces_per_minute and \
      spans_per_minute are keys of exporters.otlp.spans in the configuration, the others without _max keys of limits; \
-     probes_hanging, rounds_hanging and those with _max are built in. series counts answers.",
+     probes_hanging, rounds_hanging and those with _max are built in, threads is what the system allows the agent. series \
+     counts answers.",
 );
 
 pub(super) const LOG_LINES_LOST_TOTAL: MetricDef = counter(
@@ -142,6 +143,13 @@ pub(super) const OTLP_SPANS_TOTAL: MetricDef = counter(
     "asyncio_agent_otlp_spans_total",
     &[],
     "Spans that the receiver of OTLP took, as of the latest round.",
+);
+
+pub(super) const PRIVILEGED: MetricDef = gauge(
+    "asyncio_agent_privileged",
+    &[],
+    "Whether the agent can read processes of all users: it has CAP_SYS_PTRACE, which counts for all processes that it sees. Others \
+     may be missing among the targets and say nothing of it. As of the start of the agent.",
 );
 
 pub(super) const SCAN_DURATION_SECONDS: MetricDef = gauge(
@@ -188,8 +196,8 @@ pub(super) const AWAIT_CYCLES: MetricDef = gauge(
     "asyncio_await_cycles",
     &["target"],
     "Confirmed cycles of tasks that await each other and can never go on, as the latest round over \
-     each process of the target saw them; one that a partial snapshot lacks counts until a complete one does. \
-     Absent while no process can be read.",
+     each process of the target saw them, at most 64 of each process; one that a partial snapshot lacks counts until a \
+     complete one does. Absent while no process can be read.",
 );
 
 pub(super) const AWAIT_DEPTH: MetricDef = histogram(
@@ -401,6 +409,7 @@ pub const AGENT_LIMITS: &[&str] = &[
     "series",
     "spans_per_minute",
     "target_names",
+    "threads",
     "traces_per_minute",
 ];
 
@@ -425,6 +434,7 @@ pub const CATALOG: &[MetricDef] = &[
     OTLP_DROPPED_SPANS_TOTAL,
     OTLP_EXPORTS_TOTAL,
     OTLP_SPANS_TOTAL,
+    PRIVILEGED,
     SCAN_DURATION_SECONDS,
     SCAN_PROBLEMS_TOTAL,
     SCANS_HANGING,

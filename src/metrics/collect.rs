@@ -79,7 +79,7 @@ impl From<Depths> for Histogram {
 /// Some processes of a target that have series together: all, or one.
 struct Group<'v> {
     target: &'v TargetView,
-    processes: &'v [ProcessView],
+    processes: &'v [Arc<ProcessView>],
     more: Arc<[(String, String)]>,
     since: Timestamp,
     totals: Totals,
@@ -185,6 +185,10 @@ fn about_agent(view: &AgentView, groups: &[Group<'_>]) -> Vec<Family> {
         family(&catalog::OTLP_DROPPED_SPANS_TOTAL, dropped_spans(view)),
         family(&catalog::OTLP_EXPORTS_TOTAL, otlp_exports(view)),
         family(&catalog::OTLP_SPANS_TOTAL, one(as_f64(view.otlp.spans))),
+        family(
+            &catalog::PRIVILEGED,
+            one(if view.lacks.is_none() { 1.0 } else { 0.0 }),
+        ),
         family(
             &catalog::SCAN_DURATION_SECONDS,
             per_target(view, scan_duration),
@@ -333,7 +337,7 @@ fn groups_of(target: &TargetView, per_process: bool) -> Vec<Group<'_>> {
 impl<'v> Group<'v> {
     fn of(
         target: &'v TargetView,
-        processes: &'v [ProcessView],
+        processes: &'v [Arc<ProcessView>],
         more: Arc<[(String, String)]>,
         (since, totals): (Timestamp, Totals),
     ) -> Self {
@@ -348,7 +352,7 @@ impl<'v> Group<'v> {
         };
         let mut by_name: BTreeMap<Cow<'_, str>, CoroutineFigures> = BTreeMap::new();
         let mut other = CoroutineFigures::default();
-        for observation in processes.iter().filter_map(observation_of) {
+        for observation in processes.iter().filter_map(|it| observation_of(it)) {
             for (name, figures) in &observation.coroutines.by_name {
                 let name = if name.is_empty() { UNKNOWN } else { name };
                 // Two names that look the same are one series.
@@ -370,7 +374,7 @@ impl<'v> Group<'v> {
     }
 
     fn observations(&self) -> impl Iterator<Item = &'v Observation> + use<'v> {
-        self.processes.iter().filter_map(observation_of)
+        self.processes.iter().filter_map(|it| observation_of(it))
     }
 
     /// The sum over the processes that could be read; `None` if none could.

@@ -2,6 +2,7 @@
 
 use super::view::{AgentView, OtlpView, ScanCounts, Totals};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 impl AgentView {
     /// The same with what its counters grew by since `before`, an earlier view. A counter that has been zero in
@@ -30,7 +31,7 @@ impl AgentView {
             }
             for process in &mut target.processes {
                 if let Some(before) = processes.get(&(process.id, process.since)) {
-                    process.totals.subtract(*before);
+                    Arc::make_mut(process).totals.subtract(*before);
                 }
             }
         }

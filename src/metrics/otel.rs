@@ -62,6 +62,7 @@ const NAMES: &[(&str, &str, &str)] = &[
         "asyncio.agent.otlp.spans",
         "{span}",
     ),
+    ("asyncio_agent_privileged", "asyncio.agent.privileged", ""),
     (
         "asyncio_agent_scan_duration_seconds",
         "asyncio.agent.scan.duration",

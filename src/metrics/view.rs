@@ -19,10 +19,14 @@ pub struct AgentView {
     pub since: Timestamp,
     /// The targets, in the order of the configuration.
     pub targets: Vec<TargetView>,
+    /// What the agent lacks to read processes of all users, as advice.
+    pub lacks: Option<Arc<str>>,
     /// Processes that might belong to a target, which cannot be found out because the agent may not look at them.
     pub n_hidden: usize,
     /// Processes of which it is not known whether they use asyncio, because asking them, or others, hangs.
     pub unprobed: Arc<[ProcessId]>,
+    /// The same because the system gives the agent no more threads to ask them on.
+    pub unstarted: Arc<[ProcessId]>,
     /// Rules of the configuration that no process belongs to, by their paths: of very many the first ones.
     pub idle_rules: Arc<[String]>,
     /// How many of them there are.
@@ -102,7 +106,7 @@ pub struct TargetView {
     /// When its counters were zero.
     pub since: Timestamp,
     /// The processes that match it now.
-    pub processes: Vec<ProcessView>,
+    pub processes: Vec<Arc<ProcessView>>,
     /// Rounds since the start.
     pub scans: ScanCounts,
     /// Labels that its series have besides.

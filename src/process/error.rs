@@ -1,6 +1,7 @@
 //! Why a process cannot be read. Each reason has a stable code; advice is given at the edges.
 
 use crate::ids::Pid;
+use crate::procfs::ProcfsError;
 
 /// Why a process cannot be read at all.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -105,6 +106,22 @@ pub enum ProcessError {
 }
 
 impl ProcessError {
+    /// Why `/proc` does not tell something of the process `pid`.
+    pub fn of_procfs(pid: Pid, error: ProcfsError) -> Self {
+        match error {
+            ProcfsError::NoProcess { .. } => Self::NotFound { pid },
+            ProcfsError::Thread { pid, process } => Self::Thread { pid, process },
+            ProcfsError::Denied { path } => Self::Denied {
+                pid,
+                what: path.display().to_string(),
+            },
+            error => Self::Failed {
+                pid,
+                why: error.to_string(),
+            },
+        }
+    }
+
     /// The stable snake_case code of this error.
     pub fn code(&self) -> &'static str {
         match self {

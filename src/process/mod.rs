@@ -6,7 +6,7 @@ mod freeze;
 mod image;
 
 pub use crate::asyncio::Workspace;
-pub use access::{Access, Aspect, Check, GIVE_AGENT_SYS_PTRACE, Reader, Verdict, lacks_sys_ptrace};
+pub use access::{Access, Aspect, Check, Reader, Verdict, what_agent_lacks};
 pub use error::ProcessError;
 
 use crate::asyncio::{self, AsyncioOffsets, Knowledge, Read, Stillness, find_asyncio, read_graph};
@@ -19,7 +19,7 @@ use crate::graph::{LongWait, ProcessInfo, ReadStats, Snapshot, TaskGraph};
 use crate::ids::{Pid, ProcessId, TaskId, Tid};
 use crate::limits::{Limits, SCAN_TIME, Stop};
 use crate::memory::{self, ProcessVm, ReadErrorKind, ReadMemory, RemoteAddr};
-use crate::procfs::{Asleep, ClockShift, Maps, ProcRoot, ProcfsError, ThreadIds};
+use crate::procfs::{Asleep, ClockShift, Maps, ProcRoot, ProcfsError, ThreadIds, WaitsIn};
 use image::{Image, Sign};
 use rustc_hash::FxHashMap;
 use std::time::Duration;
@@ -83,7 +83,7 @@ impl Process {
     ///
     /// When there is no such process, it may not be read, or it runs nothing that is supported.
     pub fn attach(root: &ProcRoot, pid: Pid, limits: Limits) -> Result<Self, ProcessError> {
-        let explain = |error| explain_procfs(pid, error);
+        let explain = |error| ProcessError::of_procfs(pid, error);
         let stat = root.stat(pid).map_err(explain)?;
         root.expect_process(pid).map_err(explain)?;
         let Some(thread) = root.living_thread_of(pid, stat).map_err(explain)? else {
@@ -112,7 +112,7 @@ impl Process {
         let mut signs = Vec::new();
         loop {
             let (image, maps) =
-                Image::look(root, thread).map_err(|error| explain_procfs(pid, error))?;
+                Image::look(root, thread).map_err(|error| ProcessError::of_procfs(pid, error))?;
             let bound = Self::bind(root, id, thread, limits, &maps, image.sign);
             n_looks += 1;
             let may_change = match &bound {
@@ -346,8 +346,10 @@ impl Process {
         let stats = reader.stats();
         workspace.buffers = reader.into_buffers();
         self.note_runs(&mut read.graph);
-        self.keep_long_waits(std::mem::take(&mut read.long_waits), &read.graph);
-        if let Some(last) = last.filter(|_| read.is_exact) {
+        let long_waits = std::mem::take(&mut read.long_waits);
+        self.keep_long_waits(long_waits, &read.graph, read.is_exact);
+        let is_untroubled = read.is_exact && read.n_problems == 0;
+        if let Some(last) = last.filter(|_| is_untroubled) {
             // It was read again for these alone.
             return Ok(self.keep(last));
         }
@@ -378,23 +380,38 @@ impl Process {
     }
 
     /// Keeps what was found out of tasks that were asked about. An event loop that waits in its selector is not held up,
-    /// whatever its timers say: it has gone there after they were read, the process is stopped, or it has a clock of its
-    /// own.
-    fn keep_long_waits(&mut self, waits: Vec<LongWait>, graph: &TaskGraph) {
+    /// whatever its timers say: it has gone there after they were read, or it has a clock of its own. Nor is one whose process
+    /// is stopped. One that is in a callback, or of which that cannot be told, and whose thread waits elsewhere, is blocked; also in a
+    /// selector, if the process slept all the time (`is_exact`), so that it cannot be the one of the event loop.
+    fn keep_long_waits(&mut self, waits: Vec<LongWait>, graph: &TaskGraph, is_exact: bool) {
         self.long_waits = by_our_clock(waits, self.clock_shift);
-        let mut known: FxHashMap<Tid, bool> = FxHashMap::default();
+        let mut known: FxHashMap<Tid, Option<WaitsIn>> = FxHashMap::default();
         for wait in &mut self.long_waits {
-            let task = graph.find(wait.task).filter(|_| wait.loop_due_at.is_some());
+            let is_of_interest = wait.loop_is_blocked || wait.loop_due_at.is_some();
+            let task = graph.find(wait.task).filter(|_| is_of_interest);
             let Some(tid) = task.map(|task| graph.thread_of(task).tid) else {
+                wait.loop_is_blocked = false;
                 continue;
             };
             let waits = *known.entry(tid).or_insert_with(|| {
                 let (root, pid) = (&self.root, self.id.pid);
                 let thread = self.thread_ids.ours(root, pid, tid);
-                let waits = thread.and_then(|thread| root.waits_in_epoll(pid, thread));
-                waits.unwrap_or(false)
+                thread.and_then(|thread| root.waits_in(pid, thread))
             });
-            wait.loop_due_at = wait.loop_due_at.filter(|_| !waits);
+            // A callback may use a file with a time limit.
+            let is_in_selector_of_callback = wait.loop_is_in_callback && is_exact;
+            let is_free = match waits {
+                Some(WaitsIn::Epoll) => !is_in_selector_of_callback,
+                Some(WaitsIn::Stop) => true,
+                Some(WaitsIn::Other | WaitsIn::OtherSelector) | None => false,
+            };
+            wait.loop_due_at = wait.loop_due_at.filter(|_| !is_free);
+            wait.loop_is_blocked &= match waits {
+                Some(WaitsIn::Other) => true,
+                Some(WaitsIn::OtherSelector) | None => wait.loop_is_in_callback,
+                Some(WaitsIn::Epoll) => is_in_selector_of_callback,
+                Some(WaitsIn::Stop) => false,
+            };
         }
     }
 
@@ -453,7 +470,7 @@ impl Process {
         match self.root.stat(pid) {
             Ok(stat) if stat.start_time == self.id.start && self.has_thread() => Ok(()),
             Ok(_) | Err(ProcfsError::NoProcess { .. }) => Err(ProcessError::Gone { pid }),
-            Err(error) => Err(explain_procfs(pid, error)),
+            Err(error) => Err(ProcessError::of_procfs(pid, error)),
         }
     }
 
@@ -463,16 +480,22 @@ impl Process {
             DecodeError::Read(error) if error.kind == ReadErrorKind::ProcessGone => {
                 ProcessError::Gone { pid }
             }
-            DecodeError::Read(error) if error.kind == ReadErrorKind::Denied => {
-                ProcessError::Denied {
-                    pid,
-                    what: "process_vm_readv".to_owned(),
+            error => {
+                let refused = match &error {
+                    DecodeError::Read(error) => refusal(error.kind),
+                    _ => None,
+                };
+                match refused {
+                    Some(what) => ProcessError::Denied {
+                        pid,
+                        what: what.to_owned(),
+                    },
+                    None => ProcessError::Failed {
+                        pid,
+                        why: error.to_string(),
+                    },
                 }
             }
-            error => ProcessError::Failed {
-                pid,
-                why: error.to_string(),
-            },
         }
     }
 }
@@ -543,23 +566,29 @@ fn lacks_asyncio(
     false
 }
 
+/// What was refused, if reads of whatever memory are.
+fn refusal(kind: ReadErrorKind) -> Option<&'static str> {
+    match kind {
+        ReadErrorKind::Denied => Some("process_vm_readv"),
+        ReadErrorKind::Unavailable => Some("process_vm_readv is not available"),
+        _ => None,
+    }
+}
+
 /// Tries to read a byte. The kernel may show the mappings of a process whose memory it does not let
 /// us read (Yama's `ptrace_scope`).
 fn probe(pid: Pid, memory: &ProcessVm, maps: &Maps) -> Result<(), ProcessError> {
     let readable = maps.mappings.iter().filter(|mapping| mapping.readable);
     for mapping in readable.take(8) {
-        match memory.read_exact(RemoteAddr::new(mapping.start), &mut [0]) {
-            Ok(()) => return Ok(()),
-            Err(error) if error.kind == ReadErrorKind::Denied => {
-                return Err(ProcessError::Denied {
-                    pid,
-                    what: "process_vm_readv".to_owned(),
-                });
-            }
-            Err(error) if error.kind == ReadErrorKind::ProcessGone => {
-                return Err(ProcessError::Gone { pid });
-            }
-            Err(_) => {}
+        let Err(error) = memory.read_exact(RemoteAddr::new(mapping.start), &mut [0]) else {
+            return Ok(());
+        };
+        if let Some(what) = refusal(error.kind) {
+            let what = what.to_owned();
+            return Err(ProcessError::Denied { pid, what });
+        }
+        if error.kind == ReadErrorKind::ProcessGone {
+            return Err(ProcessError::Gone { pid });
         }
     }
     Ok(())
@@ -633,21 +662,6 @@ fn explain_offsets(pid: Pid, maps: &Maps, error: OffsetsError) -> ProcessError {
             why: error.to_string(),
         },
         error @ OffsetsError::Implausible { .. } => ProcessError::BadOffsets {
-            pid,
-            why: error.to_string(),
-        },
-    }
-}
-
-fn explain_procfs(pid: Pid, error: ProcfsError) -> ProcessError {
-    match error {
-        ProcfsError::NoProcess { .. } => ProcessError::NotFound { pid },
-        ProcfsError::Thread { pid, process } => ProcessError::Thread { pid, process },
-        ProcfsError::Denied { path } => ProcessError::Denied {
-            pid,
-            what: path.display().to_string(),
-        },
-        error => ProcessError::Failed {
             pid,
             why: error.to_string(),
         },

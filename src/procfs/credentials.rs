@@ -89,6 +89,12 @@ impl ProcRoot {
         Credentials::of(&status, &folder)
     }
 
+    /// The user namespace of the first process; `None` if that may not be looked at.
+    pub fn user_namespace_of_first(&self) -> Option<Namespace> {
+        let link = fs::read_link(self.0.join("1/ns/user")).ok()?;
+        Namespace::parse(link.to_str()?)
+    }
+
     /// Yama's `ptrace_scope` (Documentation/admin-guide/LSM/Yama.rst): 0 to 3; `None` without Yama.
     pub fn ptrace_scope(&self) -> Option<u32> {
         let path = self.0.join("sys/kernel/yama/ptrace_scope");
@@ -99,8 +105,8 @@ impl ProcRoot {
     /// `hidepid`). Ours says nothing of that: a unit with `ProtectProc=` has one of its own.
     pub fn hides_from_strangers(&self) -> bool {
         let mounts = |of: &str| {
-            let mounts = fs::read_to_string(self.0.join(of).join("mountinfo")).ok()?;
-            Some(has_hidepid(&mounts))
+            let mounts = fs::read(self.0.join(of).join("mountinfo")).ok()?;
+            Some(has_hidepid(&String::from_utf8_lossy(&mounts)))
         };
         // Whoever may not look at the first process goes by its own mount: in a unit that hides processes, so that nobody
         // is told too much. If there is nothing to go by, they are hidden.

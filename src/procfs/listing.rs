@@ -80,10 +80,25 @@ impl ProcRoot {
     ///
     /// When there is no such process.
     pub fn thread_ids(&self, pid: Pid) -> Result<Vec<Pid>, ProcfsError> {
+        self.first_thread_ids(pid, usize::MAX)
+    }
+
+    /// The first ones of them, at most so many.
+    pub(super) fn first_thread_ids(
+        &self,
+        pid: Pid,
+        at_most: usize,
+    ) -> Result<Vec<Pid>, ProcfsError> {
         let task = self.path(pid, "task");
         let entries = std::fs::read_dir(&task).map_err(|why| explain(pid, task.clone(), why))?;
-        let ids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-        Ok(ids.collect())
+        let mut ids: Vec<Pid> = Vec::new();
+        for entry in entries.take(at_most) {
+            // One that is left out might be the one that matters.
+            let entry = entry.map_err(|why| explain(pid, task.clone(), why))?;
+            let name = entry.file_name();
+            ids.extend(name.to_str().and_then(|name| name.parse::<Pid>().ok()));
+        }
+        Ok(ids)
     }
 
     /// Whether `thread` is a thread of the process `pid` now. Ids of threads are reused like pids.

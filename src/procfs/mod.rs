@@ -13,13 +13,13 @@ mod stat;
 mod status;
 mod thread_ids;
 
-pub use asleep::Asleep;
+pub use asleep::{Asleep, WaitsIn};
 pub use auxv::Auxv;
 pub use clocks::ClockShift;
 pub use credentials::{Credentials, Namespace};
 pub use listing::user_id;
 pub use maps::{Mapping, Maps, parse_maps};
-pub use owner::{ForeignThread, UserIds, is_group, is_member, members_of};
+pub use owner::{ForeignThread, Owner, UserIds, is_group, is_member, members_of};
 pub use stat::{Stat, StopReason};
 pub use status::Status;
 pub use thread_ids::ThreadIds;
@@ -97,6 +97,19 @@ impl ProcRoot {
     /// A procfs mounted at `path`.
     pub fn at(path: impl Into<PathBuf>) -> Self {
         Self(path.into())
+    }
+
+    /// Whether we are in a control group namespace from which we see processes outside of it, as in a pod with `hostPID`:
+    /// then `/proc/PID/cgroup` shows paths relative to our own group (cgroup_namespaces(7)). In a container with a process 1
+    /// of its own they are as they should be. What cannot be found out counts as no.
+    pub fn is_in_cgroup_namespace(&self) -> bool {
+        let groups = std::fs::read(self.0.join("1/cgroup")).unwrap_or_default();
+        let mut lines = groups.split(|byte| *byte == b'\n');
+        lines.any(|line| {
+            line.splitn(3, |byte| *byte == b':')
+                .nth(2)
+                .is_some_and(|path| path.starts_with(b"/.."))
+        })
     }
 
     fn path(&self, pid: Pid, name: &str) -> PathBuf {

@@ -3,6 +3,8 @@
 use super::{ProcRoot, ProcfsError};
 use crate::ids::{Pid, ProcessId};
 use nix::unistd::{Group, Uid, User};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 
 /// The user ids of a process (credentials(7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +28,19 @@ impl UserIds {
     }
 }
 
+/// Whose a process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    /// Which process it is.
+    pub id: ProcessId,
+    /// Its user ids.
+    pub users: UserIds,
+    /// Its memory is that of these users, by the kernel, as root's always is: it has not changed its ids since it was started
+    /// (`PR_SET_DUMPABLE`, prctl(2)). What has, such as a child that is about to run a program of another user, may still hold
+    /// what was its former user's.
+    pub is_dumpable: bool,
+}
+
 /// Threads of a process whose user ids are looked at. One with more is nobody's in particular.
 const THREADS_MAX: usize = 4_096;
 
@@ -34,7 +49,7 @@ const THREADS_MAX: usize = 4_096;
 pub enum ForeignThread {
     /// This one has these user ids.
     Has(Pid, UserIds),
-    /// The threads, or the ids of one, cannot be read, or there are too many.
+    /// There are too many threads to be looked at, one has no user ids, or no more may be looked at.
     Unknown,
 }
 
@@ -54,24 +69,37 @@ impl ProcRoot {
 
     /// A thread of the process `pid` of which it is not certain that it has these user ids. To the
     /// kernel ids belong to threads (credentials(7)), which share a memory: what one of them may see stands in that of all.
-    pub fn foreign_thread(&self, pid: Pid, users: UserIds) -> Option<ForeignThread> {
-        let Ok(threads) = self.thread_ids(pid) else {
-            return Some(ForeignThread::Unknown);
-        };
+    /// `may_look` is asked before each thread is looked at; whoever wants to know whether it said no remembers that.
+    ///
+    /// # Errors
+    ///
+    /// When the process has ended, or its threads or their user ids cannot be read.
+    pub fn foreign_thread(
+        &self,
+        pid: Pid,
+        users: UserIds,
+        may_look: &mut dyn FnMut() -> bool,
+    ) -> Result<Option<ForeignThread>, ProcfsError> {
+        let threads = self.first_thread_ids(pid, THREADS_MAX + 1)?;
         if threads.len() > THREADS_MAX {
-            return Some(ForeignThread::Unknown);
+            return Ok(Some(ForeignThread::Unknown));
         }
-        threads.into_iter().find_map(|thread| {
-            match self.status(thread) {
-                Ok(status) => match status.users {
-                    Some(own) => (own != users).then_some(ForeignThread::Has(thread, own)),
-                    None => Some(ForeignThread::Unknown),
-                },
-                // It has ended since they were listed.
-                Err(ProcfsError::NoProcess { .. }) => None,
-                Err(_) => Some(ForeignThread::Unknown),
+        for thread in threads {
+            if !may_look() {
+                return Ok(Some(ForeignThread::Unknown));
             }
-        })
+            let status = match self.status(thread) {
+                // It has ended since they were listed.
+                Err(ProcfsError::NoProcess { .. }) => continue,
+                status => status?,
+            };
+            match status.users {
+                Some(own) if own == users => {}
+                Some(own) => return Ok(Some(ForeignThread::Has(thread, own))),
+                None => return Ok(Some(ForeignThread::Unknown)),
+            }
+        }
+        Ok(None)
     }
 
     /// Which process has the id `pid` now, and whose it is.
@@ -79,25 +107,35 @@ impl ProcRoot {
     /// # Errors
     ///
     /// When there is none, it is a thread's id, another one has the id since, or `/proc` cannot be read.
-    pub fn owner(&self, pid: Pid) -> Result<(ProcessId, UserIds), ProcfsError> {
+    pub fn owner(&self, pid: Pid) -> Result<Owner, ProcfsError> {
         let stat = self.stat(pid)?;
         let start = stat.start_time;
-        if self.living_thread_of(pid, stat)?.is_none() {
+        let Some(thread) = self.living_thread_of(pid, stat)? else {
             return Err(ProcfsError::NoProcess { pid });
-        }
+        };
         let status = self.status(pid)?;
         if status.process != pid {
             let process = status.process;
             return Err(ProcfsError::Thread { pid, process });
         }
         let users = status.users;
+        let is_dumpable = users.is_some_and(|users| self.is_dumpable(thread, users.effective));
         // What was read in between is this process's, unless it has ended meanwhile.
         match users {
-            Some(users) if self.stat(pid)?.start_time == start => {
-                Ok((ProcessId { pid, start }, users))
-            }
+            Some(users) if self.stat(pid)?.start_time == start => Ok(Owner {
+                id: ProcessId { pid, start },
+                users,
+                is_dumpable,
+            }),
             _ => Err(ProcfsError::NoProcess { pid }),
         }
+    }
+
+    /// Whether the files of a thread are those of the user as whom it runs: root's are those of one that is not dumpable
+    /// (proc(5), "/proc/pid").
+    fn is_dumpable(&self, thread: Pid, user: u32) -> bool {
+        let maps = self.0.join(thread.to_string()).join("maps");
+        std::fs::metadata(maps).is_ok_and(|maps| maps.uid() == user)
     }
 }
 
@@ -118,24 +156,37 @@ pub fn members_of(group: &str, members_max: usize) -> Vec<u32> {
 
 /// Whether somebody with this user and group id belongs to the group: by the group id, or because the group lists
 /// the user, or the user has it as its first group. Asks anew each time, so it holds at once when somebody is
-/// taken out of a group. May block: users and groups may be on other machines.
-pub fn is_member(user: u32, group_id: u32, group: &str) -> bool {
-    let Ok(Some(group)) = Group::from_name(group) else {
-        return false;
+/// taken out of a group. May block: users and groups may be on other machines. Where such a machine does not answer, the
+/// user belongs to no group.
+///
+/// # Errors
+///
+/// When we have too little to look: no file descriptors or no memory.
+pub fn is_member(user: u32, group_id: u32, group: &str) -> io::Result<bool> {
+    let Some(group) = known(Group::from_name(group))? else {
+        return Ok(false);
     };
     if group.gid.as_raw() == group_id {
-        return true;
+        return Ok(true);
     }
-    let Ok(Some(user)) = User::from_uid(Uid::from_raw(user)) else {
-        return false;
-    };
-    user.gid == group.gid || group.mem.contains(&user.name)
+    let user = known(User::from_uid(Uid::from_raw(user)))?;
+    Ok(user.is_some_and(|user| user.gid == group.gid || group.mem.contains(&user.name)))
+}
+
+/// What was found, if anything. Not to have it is told by many errors (getgrnam(3)); those of our own want tell nothing.
+fn known<T>(found: nix::Result<Option<T>>) -> io::Result<Option<T>> {
+    use nix::errno::Errno::{EAGAIN, EINTR, EMFILE, ENFILE, ENOMEM};
+    match found {
+        Err(error @ (EAGAIN | EINTR | EMFILE | ENFILE | ENOMEM)) => Err(error.into()),
+        found => Ok(found.ok().flatten()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ids::StartTime;
+    use nix::errno::Errno;
 
     #[test]
     fn a_process_and_its_users_are_known_together() {
@@ -154,16 +205,28 @@ mod tests {
         assert!(is_missing(&root), "nobody knows whose it is");
         let status = "Name:\ta\nTgid:\t7\nTracerPid:\t0\nUid:\t1\t2\t3\t4\n";
         std::fs::write(own.join("status"), status).unwrap();
-        let (id, users) = root.owner(pid).unwrap();
-        assert_eq!(id.start, StartTime(42));
+        let owner = root.owner(pid).unwrap();
+        let users = owner.users;
+        assert_eq!(owner.id.start, StartTime(42));
         assert_eq!((users.real, users.effective, users.saved), (1, 2, 3));
+        assert!(!owner.is_dumpable, "nobody knows whose its memory is");
+        std::fs::write(own.join("maps"), "").unwrap();
+        let us = Uid::effective();
+        let ours = status.replace("\t2\t", &format!("\t{us}\t"));
+        std::fs::write(own.join("status"), ours).unwrap();
+        assert!(root.owner(pid).unwrap().is_dumpable);
+        let of_another = status.replace("\t2\t", &format!("\t{}\t", us.as_raw() + 1));
+        std::fs::write(own.join("status"), of_another).unwrap();
+        assert!(!root.owner(pid).unwrap().is_dumpable);
+        std::fs::write(own.join("status"), status).unwrap();
         // Threads stand in `/proc` as processes do.
         let (one, other) = (users, UserIds::all(0));
-        assert_eq!(root.foreign_thread(pid, one), None);
+        let foreign_thread = || root.foreign_thread(pid, one, &mut || true).unwrap();
+        assert_eq!(foreign_thread(), None);
         std::fs::create_dir_all(own.join("task/8")).unwrap();
         let of_thread = folder.path().join("8");
         std::fs::create_dir_all(&of_thread).unwrap();
-        assert_eq!(root.foreign_thread(pid, one), None, "it has just ended");
+        assert_eq!(foreign_thread(), None, "it has just ended");
         std::fs::write(of_thread.join("stat"), stat("S")).unwrap();
         std::fs::write(of_thread.join("status"), status).unwrap();
         let thread = Pid::new(8).unwrap();
@@ -172,14 +235,28 @@ mod tests {
             error.to_string(),
             "no process 8: it is a thread of process 7"
         );
-        assert_eq!(root.foreign_thread(pid, one), None);
+        assert_eq!(foreign_thread(), None);
+        let mut n_looks = 0;
+        let mut once = || {
+            n_looks += 1;
+            n_looks == 1
+        };
+        let given_up = root.foreign_thread(pid, one, &mut once).unwrap();
+        assert_eq!((given_up, n_looks), (Some(ForeignThread::Unknown), 2));
         let nobodys = "Name:\ta\nTgid:\t7\nTracerPid:\t0\n";
         std::fs::write(of_thread.join("status"), nobodys).unwrap();
-        assert_eq!(root.foreign_thread(pid, one), Some(ForeignThread::Unknown));
+        assert_eq!(foreign_thread(), Some(ForeignThread::Unknown));
         let roots = format!("{nobodys}Uid:\t0\t0\t0\t0\n");
         std::fs::write(of_thread.join("status"), roots).unwrap();
         let foreign = Some(ForeignThread::Has(thread, other));
-        assert_eq!(root.foreign_thread(pid, one), foreign);
+        assert_eq!(foreign_thread(), foreign);
+        // That it cannot be read is no user id.
+        std::fs::rename(of_thread.join("status"), of_thread.join("kept")).unwrap();
+        std::fs::create_dir(of_thread.join("status")).unwrap();
+        let error = root.foreign_thread(pid, one, &mut || true).unwrap_err();
+        assert!(matches!(error, ProcfsError::Io { .. }), "{error}");
+        std::fs::remove_dir(of_thread.join("status")).unwrap();
+        std::fs::rename(of_thread.join("kept"), of_thread.join("status")).unwrap();
         std::fs::write(own.join("stat"), stat("Z")).unwrap();
         std::fs::write(of_thread.join("stat"), stat("Z")).unwrap();
         assert!(is_missing(&root), "it has ended");
@@ -188,11 +265,13 @@ mod tests {
     #[test]
     fn root_is_in_its_group() {
         assert!(is_group("root") && !is_group("no such group"));
-        assert!(is_member(0, 0, "root"));
+        assert!(is_member(0, 0, "root").unwrap());
         // By the group id alone, and by the first group of the user alone.
-        assert!(is_member(4_000_000_001, 0, "root"));
-        assert!(is_member(0, 4_000_000_001, "root"));
-        assert!(!is_member(4_000_000_001, 4_000_000_001, "root"));
-        assert!(!is_member(0, 0, "no such group"));
+        assert!(is_member(4_000_000_001, 0, "root").unwrap());
+        assert!(is_member(0, 4_000_000_001, "root").unwrap());
+        assert!(!is_member(4_000_000_001, 4_000_000_001, "root").unwrap());
+        assert!(!is_member(0, 0, "no such group").unwrap());
+        assert_eq!(known::<()>(Err(Errno::ENOENT)).unwrap(), None);
+        assert!(known::<()>(Err(Errno::EMFILE)).is_err());
     }
 }

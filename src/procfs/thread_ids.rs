@@ -47,6 +47,20 @@ impl ThreadIds {
 }
 
 impl ProcRoot {
+    /// Whether ids of processes here are those that the kernel knows them by when we ask it: not if this `/proc` is of a pid
+    /// namespace above ours.
+    pub fn is_of_our_pid_namespace(&self) -> bool {
+        let status = fs::read(self.0.join("self/status")).unwrap_or_default();
+        let status = String::from_utf8_lossy(&status);
+        let own = nix::unistd::getpid().to_string();
+        field(&status, "NSpid") == Some(&own)
+    }
+
+    /// Whether the process `pid` is in a pid namespace within the one of this `/proc`; `None` if that is not told.
+    pub fn is_in_pid_namespace_within(&self, pid: Pid) -> Option<bool> {
+        Some(self.id_within(pid, pid)?.0 > 1)
+    }
+
     /// In how many pid namespaces a thread has an id, and the one of the innermost (`NSpid`, proc_pid_status(5)).
     fn id_within(&self, pid: Pid, thread: Pid) -> Option<(usize, Tid)> {
         let status = fs::read(self.path(pid, &format!("task/{thread}/status"))).ok()?;

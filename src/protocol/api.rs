@@ -15,6 +15,28 @@ pub struct TargetsAnswer {
     /// Processes of which it cannot be found out whether they belong to a target.
     #[serde(default)]
     pub hidden_processes: u64,
+    /// How far the agent is.
+    #[serde(flatten)]
+    pub progress: ProgressAnswer,
+}
+
+/// Whether the agent has looked at everything, without which nothing that is missing says that it is not there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProgressAnswer {
+    /// Whether the processes that were there when it started have all been looked at once, as `/-/ready` says; an agent
+    /// that does not say so is older and may or may not have done it.
+    #[serde(default = "not_told_otherwise")]
+    pub ready: bool,
+    /// For how long it has run, in seconds; `None` if it does not say so.
+    #[serde(default)]
+    pub running_seconds: Option<f64>,
+    /// What it lacks to read processes of all users, as advice; `None`: nothing that it knows of.
+    #[serde(default)]
+    pub lacks: Option<String>,
+}
+
+fn not_told_otherwise() -> bool {
+    true
 }
 
 /// A target.
@@ -64,6 +86,9 @@ pub struct FindingsAnswer {
     /// What is open besides, and not told one by one because there is so much of it in one process.
     #[serde(default)]
     pub omitted: Vec<OmittedFindings>,
+    /// How far the agent is.
+    #[serde(flatten)]
+    pub progress: ProgressAnswer,
 }
 
 /// Findings of a process that are only counted.

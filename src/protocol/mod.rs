@@ -24,7 +24,7 @@ mod write;
 
 pub use api::{
     FindingAnswer, FindingFrameAnswer, FindingTaskAnswer, FindingsAnswer, OmittedFindings,
-    ProcessAnswer, TargetAnswer, TargetsAnswer, answer_from_json, answer_to_json,
+    ProcessAnswer, ProgressAnswer, TargetAnswer, TargetsAnswer, answer_from_json, answer_to_json,
 };
 pub use error::SnapshotFormatError;
 pub use explained::{

@@ -22,10 +22,18 @@ pub trait ReadFacts {
     fn cgroups(&self, process: ProcessId) -> Option<Vec<Vec<u8>>>;
     /// The user id of a name.
     fn user_id(&self, name: &str) -> Option<u32>;
+    /// Whether paths of control groups are shown relative to our own, not to that of the machine.
+    fn is_in_cgroup_namespace(&self) -> bool {
+        false
+    }
 }
 
 /// The facts that `/proc` has. A process whose first thread has ended tells some by another one.
 impl ReadFacts for ProcRoot {
+    fn is_in_cgroup_namespace(&self) -> bool {
+        self.is_in_cgroup_namespace()
+    }
+
     fn executable(&self, process: ProcessId) -> Option<Vec<u8>> {
         let by = |thread| self.executable(thread).ok();
         by(process.pid).or_else(|| by(self.living_thread(process.pid).ok()??))

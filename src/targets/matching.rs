@@ -327,7 +327,7 @@ impl<'l> Look<'l> {
     }
 
     /// The name of the program that a process runs. One that was started by `multiprocessing` runs that of
-    /// its parent.
+    /// its parent, with the same executable: whoever has adopted it since has another.
     fn program(&self, at: usize) -> String {
         let mut at = at;
         for _ in 0..NAMED_ABOVE_MAX {
@@ -335,7 +335,11 @@ impl<'l> Look<'l> {
             if let Some(name) = program_name(arguments) {
                 return name;
             }
-            let Some(parent) = self.parent(at) else {
+            let executable = |at: usize| self.all[at].executable(self.reader);
+            let parent = self
+                .parent(at)
+                .filter(|parent| executable(at).is_some() && executable(at) == executable(*parent));
+            let Some(parent) = parent else {
                 break;
             };
             at = parent;

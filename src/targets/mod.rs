@@ -22,7 +22,9 @@ pub use matching::assign;
 pub use names::{OTHER, settle_names};
 pub use probe::probe;
 pub use program::program_name;
-pub use users::{UnknownGroup, UnknownUser, unknown_group, unknown_users};
+pub use users::{
+    DoubtfulGroup, UnknownUser, UnseenCgroup, doubtful_group, unknown_users, unseen_cgroup,
+};
 
 use crate::ids::ProcessId;
 

@@ -136,6 +136,7 @@ macro_rules! smoke_tests {
 
 smoke_tests!(
     line_table,
+    loops,
     maps,
     request,
     stat,

@@ -14,6 +14,7 @@ use asyncio_agent::time::{Monotonic, Timestamp};
 use proptest::prelude::*;
 use std::sync::Arc;
 use std::time::Duration;
+use waits::nothing_of;
 
 /// All functions but `serve_*`; who waits in `get_*` is idle, unless that is for a `*_lock`.
 #[derive(Debug)]
@@ -110,6 +111,8 @@ struct Rounds {
     confirms: bool,
     /// So many tasks are missing in the snapshots.
     n_missing: u64,
+    /// Why they wait was asked of these; at the next round it is answered that nothing is known of that.
+    asked: Vec<TaskId>,
 }
 
 impl Rounds {
@@ -120,6 +123,7 @@ impl Rounds {
             slept: true,
             confirms: true,
             n_missing: 0,
+            asked: Vec::new(),
         }
     }
 
@@ -152,7 +156,12 @@ impl Rounds {
             slept: self.slept,
             confirms: self.confirms,
         };
-        self.history.observe(&graph, &cycles, look)
+        let asked = std::mem::take(&mut self.asked);
+        self.history
+            .note_long_waits(&nothing_of(&asked), Duration::ZERO, now);
+        let seen = self.history.observe(&graph, &cycles, look);
+        self.asked.clone_from(&seen.asked);
+        seen
     }
 }
 
@@ -452,6 +461,7 @@ fn tasks_of_threads_that_have_ended_are_not_stuck() {
                 slept: true,
                 confirms: true,
             };
+            history.note_long_waits(&nothing_of(&seen.asked), Duration::ZERO, look.now);
             seen = history.observe(&graph, &cycles, look);
         }
         assert_eq!((seen.n_stuck, seen.n_cycles), (n_stuck, 1), "{tid:?}");

@@ -8,7 +8,7 @@ use asyncio_agent::graph::LongWait;
 fn looks(minutes: u64, footing: impl Fn(u64) -> u64) -> (Vec<u64>, u64) {
     let mut history = History::new(Arc::new(rules(2)), 7);
     let (mut at, mut n_looks, mut random) = (0_u64, 0, 1_u64);
-    let mut stuck = Vec::new();
+    let (mut stuck, mut asked) = (Vec::new(), Vec::new());
     while at < minutes * 60_000 {
         let graph = graph(&[(1, &["handle"], 7, footing(at), &[])]);
         let since_start = Duration::from_millis(at);
@@ -22,7 +22,9 @@ fn looks(minutes: u64, footing: impl Fn(u64) -> u64) -> (Vec<u64>, u64) {
             slept: false,
             confirms: true,
         };
+        history.note_long_waits(&nothing_of(&asked), Duration::ZERO, look.now);
         let seen = history.observe(&graph, &find_cycles(&graph, CYCLES_MAX), look);
+        asked.clone_from(&seen.asked);
         n_looks += 1;
         if seen.n_stuck > 0 {
             stuck.push(at);
@@ -65,13 +67,26 @@ pub(super) const NOTHING: LongWait = LongWait {
     task: TaskId(1),
     ends_at: None,
     ends_itself_at: None,
+    may_end_at: None,
     for_executor: false,
     for_signal: false,
     for_file: false,
     may_be_for_file: false,
     loop_due_at: None,
+    loop_is_blocked: false,
+    loop_is_in_callback: false,
+    cannot_return: false,
     is_main: false,
 };
+
+/// The same of each of these tasks.
+pub(super) fn nothing_of(tasks: &[TaskId]) -> Vec<LongWait> {
+    let nothing = |task: &TaskId| LongWait {
+        task: *task,
+        ..NOTHING
+    };
+    tasks.iter().map(nothing).collect()
+}
 
 /// In each of so many rounds whether a task is stuck, if it is said of it what `wait` says for the number of the round
 /// in which that was asked.
@@ -103,7 +118,8 @@ fn who_has_a_reason_to_wait_is_not_stuck() {
         ..NOTHING
     };
     assert_eq!(stuck_unless(6, |_, _| NOTHING), [0, 0, 0, 0, 1, 1]);
-    assert_eq!(stuck_unless(6, |_, _| of_another), [0, 0, 0, 0, 1, 1]);
+    // As long as it is not answered why it waits, nobody knows.
+    assert_eq!(stuck_unless(6, |_, _| of_another), [0; 6]);
     let for_executor = LongWait {
         for_executor: true,
         ..NOTHING
@@ -117,6 +133,24 @@ fn who_has_a_reason_to_wait_is_not_stuck() {
         };
         assert_eq!(stuck_unless(60, |_, _| by_handler), [0; 60]);
     }
+    let perhaps = |at| LongWait {
+        may_end_at: Some(Duration::from_secs(at)),
+        ..NOTHING
+    };
+    // Once, and that was not it; again and again, for ten times as long as counts; too far away.
+    let once = |_, clock| {
+        if clock < 1_300 {
+            perhaps(1_300)
+        } else {
+            NOTHING
+        }
+    };
+    let stuck = stuck_unless(30, once);
+    assert_eq!((stuck[18], stuck[25]), (0, 1), "{stuck:?}");
+    let stuck = stuck_unless(60, |_, clock| perhaps(clock + 10));
+    assert_eq!((stuck[38], stuck[50]), (0, 1), "{stuck:?}");
+    let stuck = stuck_unless(6, |_, clock| perhaps(clock + 3_600));
+    assert_eq!(stuck, [0, 0, 0, 0, 1, 1]);
     let is_main = LongWait {
         is_main: true,
         ..NOTHING
@@ -128,7 +162,7 @@ fn who_has_a_reason_to_wait_is_not_stuck() {
         3 => ends_in(60, clock),
         _ => NOTHING,
     };
-    assert_eq!(stuck_unless(10, once), [0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+    assert_eq!(stuck_unless(10, once), [0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
     // A timer of its own may be far off, if not for days.
     for (hours, n_stuck) in [(23, 0), (25, 1)] {
         let itself = |_, clock| LongWait {
@@ -161,14 +195,33 @@ fn who_waits_in_a_line_that_moves_is_not_stuck_and_who_is_overtaken_is() {
     let stands = |_| line(11);
     assert_eq!(stuck(&mut rounds, 6, stands), [0, 0, 0, 0, 9, 9]);
     // One comes after the others were seen, and goes on before them, again and again.
-    let mut rounds = Rounds::new(2);
     let overtaken = |round: u64| -> Vec<Spec<'static>> {
         let lost = [(1, pool, 7, 1, &[][..]), (2, pool, 7, 2, &[][..])];
         lost.into_iter()
             .chain([(100 + round, pool, 7, 3, &[][..])])
             .collect()
     };
-    assert_eq!(stuck(&mut rounds, 8, overtaken), [0, 0, 0, 0, 2, 2, 2, 2]);
+    let in_each_round = |cannot_return: bool| -> Vec<u64> {
+        let mut rounds = Rounds::new(2);
+        let mut asked: Vec<TaskId> = Vec::new();
+        let each = (0..10).map(|round| {
+            let (now, clock) = (rounds.next(), Duration::from_secs(rounds.seconds));
+            let answer = |task: &TaskId| LongWait {
+                task: *task,
+                cannot_return,
+                ..NOTHING
+            };
+            let answers: Vec<LongWait> = asked.iter().map(answer).collect();
+            rounds.history.note_long_waits(&answers, clock, now);
+            let seen = rounds.observe(&overtaken(round), true);
+            asked = seen.asked;
+            seen.n_stuck
+        });
+        each.collect()
+    };
+    assert_eq!(in_each_round(true), [0, 0, 0, 0, 2, 2, 2, 2, 2, 2]);
+    // They may have gone on, and have come back.
+    assert_eq!(in_each_round(false), [0; 10]);
 }
 
 /// In each of so many rounds whether a task is stuck, if the first timer of its event loop is due at what `due` says for the
@@ -226,4 +279,107 @@ fn an_event_loop_whose_timers_are_overdue_is_held_up() {
         .map(|round| u64::from((9..40).contains(&round)))
         .collect();
     assert_eq!(told, expected);
+}
+
+/// In each of so many rounds whether an event loop is held up, if its thread had run so often at a time, and waited in something
+/// else than the event loop does when that was asked. Its only task waits in a function of this name, and there are no timers.
+fn held_up_if_blocked(
+    n: u64,
+    function: &str,
+    runs: fn(u64) -> u64,
+    is_blocked: fn(u64) -> bool,
+) -> Vec<u64> {
+    let mut rounds = Rounds::new(2);
+    let mut asked: Vec<TaskId> = Vec::new();
+    let mut opened = 0;
+    let each = (0..n).map(|_| {
+        let (now, clock) = (rounds.next(), rounds.seconds);
+        let answer = |task: &TaskId| LongWait {
+            task: *task,
+            loop_is_blocked: is_blocked(clock),
+            ..NOTHING
+        };
+        let answers: Vec<LongWait> = asked.iter().map(answer).collect();
+        let at = Duration::from_secs(clock);
+        rounds.history.note_long_waits(&answers, at, now);
+        let mut graph = graph(&[(1, &[function], 7, 5, &[])]);
+        graph.note_runs(1, |_| Some(runs(clock)));
+        let look = Look {
+            now,
+            is_complete: true,
+            n_missing: 0,
+            slept: false,
+            confirms: true,
+        };
+        let cycles = find_cycles(&graph, CYCLES_MAX);
+        let seen = rounds.history.observe(&graph, &cycles, look);
+        rounds.seconds += 15;
+        asked.clone_from(&seen.asked);
+        opened += seen.opened.len();
+        seen.n_stuck
+    });
+    let each: Vec<u64> = each.collect();
+    assert!(opened <= 1, "one finding, however long it lasts");
+    each
+}
+
+#[test]
+fn an_event_loop_that_waits_elsewhere_is_held_up() {
+    let none = vec![0; 60];
+    // It is always found there, but goes on; it stands, in its selector.
+    assert_eq!(
+        held_up_if_blocked(60, "get_job", |clock| clock, |_| true),
+        none
+    );
+    assert_eq!(held_up_if_blocked(60, "get_job", |_| 7, |_| false), none);
+    // It stands from 1100 seconds to 1600.
+    let runs = |clock: u64| match clock {
+        1_100..1_600 => 1_100,
+        clock => clock,
+    };
+    let is_blocked = |clock| (1_100..1_600).contains(&clock);
+    // Nobody wants to be told of this one.
+    assert_eq!(held_up_if_blocked(60, "serve_all", runs, is_blocked), none);
+    let told = held_up_if_blocked(60, "get_job", runs, is_blocked);
+    let first = told.iter().position(|n| *n == 1).unwrap();
+    let n_told = told.iter().sum::<u64>();
+    // A minute after a round has seen it stand, until one sees that it has run.
+    assert!((10..=12).contains(&first), "{told:?}");
+    assert_eq!(
+        told[first..].iter().take_while(|n| **n == 1).count() as u64,
+        n_told
+    );
+    assert!((26..=30).contains(&n_told), "{told:?}");
+}
+
+#[test]
+fn findings_stay_when_there_are_more_than_are_told() {
+    let task = |id| {
+        let line = u32::try_from(id).unwrap();
+        (id, &["handle"][..], line, id, &[][..])
+    };
+    let tasks: Vec<Spec<'_>> = (1..=65).map(task).collect();
+    let mut rounds = Rounds::new(2);
+    rounds.slept = false;
+    let mut asked: Vec<TaskId> = Vec::new();
+    let mut n_told = Vec::new();
+    for round in 0..80 {
+        let (now, clock) = (rounds.next(), Duration::from_secs(rounds.seconds));
+        // The first task waits longer than all others, and for a long time with a reason.
+        let answer = |task: &TaskId| LongWait {
+            task: *task,
+            for_executor: task.0 == 1 && round < 40,
+            ..NOTHING
+        };
+        let answers: Vec<LongWait> = asked.iter().map(answer).collect();
+        rounds.history.note_long_waits(&answers, clock, now);
+        let n_tasks = if round == 0 { 1 } else { tasks.len() };
+        let seen = rounds.observe(&tasks[..n_tasks], true);
+        asked.clone_from(&seen.asked);
+        assert_eq!(seen.closed, []);
+        assert!(seen.findings.iter().all(|it| it.tasks[0].id != TaskId(1)));
+        n_told.push((seen.n_stuck, seen.findings.len()));
+    }
+    assert!(n_told.contains(&(64, 64)), "{n_told:?}");
+    assert_eq!(n_told.last(), Some(&(65, 64)));
 }

@@ -2,13 +2,17 @@
 `uvloop` in an event loop of that kind."""
 
 import asyncio
+import collections
 import concurrent.futures
 import contextlib
 import functools
 import signal
 import socket
+import ssl
 import sys
 import threading
+import time
+import typing
 
 from _truth import announce_line
 
@@ -112,12 +116,78 @@ def end(result):
     result.set_result(None)
 
 
+def end_safely(result):
+    if not result.done():
+        end(result)
+
+
 async def for_reader():
     result = future()
     ours, theirs = socket.socketpair()
     asyncio.get_running_loop().add_reader(ours, end, result)
     sockets.extend([ours, theirs])
     await result
+
+
+class Asked(typing.NamedTuple):
+    answer: asyncio.Future
+    kind: str
+
+
+class Messages:
+    """As pyzmq's sockets do it: the handler is a lambda, and the futures stand in named tuples."""
+
+    def __init__(self):
+        self.asked = collections.deque()
+        ours, theirs = socket.socketpair()
+        asyncio.get_running_loop().add_reader(ours, lambda: self.handle(0))
+        sockets.extend([self, ours, theirs])
+
+    def handle(self, _):
+        self.asked.popleft().answer.set_result(None)
+
+    def receive_later(self):
+        asked = Asked(future(), "receive")
+        self.asked.append(asked)
+        return asked.answer
+
+
+async def for_message():
+    await Messages().receive_later()
+
+
+async def for_poll():
+    # The second of two callbacks ends what is waited for.
+    arrived, result = Messages().receive_later(), future()
+    arrived.add_done_callback(lambda _: None)
+    arrived.add_done_callback(lambda _: result.set_result(True))
+    await result
+
+
+class Streams:
+    """As tornado's event loop does it: one handler for all, which finds methods in a table."""
+
+    def __init__(self):
+        self.handlers = {}
+
+    def handle(self, file):
+        self.handlers[file][1]()
+
+
+class Stream:
+    def __init__(self, streams):
+        self.read = future()
+        ours, theirs = socket.socketpair()
+        streams.handlers[ours.fileno()] = (ours, self.handle)
+        asyncio.get_running_loop().add_reader(ours, streams.handle, ours.fileno())
+        sockets.extend([ours, theirs])
+
+    def handle(self):
+        self.read.set_result(None)
+
+
+async def for_stream():
+    await Stream(Streams()).read
 
 
 async def for_writer():
@@ -130,6 +200,49 @@ async def for_writer():
     asyncio.get_running_loop().add_writer(ours, functools.partial(end, result))
     sockets.extend([ours, theirs])
     await result
+
+
+async def until_lambda():
+    result = future()
+    asyncio.get_running_loop().call_later(15, lambda: result.set_result(None))
+    await result
+
+
+async def until_partial():
+    result = future()
+    asyncio.get_running_loop().call_later(15, functools.partial(end, result))
+    await result
+
+
+async def until_given():
+    result = future()
+    asyncio.get_running_loop().call_later(15, end_safely, result)
+    await result
+
+
+async def until_default():
+    result = future()
+    asyncio.get_running_loop().call_later(15, lambda result=result: end_safely(result))
+    await result
+
+
+async def until_method():
+    stopping = Stopping()
+    asyncio.get_running_loop().call_later(15, stopping.stop)
+    await stopping.stopped
+
+
+async def until_released():
+    lock = asyncio.Lock()
+    await lock.acquire()
+    asyncio.get_running_loop().call_later(3600, lock.release)
+    await lock.acquire()
+
+
+async def until_cancelled_by_lambda():
+    task = asyncio.current_task()
+    asyncio.get_running_loop().call_later(15, lambda: task.cancel())
+    await future()
 
 
 class Lost(asyncio.Protocol):
@@ -153,6 +266,72 @@ async def for_datagrams():
     loop = asyncio.get_running_loop()
     _, protocol = await loop.create_datagram_endpoint(Lost, local_addr=address)
     await protocol.closed
+
+
+class Asking(asyncio.Protocol):
+    def __init__(self):
+        self.answers = {}
+        self.in_order = collections.deque()
+
+    def ask(self, number):
+        self.answers[number] = future()
+        return self.answers[number]
+
+    def ask_next(self):
+        self.in_order.append((time.monotonic(), future()))
+        return self.in_order[-1][1]
+
+
+class Slotted(asyncio.Protocol):
+    __slots__ = ("_loop", "_closed")
+
+    def __init__(self):
+        self._closed = future()
+
+
+async def connected(kind):
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    transport, protocol = await asyncio.get_running_loop().create_connection(kind, sock=ours)
+    sockets.extend([transport, theirs])
+    return protocol
+
+
+async def for_answer():
+    protocol = await connected(Asking)
+    await protocol.ask(1)
+
+
+async def for_next_answer():
+    protocol = await connected(Asking)
+    await protocol.ask_next()
+
+
+async def for_slot():
+    protocol = await connected(Slotted)
+    await protocol._closed
+
+
+async def for_peer():
+    # Nobody accepts, and those that are kept are too many.
+    listening = socket.create_server(("127.0.0.1", 0), backlog=0)
+    sockets.append(listening)
+    for _ in range(3):
+        other = socket.socket()
+        other.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            other.connect(listening.getsockname())
+        sockets.append(other)
+    await asyncio.open_connection(*listening.getsockname())
+
+
+async def for_handshake():
+    listening = socket.create_server(("127.0.0.1", 0))
+    sockets.append(listening)
+    context = ssl.create_default_context()
+    await asyncio.open_connection(
+        *listening.getsockname(), ssl=context, server_hostname="none", ssl_handshake_timeout=3600
+    )
 
 
 class Child(asyncio.SubprocessProtocol):
@@ -248,7 +427,7 @@ def start(name, coroutine):
 
 tasks = []
 sockets = []
-FINE = [in_thread, in_executor, in_timeout, in_wait_for, in_wait, in_an_hour, until_set, until_cancelled, again_and_again, above, worker, across, shielded_thread, for_signal, for_signal_lambda, for_reader, for_writer, for_connection, for_datagrams, for_child, for_serving, for_accept, for_method]
+FINE = [in_thread, in_executor, in_timeout, in_wait_for, in_wait, in_an_hour, until_set, until_cancelled, again_and_again, above, worker, across, shielded_thread, for_signal, for_signal_lambda, for_reader, for_writer, for_connection, for_datagrams, for_child, for_serving, for_accept, for_method, until_lambda, until_partial, until_given, until_default, until_method, until_released, until_cancelled_by_lambda, for_message, for_poll, for_stream, for_answer, for_next_answer, for_slot, for_peer, for_handshake]
 STUCK = [shielding, far, queued, lost, borrowing, main, for_closed]
 
 

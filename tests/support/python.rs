@@ -42,6 +42,13 @@ impl Python {
         }
     }
 
+    /// A program with so many tasks, whose names have a thousand characters.
+    pub fn with_long_names(&self, n_tasks: usize) -> Command {
+        let mut command = self.command();
+        command.args(["-c", LONG_NAMES, &n_tasks.to_string()]);
+        command
+    }
+
     /// A command that runs one of the programs of `tests/programs`.
     pub fn program(&self, name: &str) -> Command {
         let mut command = self.command();
@@ -208,3 +215,14 @@ fn only_match(folder: &Path, part: &str) -> PathBuf {
     );
     found.remove(0)
 }
+
+const LONG_NAMES: &str = "
+import asyncio, sys
+async def main():
+    wait = asyncio.Event()
+    tasks = [asyncio.create_task(wait.wait(), name='x' * 1000 + str(n)) for n in range(int(sys.argv[1]))]
+    await asyncio.sleep(0)
+    print('{}', flush=True)
+    await wait.wait()
+asyncio.run(main())
+";

@@ -9,7 +9,7 @@ use asyncio_agent::graph::{
 use asyncio_agent::ids::{Pid, ProcessId, StartTime, TaskId};
 use asyncio_agent::limits::Stop;
 use asyncio_agent::process::ProcessError;
-use asyncio_agent::procfs::{ProcfsError, UserIds};
+use asyncio_agent::procfs::{Owner, ProcfsError, UserIds};
 use asyncio_agent::targets::ReadFacts;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -78,7 +78,7 @@ impl ProcessSource for Zoo {
     }
 
     /// Those with a command that begins with `user=N` are that user's, others of whoever runs the test.
-    fn owner(&self, pid: Pid) -> Result<(ProcessId, UserIds), ProcessError> {
+    fn owner(&self, pid: Pid) -> Result<Owner, ProcessError> {
         let zoo = self.0.lock().unwrap();
         let (command, _) = zoo
             .get(&pid.as_raw())
@@ -89,7 +89,11 @@ impl ProcessSource for Zoo {
         });
         let start = StartTime(1);
         let users = UserIds::all(user.unwrap_or_else(own_user));
-        Ok((ProcessId { pid, start }, users))
+        Ok(Owner {
+            id: ProcessId { pid, start },
+            users,
+            is_dumpable: true,
+        })
     }
 
     fn probe(&self, id: ProcessId) -> Result<(), ProcessError> {

@@ -95,10 +95,14 @@ fn installing_brings_everything_and_starts_nothing() {
             "cycle",
         ),
         (
-            "cat /usr/share/doc/asyncio-agent/install.md",
+            "cat /usr/share/doc/asyncio-agent/deploy/install.md",
             "CAP_SYS_PTRACE",
         ),
         ("cat /usr/share/doc/asyncio-agent/copyright", "Apache"),
+        (
+            "cat /usr/share/doc/asyncio-agent/copyright",
+            "the maintainers of asyncio-agent",
+        ),
         (
             "grep -A 400 'ISC License, for ring' /usr/share/doc/asyncio-agent/third-party-licences",
             "Permission to use, copy, modify, and/or distribute this software",

@@ -5,9 +5,13 @@ use super::explanation::explain;
 use super::members::Members;
 use super::rights::{Peer, Refusal, Rights};
 use super::{ControlLimits, ControlRules};
+use crate::agent::allowance::Size;
 use crate::agent::answers;
+use crate::agent::bounded::Bounded;
 use crate::agent::clock::Clock;
-use crate::agent::reads::{NotRead, ReadLimits, Reads};
+use crate::agent::large::LargePlace;
+use crate::agent::looks::Looks;
+use crate::agent::reads::{Asker, Made, NotRead, READS_MAX, ReadLimits, Reads};
 use crate::agent::source::ProcessSource;
 use crate::agent::store::Store;
 use crate::graph::Snapshot;
@@ -15,21 +19,15 @@ use crate::ids::ProcessId;
 use crate::limits::Stop;
 use crate::metrics::{AgentView, ProcessView};
 use crate::process::ProcessError;
-use crate::protocol::{
-    ANSWER_BYTES_MAX, ControlError, ExplainAnswer, Request, answer_to_json, write_snapshot,
-};
-use std::io::{self, Write};
+use crate::protocol::{ControlError, ExplainAnswer, Request, answer_to_json, write_snapshot};
+use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::timeout;
+use tokio::sync::watch;
 
-/// Requests at once for which it is found out what may be asked, of all but root.
-const DECISIONS_OF_ALL_MAX: usize = 2;
-/// The same of root.
-const DECISIONS_OF_ROOT_MAX: usize = 1;
-/// The same of all, and looks at who is in the group.
-pub(in crate::agent) const DECISIONS_MAX: usize = DECISIONS_OF_ALL_MAX + DECISIONS_OF_ROOT_MAX + 1;
+/// Requests at once for which it is found out what may be asked, those included that hang, and a look at who is in the
+/// group.
+pub(in crate::agent) const DECISIONS_MAX: usize = READS_MAX + 1;
 
 /// What requests are answered with.
 #[derive(Clone)]
@@ -42,16 +40,30 @@ pub(in crate::agent) struct Desk {
     reads: Reads,
     /// Members of the group, for what has to be decided before that is known for certain.
     pub(super) members: Members,
-    decisions: Arc<Semaphore>,
-    decisions_of_root: Arc<Semaphore>,
+    /// The requests for which it is found out what may be asked, which takes turns as reads do: who has very many threads,
+    /// or is in a group on a machine that hangs, keeps nobody else from being answered.
+    decisions: Reads,
 }
 
 /// What came of a request.
 pub(super) struct Outcome {
     /// What whoever asked may ask for; `None` if that was not found out.
     pub(super) rights: Option<Rights>,
-    /// The answer, as JSON.
-    pub(super) answer: Result<Vec<u8>, Failure>,
+    pub(super) answer: Result<Answer, Failure>,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) json: Vec<u8>,
+    /// Of a large read; to be held until it has been sent.
+    pub(super) place: Option<LargePlace>,
+}
+
+impl From<Vec<u8>> for Answer {
+    fn from(json: Vec<u8>) -> Self {
+        Self { json, place: None }
+    }
 }
 
 /// Why there is no answer.
@@ -100,29 +112,38 @@ impl Desk {
             clock: Clock::start(),
             reads,
             members: Members::default(),
-            decisions: Arc::new(Semaphore::new(DECISIONS_OF_ALL_MAX)),
-            decisions_of_root: Arc::new(Semaphore::new(DECISIONS_OF_ROOT_MAX)),
+            decisions: Reads::default(),
         }
     }
 
-    /// Answers `request` of `peer`.
-    pub(super) async fn ask(&self, peer: Peer, request: Request, limits: ControlLimits) -> Outcome {
+    /// Answers `request` of `peer`. Before anything is read for it that they may ask for, `allow` is called.
+    pub(super) async fn ask(
+        &self,
+        peer: Peer,
+        request: Request,
+        limits: ControlLimits,
+        allow: impl FnOnce(&Rights),
+    ) -> Outcome {
         let rules = Arc::clone(&self.rules.borrow());
         match self.decide(peer, request, &rules, limits).await {
             Err(error) => Outcome {
                 rights: None,
                 answer: Err(error.into()),
             },
-            Ok((rights, step)) => Outcome {
-                answer: match step {
+            Ok((rights, step)) => {
+                if step.is_ok() {
+                    allow(&rights);
+                }
+                let answer = match step {
                     Err(error) => Err(error),
-                    Ok(Step::Answer(answer)) => Ok(answer),
+                    Ok(Step::Answer(answer)) => Ok(answer.into()),
                     Ok(Step::Read(id, wanted)) => {
                         self.read((id, wanted), &rights, &rules, limits).await
                     }
-                },
-                rights: Some(rights),
-            },
+                };
+                let rights = Some(rights);
+                Outcome { rights, answer }
+            }
         }
     }
 
@@ -134,36 +155,46 @@ impl Desk {
         rules: &Arc<ControlRules>,
         limits: ControlLimits,
     ) -> Result<(Rights, Result<Step, Failure>), ControlError> {
-        let turns = match peer.user {
-            0 => &self.decisions_of_root,
-            _ => &self.decisions,
+        let person = self.source.person(peer.user);
+        // By what was found out the last time: what may be asked for is not known yet.
+        let asker = match peer.user {
+            0 => Asker::Root,
+            user if self.members.include(user) => Asker::Member(person.id),
+            _ => Asker::Owner(person),
         };
-        let permit = self.permit(turns, limits).await?;
         let (desk, rules) = (self.clone(), Arc::clone(rules));
-        let deciding = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            let rights = Rights::of(peer, rules.group.as_deref());
+        let decide = move |stop: &Stop| {
+            let rights = Rights::of(peer, rules.group.as_deref()).map_err(|why| unknown(&why))?;
             desk.members.note(peer.user, &rights);
-            let step = desk.first_step(&rights, request);
+            let step = desk.first_step(&rights, request, stop);
             let step = step.map_err(|refusal| desk.refused(refusal, &rights, &rules));
-            (rights, step)
-        });
-        let decided = timeout(limits.decision_max, deciding).await;
-        decided.map_err(|_| timed_out())?.map_err(|_| defect())
+            Ok((rights, step))
+        };
+        let decided = self.decisions.read(asker, limits.decisions, decide).await;
+        decided.map_err(|why| {
+            undone(
+                why,
+                "earlier requests of yours hang, or those of too many users do",
+            )
+        })?
     }
 
-    fn first_step(&self, rights: &Rights, request: Request) -> Result<Step, Refusal> {
+    fn first_step(&self, rights: &Rights, request: Request, stop: &Stop) -> Result<Step, Refusal> {
         let source = &*self.source;
+        let looks = &mut Rights::looks(stop);
+        // Before what it is about.
+        let progress = answers::progress(&self.store);
+        let mut pinned = |pid| Ok::<_, Refusal>(rights.pin(source, pid, looks)?.0);
         Ok(match request {
-            Request::Snapshot(pid) => Step::Read(rights.pin(source, pid)?.0, Wanted::Snapshot),
-            Request::Explain(pid) => Step::Read(rights.pin(source, pid)?.0, Wanted::Explanation),
+            Request::Snapshot(pid) => Step::Read(pinned(pid)?, Wanted::Snapshot),
+            Request::Explain(pid) => Step::Read(pinned(pid)?, Wanted::Explanation),
             Request::Targets => {
-                let view = visible(&self.store.latest(), rights, source);
-                Step::Answer(answer_to_json(&answers::targets(&view)))
+                let view = visible(&self.store.latest(), rights, source, looks)?;
+                Step::Answer(answer_to_json(&answers::targets(&view, progress)))
             }
             Request::Findings => {
-                let view = visible(&self.store.latest(), rights, source);
-                Step::Answer(answer_to_json(&answers::findings(&view)))
+                let view = visible(&self.store.latest(), rights, source, looks)?;
+                Step::Answer(answer_to_json(&answers::findings(&view, progress)))
             }
         })
     }
@@ -175,7 +206,7 @@ impl Desk {
         rights: &Rights,
         rules: &Arc<ControlRules>,
         limits: ControlLimits,
-    ) -> Result<Vec<u8>, Failure> {
+    ) -> Result<Answer, Failure> {
         let limits = ReadLimits {
             scan_max: rules.scan_time.min(limits.reads.scan_max),
             ..limits.reads
@@ -183,35 +214,31 @@ impl Desk {
         let desk = self.clone();
         let (rights, rules) = (rights.clone(), Arc::clone(rules));
         let asker = rights.asker(&*self.source);
-        let work = move |stop: &Stop| {
-            let refused = |refusal: Refusal| desk.refused(refusal, &rights, &rules);
-            let mut answer = Bounded(Vec::new());
-            let is_written = match wanted {
-                Wanted::Snapshot => {
-                    let snapshot = desk.snapshot(id, &rights, stop).map_err(refused)?;
-                    write_snapshot(&snapshot, None, &mut answer).is_ok()
-                }
+        let work = move |stop: &Stop, size: Size| {
+            let mut answer = Bounded::new(size.answer_max());
+            let read = match wanted {
+                Wanted::Snapshot => desk.snapshot(id, &rights, stop, size).map(|snapshot| {
+                    let is_cut = Size::has_cut(&snapshot);
+                    (write_snapshot(&snapshot, None, &mut answer).is_ok(), is_cut)
+                }),
                 Wanted::Explanation => {
-                    let explained = desk.explain(id, &rights, &rules, stop);
-                    let json = answer_to_json(&explained.map_err(refused)?);
-                    answer.write_all(&json).is_ok()
+                    let explained = desk.explain(id, &rights, &rules, stop, size);
+                    explained.map(|(explained, is_cut)| {
+                        let json = answer_to_json(&explained);
+                        (answer.write_all(&json).is_ok(), is_cut)
+                    })
                 }
             };
-            if is_written {
-                Ok(answer.0)
-            } else {
-                Err(too_large().into())
+            match read {
+                Ok((true, is_cut)) => (Ok(answer.into_bytes()), is_cut),
+                Ok((false, _)) => (Err(too_large(size).into()), true),
+                Err(refusal) => (Err(desk.refused(refusal, &rights, &rules)), false),
             }
         };
-        let read = self.reads.read(asker, limits, work).await;
-        read.map_err(|why| match why {
-            NotRead::Busy => busy("the agent answers others"),
-            NotRead::OthersHang => {
-                busy("other processes that you asked for hang, or those of too many users do")
-            }
-            NotRead::TimedOut => timed_out(),
-            NotRead::Panicked => defect(),
-        })?
+        let read = self.reads.read_as_needed(asker, limits, work).await;
+        let others_hang = "other processes that you asked for hang, or those of too many users do";
+        let Made { what, place, .. } = read.map_err(|why| undone(why, others_hang))?;
+        what.map(|json| Answer { json, place })
     }
 
     /// What somebody with these rights is told who gets no process. Where processes are hidden from those whose they are
@@ -219,7 +246,7 @@ impl Desk {
     fn refused(&self, refusal: Refusal, rights: &Rights, rules: &ControlRules) -> Failure {
         let is_stranger = !rights.are_unbounded();
         let group = rules.group.as_deref();
-        let denial = refusal.denial();
+        let denial = refusal.denial().filter(|_| is_stranger);
         let refusal = match is_stranger && self.source.hides_from_strangers() {
             true => refusal.hidden(),
             false => refusal,
@@ -230,16 +257,28 @@ impl Desk {
         }
     }
 
-    fn snapshot(&self, id: ProcessId, rights: &Rights, stop: &Stop) -> Result<Snapshot, Refusal> {
+    fn snapshot(
+        &self,
+        id: ProcessId,
+        rights: &Rights,
+        stop: &Stop,
+        size: Size,
+    ) -> Result<Snapshot, Refusal> {
         let source = &*self.source;
         let began = self.clock.now();
-        let unreadable = |error| Refusal::of(source, error);
-        let mut attached = source.attach(id).map_err(unreadable)?;
-        let mut snapshot = attached.snapshot(stop).map_err(unreadable)?;
-        snapshot.stats.duration = Some(self.clock.now().since(began));
+        let read = source.attach(id);
+        let read = read.and_then(|mut attached| {
+            attached.allow(size.allowance());
+            attached.snapshot(stop)
+        });
+        let read = read.map_err(|error| Refusal::of(source, error));
+        let duration = self.clock.now().since(began);
+        // Why it could not be read is told to those only whose it is, too.
         if !rights.are_unbounded() {
             check_still(source, id, rights)?;
         }
+        let mut snapshot = read?;
+        snapshot.stats.duration = Some(duration);
         Ok(snapshot)
     }
 
@@ -249,59 +288,74 @@ impl Desk {
         rights: &Rights,
         rules: &ControlRules,
         stop: &Stop,
-    ) -> Result<ExplainAnswer, Refusal> {
+        size: Size,
+    ) -> Result<(ExplainAnswer, bool), Refusal> {
         let source = &*self.source;
-        let (_, users) = rights.pin(source, id.pid)?;
+        let (_, users) = rights.pin(source, id.pid, &mut Rights::looks(stop))?;
         let view = told_of(&self.store.latest(), id, rights);
-        let explained = explain(source, (id, users), rules, &view, stop);
-        let explained = explained.map_err(Refusal::from)?;
+        let explained = explain(source, (id, users), rules, &view, stop, size);
         check_still(source, id, rights)?;
-        Ok(explained)
-    }
-
-    /// Waits for its turn.
-    async fn permit(
-        &self,
-        permits: &Arc<Semaphore>,
-        limits: ControlLimits,
-    ) -> Result<OwnedSemaphorePermit, ControlError> {
-        match timeout(limits.reads.turn_max, Arc::clone(permits).acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(busy("the agent answers others")),
-        }
+        Ok(explained?)
     }
 }
 
 /// That the process has not ended, or run a program of another user, since it was allowed to be read.
 fn check_still(source: &dyn ProcessSource, id: ProcessId, rights: &Rights) -> Result<(), Refusal> {
-    let (now, _) = rights.pin(source, id.pid)?;
-    if now != id {
-        return Err(ProcessError::Gone { pid: id.pid }.into());
+    // Also when the read was stopped: what it has found can be told.
+    let looks = &mut Rights::looks(&Stop::default());
+    match rights.pin(source, id.pid, looks) {
+        Ok((now, _)) if now == id => Ok(()),
+        // It was theirs as long as it was there.
+        Ok(_)
+        | Err(Refusal::Unsettled {
+            error: ProcessError::NotFound { .. },
+            ..
+        }) => Err(ProcessError::Gone { pid: id.pid }.into()),
+        Err(refusal) => Err(refusal),
     }
-    Ok(())
 }
 
 /// What of `view` may be asked for. Targets of which nothing is left are left out.
-fn visible(view: &Arc<AgentView>, rights: &Rights, source: &dyn ProcessSource) -> Arc<AgentView> {
+///
+/// # Errors
+///
+/// When it cannot be told whose a process is, or `looks` end: nobody may take that for none.
+fn visible(
+    view: &Arc<AgentView>,
+    rights: &Rights,
+    source: &dyn ProcessSource,
+    looks: &mut Looks,
+) -> Result<Arc<AgentView>, Refusal> {
     if rights.are_unbounded() {
-        return Arc::clone(view);
+        return Ok(Arc::clone(view));
     }
     let mut visible = AgentView::clone(view);
-    let may_be_seen = |process: &ProcessView| {
-        rights.include_view(process) && rights.include_process(source, process.id)
+    let mut unknown = None;
+    let mut may_be_seen = |process: &Arc<ProcessView>| {
+        unknown.is_none()
+            && rights.include_view(process)
+            && rights
+                .include_process(source, process.id, looks)
+                .unwrap_or_else(|refusal| {
+                    unknown = Some(refusal);
+                    false
+                })
     };
     for target in &mut visible.targets {
-        target.processes.retain(may_be_seen);
+        target.processes.retain(&mut may_be_seen);
+    }
+    if let Some(refusal) = unknown {
+        return Err(refusal);
     }
     visible
         .targets
         .retain(|target| !target.processes.is_empty());
-    Arc::new(visible)
+    Ok(Arc::new(visible))
 }
 
 /// What may be told of a process that may be asked for: nothing that was read while it was another's.
 fn told_of(view: &Arc<AgentView>, id: ProcessId, rights: &Rights) -> Arc<AgentView> {
-    let is_of_another = |it: &ProcessView| it.id == id && !rights.include_view(it);
+    let is_of_another = |it: &Arc<ProcessView>| it.id == id && !rights.include_view(it);
     let mut views = view.targets.iter().flat_map(|it| &it.processes);
     if !views.any(is_of_another) {
         return Arc::clone(view);
@@ -309,31 +363,13 @@ fn told_of(view: &Arc<AgentView>, id: ProcessId, rights: &Rights) -> Arc<AgentVi
     let mut told = AgentView::clone(view);
     for process in told.targets.iter_mut().flat_map(|it| &mut it.processes) {
         if is_of_another(process) {
-            *process = ProcessView {
+            *process = Arc::new(ProcessView {
                 since: process.since,
                 ..ProcessView::new(id)
-            };
+            });
         }
     }
     Arc::new(told)
-}
-
-/// An answer that does not become longer than it may.
-struct Bounded(Vec<u8>);
-
-impl Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let length = u32::try_from(self.0.len().saturating_add(bytes.len()));
-        if length.is_ok_and(|length| length <= ANSWER_BYTES_MAX) {
-            self.0.extend_from_slice(bytes);
-            return Ok(bytes.len());
-        }
-        Err(io::ErrorKind::FileTooLarge.into())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// The agent has no time.
@@ -350,10 +386,30 @@ fn timed_out() -> ControlError {
     error("timed_out", message, "try again; --direct asks no agent")
 }
 
-fn too_large() -> ControlError {
+/// Why a request was not dealt with.
+fn undone(why: NotRead, others_hang: &str) -> ControlError {
+    match why {
+        NotRead::Busy => busy("the agent answers others"),
+        NotRead::OthersHang => busy(others_hang),
+        NotRead::TimedOut => timed_out(),
+        NotRead::Panicked => defect(),
+    }
+}
+
+/// It cannot be found out what somebody may ask for.
+fn unknown(why: &io::Error) -> ControlError {
+    busy(&format!(
+        "the agent cannot tell whether you are in its group: {why}"
+    ))
+}
+
+fn too_large(size: Size) -> ControlError {
+    if size == Size::Small {
+        return busy("there is room for one large answer at a time, and others have it");
+    }
     let message = format!(
         "the answer has more than {} MiB, too much to be sent",
-        ANSWER_BYTES_MAX >> 20
+        size.answer_max() >> 20
     );
     error(
         "answer_too_large",
@@ -380,7 +436,12 @@ impl Default for ControlLimits {
         Self {
             request_max: Duration::from_secs(5),
             reads: ReadLimits::default(),
-            decision_max: Duration::from_secs(5),
+            decisions: ReadLimits {
+                turn_max: Duration::from_secs(5),
+                large_max: Duration::ZERO,
+                scan_max: Duration::from_secs(4),
+                scan_end_max: Duration::from_secs(1),
+            },
             sending_max: Duration::from_secs(30),
         }
     }

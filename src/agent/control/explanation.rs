@@ -1,11 +1,12 @@
 //! What the agent says of one process: by its own settings, with its own rights.
 
 use super::ControlRules;
+use crate::agent::allowance::Size;
 use crate::agent::answers;
 use crate::agent::source::ProcessSource;
 use crate::config::Settings;
 use crate::config::TargetSettings;
-use crate::diagnosis::{Looker, Reading, Subject, Watch, diagnose};
+use crate::diagnosis::{Looker, Reading, Subject, Unprobed, Watch, diagnose};
 use crate::ids::ProcessId;
 use crate::limits::Stop;
 use crate::metrics::AgentView;
@@ -33,7 +34,8 @@ impl WatchRules {
     }
 }
 
-/// Says all that can be said of a process, which belongs to `users`. Blocks, as reading it may.
+/// Says all that can be said of a process, which belongs to `users`, and whether it would be more with more room. Blocks, as
+/// reading it may.
 ///
 /// # Errors
 ///
@@ -44,14 +46,17 @@ pub(super) fn explain(
     rules: &ControlRules,
     view: &AgentView,
     stop: &Stop,
-) -> Result<ExplainAnswer, ProcessError> {
+    size: Size,
+) -> Result<(ExplainAnswer, bool), ProcessError> {
     let read = source.attach(id).and_then(|mut attached| {
+        attached.allow(size.allowance());
         let snapshot = attached.snapshot(stop)?;
         Ok((attached.tables(), snapshot))
     });
     if let Err(error @ (ProcessError::NotFound { .. } | ProcessError::Gone { .. })) = read {
         return Err(error);
     }
+    let is_cut = read.as_ref().is_ok_and(|(_, it)| Size::has_cut(it));
     let reading = Reading {
         access: source.access(id.pid),
         read,
@@ -69,7 +74,8 @@ pub(super) fn explain(
         pid: std::process::id(),
         user: Some(nix::unistd::geteuid().as_raw()),
     };
-    Ok(diagnose(looker, subject, watch(rules, view, id), &reading))
+    let answer = diagnose(looker, subject, watch(rules, view, id), &reading);
+    Ok((answer, is_cut))
 }
 
 fn watch(rules: &ControlRules, view: &AgentView, id: ProcessId) -> Watch {
@@ -82,7 +88,13 @@ fn watch(rules: &ControlRules, view: &AgentView, id: ProcessId) -> Watch {
     Watch {
         now,
         is_full: u32::try_from(n_watched).unwrap_or(u32::MAX) >= processes_max,
-        is_unprobed: view.unprobed.contains(&id),
+        unprobed: if view.unprobed.contains(&id) {
+            Some(Unprobed::Hangs)
+        } else if view.unstarted.contains(&id) {
+            Some(Unprobed::NoThread)
+        } else {
+            None
+        },
         processes_max,
         interval: rules.watch.interval,
     }

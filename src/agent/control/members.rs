@@ -24,8 +24,10 @@ impl Members {
     pub(super) fn note(&self, user: u32, rights: &Rights) {
         let mut known = self.known();
         match rights {
-            Rights::Member(..) if known.len() < KNOWN_MAX => {
-                known.insert(user);
+            Rights::Member(..) => {
+                if known.len() < KNOWN_MAX {
+                    known.insert(user);
+                }
             }
             _ => {
                 known.remove(&user);

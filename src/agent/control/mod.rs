@@ -1,5 +1,5 @@
 //! The socket on which `agentctl` asks the agent: one request a connection, one answer, and a line in the log of
-//! who asked for what and got it or not.
+//! who asked for what and got it or not, for what is allowed also one before it is read ([`line`]).
 //!
 //! `frame` and `request` of `protocol` say what is on the wire, `rights` who may ask for what, `desk` answers. Here
 //! are the connections. A client holds up nobody but itself: connections have a bound for each user (`places`), all
@@ -7,6 +7,7 @@
 
 mod desk;
 mod explanation;
+mod line;
 mod members;
 mod places;
 mod rights;
@@ -15,7 +16,7 @@ mod socket;
 pub(super) use desk::{DECISIONS_MAX, Desk};
 pub(super) use socket::{SocketFile, listen, path_of};
 
-use super::http::Outbox;
+use super::http::{Holder, Outbox};
 use super::reads::ReadLimits;
 use super::turnstile::{A_SECOND_MAX, Turnstile};
 use crate::config::{ControlSettings, Settings};
@@ -23,10 +24,11 @@ use crate::protocol::{
     ControlError, FrameError, FrameKind, HEADER_BYTES, Header, PROTOCOL_VERSION, Request,
 };
 use crate::sanitize::escape;
-use crate::targets::{UnknownGroup, unknown_group};
-use desk::{Failure, Outcome};
+use crate::targets::{DoubtfulGroup, doubtful_group};
+use desk::{Answer, Failure, Outcome};
 use explanation::WatchRules;
 use hyper::body::Bytes;
+use line::Line;
 use places::{Kind, Place, Places};
 use rights::{Peer, Rights};
 use std::io;
@@ -63,11 +65,15 @@ impl ControlRules {
     }
 }
 
-/// Says in the log that there is no such group as the settings name, if there is none.
-pub(super) fn note_unknown_group(settings: &ControlSettings) {
-    if let Some(UnknownGroup { name }) = unknown_group(settings) {
-        let group = escape(name);
-        tracing::warn!(%group, "control.group: this machine has no such group: nobody may ask by way of it");
+/// Says in the log what is doubtful about the group that the settings name, if anything is.
+pub(super) fn note_doubtful_group(settings: &ControlSettings) {
+    match doubtful_group(settings) {
+        Some(DoubtfulGroup::Unknown { name }) => {
+            let group = escape(name);
+            tracing::warn!(%group, "control.group: this machine has no such group: nobody may ask by way of it");
+        }
+        Some(doubt @ DoubtfulGroup::OfUnit) => tracing::warn!("{doubt}"),
+        None => {}
     }
 }
 
@@ -78,17 +84,17 @@ pub(super) struct ControlLimits {
     request_max: Duration,
     /// For its turn when others are being answered, and for a process to be read, whatever the configuration allows.
     reads: ReadLimits,
-    /// For what it may ask for to be found out.
-    decision_max: Duration,
+    /// The same for what it may ask for to be found out.
+    decisions: ReadLimits,
     /// For the answer to be taken.
     sending_max: Duration,
 }
 
 /// What came of sending an answer.
-enum Sent {
-    Taken,
-    /// The client has gone, or was too slow.
-    NotTaken,
+struct Sent {
+    /// Otherwise the client has gone, was too slow, or had to make room.
+    is_taken: bool,
+    bytes: usize,
 }
 
 /// Answers on `listener` until `stopped` becomes true and the connections have ended.
@@ -154,6 +160,7 @@ pub(super) async fn serve(
         let connection = Connection {
             stream,
             peer,
+            holder: Holder::Person(person.id),
             outbox: Arc::clone(&outbox),
             limits,
         };
@@ -211,28 +218,35 @@ fn tell_refused(user: u32, n_refused: u64) {
 struct Connection {
     stream: UnixStream,
     peer: Peer,
+    /// Who is sent the answer.
+    holder: Holder,
     outbox: Arc<Outbox>,
     limits: ControlLimits,
 }
 
 impl Connection {
     async fn serve(mut self, desk: Desk, _place: Place) {
+        let peer = self.peer;
         let request = match timeout(self.limits.request_max, self.read_request()).await {
             Ok(Ok(request)) => request,
             Ok(Err(None)) => return,
             Ok(Err(Some(error))) => {
-                self.end(None, None, Err(error.into())).await;
+                self.end(Line::new(peer, None), None, Err(error.into()))
+                    .await;
                 return;
             }
             Err(_) => {
                 let hint = "a request is sent at once";
                 let error = desk::error("timed_out", "the request did not come in time", hint);
-                self.end(None, None, Err(error.into())).await;
+                self.end(Line::new(peer, None), None, Err(error.into()))
+                    .await;
                 return;
             }
         };
-        let Outcome { rights, answer } = desk.ask(self.peer, request, self.limits).await;
-        self.end(Some(request), rights, answer).await;
+        let line = Line::new(peer, Some(request));
+        let allow = |rights: &Rights| line.begin(rights);
+        let Outcome { rights, answer } = desk.ask(peer, request, self.limits, allow).await;
+        self.end(line, rights, answer).await;
     }
 
     /// Reads a request.
@@ -261,62 +275,57 @@ impl Connection {
     }
 
     /// Sends the answer, and says in the log what came of the request.
-    async fn end(
-        mut self,
-        request: Option<Request>,
-        rights: Option<Rights>,
-        answer: Result<Vec<u8>, Failure>,
-    ) {
-        let (result, denial, kind, bytes) = match answer {
+    async fn end(mut self, line: Line, rights: Option<Rights>, answer: Result<Answer, Failure>) {
+        let (result, denial, kind, answer) = match answer {
             Ok(answer) => ("ok".to_owned(), None, FrameKind::Answer, answer),
             Err(Failure { error, denial }) => {
                 let json = error.to_json();
-                (error.code, denial, FrameKind::Error, json)
+                // Before anything is known of rights, that is all there is to be said.
+                let denial = denial.or_else(|| rights.is_none().then_some(error.message));
+                (error.code, denial, FrameKind::Error, json.into())
             }
         };
-        let n_bytes = bytes.len();
-        let result = match self.send(kind, bytes).await {
-            Sent::Taken => result,
-            Sent::NotTaken => format!("{result}, not taken"),
+        let Sent { is_taken, bytes } = self.send(kind, answer).await;
+        let result = match is_taken {
+            true => result,
+            false => format!("{result}, not taken"),
         };
-        let Peer { user, group, pid } = self.peer;
-        let asks = request.map(Request::name);
-        let of = request.and_then(Request::pid).map(|pid| pid.as_raw());
-        let allowed = rights.is_some() && denial.is_none();
-        let why = denial.or_else(|| rights.map(|rights| rights.to_string()));
-        tracing::info!(
-            uid = user,
-            gid = group,
-            client = pid,
-            asks,
-            pid = of,
-            allowed,
-            why,
-            result,
-            bytes = n_bytes,
-            "on-demand request"
-        );
+        line.end(rights.as_ref(), denial, &result, bytes);
     }
 
-    async fn send(&mut self, kind: FrameKind, bytes: Vec<u8>) -> Sent {
-        let Ok(header) = Header::of(kind, &bytes) else {
-            return Sent::NotTaken;
+    async fn send(&mut self, kind: FrameKind, Answer { json, place }: Answer) -> Sent {
+        let Ok(header) = Header::of(kind, &json) else {
+            return Sent {
+                is_taken: false,
+                bytes: 0,
+            };
         };
         let give_up = Arc::new(Notify::new());
-        let bytes = self.outbox.post(Bytes::from(bytes), &give_up);
+        let bytes = Bytes::from(json);
+        let bytes = match place {
+            Some(place) => place.send(bytes, &give_up),
+            None => self.outbox.post(bytes, self.holder, &give_up),
+        };
+        let mut n_sent = 0;
         let writing = async {
             self.stream.write_all(&header.to_bytes()).await?;
-            self.stream.write_all(&bytes).await?;
+            while n_sent < bytes.len() {
+                match self.stream.write(&bytes[n_sent..]).await? {
+                    0 => return Err(io::ErrorKind::WriteZero.into()),
+                    n => n_sent += n,
+                }
+            }
             self.stream.shutdown().await
         };
-        tokio::select! {
-            written = writing => match written {
-                Ok(()) => Sent::Taken,
-                Err(_) => Sent::NotTaken,
-            },
-            () = give_up.notified() => Sent::NotTaken,
-            () = sleep(self.limits.sending_max) => Sent::NotTaken,
-        }
+        let is_taken = tokio::select! {
+            // What was given up no longer counts, so no more of it may be held.
+            biased;
+            () = give_up.notified() => false,
+            written = writing => written.is_ok(),
+            () = sleep(self.limits.sending_max) => false,
+        };
+        let bytes = n_sent;
+        Sent { is_taken, bytes }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Of one person.
+/// Of one person, as whatever kind they come.
 pub(super) const OF_PERSON_MAX: usize = 8;
 /// Of root.
 pub(super) const OF_ROOT_MAX: usize = 32;
@@ -39,17 +39,20 @@ impl Places {
     pub(super) fn take(&self, person: u32, kind: Kind) -> Option<Place> {
         let mut taken = self.taken();
         let who = (person, kind);
-        let of_person = taken.get(&who).copied().unwrap_or(0);
-        let alike = taken.iter().filter(|((_, other), _)| *other == kind);
-        let n_alike: usize = alike.map(|(_, n)| n).sum();
+        let n_of = |is_counted: &dyn Fn(&(u32, Kind)) -> bool| -> usize {
+            let counted = taken.iter().filter(|(who, _)| is_counted(who));
+            counted.map(|(_, n)| n).sum()
+        };
+        let n_own = n_of(&|(other, _)| *other == person);
+        let n_alike = n_of(&|(_, other)| *other == kind);
         let (of_person_max, of_kind_max) = match kind {
             Kind::Root => (OF_ROOT_MAX, OF_ROOT_MAX),
             _ => (OF_PERSON_MAX, OF_KIND_MAX),
         };
-        if of_person >= of_person_max || n_alike >= of_kind_max {
+        if n_own >= of_person_max || n_alike >= of_kind_max {
             return None;
         }
-        taken.insert(who, of_person + 1);
+        *taken.entry(who).or_default() += 1;
         Some(Place {
             who,
             places: self.clone(),
@@ -89,10 +92,15 @@ mod tests {
             held.extend(asked.filter_map(|(person, kind)| places.take(person, kind)));
             held.len() - before
         };
-        for kind in [Kind::WithoutAccount, Kind::Member, Kind::WithAccount] {
-            assert_eq!(n_of(1..2, kind), OF_PERSON_MAX, "{kind:?}");
+        let kinds = [Kind::WithoutAccount, Kind::Member, Kind::WithAccount];
+        for (first, kind) in [1, 1_001, 2_001].into_iter().zip(kinds) {
+            assert_eq!(n_of(first..first + 1, kind), OF_PERSON_MAX, "{kind:?}");
+            // Whoever comes with another user id is the same person.
+            for other in kinds {
+                assert_eq!(n_of(first..first + 1, other), 0, "{kind:?}, {other:?}");
+            }
             assert_eq!(
-                n_of(1..1_000, kind),
+                n_of(first..first + 1_000, kind),
                 OF_KIND_MAX - OF_PERSON_MAX,
                 "{kind:?}"
             );

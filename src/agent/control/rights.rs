@@ -3,21 +3,29 @@
 //!
 //! A process is somebody's if its real, effective and saved user ids all are that user's, as the kernel's own rule
 //! for reading another process has it (ptrace(2), "Ptrace access mode checking"), and those of each of its threads: the
-//! kernel looks at the thread that is asked for, but the memory is that of all. Of that rule the group ids,
-//! capabilities and the dumpable attribute are left out: a worker that gave up root for a user is that user's here.
+//! kernel looks at the thread that is asked for, but the memory is that of all. And it must be dumpable, as that rule has it
+//! too: a child of root's that has taken on a user's ids, and is about to execute a program of that user, holds all that root's
+//! has in memory, and the user can stop it there. Of the rule the group ids and capabilities are left out.
 
+use crate::agent::looks::{Looks, LooksEnded};
 use crate::agent::reads::Asker;
 use crate::agent::source::ProcessSource;
 use crate::diagnosis::advice;
 use crate::ids::{Pid, ProcessId};
+use crate::limits::Stop;
 use crate::metrics::ProcessView;
-use crate::process::{GIVE_AGENT_SYS_PTRACE, ProcessError};
-use crate::procfs::{ForeignThread, UserIds, is_member};
+use crate::process::ProcessError;
+use crate::procfs::{ForeignThread, Owner, UserIds, is_member};
 use crate::protocol::ControlError;
 use std::fmt;
+use std::io;
 
 /// Stands for every user that has no number where the agent runs (user_namespaces(7)), so for nobody in particular.
 const OVERFLOW_USER: u32 = 65_534;
+
+/// Threads that are looked at for a request, those of all processes together: twice as many as one process may have that
+/// is somebody's. More would keep others waiting who ask meanwhile.
+const THREADS_MAX: u32 = 8_192;
 
 /// What is left to somebody whom the agent cannot help.
 const DIRECT: &str = "--direct reads it as the user who runs agentctl";
@@ -46,23 +54,32 @@ pub(super) enum Rights {
 
 impl Rights {
     /// What `peer` may ask for. Blocks.
-    pub(super) fn of(peer: Peer, group: Option<&str>) -> Self {
-        match group {
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be found out now.
+    pub(super) fn of(peer: Peer, group: Option<&str>) -> io::Result<Self> {
+        Ok(match group {
             _ if peer.user == 0 => Self::Root,
-            Some(group) if is_member(peer.user, peer.group, group) => {
+            Some(group) if is_member(peer.user, peer.group, group)? => {
                 Self::Member(peer.user, group.to_owned())
             }
             _ => Self::Owner(peer.user),
-        }
+        })
     }
 
     /// For whom processes are read.
     pub(super) fn asker(&self, source: &dyn ProcessSource) -> Asker {
         match self {
             Self::Root => Asker::Root,
-            Self::Member(user, _) => Asker::Member(*user),
+            Self::Member(user, _) => Asker::Member(source.person(*user).id),
             Self::Owner(user) => Asker::Owner(source.person(*user)),
         }
+    }
+
+    /// The looks at threads that a request has, until `stop` says so.
+    pub(super) fn looks(stop: &Stop) -> Looks {
+        Looks::new(THREADS_MAX, stop)
     }
 
     /// Whether that is everything.
@@ -78,28 +95,59 @@ impl Rights {
         }
     }
 
-    /// Why a process with these user ids is not among it, if it is not.
+    /// Why a process with this owner is not among it, if it is not.
     fn objection(
         &self,
         source: &dyn ProcessSource,
-        id: ProcessId,
-        users: UserIds,
-    ) -> Option<Objection> {
+        owner: Owner,
+        looks: &mut Looks,
+    ) -> Result<Option<Objection>, Refusal> {
         let Self::Owner(user) = self else {
-            return None;
+            return Ok(None);
         };
-        let (user, users) = (*user, users);
+        let (user, users) = (*user, owner.users);
         if !self.include(users) {
-            return Some(Objection::NotYours { user, users });
+            return Ok(Some(Objection::NotYours { user, users }));
         }
-        let thread = source.foreign_thread(id, users)?;
-        Some(Objection::ThreadNotYours { user, thread })
+        if !owner.is_dumpable {
+            return Ok(Some(Objection::NotDumpable { user }));
+        }
+        let thread = source.foreign_thread(owner.id, users, looks);
+        let thread = thread.map_err(|error| Refusal::unsettled(source, error))?;
+        if looks.ended().is_some() {
+            return Err(Refusal::given_up(looks));
+        }
+        Ok(thread.map(|thread| Objection::ThreadNotYours { user, thread }))
     }
 
-    /// Whether this process, and not one that has its id since, is among it.
-    pub(super) fn include_process(&self, source: &dyn ProcessSource, id: ProcessId) -> bool {
-        let is_it = |(now, users)| now == id && self.objection(source, id, users).is_none();
-        self.are_unbounded() || source.owner(id.pid).is_ok_and(is_it)
+    /// Whether this process, and not one that has its id since, is among it. One that the agent may not look at is not.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be told whose it is, which says nothing of whose it is.
+    pub(super) fn include_process(
+        &self,
+        source: &dyn ProcessSource,
+        id: ProcessId,
+        looks: &mut Looks,
+    ) -> Result<bool, Refusal> {
+        if self.are_unbounded() {
+            return Ok(true);
+        }
+        if !looks.go_on() {
+            return Err(Refusal::given_up(looks));
+        }
+        match self.pin(source, id.pid, looks) {
+            Ok((now, _)) => Ok(now == id),
+            Err(
+                refusal @ (Refusal::GivenUp(_)
+                | Refusal::Unsettled {
+                    error: ProcessError::Failed { .. },
+                    ..
+                }),
+            ) => Err(refusal),
+            Err(_) => Ok(false),
+        }
     }
 
     /// Whether what was read of a process was read while it was among it. A process that was root's and has given that
@@ -114,17 +162,18 @@ impl Rights {
     ///
     /// # Errors
     ///
-    /// When it is not, or there is none.
+    /// When it is not, there is none, or it cannot be told whose it is.
     pub(super) fn pin(
         &self,
         source: &dyn ProcessSource,
         pid: Pid,
+        looks: &mut Looks,
     ) -> Result<(ProcessId, UserIds), Refusal> {
         let owner = source.owner(pid);
-        let (id, users) = owner.map_err(|error| Refusal::of(source, error))?;
-        match self.objection(source, id, users) {
+        let owner = owner.map_err(|error| Refusal::unsettled(source, error))?;
+        match self.objection(source, owner, looks)? {
             Some(objection) => Err(Refusal::NotAllowed { pid, objection }),
-            None => Ok((id, users)),
+            None => Ok((owner.id, owner.users)),
         }
     }
 }
@@ -144,6 +193,8 @@ impl fmt::Display for Rights {
 pub(super) enum Objection {
     /// Not all of its user ids are.
     NotYours { user: u32, users: UserIds },
+    /// Its memory may hold what was another user's.
+    NotDumpable { user: u32 },
     /// Not all of a thread's user ids are.
     ThreadNotYours { user: u32, thread: ForeignThread },
 }
@@ -153,6 +204,10 @@ impl Objection {
     fn told_of(self, pid: Pid) -> String {
         match self {
             Self::NotYours { user, users } => not_yours(pid, user, users),
+            Self::NotDumpable { user } => format!(
+                "process {pid} is not dumpable: it took on the ids of user {user} when it was already running, or hides its \
+                 memory, which may hold what is not this user's"
+            ),
             Self::ThreadNotYours { user, thread } => thread_not_yours(pid, user, thread),
         }
     }
@@ -164,7 +219,19 @@ pub(super) enum Refusal {
     /// It is not theirs.
     NotAllowed { pid: Pid, objection: Objection },
     /// There is none that the agent sees, and there is one.
-    Hidden { pid: Pid },
+    Hidden {
+        pid: Pid,
+        /// What the agent lacks, if that is known.
+        lacks: Option<String>,
+    },
+    /// It cannot be told whose it is: there is none, or that cannot be read.
+    Unsettled {
+        error: ProcessError,
+        /// What stands in the way of the agent.
+        hints: Vec<String>,
+    },
+    /// It is not known whose it is, and no further looks are taken.
+    GivenUp(LooksEnded),
     /// It cannot be read.
     Process {
         error: ProcessError,
@@ -186,7 +253,10 @@ impl Refusal {
     /// Why `source` cannot read a process, and what helps.
     pub(super) fn of(source: &dyn ProcessSource, error: ProcessError) -> Self {
         match error {
-            ProcessError::NotFound { pid } if source.hides(pid) => Self::Hidden { pid },
+            ProcessError::NotFound { pid } if source.hides(pid) => Self::Hidden {
+                pid,
+                lacks: source.lacks(),
+            },
             ProcessError::Denied { pid, .. } => Self::Process {
                 hints: source.access(pid).map_or_else(Vec::new, |it| it.hints()),
                 error,
@@ -195,11 +265,28 @@ impl Refusal {
         }
     }
 
-    /// What is not allowed, in words.
+    /// That `looks` have ended.
+    fn given_up(looks: &Looks) -> Self {
+        Self::GivenUp(looks.ended().unwrap_or(LooksEnded::Stopped))
+    }
+
+    /// The same as [`Self::of`] if it cannot be told whose it is.
+    fn unsettled(source: &dyn ProcessSource, error: ProcessError) -> Self {
+        match Self::of(source, error) {
+            Self::Process { error, hints } => Self::Unsettled { error, hints },
+            other => other,
+        }
+    }
+
+    /// Why nothing is allowed to whoever may ask for their own processes only, in words for the log: it is not theirs, or
+    /// was not found to be. `None`: it was, and could not be read.
     pub(super) fn denial(&self) -> Option<String> {
         match self {
             Self::NotAllowed { pid, objection } => Some(objection.told_of(*pid)),
-            Self::Hidden { .. } | Self::Process { .. } => None,
+            Self::Hidden { pid, .. } => Some(format!("process {pid} is hidden from the agent")),
+            Self::Unsettled { error, .. } => Some(error.to_string()),
+            Self::GivenUp(why) => Some(given_up(*why).to_owned()),
+            Self::Process { .. } => None,
         }
     }
 
@@ -207,8 +294,8 @@ impl Refusal {
     pub(super) fn hidden(self) -> Self {
         match self {
             Self::NotAllowed { pid, .. }
-            | Self::Hidden { pid }
-            | Self::Process {
+            | Self::Hidden { pid, .. }
+            | Self::Unsettled {
                 error: ProcessError::Thread { pid, .. },
                 ..
             } => ProcessError::NotFound { pid }.into(),
@@ -233,21 +320,35 @@ impl Refusal {
                     }
                 }],
             },
-            Self::Hidden { pid } => {
+            Self::Hidden { pid, lacks } => {
                 let error = ProcessError::NotFound { pid };
+                let advice = lacks.map_or_else(String::new, |advice| format!(": {advice}"));
                 ControlError {
                     code: error.code().to_owned(),
                     message: error.to_string(),
                     hints: vec![
                         format!(
                             "there is such a process, but the agent does not see it (ProtectProc= of its unit, or \
-                             hidepid): {GIVE_AGENT_SYS_PTRACE}"
+                             hidepid){advice}"
                         ),
                         DIRECT.to_owned(),
                     ],
                 }
             }
-            Self::Process { error, mut hints } => {
+            Self::GivenUp(why) => ControlError {
+                code: match why {
+                    LooksEnded::TooMany => "too_many_threads".to_owned(),
+                    LooksEnded::Stopped => "timed_out".to_owned(),
+                },
+                message: given_up(why).to_owned(),
+                hints: vec![match why {
+                    LooksEnded::TooMany => "ask for one process by its id; root and members of the agent's group may ask \
+                                            for all"
+                        .to_owned(),
+                    LooksEnded::Stopped => "try again; --direct asks no agent".to_owned(),
+                }],
+            },
+            Self::Unsettled { error, mut hints } | Self::Process { error, mut hints } => {
                 hints.extend(advice(&error));
                 if matches!(error, ProcessError::Denied { .. }) {
                     hints.push(DIRECT.to_owned());
@@ -259,6 +360,16 @@ impl Refusal {
                 }
             }
         }
+    }
+}
+
+fn given_up(why: LooksEnded) -> &'static str {
+    match why {
+        LooksEnded::TooMany => {
+            "your watched processes have too many threads together (more than 8192) for it to be found out whether each \
+             is yours"
+        }
+        LooksEnded::Stopped => "it took too long to find out which processes are yours",
     }
 }
 
@@ -304,6 +415,10 @@ fn thread_not_yours(pid: Pid, user: u32, thread: ForeignThread) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::HostProcesses;
+    use crate::limits::Limits;
+    use crate::procfs::ProcRoot;
+    use nix::unistd::Uid;
 
     fn peer(user: u32) -> Peer {
         Peer {
@@ -315,15 +430,16 @@ mod tests {
 
     #[test]
     fn root_and_members_may_ask_for_everything() {
-        assert_eq!(Rights::of(peer(0), None), Rights::Root);
-        assert_eq!(Rights::of(peer(7), None), Rights::Owner(7));
+        let rights_of = |peer, group| Rights::of(peer, group).unwrap();
+        assert_eq!(rights_of(peer(0), None), Rights::Root);
+        assert_eq!(rights_of(peer(7), None), Rights::Owner(7));
         let nobody_is_in = Some("no such group");
-        assert_eq!(Rights::of(peer(7), nobody_is_in), Rights::Owner(7));
+        assert_eq!(rights_of(peer(7), nobody_is_in), Rights::Owner(7));
         let member = Peer {
             group: 0,
             ..peer(7)
         };
-        let rights = Rights::of(member, Some("root"));
+        let rights = rights_of(member, Some("root"));
         assert_eq!(rights, Rights::Member(7, "root".to_owned()));
         for rights in [Rights::Root, rights] {
             assert!(rights.include(UserIds::all(0)) && rights.include(UserIds::all(8)));
@@ -354,6 +470,64 @@ mod tests {
     }
 
     #[test]
+    fn that_it_cannot_be_told_whose_a_process_is_is_no_denial() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = HostProcesses::at(ProcRoot::at(folder.path()), Limits::default());
+        let own = folder.path().join("42");
+        std::fs::create_dir_all(own.join("task/42")).unwrap();
+        // The file of its memory is ours, so it is, too.
+        let (us, other) = (Uid::effective().as_raw(), 7_007);
+        let status = format!("Name:\ta\nTgid:\t42\nTracerPid:\t0\nUid:\t{us}\t{us}\t{us}\t{us}\n");
+        std::fs::write(own.join("status"), status).unwrap();
+        std::fs::write(own.join("maps"), "").unwrap();
+        let stat = format!("42 (a) S 1 {}42 0 0\n", "0 ".repeat(17));
+        std::fs::write(own.join("stat"), stat).unwrap();
+        let pid = Pid::new(42).unwrap();
+        let rights = Rights::Owner(us);
+        let looks = || Rights::looks(&Stop::default());
+        let (id, _) = rights.pin(&source, pid, &mut looks()).unwrap();
+        assert!(rights.include_process(&source, id, &mut looks()).unwrap());
+        assert!(
+            !Rights::Owner(other)
+                .include_process(&source, id, &mut looks())
+                .unwrap()
+        );
+        // Neither the process nor its threads can be read, as when there are no file descriptors left.
+        for (name, kept) in [("status", "kept"), ("task", "kept")] {
+            let at = |name: &str| own.join(name);
+            std::fs::rename(at(name), at(kept)).unwrap();
+            match name {
+                "task" => std::fs::write(at(name), "").unwrap(),
+                _ => std::fs::create_dir(at(name)).unwrap(),
+            }
+            let refusals = [
+                rights.pin(&source, pid, &mut looks()).unwrap_err(),
+                rights
+                    .include_process(&source, id, &mut looks())
+                    .unwrap_err(),
+            ];
+            for refusal in refusals {
+                let denial = refusal.denial().unwrap();
+                assert!(denial.starts_with("cannot read process 42: cannot tell whose it is: "));
+                let error = refusal.hidden().into_error(None);
+                let says = "cannot read process 42: cannot tell whose it is: ";
+                assert!(error.message.starts_with(says), "{error}");
+                assert!(error.hints[0].starts_with("try again"), "{error}");
+            }
+            match name {
+                "task" => std::fs::remove_file(at(name)).unwrap(),
+                _ => std::fs::remove_dir(at(name)).unwrap(),
+            }
+            std::fs::rename(at(kept), at(name)).unwrap();
+        }
+        std::fs::remove_dir_all(&own).unwrap();
+        assert!(
+            !rights.include_process(&source, id, &mut looks()).unwrap(),
+            "it has ended"
+        );
+    }
+
+    #[test]
     fn denials_say_why() {
         let pid = Pid::new(42).unwrap();
         let refusal = |users| Refusal::NotAllowed {
@@ -374,13 +548,23 @@ mod tests {
         let error = refusal(mixed).into_error(None);
         assert!(error.message.contains("user ids 7, 7 and 0"), "{error}");
         assert!(error.hints[0].contains("control.group"));
-        let error = Refusal::Hidden { pid }.into_error(None);
+        let error = Refusal::NotAllowed {
+            pid,
+            objection: Objection::NotDumpable { user: 7 },
+        };
+        let error = error.into_error(None);
+        assert!(error.message.contains("42 is not dumpable"), "{error}");
+        let hidden = || Refusal::Hidden {
+            pid,
+            lacks: Some("give it CAP_SYS_PTRACE".to_owned()),
+        };
+        let error = hidden().into_error(None);
         assert_eq!(error.code, "process_not_found");
         assert_eq!(error.message, "no process 42");
         assert!(error.hints[0].contains("CAP_SYS_PTRACE"), "{error}");
         // Where processes are hidden, one of somebody else is as one that does not exist.
         let missing = Refusal::from(ProcessError::NotFound { pid }).into_error(None);
-        for hidden in [refusal(UserIds::all(0)), Refusal::Hidden { pid }] {
+        for hidden in [refusal(UserIds::all(0)), hidden()] {
             assert_eq!(hidden.hidden().into_error(None), missing);
         }
         let denial = refusal(UserIds::all(0)).denial();

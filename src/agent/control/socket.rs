@@ -5,10 +5,14 @@
 //! would keep owners out, and would take a group that the agent's user, which systemd makes up at each start, is in.
 
 use crate::config::ControlSocket;
+use nix::libc::{O_CLOEXEC, O_NOFOLLOW, O_PATH};
 use std::env;
-use std::fs::{self, Permissions};
+use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{
+    FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
@@ -79,20 +83,51 @@ pub(in crate::agent) async fn listen(path: PathBuf) -> io::Result<(UnixListener,
         }
         other => other?,
     };
-    let file = file_of(&path)?;
-    let socket = SocketFile { path, file };
-    fs::set_permissions(&socket.path, Permissions::from_mode(MODE))?;
-    Ok((listener, socket))
+    let file = let_connect(&path)?;
+    Ok((listener, SocketFile { path, file }))
+}
+
+/// Lets everybody connect to the socket at `path`; says which file that is. Whoever may write to its folder may have put
+/// something else in its place meanwhile, such as a link to a file of ours: that is left as it is.
+fn let_connect(path: &Path) -> io::Result<(u64, u64)> {
+    let place = OpenOptions::new()
+        .read(true)
+        .custom_flags(O_PATH | O_NOFOLLOW | O_CLOEXEC)
+        .open(path)?;
+    let found = place.metadata()?;
+    if !found.file_type().is_socket() {
+        return Err(no_socket());
+    }
+    // There is no fchmod(2) for such a handle (open(2), O_PATH).
+    let handle = format!("/proc/self/fd/{}", place.as_raw_fd());
+    fs::set_permissions(handle, Permissions::from_mode(MODE))?;
+    Ok((found.dev(), found.ino()))
+}
+
+fn no_socket() -> io::Error {
+    let what = "there is something else than a socket";
+    io::Error::new(ErrorKind::AlreadyExists, what)
 }
 
 /// Removes a socket that nobody listens on.
 async fn remove_stale(path: &Path) -> io::Result<()> {
-    if !fs::symlink_metadata(path)?.file_type().is_socket() {
-        let what = "there is something else than a socket";
-        return Err(io::Error::new(ErrorKind::AlreadyExists, what));
+    let gone = |error: io::Error| match error.kind() {
+        // Another agent, which was ending, has removed it.
+        ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    };
+    let found = match fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(error) => return gone(error),
+    };
+    if !found.file_type().is_socket() {
+        return Err(no_socket());
     }
     match timeout(CONNECT_MAX, UnixStream::connect(path)).await {
-        Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).or_else(gone)
+        }
+        Ok(Err(error)) if error.kind() == ErrorKind::NotFound => Ok(()),
         // It answers, or is too busy to.
         _ => Err(ErrorKind::AddrInUse.into()),
     }
@@ -137,6 +172,30 @@ mod tests {
         assert!(socket.is_there());
         fs::remove_file(&path).unwrap();
         assert!(!socket.is_there());
+    }
+
+    #[tokio::test]
+    async fn what_somebody_puts_in_its_place_is_opened_to_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(NAME);
+        let secret = folder.path().join("secret");
+        fs::write(&secret, "").unwrap();
+        fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        std::os::unix::fs::symlink(&secret, &path).unwrap();
+        assert!(let_connect(&path).is_err());
+        assert!(let_connect(&secret).is_err());
+        assert_eq!(mode(&secret), 0o600);
+        // Nor is a socket to which a link leads.
+        let other = folder.path().join("other.sock");
+        let _listener = UnixListener::bind(&other).unwrap();
+        fs::set_permissions(&other, Permissions::from_mode(0o600)).unwrap();
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(&other, &path).unwrap();
+        assert!(let_connect(&path).is_err());
+        assert_eq!(mode(&other), 0o600);
+        let_connect(&other).unwrap();
+        assert_eq!(mode(&other), MODE);
     }
 
     #[tokio::test]

@@ -1,15 +1,22 @@
 //! Connections to the socket with short limits: who is too slow, says nothing that is understood, or goes away.
 
 use super::*;
-use crate::agent::HostProcesses;
 use crate::agent::reads::Reads;
-use crate::agent::source::ProcessSource;
+use crate::agent::source::{AttachedProcess, ProcessSource};
 use crate::agent::store::Store;
-use crate::metrics::{AgentView, TargetView};
+use crate::agent::{HostProcesses, Looks};
+use crate::ids::{Pid, ProcessId, StartTime};
+use crate::metrics::{AgentView, ProcessView, TargetView};
+use crate::process::ProcessError;
+use crate::procfs::{ForeignThread, Owner, ProcRoot, ProcfsError, UserIds};
 use crate::protocol::{read_header, read_payload, write_frame};
+use crate::targets::ReadFacts;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream as Client;
 use std::path::Path;
+use std::pin::Pin;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
 
 /// A socket that is served; its folder, what is being sent, and who can stop it.
@@ -35,13 +42,7 @@ impl Served {
             targets: (0..100).map(target).collect(),
             ..AgentView::default()
         });
-        let rules = ControlRules {
-            group: Some(own_group()),
-            scan_time: Duration::from_secs(1),
-            watch: WatchRules::new(&Settings::default()),
-        };
-        let rules = watch::channel(Arc::new(rules)).1;
-        let desk = Desk::new(store, source, rules, Reads::default());
+        let desk = desk(store, source);
         let outbox = Arc::new(Outbox::new(bytes_max));
         let server = serve(listener, file, desk, Arc::clone(&outbox), limits, stopped);
         tokio::spawn(server);
@@ -144,12 +145,10 @@ async fn what_is_no_request_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_takes_no_answer_makes_room_for_others() {
     let served = Served::start(ControlLimits::default(), 12_000_000).await;
-    let (first, header) = served.begin();
-    let (second, _) = served.begin();
-    let (third, _) = served.begin();
-    assert!(read_payload(header, first).is_err());
-    assert!(read_payload(header, second).is_ok());
-    assert!(read_payload(header, third).is_ok());
+    // Their lengths differ: each tells the time.
+    let begun = [served.begin(), served.begin(), served.begin()];
+    let is_whole = begun.map(|(client, header)| read_payload(header, client).is_ok());
+    assert_eq!(is_whole, [false, true, true]);
     served.idle().await;
 }
 
@@ -187,6 +186,224 @@ async fn too_many_connections_are_told_so() {
         let kinds = [FrameKind::Answer, FrameKind::Error];
         if read_header(&mut client, &kinds).is_ok_and(|it| it.kind == FrameKind::Answer) {
             break;
+        }
+    }
+}
+
+/// Processes that belong to the user who is their id divided by 100, and the looks at their threads.
+#[derive(Default)]
+struct Made {
+    facts: ProcRoot,
+    /// Whose processes were looked at, one after the other.
+    looked: Mutex<Vec<u32>>,
+    /// How many threads each process of user 7 has; looking at 20 takes a millisecond.
+    n_threads: u32,
+    /// Looking at a process of user 7 takes until this is no more so.
+    is_held: AtomicBool,
+    /// A process becomes root's when it is read, and cannot be read then.
+    becomes_root: bool,
+    is_root: AtomicBool,
+}
+
+impl ProcessSource for Made {
+    fn processes(&self) -> Result<Vec<ProcessId>, ProcfsError> {
+        Ok(Vec::new())
+    }
+
+    fn facts(&self) -> &dyn ReadFacts {
+        &self.facts
+    }
+
+    fn owner(&self, pid: Pid) -> Result<Owner, ProcessError> {
+        let start = StartTime(1);
+        let user = match self.is_root.load(Ordering::Relaxed) {
+            true => 0,
+            false => u32::try_from(pid.as_raw()).unwrap() / 100,
+        };
+        Ok(Owner {
+            id: ProcessId { pid, start },
+            users: UserIds::all(user),
+            is_dumpable: true,
+        })
+    }
+
+    fn foreign_thread(
+        &self,
+        _id: ProcessId,
+        users: UserIds,
+        looks: &mut Looks,
+    ) -> Result<Option<ForeignThread>, ProcessError> {
+        self.looked.lock().unwrap().push(users.real);
+        let pause = || std::thread::sleep(Duration::from_millis(1));
+        while users.real == 7 && self.is_held.load(Ordering::Relaxed) {
+            pause();
+        }
+        for n in 0..self.n_threads {
+            if !looks.take() {
+                return Ok(Some(ForeignThread::Unknown));
+            }
+            if n % 20 == 0 {
+                pause();
+            }
+        }
+        Ok(None)
+    }
+
+    fn probe(&self, id: ProcessId) -> Result<(), ProcessError> {
+        self.attach(id).map(drop)
+    }
+
+    fn attach(&self, id: ProcessId) -> Result<Box<dyn AttachedProcess>, ProcessError> {
+        self.is_root.store(self.becomes_root, Ordering::Relaxed);
+        let what = "/srv/secret".to_owned();
+        Err(ProcessError::Denied { pid: id.pid, what })
+    }
+}
+
+/// A desk at which the members of our own group may ask for everything.
+fn desk(store: Arc<Store>, source: Arc<dyn ProcessSource>) -> Desk {
+    let rules = ControlRules {
+        group: Some(own_group()),
+        scan_time: Duration::from_secs(1),
+        watch: WatchRules::new(&Settings::default()),
+    };
+    let rules = watch::channel(Arc::new(rules)).1;
+    Desk::new(store, source, rules, Reads::default())
+}
+
+/// A desk at which processes of the users 7 and 8 can be asked for.
+fn desk_of(made: &Arc<Made>) -> Desk {
+    let source = Arc::<Made>::clone(made) as Arc<dyn ProcessSource>;
+    let store = Arc::new(Store::new(Arc::clone(&source)));
+    let process = |pid| {
+        let pid = Pid::new(pid).unwrap();
+        let start = StartTime(1);
+        Arc::new(ProcessView::new(ProcessId { pid, start }))
+    };
+    store.publish(AgentView {
+        targets: vec![TargetView {
+            processes: [700, 701, 702, 703, 704, 800].map(process).into(),
+            ..TargetView::default()
+        }],
+        ..AgentView::default()
+    });
+    desk(store, source)
+}
+
+fn peer(user: u32) -> Peer {
+    Peer {
+        user,
+        group: 4_000_000_001,
+        pid: None,
+    }
+}
+
+type Asking = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+/// Somebody who has asked for the targets, and waits.
+async fn waits(desk: &Desk, user: u32) -> Asking {
+    let desk = desk.clone();
+    let limits = ControlLimits::default();
+    let mut asking: Asking =
+        Box::pin(async move { desk.ask(peer(user), Request::Targets, limits, |_| {}).await });
+    tokio::select! {
+        biased;
+        _ = &mut asking => panic!("user {user} need not wait"),
+        () = std::future::ready(()) => asking,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_many_threads_keeps_nobody_from_being_answered() {
+    let made = Arc::new(Made {
+        is_held: true.into(),
+        ..Made::default()
+    });
+    let desk = desk_of(&made);
+    let looked = || made.looked.lock().unwrap().clone();
+    let mut asking = Vec::new();
+    for _ in 0..8 {
+        asking.push(tokio::spawn(waits(&desk, 7).await));
+    }
+    while looked().is_empty() {
+        sleep(Duration::from_millis(1)).await;
+    }
+    // Neither root nor a member has to wait for that.
+    desk.members
+        .note(9, &Rights::Member(9, "the group".to_owned()));
+    for user in [0, 9] {
+        let limits = ControlLimits::default();
+        let answer = desk
+            .ask(peer(user), Request::Targets, limits, |_| {})
+            .await
+            .answer;
+        assert!(answer.is_ok(), "{user}: {:?}", answer.err());
+    }
+    // Another user waits for one request only.
+    asking.push(tokio::spawn(waits(&desk, 8).await));
+    made.looked.lock().unwrap().retain(|user| *user == 7);
+    made.is_held.store(false, Ordering::Relaxed);
+    for asking in asking {
+        assert!(asking.await.unwrap().answer.is_ok());
+    }
+    let looked = looked();
+    assert_eq!(looked.len(), 8 * 5 + 1);
+    assert_eq!(looked.iter().position(|user| *user == 8), Some(5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn looks_at_threads_have_an_end() {
+    for (n_threads, scan_max, code) in [
+        (2_000, Duration::from_secs(60), "too_many_threads"),
+        (1, Duration::from_secs(60), ""),
+        (2_000, Duration::from_millis(50), "timed_out"),
+    ] {
+        let limits = ControlLimits {
+            decisions: ReadLimits {
+                scan_max,
+                ..ReadLimits::default()
+            },
+            ..ControlLimits::default()
+        };
+        let made = Arc::new(Made {
+            n_threads,
+            ..Made::default()
+        });
+        let desk = desk_of(&made);
+        let answer = desk
+            .ask(peer(7), Request::Targets, limits, |_| {})
+            .await
+            .answer;
+        let failed = answer.err();
+        let failed_with = failed.as_ref().map_or("", |it| &it.error.code);
+        assert_eq!(failed_with, code, "{failed:?}");
+        if let Some(failure) = failed {
+            // It does not say that these are somebody's.
+            assert_eq!(failure.denial, Some(failure.error.message));
+            assert!(!failure.error.hints.is_empty());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_a_process_cannot_be_read_is_told_to_those_only_whose_it_is() {
+    let pid = Pid::new(700).unwrap();
+    for (becomes_root, code) in [(false, "permission_denied"), (true, "not_allowed")] {
+        for request in [Request::Snapshot(pid), Request::Explain(pid)] {
+            let made = Arc::new(Made {
+                becomes_root,
+                ..Made::default()
+            });
+            let limits = ControlLimits::default();
+            let outcome = desk_of(&made).ask(peer(7), request, limits, |_| {}).await;
+            let Err(failure) = outcome.answer else {
+                assert!(!becomes_root && matches!(request, Request::Explain(_)));
+                continue;
+            };
+            assert_eq!(failure.error.code, code, "{failure:?}");
+            assert_eq!(failure.denial.is_some(), becomes_root, "{failure:?}");
+            let tells = failure.error.message.contains("secret");
+            assert_eq!(tells, !becomes_root, "{failure:?}");
         }
     }
 }

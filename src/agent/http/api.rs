@@ -1,111 +1,115 @@
 //! `/api/v1/…`: the targets and their processes, what was found, and the tasks of a process, read now.
 
+use super::audit::Client;
 use super::rules::WebRules;
-use super::site::{Answer, JSON, Kind, Site, TEXT, made, response, text};
-use crate::agent::answers::{findings, targets};
-use crate::agent::reads::{Asker, NotRead, ReadLimits};
+use super::site::{Answer, JSON, Kind, Refusal, Site, TEXT, made, response, text};
+use crate::agent::allowance::Size;
+use crate::agent::answers::{findings, progress, targets};
+use crate::agent::bounded::Bounded;
+use crate::agent::reads::{Asker, Made, NotRead, ReadLimits};
 use crate::agent::turnstile::A_SECOND_MAX;
 use crate::graph::Snapshot;
 use crate::ids::{Pid, ProcessId};
 use crate::limits::Stop;
-use crate::metrics::{AgentView, ProcessView};
+use crate::metrics::AgentView;
 use crate::process::ProcessError;
 use crate::protocol::{answer_to_json, write_snapshot};
 use crate::render::{self, Style, View};
 use crate::sanitize::{escape, escape_start};
 use hyper::StatusCode;
 use percent_encoding::percent_decode_str;
+use std::io::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Lines of a table or a tree.
 const LINES_MAX: u64 = 100_000;
+/// Bytes of it. What it is made of takes as many again.
+const TEXT_BYTES_MAX: usize = 48 << 20;
 /// Targets that are named to who asks for one that there is not.
 const NAMES_MAX: usize = 20;
 /// Characters of each.
 const NAME_CHARS: usize = 100;
 
+/// What may be asked for.
+#[derive(Debug)]
+pub(super) enum Wanted {
+    /// The targets, of which one may be named.
+    Targets(Option<String>),
+    /// What was found, likewise.
+    Findings(Option<String>),
+    /// The tasks of a process.
+    Process(ProcessId, Shape),
+}
+
 /// How the tasks of a process are shown.
 #[derive(Debug, Clone, Copy)]
-enum Shape {
+pub(super) enum Shape {
     Snapshot,
     Ps,
     Pstree,
 }
 
-impl Shape {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Snapshot => "snapshot",
-            Self::Ps => "ps",
-            Self::Pstree => "pstree",
-        }
-    }
-}
-
-/// Who asks.
-pub(super) struct Client {
-    /// Stands for all addresses that they have.
-    pub(super) address: IpAddr,
-    /// Whose password was good, if one is needed.
-    pub(super) user: Option<String>,
-}
-
-/// The answer for what follows `/api/v1/`.
-pub(super) async fn answer(
+/// What the path after `/api/v1/` and the query ask for, if whoever asks may have it.
+///
+/// # Errors
+///
+/// What they are told otherwise.
+pub(super) fn wanted(
     site: &Site,
-    rules: &WebRules,
     client: &Client,
     what: &str,
     query: Option<&str>,
-) -> Answer {
+) -> Result<Wanted, Refusal> {
     let parts: Vec<&str> = what.split('/').collect();
+    let bad_query = |why| Err(Box::new(text(StatusCode::BAD_REQUEST, why)));
     let target = match (target_in(query.unwrap_or_default()), &parts[..]) {
         (Ok(target), ["targets" | "findings"]) => target,
         (Ok(None), _) => None,
         (Err(()), ["targets" | "findings"]) => {
-            return text(
-                StatusCode::BAD_REQUEST,
-                "the only parameter here is target=NAME\n",
-            );
+            return bad_query("the only parameter here is target=NAME\n");
         }
-        _ => return text(StatusCode::BAD_REQUEST, "no parameters are known here\n"),
+        _ => return bad_query("no parameters are known here\n"),
     };
+    let process = |pid, shape| Ok(Wanted::Process(process(site, client, pid)?, shape));
     match parts[..] {
-        ["targets"] | ["findings"] => match unknown(&site.store.latest(), target.as_deref()) {
-            Some(why) => text(StatusCode::NOT_FOUND, &why),
-            None => told(site, parts[0] == "targets", target).await,
-        },
-        ["targets", pid, shape] => {
-            let shape = match shape {
-                "snapshot" => Shape::Snapshot,
-                "ps" => Shape::Ps,
-                "pstree" => Shape::Pstree,
-                _ => return not_found(),
-            };
-            let view = site.store.latest();
-            let is_it = |process: &&ProcessView| process.id.pid.to_string() == pid;
-            let mut processes = view.targets.iter().flat_map(|target| &target.processes);
-            match processes.find(is_it) {
-                Some(process) => {
-                    let tell = {
-                        let address = client.address;
-                        move |n_refused| tell_refused(address, n_refused)
-                    };
-                    if !site.turnstile.pass(client.address, tell) {
-                        let why = format!("an address may have {A_SECOND_MAX} a second\n");
-                        return text(StatusCode::TOO_MANY_REQUESTS, &why);
-                    }
-                    read(site, rules, client, process.id, shape).await
-                }
-                None => text(
-                    StatusCode::NOT_FOUND,
-                    "no such process is watched; see /api/v1/targets\n",
-                ),
-            }
-        }
-        _ => not_found(),
+        ["targets"] => Ok(Wanted::Targets(target)),
+        ["findings"] => Ok(Wanted::Findings(target)),
+        ["targets", pid, "snapshot"] => process(pid, Shape::Snapshot),
+        ["targets", pid, "ps"] => process(pid, Shape::Ps),
+        ["targets", pid, "pstree"] => process(pid, Shape::Pstree),
+        _ => Err(Box::new(not_found())),
     }
+}
+
+/// The answer to it.
+pub(super) async fn answer(site: &Site, rules: &WebRules, wanted: Wanted) -> Answer {
+    let (is_targets, target) = match wanted {
+        Wanted::Process(id, shape) => return read(site, rules, id, shape).await,
+        Wanted::Targets(target) => (true, target),
+        Wanted::Findings(target) => (false, target),
+    };
+    match unknown(&site.store.latest(), target.as_deref()) {
+        Some(why) => text(StatusCode::NOT_FOUND, &why),
+        None => told(site, is_targets, target).await,
+    }
+}
+
+/// The process, if it is one that is watched, and it is not one request too many.
+fn process(site: &Site, client: &Client, pid: &str) -> Result<ProcessId, Refusal> {
+    let view = site.store.latest();
+    let mut processes = view.targets.iter().flat_map(|target| &target.processes);
+    let Some(process) = processes.find(|it| it.id.pid.to_string() == pid) else {
+        let why = "no such process is watched; see /api/v1/targets\n";
+        return Err(Box::new(text(StatusCode::NOT_FOUND, why)));
+    };
+    let address = client.address;
+    let tell = move |n_refused| tell_refused(address, n_refused);
+    if !site.turnstile.pass(address, tell) {
+        let why = format!("an address may have {A_SECOND_MAX} a second\n");
+        return Err(Box::new(text(StatusCode::TOO_MANY_REQUESTS, &why)));
+    }
+    Ok(process.id)
 }
 
 /// One line for all requests of an address that were refused in a while because there were too many.
@@ -145,14 +149,15 @@ async fn told(site: &Site, is_targets: bool, target: Option<String>) -> Answer {
         false => Kind::Findings(target.clone()),
     };
     let make = move || {
+        let progress = progress(&store);
         let view = store.latest();
         let is_asked_for = |name: &str| target.as_deref().is_none_or(|target| target == name);
         if is_targets {
-            let mut answer = targets(&view);
+            let mut answer = targets(&view, progress);
             answer.targets.retain(|it| is_asked_for(&it.name));
             return made(JSON, answer_to_json(&answer));
         }
-        let mut answer = findings(&view);
+        let mut answer = findings(&view, progress);
         answer.findings.retain(|it| is_asked_for(&it.target));
         answer.omitted.retain(|it| is_asked_for(&it.target));
         made(JSON, answer_to_json(&answer))
@@ -187,30 +192,8 @@ fn json(body: Vec<u8>) -> Answer {
     response(StatusCode::OK, JSON, body)
 }
 
-/// Reads the process now, and says in the log who asked for it.
-async fn read(
-    site: &Site,
-    rules: &WebRules,
-    client: &Client,
-    id: ProcessId,
-    shape: Shape,
-) -> Answer {
-    let answer = read_now(site, rules, id, shape).await;
-    let result = match answer.status() {
-        StatusCode::OK => "ok",
-        StatusCode::NOT_FOUND => "process_not_found",
-        StatusCode::SERVICE_UNAVAILABLE => "busy",
-        StatusCode::GATEWAY_TIMEOUT => "timed_out",
-        _ => "failed",
-    };
-    let (address, user) = (client.address, client.user.as_deref());
-    let (asks, pid, bytes) = (shape.name(), id.pid.as_raw(), answer.body().len());
-    let allowed = true;
-    tracing::info!(%address, user, asks, pid, allowed, result, bytes, "on-demand request over HTTP");
-    answer
-}
-
-async fn read_now(site: &Site, rules: &WebRules, id: ProcessId, shape: Shape) -> Answer {
+/// Reads the process now.
+async fn read(site: &Site, rules: &WebRules, id: ProcessId, shape: Shape) -> Answer {
     let source = Arc::clone(&site.source);
     let limits = ReadLimits::default();
     let limits = ReadLimits {
@@ -219,18 +202,24 @@ async fn read_now(site: &Site, rules: &WebRules, id: ProcessId, shape: Shape) ->
     };
     let user = source.facts().user_and_parent(id);
     let asker = Asker::Web(user.and_then(|(user, _)| Some(source.person(user?).id)));
-    let work = move |stop: &Stop| {
-        let snapshot = source.attach(id)?.snapshot(stop)?;
-        Ok::<_, ProcessError>(show(&snapshot, id.pid, shape))
+    let work = move |stop: &Stop, size: Size| {
+        let read = source.attach(id).and_then(|mut attached| {
+            attached.allow(size.allowance());
+            attached.snapshot(stop)
+        });
+        match read {
+            Ok(snapshot) => match show(&snapshot, id.pid, shape, size) {
+                Some(answer) => (answer, Size::has_cut(&snapshot)),
+                None => (too_large(size), true),
+            },
+            Err(error) => (unread(&error), false),
+        }
     };
-    match site.reads.read(asker, limits, work).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => {
-            let status = match error {
-                ProcessError::NotFound { .. } | ProcessError::Gone { .. } => StatusCode::NOT_FOUND,
-                _ => StatusCode::BAD_GATEWAY,
-            };
-            text(status, &format!("{}\n", escape(&error.to_string())))
+    match site.reads.read_as_needed(asker, limits, work).await {
+        Ok(Made { what, place, .. }) => {
+            let mut answer = what;
+            answer.body_mut().place = place;
+            answer
         }
         Err(NotRead::Busy) => text(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -250,7 +239,30 @@ async fn read_now(site: &Site, rules: &WebRules, id: ProcessId, shape: Shape) ->
     }
 }
 
-fn show(snapshot: &Snapshot, pid: Pid, shape: Shape) -> Answer {
+/// Why a process could not be read.
+fn unread(error: &ProcessError) -> Answer {
+    let status = match error {
+        ProcessError::NotFound { .. } | ProcessError::Gone { .. } => StatusCode::NOT_FOUND,
+        _ => StatusCode::BAD_GATEWAY,
+    };
+    text(status, &format!("{}\n", escape(&error.to_string())))
+}
+
+fn too_large(size: Size) -> Answer {
+    match size {
+        Size::Small => text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "there is room for one large answer at a time, and others have it; try again\n",
+        ),
+        Size::Large => {
+            let why = "the answer is too large to be sent; agentctl --direct has no such bound\n";
+            text(StatusCode::BAD_GATEWAY, why)
+        }
+    }
+}
+
+/// `None` if it does not fit into an answer.
+fn show(snapshot: &Snapshot, pid: Pid, shape: Shape, size: Size) -> Option<Answer> {
     let view = View {
         matches: None,
         depth: None,
@@ -259,31 +271,33 @@ fn show(snapshot: &Snapshot, pid: Pid, shape: Shape) -> Answer {
         color: false,
         raw_names: false,
     };
-    let (mut out, mut notes) = (String::new(), String::new());
+    let bytes_max = match shape {
+        Shape::Snapshot => size.answer_max(),
+        Shape::Ps | Shape::Pstree => size.answer_max().min(TEXT_BYTES_MAX),
+    };
+    let mut out = Bounded::new(bytes_max);
+    // They are few.
+    let mut notes = Bounded::new(Size::Small.answer_max());
     let graph = &snapshot.graph;
     let shown = match shape {
         Shape::Snapshot => {
-            let mut body = Vec::new();
-            let written = write_snapshot(snapshot, None, &mut body);
-            return match written {
-                Ok(()) => json(body),
-                Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
-            };
+            let written = write_snapshot(snapshot, None, &mut out);
+            return written.ok().map(|()| json(out.into_bytes()));
         }
         Shape::Ps => render::ps(graph, Style::Agent, &view, &mut out, &mut notes),
         Shape::Pstree => render::pstree(graph, Style::Agent, &view, &mut out, &mut notes),
     };
-    if shown.is_err() {
-        return text(StatusCode::INTERNAL_SERVER_ERROR, "cannot write text\n");
-    }
-    out.push_str(&notes);
+    shown.ok()?;
+    out.write_all(&notes.into_bytes()).ok()?;
     if !snapshot.complete {
         let n = snapshot.stats.problems;
-        out.push_str(&format!(
-            "process {pid}: the picture is not complete: {n} problems; see snapshot\n"
-        ));
+        writeln!(
+            out,
+            "process {pid}: the picture is not complete: {n} problems; see snapshot"
+        )
+        .ok()?;
     }
-    response(StatusCode::OK, TEXT, out)
+    Some(response(StatusCode::OK, TEXT, out.into_bytes()))
 }
 
 #[cfg(test)]

@@ -1,25 +1,41 @@
 //! The answers that are being sent: memory that clients decide how long we hold.
 //!
-//! There is a bound on all of them together, in which one that many are sent counts once. An answer that would not fit makes the oldest ones be given up,
-//! with their connections, so that nobody who takes an answer slowly, or not at all, keeps others from theirs.
+//! There is a bound on all of them together, in which one that many are sent counts once. When there is no room for another
+//! one, whoever holds the most has the oldest of theirs given up, with its connection. So who takes answers slowly, or not at
+//! all, keeps nobody else from theirs, whoever that is. Small answers take part in none of this: how many there are
+//! is bounded by how many connections there may be. Nor do those of large reads, of which there is one
+//! ([`LargePlace`](crate::agent::large::LargePlace)).
 
 use hyper::body::Bytes;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
+
+/// Bytes of an answer that is no longer small.
+const SMALL_BYTES_MAX: usize = 64 << 10;
+
+/// Who is sent an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::agent) enum Holder {
+    /// The person with this id, on the socket.
+    Person(u32),
+    /// Whoever has this address, over HTTP.
+    Address(IpAddr),
+}
 
 /// The answers that are being sent on all addresses.
 #[derive(Debug)]
 pub(in crate::agent) struct Outbox {
-    /// Bytes of all answers together. One that is larger is sent alone.
+    /// Bytes of all answers together that are not small. One more may be beyond it, of somebody who has no other.
     bytes_max: usize,
     sending: Mutex<Sending>,
 }
 
 #[derive(Debug, Default)]
 struct Sending {
-    /// Of all answers together, those that are the same in memory once.
+    /// Of all answers together that are not small, those that are the same in memory once.
     bytes: usize,
     /// How often each is being sent, by where it is.
     copies: HashMap<(usize, usize), usize>,
@@ -32,8 +48,19 @@ struct Sending {
 #[derive(Debug)]
 struct Posted {
     place: (usize, usize),
+    holder: Holder,
     /// Tells the connection that it is to end.
     give_up: Arc<Notify>,
+}
+
+impl Posted {
+    fn is_small(&self) -> bool {
+        is_small(self.place)
+    }
+}
+
+fn is_small(place: (usize, usize)) -> bool {
+    place.1 < SMALL_BYTES_MAX
 }
 
 /// An answer; whoever holds the last part of it that is not sent yet holds this.
@@ -70,21 +97,29 @@ impl Sending {
 
     /// How many bytes more one would be.
     fn more(&self, place: (usize, usize)) -> usize {
-        match self.copies.contains_key(&place) {
+        match is_small(place) || self.copies.contains_key(&place) {
             true => 0,
             false => place.1,
         }
     }
 
-    /// Whether there was one that could be given up.
-    fn give_up_oldest(&mut self, before: u64) -> bool {
-        let oldest = self.answers.first_key_value().map(|(number, _)| *number);
-        let oldest = oldest.filter(|number| *number < before);
-        let Some(posted) = oldest.and_then(|number| self.remove(number)) else {
-            return false;
-        };
-        posted.give_up.notify_one();
-        true
+    /// The oldest answer of whoever would hold the most if `new` had one more; `None` if they hold no other.
+    fn least_missed(&self, new: Holder, place: (usize, usize)) -> Option<u64> {
+        let mut held = BTreeMap::from([(new, (place.1, None))]);
+        for (number, posted) in self.answers.iter().filter(|(_, it)| !it.is_small()) {
+            let (bytes, oldest) = held.entry(posted.holder).or_default();
+            *bytes += posted.place.1;
+            oldest.get_or_insert(*number);
+        }
+        let most = held.values().map(|(bytes, _)| *bytes).max()?;
+        let of_most = held.into_values().filter(|(bytes, _)| *bytes == most);
+        of_most.filter_map(|(_, oldest)| oldest).min()
+    }
+
+    fn give_up(&mut self, number: u64) {
+        if let Some(posted) = self.remove(number) {
+            posted.give_up.notify_one();
+        }
     }
 }
 
@@ -98,19 +133,37 @@ impl Outbox {
 
     /// The same bytes, which count as being sent until the last of them is dropped. `give_up` is notified if
     /// they are to be dropped before they have been sent.
-    pub(in crate::agent) fn post(self: &Arc<Self>, bytes: Bytes, give_up: &Arc<Notify>) -> Bytes {
+    pub(in crate::agent) fn post(
+        self: &Arc<Self>,
+        bytes: Bytes,
+        holder: Holder,
+        give_up: &Arc<Notify>,
+    ) -> Bytes {
         let mut sending = self.sending();
         // Whoever is sent them holds them, so nothing else can be there meanwhile.
         let place = (bytes.as_ptr().addr(), bytes.len());
-        while sending.bytes.saturating_add(sending.more(place)) > self.bytes_max
-            && sending.give_up_oldest(u64::MAX)
-        {}
+        loop {
+            let more = sending.more(place);
+            if more == 0 || sending.bytes.saturating_add(more) <= self.bytes_max {
+                break;
+            }
+            let Some(number) = sending.least_missed(holder, place) else {
+                break;
+            };
+            sending.give_up(number);
+        }
         let number = sending.next;
         sending.next += 1;
-        sending.bytes += sending.more(place);
-        *sending.copies.entry(place).or_default() += 1;
-        let give_up = Arc::clone(give_up);
-        sending.answers.insert(number, Posted { place, give_up });
+        if !is_small(place) {
+            sending.bytes += sending.more(place);
+            *sending.copies.entry(place).or_default() += 1;
+        }
+        let posted = Posted {
+            place,
+            holder,
+            give_up: Arc::clone(give_up),
+        };
+        sending.answers.insert(number, posted);
         drop(sending);
         Bytes::from_owner(Body {
             bytes,
@@ -127,7 +180,12 @@ impl Outbox {
     /// Gives up all answers with lower numbers.
     pub(super) fn give_up_before(&self, number: u64) {
         let mut sending = self.sending();
-        while sending.give_up_oldest(number) {}
+        while let Some((oldest, _)) = sending.answers.first_key_value()
+            && *oldest < number
+        {
+            let oldest = *oldest;
+            sending.give_up(oldest);
+        }
     }
 
     /// Bytes of all answers that are being sent.
@@ -148,73 +206,127 @@ mod tests {
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
 
-    /// Whether the connection was told to end since the last time.
-    fn is_told(give_up: &Notify) -> bool {
-        let told = pin!(give_up.notified());
-        told.poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(())
+    const KIB: usize = 1 << 10;
+
+    /// An outbox for a MiB, and connections that are sent answers.
+    struct Sent {
+        outbox: Arc<Outbox>,
+        connections: [Arc<Notify>; 8],
+    }
+
+    impl Sent {
+        fn new() -> Self {
+            Self {
+                outbox: Arc::new(Outbox::new(1024 * KIB)),
+                connections: Default::default(),
+            }
+        }
+
+        /// Sends somebody an answer on the connection `at`.
+        fn post(&self, at: usize, person: u32, bytes: &Bytes) -> Bytes {
+            let holder = Holder::Person(person);
+            let give_up = &self.connections[at];
+            self.outbox.post(bytes.clone(), holder, give_up)
+        }
+
+        fn post_kib(&self, at: usize, person: u32, kib: usize) -> Bytes {
+            self.post(at, person, &vec![b'a'; kib * KIB].into())
+        }
+
+        /// The connections that were told to end since the last time.
+        fn told(&self) -> Vec<usize> {
+            let is_told = |at: &usize| {
+                let told = pin!(self.connections[*at].notified());
+                told.poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(())
+            };
+            (0..self.connections.len()).filter(is_told).collect()
+        }
     }
 
     #[test]
-    fn the_oldest_answer_makes_room_for_a_new_one() {
-        let outbox = Arc::new(Outbox::new(10));
-        let connections: [Arc<Notify>; 4] = Default::default();
-        let told = || connections.each_ref().map(|it| is_told(it));
-        let post = |at: usize, text: &'static str| outbox.post(text.into(), &connections[at]);
-        let first = post(0, "1234");
-        let second = post(1, "123456");
-        assert_eq!(told(), [false; 4]);
+    fn whoever_holds_the_most_makes_room_by_their_oldest_answer() {
+        let sent = Sent::new();
+        let slow = sent.post_kib(0, 1, 200);
+        let first = sent.post_kib(1, 2, 400);
+        let second = sent.post_kib(2, 2, 400);
+        assert_eq!(sent.told(), [0; 0]);
+        // It is the oldest, but not of who has the most.
+        let third = sent.post_kib(3, 2, 400);
+        assert_eq!(sent.told(), [1]);
+        assert_eq!(first.len(), 400 * KIB, "it is there as long as it is held");
+        let other = sent.post_kib(4, 3, 300);
+        assert_eq!(sent.told(), [2]);
+        assert_eq!(sent.outbox.bytes(), 900 * KIB);
         // What was sent takes no room, however its parts are dropped.
-        let rest = second.slice(3..);
-        drop(second);
-        assert_eq!(outbox.bytes(), 10);
+        let rest = slow.slice(3..);
+        drop(slow);
+        assert_eq!(sent.outbox.bytes(), 900 * KIB);
         drop(rest);
-        assert_eq!(outbox.bytes(), 4);
-        let second = post(1, "12345");
-        let third = post(2, "123");
-        assert_eq!(told(), [true, false, false, false]);
-        assert_eq!(&first[..], b"1234", "it is there as long as it is held");
-        // One that is too large for all is sent alone.
-        let huge = post(3, "12345678901");
-        assert_eq!(told(), [false, true, true, false]);
-        drop((first, second, third));
-        assert_eq!(outbox.bytes(), 11);
-        drop(huge);
-        assert_eq!(outbox.bytes(), 0);
-        assert!(outbox.sending().answers.is_empty());
+        assert_eq!(sent.outbox.bytes(), 700 * KIB);
+        drop((first, second, third, other));
+        assert_eq!(sent.outbox.bytes(), 0);
+        assert!(sent.outbox.sending().answers.is_empty());
+    }
+
+    #[test]
+    fn who_has_one_answer_only_gets_it_however_large() {
+        let sent = Sent::new();
+        let other = sent.post_kib(0, 1, 300);
+        let large = sent.post_kib(1, 2, 2_000);
+        assert_eq!(sent.told(), [0; 0]);
+        // Another one of theirs takes its place, and so does one of somebody else.
+        let again = sent.post_kib(2, 2, 2_000);
+        assert_eq!(sent.told(), [1]);
+        let of_third = sent.post_kib(3, 3, 700);
+        assert_eq!(sent.told(), [2]);
+        assert_eq!(sent.outbox.bytes(), 1_000 * KIB);
+        drop((other, large, again, of_third));
+        assert_eq!(sent.outbox.bytes(), 0);
+    }
+
+    #[test]
+    fn small_answers_push_nothing_out_and_are_not_pushed_out() {
+        let sent = Sent::new();
+        let large = sent.post_kib(0, 1, 2_000);
+        let small: Vec<_> = (0..100)
+            .map(|person| sent.post_kib(1, person, 63))
+            .collect();
+        assert_eq!((sent.told(), sent.outbox.bytes()), (vec![], 2_000 * KIB));
+        let newest = sent.post_kib(2, 2, 1_000);
+        assert_eq!(sent.told(), [0]);
+        drop((large, small, newest));
+        assert!(sent.outbox.sending().answers.is_empty());
     }
 
     #[test]
     fn what_many_are_sent_counts_once() {
-        let outbox = Arc::new(Outbox::new(10));
-        let connections: [Arc<Notify>; 6] = Default::default();
-        let told = || connections.each_ref().map(|it| is_told(it));
-        let (made, other) = (Bytes::from(vec![b'a'; 6]), Bytes::from(vec![b'b'; 6]));
-        let post = |at: usize, made: &Bytes| outbox.post(made.clone(), &connections[at]);
-        let mut sent: Vec<_> = (0..5).map(|at| post(at, &made)).collect();
-        assert_eq!((outbox.bytes(), told()), (6, [false; 6]));
-        sent.truncate(3);
-        assert_eq!(outbox.bytes(), 6);
-        sent.push(post(5, &other));
-        assert_eq!(
-            (outbox.bytes(), told()),
-            (6, [true, true, true, false, false, false])
+        let sent = Sent::new();
+        let (made, other) = (
+            Bytes::from(vec![b'a'; 600 * KIB]),
+            Bytes::from(vec![b'b'; 600 * KIB]),
         );
-        // Those that were given up still hold it.
-        sent.push(post(0, &made));
-        assert_eq!(told(), [false, false, false, false, false, true]);
-        drop(sent);
-        assert_eq!(outbox.bytes(), 0);
-        assert!(outbox.sending().copies.is_empty());
+        let mut held: Vec<_> = (0..5).map(|at| sent.post(at, 1, &made)).collect();
+        assert_eq!((sent.told(), sent.outbox.bytes()), (vec![], 600 * KIB));
+        held.truncate(3);
+        assert_eq!(sent.outbox.bytes(), 600 * KIB);
+        held.push(sent.post(5, 2, &other));
+        assert_eq!(
+            (sent.told(), sent.outbox.bytes()),
+            (vec![0, 1, 2], 600 * KIB)
+        );
+        drop(held);
+        assert_eq!(sent.outbox.bytes(), 0);
+        assert!(sent.outbox.sending().copies.is_empty());
     }
 
     #[test]
     fn what_is_not_taken_is_given_up() {
-        let outbox = Arc::new(Outbox::new(100));
-        let connections: [Arc<Notify>; 2] = Default::default();
-        let _old = outbox.post("old".into(), &connections[0]);
-        let number = outbox.next();
-        let _new = outbox.post("new".into(), &connections[1]);
-        outbox.give_up_before(number);
-        assert_eq!(connections.each_ref().map(|it| is_told(it)), [true, false]);
+        let sent = Sent::new();
+        let old = [sent.post_kib(0, 1, 1), sent.post_kib(1, 1, 100)];
+        let number = sent.outbox.next();
+        let _new = sent.post_kib(2, 1, 1);
+        sent.outbox.give_up_before(number);
+        assert_eq!(sent.told(), [0, 1]);
+        drop(old);
     }
 }

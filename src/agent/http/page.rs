@@ -121,7 +121,7 @@ fn write_tiles(html: &mut String, view: &AgentView) -> Written {
     let pending = processes().filter_map(|process| process.latest.as_ref()?.summary.as_ref());
     let pending: u64 = pending.map(|it| it.n_pending_tasks).sum();
     let unreadable = view.targets.iter().filter(|target| {
-        let states = target.processes.iter().map(state);
+        let states = target.processes.iter().map(|it| state(it));
         states.map(class_of).any(|class| class == BAD)
     });
     let number = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
@@ -149,8 +149,10 @@ fn write_tiles(html: &mut String, view: &AgentView) -> Written {
 
 fn write_findings(html: &mut String, view: &AgentView) -> Written {
     let all = view.targets.iter().flat_map(|target| {
-        let of_process = move |process| findings_of(process).map(move |it| (target, process, it));
-        target.processes.iter().flat_map(of_process)
+        let processes = target.processes.iter();
+        processes.flat_map(move |process| {
+            findings_of(process).map(move |finding| (target, &**process, finding))
+        })
     });
     let mut all: Vec<Found<'_>> = all.collect();
     // Cycles first, then what has lasted longest.
@@ -301,6 +303,14 @@ fn write_targets(html: &mut String, view: &AgentView, details: bool) -> Written 
 }
 
 fn write_hidden(html: &mut String, view: &AgentView) -> Written {
+    if let Some(advice) = &view.lacks {
+        writeln!(
+            html,
+            "<p><span class=\"mark warn\">Not all can be read</span> The agent cannot read processes of all users, and may not \
+             even see them: {}</p>",
+            in_html(advice)
+        )?;
+    }
     let n = view.n_hidden;
     if n == 0 {
         return Ok(());
@@ -515,7 +525,7 @@ mod tests {
         let view = AgentView {
             targets: vec![TargetView {
                 name: "web".into(),
-                processes: vec![process],
+                processes: vec![process.into()],
                 ..TargetView::default()
             }],
             idle_rules: ["targets[1].match".to_owned()].into(),

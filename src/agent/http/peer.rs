@@ -1,6 +1,7 @@
-//! Who is one client: an address, or of IPv6 the network of a subscriber.
+//! Who is one client: an address, or of IPv6 the network of a subscriber. This machine is one, whichever of its loopback
+//! addresses are used: any program can have all 16 million of them.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::AtomicBool;
 
 /// Bits of an IPv6 address that tell one subscriber from the next; the others are theirs to choose (RFC 4291, 2.5.1).
@@ -18,6 +19,7 @@ pub(super) struct Peer {
 impl Peer {
     pub(super) fn new(address: IpAddr) -> Self {
         let address = match address.to_canonical() {
+            local if local.is_loopback() => Ipv4Addr::LOCALHOST.into(),
             IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & NETWORK).into(),
             address => address,
         };
@@ -39,5 +41,10 @@ mod tests {
         assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.1"));
         assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:3:4:5:6"));
         assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+        for local in ["127.0.0.2", "127.255.255.254", "::1", "::ffff:127.0.0.3"] {
+            assert_eq!(of(local), of("127.0.0.1"), "{local}");
+        }
+        assert_ne!(of("::2"), of("127.0.0.1"));
+        assert_ne!(of("128.0.0.1"), of("127.0.0.1"));
     }
 }

@@ -127,6 +127,15 @@ impl WebRules {
         self.knows_clients() || (is_local && self.details == WebDetails::Loopback)
     }
 
+    /// By what whoever is shown them may see them, for the log.
+    pub(super) fn right(&self) -> &'static str {
+        match (self.users.is_open(), self.needs_certificate) {
+            (false, _) => "user",
+            (true, true) => "certificate",
+            (true, false) => "loopback",
+        }
+    }
+
     /// Why they are not.
     pub(super) fn why_no_details(&self) -> &'static str {
         match self.details {

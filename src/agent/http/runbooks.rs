@@ -17,6 +17,7 @@ pub(super) const RUNBOOKS: &[(&str, &str)] = runbooks![
     "AsyncioAgentScanFailing",
     "AsyncioAgentScanSlow",
     "AsyncioAgentSeriesLeftOut",
+    "AsyncioAgentUnprivileged",
     "AsyncioAwaitCycle",
     "AsyncioAwaitDepthGrowing",
     "AsyncioCoverageLow",

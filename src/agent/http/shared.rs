@@ -146,7 +146,7 @@ mod tests {
             })
             .collect();
         go_on.send(()).unwrap();
-        assert_eq!(first.await.unwrap().into_body(), "first");
+        assert_eq!(first.await.unwrap().into_body().bytes, "first");
         for mut outcome in others {
             let outcome = outcome.wait_for(Option::is_some).await.unwrap().clone();
             assert_eq!(outcome.unwrap().unwrap().body, "second");
@@ -162,8 +162,11 @@ mod tests {
             .await;
         assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
         let answer = shared.answer("a", || Err("no".to_owned())).await;
-        assert_eq!(answer.into_body(), "no\n");
-        assert_eq!(shared.answer("a", || made("yes")).await.into_body(), "yes");
+        assert_eq!(answer.into_body().bytes, "no\n");
+        assert_eq!(
+            shared.answer("a", || made("yes")).await.into_body().bytes,
+            "yes"
+        );
         assert!(lock(&shared.waiting).is_empty());
     }
 }

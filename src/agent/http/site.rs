@@ -1,7 +1,8 @@
 //! What is answered to a request.
 
-use super::api::Client;
+use super::audit::{Audit, Client, ON_DEMAND};
 use super::outbox::Outbox;
+use super::payload::Payload;
 use super::peer::Peer;
 use super::rules::WebRules;
 use super::shared::{Made, Shared};
@@ -52,7 +53,9 @@ pub(super) fn made(content_type: &'static str, body: impl Into<Vec<u8>>) -> Resu
     })
 }
 
-pub(super) type Answer = Response<Bytes>;
+pub(super) type Answer = Response<Payload>;
+/// What whoever may not ask for something is told.
+pub(super) type Refusal = Box<Answer>;
 
 /// What is served.
 #[derive(Clone)]
@@ -66,6 +69,8 @@ pub(in crate::agent) struct Site {
     pub(in crate::agent) reads: Reads,
     /// How often an address may have a process read.
     pub(in crate::agent) turnstile: Turnstile<IpAddr>,
+    /// The lines in the log of who asked for what.
+    pub(in crate::agent) audit: Audit,
     /// The answers that are being made.
     pub(in crate::agent) shared: Shared<Kind>,
     /// The answers that are being sent.
@@ -83,51 +88,102 @@ impl Site {
         peer: &Peer,
     ) -> Answer {
         let rules = Arc::clone(&self.rules.borrow());
-        if !rules.keep_connections_of(accepted_by) {
-            return outdated();
+        let refused = match rules.keep_connections_of(accepted_by) {
+            true => self.refusal(request, &rules, peer).await,
+            false => Some(outdated()),
+        };
+        let Some(what) = request.uri().path().strip_prefix(ON_DEMAND) else {
+            return match refused {
+                Some(refused) => refused,
+                None => self.answer(request, &rules).await,
+            };
+        };
+        let user = rules.users.name(request.headers());
+        let client = Client {
+            address: peer.address,
+            user: user.filter(|_| refused.is_none()),
+            right: rules.right(),
+        };
+        let wanted = match refused {
+            Some(refused) => Err(Box::new(refused)),
+            None => self.on_demand(request, &rules, &client, what),
+        };
+        match wanted {
+            Err(refused) => {
+                self.audit.refuse(&client, what, &refused);
+                *refused
+            }
+            Ok(wanted) => {
+                let mut noted = self.audit.allow(&client, what);
+                let mut answer = api::answer(self, &rules, wanted).await;
+                noted.answer(&answer, *request.method() == Method::HEAD);
+                answer.body_mut().noted = Some(noted);
+                answer
+            }
         }
-        let path = request.uri().path();
-        let method = request.method();
+    }
+
+    /// What whoever asks is told who is not answered, whatever they ask for.
+    async fn refusal(
+        &self,
+        request: &Request<Incoming>,
+        rules: &WebRules,
+        peer: &Peer,
+    ) -> Option<Answer> {
+        // Whether it runs is for everybody, whoever they are and whatever they call this machine: what asks may be a probe.
+        if matches!(request.uri().path(), "/-/healthy" | "/-/ready") {
+            return None;
+        }
         if !rules.users.let_in(request.headers(), peer).await {
-            return unauthorized();
+            return Some(unauthorized());
         }
-        // Whether it runs is for everybody, whatever they call this machine.
-        let is_open = matches!(path, "/-/healthy" | "/-/ready");
-        let must_be_ours = self.is_local && !rules.knows_clients() && !is_open;
-        if must_be_ours && !host::is_ours(request.uri(), request.headers(), &rules.listen) {
-            return forbidden(
+        let must_be_ours = self.is_local && !rules.knows_clients();
+        let is_theirs = || !host::is_ours(request.uri(), request.headers(), &rules.listen);
+        (must_be_ours && is_theirs()).then(|| {
+            forbidden(
                 "this is shown to those only who ask for a loopback address or for localhost, and the Host \
                  header has another name; to have it under any name, set users in web.config_file\n",
-            );
-        }
-        let is_get = matches!(*method, Method::GET | Method::HEAD);
-        let is_post = matches!(*method, Method::POST | Method::PUT);
-        match path {
+            )
+        })
+    }
+
+    async fn answer(&self, request: &Request<Incoming>, rules: &WebRules) -> Answer {
+        let is_get = is_get(request.method());
+        let is_post = matches!(*request.method(), Method::POST | Method::PUT);
+        match request.uri().path() {
             "/-/reload" if is_post && host::is_of_page(request.headers()) => {
                 forbidden("this is not for web pages\n")
             }
-            "/-/reload" if is_post => self.reload(&rules).await,
+            "/-/reload" if is_post => self.reload(rules).await,
             "/-/reload" => refuse_method("POST, PUT"),
             "/metrics" | "/" | "/-/healthy" | "/-/ready" if !is_get => refuse_method("GET, HEAD"),
             "/metrics" => self.metrics(request.headers()).await,
             "/" => self.page(rules.show_details(self.is_local)).await,
             "/-/healthy" => text(StatusCode::OK, "healthy\n"),
             "/-/ready" => self.ready(),
-            _ if path.starts_with("/runbooks/") && !is_get => refuse_method("GET, HEAD"),
-            _ if path.starts_with("/runbooks/") => runbooks::answer(&path["/runbooks/".len()..]),
-            _ => match path.strip_prefix("/api/v1/") {
+            path => match path.strip_prefix("/runbooks/") {
                 Some(_) if !is_get => refuse_method("GET, HEAD"),
-                Some(_) if !rules.show_details(self.is_local) => forbidden(rules.why_no_details()),
-                Some(what) => {
-                    let client = Client {
-                        address: peer.address,
-                        user: rules.users.name(request.headers()),
-                    };
-                    api::answer(self, &rules, &client, what, request.uri().query()).await
-                }
+                Some(name) => runbooks::answer(name),
                 None => text(StatusCode::NOT_FOUND, "not found; see /\n"),
             },
         }
+    }
+
+    /// What is asked for, if it may be.
+    fn on_demand(
+        &self,
+        request: &Request<Incoming>,
+        rules: &WebRules,
+        client: &Client,
+        what: &str,
+    ) -> Result<api::Wanted, Refusal> {
+        if !is_get(request.method()) {
+            return Err(Box::new(refuse_method("GET, HEAD")));
+        }
+        if !rules.show_details(self.is_local) {
+            return Err(Box::new(forbidden(rules.why_no_details())));
+        }
+        api::wanted(self, client, what, request.uri().query())
     }
 
     async fn metrics(&self, headers: &HeaderMap) -> Answer {
@@ -206,6 +262,10 @@ fn forbidden(why: &str) -> Answer {
     text(StatusCode::FORBIDDEN, why)
 }
 
+fn is_get(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
 fn refuse_method(allowed: &'static str) -> Answer {
     let message = format!("only {allowed} are answered here\n");
     let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, &message);
@@ -223,7 +283,7 @@ pub(super) fn response(
     content_type: &'static str,
     body: impl Into<Bytes>,
 ) -> Answer {
-    let mut response = Response::new(body.into());
+    let mut response = Response::new(Payload::from(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     let fixed = [
@@ -262,6 +322,7 @@ impl Site {
             reloads: mpsc::channel(1).0,
             reads: Reads::default(),
             turnstile: Turnstile::new(),
+            audit: Audit::default(),
             shared: Shared::default(),
             outbox: Arc::new(Outbox::new(super::SENDING_BYTES_MAX)),
             is_local: true,

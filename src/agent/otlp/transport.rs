@@ -2,11 +2,11 @@
 
 use super::answer::Ear;
 use super::metrics_client::{AGENT, MetricsClient, Way};
-use crate::config::{Compression, OtlpProtocol, OtlpReceiver, OtlpTlsSettings, Secret};
+use crate::config::{Compression, OtlpProtocol, OtlpReceiver, Secret};
 use hyper::header::{
     CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
 };
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use opentelemetry_http::hyper::HyperClient;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
@@ -28,7 +28,7 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::sign::CertifiedKey;
-use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
+use tokio_rustls::rustls::{self, ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 use tonic::codec::CompressionEncoding;
 use tonic::service::Interceptor;
 use tonic::transport::{Channel, Endpoint};
@@ -88,7 +88,10 @@ pub enum OtlpError {
     #[error("exporters.otlp.tls: {0}")]
     Tls(#[from] rustls::Error),
     /// The certificates that this machine knows cannot be used.
-    #[error("the certificates of this machine: {0}")]
+    #[error(
+        "exporters.otlp: no certificates of authorities on this machine ({0}): install ca-certificates, or name a file of them in \
+         exporters.otlp.tls.ca_file"
+    )]
     Roots(io::Error),
     /// Nothing can be sent there.
     #[error("exporters.otlp.endpoint: {endpoint}: {why}")]
@@ -155,7 +158,7 @@ impl Transport {
             }
             headers.insert(name.clone(), value);
         }
-        let tls = TlsFiles::read(&receiver.tls, &mut files)?;
+        let tls = TlsFiles::read(receiver, &mut files)?;
         let ear = Ear::new(headers.values(), receiver.timeout);
         let security = match receiver.protocol {
             OtlpProtocol::Grpc => Security::Grpc(Box::new(tls.for_grpc()?)),
@@ -385,12 +388,15 @@ fn read(file: &Path) -> Result<Vec<u8>, OtlpError> {
 
 /// Files of certificates and a key, read.
 struct TlsFiles<'s> {
+    /// The receiver is spoken to over TLS.
+    is_used: bool,
     ca: Option<(&'s Path, Vec<u8>)>,
     own: Option<[(&'s Path, Vec<u8>); 2]>,
 }
 
 impl<'s> TlsFiles<'s> {
-    fn read(settings: &'s OtlpTlsSettings, files: &mut Vec<Vec<u8>>) -> Result<Self, OtlpError> {
+    fn read(receiver: &'s OtlpReceiver, files: &mut Vec<Vec<u8>>) -> Result<Self, OtlpError> {
+        let settings = &receiver.tls;
         let mut one = |file: &'s Path| {
             let bytes = read(file)?;
             files.push(bytes.clone());
@@ -401,7 +407,8 @@ impl<'s> TlsFiles<'s> {
             (Some(certificate), Some(key)) => Some([one(certificate)?, one(key)?]),
             _ => None,
         };
-        Ok(Self { ca, own })
+        let is_used = receiver.endpoint.starts_with("https://");
+        Ok(Self { is_used, ca, own })
     }
 
     fn for_grpc(&self) -> Result<ClientTlsConfig, OtlpError> {
@@ -412,7 +419,14 @@ impl<'s> TlsFiles<'s> {
                 certificates(file, bytes)?;
                 tls.ca_certificate(Certificate::from_pem(bytes))
             }
-            None => tls.with_native_roots(),
+            None if !self.is_used => tls,
+            None => {
+                // The SDK says no more than that there is an error.
+                client_config()?
+                    .with_native_roots()
+                    .map_err(OtlpError::Roots)?;
+                tls.with_native_roots()
+            }
         };
         if let Some([certificate, key]) = &self.own {
             let provider = ring::default_provider();
@@ -425,9 +439,7 @@ impl<'s> TlsFiles<'s> {
     }
 
     fn for_http(&self) -> Result<HttpsConnector<HttpConnector>, OtlpError> {
-        let provider = Arc::new(ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
-        let builder = builder.with_safe_default_protocol_versions()?;
+        let builder = client_config()?;
         let builder = match &self.ca {
             Some((file, bytes)) => {
                 let mut roots = RootCertStore::empty();
@@ -440,10 +452,8 @@ impl<'s> TlsFiles<'s> {
                 }
                 builder.with_root_certificates(roots)
             }
-            None => {
-                use hyper_rustls::ConfigBuilderExt as _;
-                builder.with_native_roots().map_err(OtlpError::Roots)?
-            }
+            None if !self.is_used => builder.with_root_certificates(RootCertStore::empty()),
+            None => builder.with_native_roots().map_err(OtlpError::Roots)?,
         };
         let config = match &self.own {
             Some([certificate, key]) => {
@@ -468,6 +478,13 @@ fn no_pair(certificate: &Path, key: &Path, source: rustls::Error) -> OtlpError {
         key: key.to_owned(),
         source,
     }
+}
+
+/// What all TLS connections have in common.
+fn client_config() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, OtlpError> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider);
+    Ok(builder.with_safe_default_protocol_versions()?)
 }
 
 fn certificates(file: &Path, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, OtlpError> {

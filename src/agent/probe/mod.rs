@@ -2,7 +2,7 @@
 //! remembering. A process that does not is asked again after some looks at the list of processes, then after
 //! twice as many, and so on; at once when it executes another file, or is a Python that has mapped more memory: it may
 //! have imported asyncio. One that cannot be asked, because that hangs or
-//! too many others do, is neither: what was known of it goes on to hold, and it is told.
+//! too many others do, or no thread can be started for it, is neither: what was known of it goes on to hold, and it is told.
 
 mod hanging;
 
@@ -44,6 +44,7 @@ pub(super) struct Probes {
     hanging: Hanging,
     known: RefCell<HashMap<ProcessId, Known>>,
     unknown: RefCell<Vec<ProcessId>>,
+    unstarted: RefCell<Vec<ProcessId>>,
 }
 
 #[derive(Debug, Clone)]
@@ -69,6 +70,8 @@ enum Answer {
     Denied,
     /// Asking it hangs, or would be one too many that hangs.
     Unknown,
+    /// There was no thread to ask it on.
+    Unstarted,
 }
 
 impl Probes {
@@ -81,6 +84,7 @@ impl Probes {
             hanging: Hanging::default(),
             known: RefCell::default(),
             unknown: RefCell::default(),
+            unstarted: RefCell::default(),
         }
     }
 
@@ -89,6 +93,7 @@ impl Probes {
         self.began = self.clock.now();
         self.used.get_mut().clear();
         self.unknown.get_mut().clear();
+        self.unstarted.get_mut().clear();
         let known = self.known.get_mut();
         if known.is_empty() {
             return;
@@ -104,6 +109,11 @@ impl Probes {
     /// others do.
     pub(super) fn unknown(&self) -> Vec<ProcessId> {
         self.unknown.borrow().clone()
+    }
+
+    /// The same of which nothing is known because the system gave no thread to ask them on.
+    pub(super) fn unstarted(&self) -> Vec<ProcessId> {
+        self.unstarted.borrow().clone()
     }
 
     /// Whether the process can be read and uses asyncio; `None` if that may not be looked at. One that cannot be asked
@@ -143,7 +153,7 @@ impl Probes {
             mapped_bytes: mapped_bytes.filter(|_| may_come),
             answer,
             is_watched: match answer {
-                Answer::Unknown => is_watched,
+                Answer::Unknown | Answer::Unstarted => is_watched,
                 answer => answer == Answer::UsesAsyncio,
             },
             wait: pause,
@@ -160,6 +170,10 @@ impl Probes {
             Answer::Denied => None,
             Answer::Unknown => {
                 self.unknown.borrow_mut().push(process);
+                Some(is_watched)
+            }
+            Answer::Unstarted => {
+                self.unstarted.borrow_mut().push(process);
                 Some(is_watched)
             }
         }
@@ -187,7 +201,7 @@ impl Probes {
             let _ = send.send(found);
         });
         if asking.is_err() {
-            return (Answer::Unknown, None);
+            return (Answer::Unstarted, None);
         }
         match answer.recv_timeout(ANSWER_MAX) {
             Err(_) => (Answer::Unknown, Some(PAUSES)),

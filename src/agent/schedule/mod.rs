@@ -276,8 +276,11 @@ impl Scheduler {
             _ if entry.n_failures == 0 => next_due(entry.due, interval, now),
             _ => now.after(self.settings.back_off(interval, entry.n_failures)),
         };
-        let is_greedy = used > self.settings.fair_part(interval, n_processes);
-        if is_greedy && let Some(until) = self.budget.exceeded_until(now) {
+        if let Some(part_lasts) = self.settings.beyond_fair_part(used, interval, n_processes)
+            && let Some(until) = self.budget.exceeded_until(now)
+        {
+            // It pays for what it took itself, not for what others did.
+            let until = until.min(now.after(part_lasts));
             if until > entry.due {
                 effects.push(Effect::Postponed { process });
             }

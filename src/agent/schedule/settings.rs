@@ -29,13 +29,19 @@ impl SchedulerSettings {
             .min(self.retry_max.max(interval))
     }
 
-    /// The processor time that a round may take so that as many processes as there are, each with as much,
-    /// keep to the share.
-    pub(super) fn fair_part(&self, interval: Duration, n_processes: usize) -> Duration {
+    /// For how long a round that used so much processor time lasts, if as many processes as there are each had the same part of the
+    /// share; nothing if that is no longer than the interval.
+    pub(super) fn beyond_fair_part(
+        &self,
+        used: Duration,
+        interval: Duration,
+        n_processes: usize,
+    ) -> Option<Duration> {
         #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
         let n_processes = n_processes.max(1) as f64;
-        let seconds = interval.as_secs_f64() * self.cpu_share / n_processes;
-        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+        let seconds = used.as_secs_f64() * n_processes / self.cpu_share;
+        let lasts = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+        (lasts > interval).then_some(lasts)
     }
 
     /// The time from when a round is due until it is overdue.

@@ -2,6 +2,7 @@
 
 mod notes;
 
+use super::allotment::{Claim, Room};
 use super::clock::Clock;
 use super::discovery::{Discovery, DiscoveryError, Look};
 use super::otlp::{Otlp, Prepared, Subject};
@@ -20,8 +21,7 @@ use crate::config::{Settings, TargetSettings, TopSettings};
 use crate::ids::ProcessId;
 use crate::limits::{Limits, Stop};
 use crate::metrics::{
-    AgentView, BuildInfo, ConfigView, Exemplar, ProcessView, RoundOutcome, TargetView, Top,
-    limit_label,
+    AgentView, BuildInfo, ConfigView, Exemplar, RoundOutcome, TargetView, Top, limit_label,
 };
 use crate::time::Monotonic;
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,6 +65,10 @@ pub(super) struct Supervisor {
     rules: Arc<Rules>,
     /// The longest time that a scan may take.
     scan_time: Duration,
+    /// Tasks that are read of all processes together.
+    tasks_max: u64,
+    /// Those that they had as of the last publication.
+    n_tasks: u64,
     /// Used by one look at a time.
     discovery: Arc<Mutex<Discovery>>,
     /// What the next look at the processes is to go by.
@@ -114,6 +118,8 @@ impl Supervisor {
             source,
             scheduler: Scheduler::new(scheduler_settings(settings)),
             scan_time: settings.limits.scan_time,
+            tasks_max: settings.limits.tasks.into(),
+            n_tasks: 0,
             new_settings: None,
             generation: 0,
             targets: settings.targets.clone().into(),
@@ -126,6 +132,7 @@ impl Supervisor {
                 since: clock.timestamp(),
                 top: top(&settings.analysis.top),
                 series_max: series_max(settings),
+                lacks: store.lacks().map(Arc::from),
                 config: ConfigView {
                     last_reload_failed: false,
                     loaded_at: clock.timestamp(),
@@ -214,7 +221,10 @@ impl Supervisor {
             tracing::error!("no list of processes for a long time: the agent does not work");
             return;
         }
-        let latest = self.watched.values().filter_map(|it| it.latest.as_ref());
+        let latest = self
+            .watched
+            .values()
+            .filter_map(|it| it.view().latest.as_ref());
         let observations = latest.filter_map(|scan| scan.observation.as_deref());
         let (mut n_cycles, mut n_stuck) = (0_u64, 0_u64);
         for observation in observations {
@@ -285,6 +295,7 @@ impl Supervisor {
         self.note_over_limits((look.n_left_out, look.n_others));
         self.note_hidden(&look.hidden);
         self.note_unprobed(look.unprobed);
+        self.note_unstarted(look.unstarted);
         self.totals.n_idle_rules = look.idle_rules.n;
         self.totals.idle_rules = look.idle_rules.first.into();
         let mut settings_of: BTreeMap<usize, usize> = BTreeMap::new();
@@ -317,7 +328,7 @@ impl Supervisor {
             let watched = self.watched.entry(*process).or_insert_with(|| {
                 let target = &*self.totals.targets[target.0].name;
                 tracing::info!(target, pid = process.pid.as_raw(), "process found");
-                Watched::new(self.clock.timestamp())
+                Watched::new(*process, self.clock.timestamp())
             });
             watched.target = target.0;
             watched.interval = *interval;
@@ -370,6 +381,10 @@ impl Supervisor {
         };
         let clock = self.clock;
         let (stop, scan_time) = (Stop::default(), self.scan_time);
+        let tasks_max = self.tasks_max_of(process);
+        if let Some(watched) = self.watched.get_mut(&process) {
+            watched.allowed = tasks_max;
+        }
         let spans = self.otlp.sink().map(|sink| {
             let watched = self.watched.get_mut(&process);
             let (target, untold) = watched
@@ -395,6 +410,7 @@ impl Supervisor {
             let job = Job {
                 process,
                 rules,
+                tasks_max,
                 stop,
                 clock,
                 spans,
@@ -403,6 +419,22 @@ impl Supervisor {
             timer.abort();
             Done::Round(Box::new(report))
         });
+    }
+
+    /// How many tasks of a process may be read.
+    fn tasks_max_of(&self, process: ProcessId) -> u32 {
+        let own = self.watched.get(&process).map_or(0, Watched::n_tasks);
+        let claims = self.watched.iter().map(|(process, watched)| Claim {
+            process: *process,
+            since: watched.view().since,
+            person: watched.view().owner.map(|user| self.source.person(user).id),
+            n_tasks: watched.n_tasks(),
+        });
+        let room = Room {
+            total: self.tasks_max,
+            n_tasks: self.n_tasks,
+        };
+        room.tasks_max(process, own, claims)
     }
 
     fn obey(&mut self, command: Command) {
@@ -420,6 +452,7 @@ impl Supervisor {
             self.otlp.replace(otlp.map(|prepared| *prepared));
         }
         self.scan_time = settings.limits.scan_time;
+        self.tasks_max = settings.limits.tasks.into();
         self.discovery_hangs_after = discovery_hangs_after(&settings);
         self.source.set_limits(scan_limits(&settings));
         self.totals.top = top(&settings.analysis.top);
@@ -455,35 +488,35 @@ impl Supervisor {
         if let Some(watched) = self.watched.get_mut(&process) {
             let target = &mut self.totals.targets[watched.target];
             target.scans.add(outcome);
-            let before = watched.latest.as_ref().map(|scan| scan.outcome);
-            if std::mem::take(&mut watched.hangs) {
+            let before = watched.view().latest.as_ref().map(|scan| scan.outcome);
+            if std::mem::take(&mut watched.view_mut().hangs) {
                 self.is_crowded = false;
                 let (target, pid) = (&*target.name, process.pid.as_raw());
                 let took_s = scan.took.as_secs();
                 tracing::info!(target, pid, took_s, "reading the process hangs no more");
             }
-            watched.failure = failure.as_ref().map(|(_, error)| error.as_str().into());
+            watched.view_mut().failure = failure.as_ref().map(|(_, error)| error.as_str().into());
             log_change(&target.name, process, before, outcome, failure);
-            log_limits(&target.name, process, watched.latest.as_ref(), &scan);
-            watched.is_overdue = false;
+            log_limits(&target.name, process, watched.view().latest.as_ref(), &scan);
+            watched.view_mut().is_overdue = false;
             watched.note_owner(kept.owner, outcome);
             watched.kept = kept;
             if let Some(observation) = &scan.observation {
                 target.totals.add(observation);
-                watched.totals.add(observation);
+                watched.view_mut().totals.add(observation);
                 log_findings(&target.name, process, observation, &sent);
                 if let Some(trace) = watched.new_trace_of_cycle(observation, &sent.told) {
                     let (trace, at) = (trace.0, scan.at);
                     let exemplar = Some(Exemplar { trace, at });
                     target.totals.cycle_exemplar = exemplar;
-                    watched.totals.cycle_exemplar = exemplar;
+                    watched.view_mut().totals.cycle_exemplar = exemplar;
                 }
                 watched.note_sent(observation, sent, self.clock.now());
             }
             if let Some(program) = program
-                && watched.program.as_deref() != Some(&program)
+                && watched.view().program.as_deref() != Some(&program)
             {
-                watched.program = Some(Arc::new(program));
+                watched.view_mut().program = Some(Arc::new(program));
             }
             self.totals.bytes_read = self.totals.bytes_read.saturating_add(scan.bytes_read);
             let of_scan = scan.limit_hits.names().map(limit_label);
@@ -492,7 +525,7 @@ impl Supervisor {
             }
             // What was known of one that has ended is told as ended with it.
             if outcome != RoundOutcome::Gone {
-                watched.latest = Some(scan);
+                watched.view_mut().latest = Some(scan);
             }
         }
         self.count_problems(problems);
@@ -507,8 +540,10 @@ impl Supervisor {
         if let Some(watched) = self.watched.remove(&process) {
             let target = &*self.totals.targets[watched.target].name;
             tracing::info!(target, pid = process.pid.as_raw(), "process gone");
-            let latest = watched.latest.and_then(|scan| scan.observation);
-            log_ended(target, process, latest.iter().flat_map(|it| &it.findings));
+            let latest = watched.view().latest.as_ref();
+            let latest = latest.and_then(|scan| scan.observation.as_ref());
+            let findings = latest.into_iter().flat_map(|it| &it.findings);
+            log_ended(target, process, findings);
         }
     }
 
@@ -537,30 +572,23 @@ impl Supervisor {
     fn publish(&mut self) {
         self.has_news = false;
         self.forget_lost_traces();
+        self.n_tasks = 0;
         let mut view = self.totals.clone();
-        for (process, watched) in &self.watched {
-            view.targets[watched.target].processes.push(ProcessView {
-                id: *process,
-                since: watched.since,
-                latest: watched.latest.clone(),
-                failure: watched.failure.clone(),
-                hangs: watched.hangs,
-                is_overdue: watched.is_overdue,
-                program: watched.program.clone(),
-                owner: watched.owner,
-                totals: watched.totals,
-                traces: Arc::clone(&watched.traces),
-            });
+        for watched in self.watched.values() {
+            self.n_tasks = self.n_tasks.saturating_add(watched.n_tasks());
+            let target = &mut view.targets[watched.target];
+            target.processes.push(Arc::clone(watched.view()));
         }
         view.otlp = self.otlp.counts();
         view.log_lines_lost = lines_lost();
         count_limit(&mut view.limit_hits, "series", self.store.n_cut());
         view.targets.retain(|target| !target.name.is_empty());
         self.store.publish(view);
-        let is_seen = |it: &Watched| it.latest.is_some() || it.hangs || it.is_overdue;
-        let all_seen = self.watched.values().all(is_seen);
-        if self.discovered_once && all_seen && !self.store.is_ready() {
-            self.store.set_ready();
+        if self.discovered_once && !self.store.is_ready() {
+            let mut views = self.watched.values().map(Watched::view);
+            if views.all(|it| it.latest.is_some() || it.hangs || it.is_overdue) {
+                self.store.set_ready();
+            }
         }
     }
 }

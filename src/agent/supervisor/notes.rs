@@ -1,16 +1,22 @@
 //! What the log and the metrics say of processes that are not watched as they should be: once for each change of state.
 
 use super::{HANGS_AFTER, Supervisor, count_limit};
+use crate::diagnosis::MORE_THREADS;
 use crate::ids::ProcessId;
 
 impl Supervisor {
     /// So many processes were left out, and so many put into `other`.
     pub(super) fn note_over_limits(&mut self, n_over_limits: (usize, usize)) {
-        if n_over_limits != (0, 0) && self.n_over_limits == (0, 0) {
-            let (left_out, other) = n_over_limits;
+        let (left_out, other) = n_over_limits;
+        let (left_out_before, other_before) = self.n_over_limits;
+        // They come and go. More of them than there ever were is news.
+        if left_out > left_out_before || other > other_before {
             tracing::warn!(left_out, other, "more processes or names than limits allow");
         }
-        self.n_over_limits = n_over_limits;
+        self.n_over_limits = match n_over_limits {
+            (0, 0) => (0, 0),
+            _ => (left_out.max(left_out_before), other.max(other_before)),
+        };
         let limit_hits = &mut self.totals.limit_hits;
         let hits = |n| u64::try_from(n).unwrap_or(u64::MAX);
         count_limit(limit_hits, "processes", hits(n_over_limits.0));
@@ -28,7 +34,7 @@ impl Supervisor {
         // They come and go. More of them than there ever were is news.
         if n > self.n_hidden_told {
             let example_pid = hidden.last().map(|process| process.pid.as_raw());
-            let advice = "the agent needs CAP_SYS_PTRACE, or to run as their user or root; `agentctl targets --all` lists them";
+            let advice = "`agentctl explain PID` says of each what stands in the way; `agentctl targets --all` lists them";
             tracing::warn!(
                 processes = n,
                 example_pid,
@@ -63,6 +69,30 @@ impl Supervisor {
         self.totals.unprobed = unprobed.into();
     }
 
+    /// Of these it is not known either: there was no thread to ask them on.
+    pub(super) fn note_unstarted(&mut self, unstarted: Vec<ProcessId>) {
+        let n = unstarted.len();
+        count_limit(
+            &mut self.totals.limit_hits,
+            "threads",
+            u64::try_from(n).unwrap_or(u64::MAX),
+        );
+        match (self.totals.unstarted.is_empty(), unstarted.first()) {
+            (true, Some(example)) => {
+                let example_pid = example.pid.as_raw();
+                tracing::warn!(
+                    processes = n,
+                    example_pid,
+                    hint = MORE_THREADS,
+                    "no more threads can be started, so it cannot be found out whether these processes use asyncio"
+                );
+            }
+            (false, None) => tracing::info!("threads can be started again"),
+            _ => {}
+        }
+        self.totals.unstarted = unstarted.into();
+    }
+
     pub(super) fn note_postponed(&mut self, process: ProcessId) {
         count_limit(&mut self.totals.limit_hits, "cpu_share", 1);
         if let Some(watched) = self.watched.get_mut(&process)
@@ -81,7 +111,7 @@ impl Supervisor {
     pub(super) fn note_hanging(&mut self, process: ProcessId) {
         self.has_news = true;
         if let Some(watched) = self.watched.get_mut(&process) {
-            watched.hangs = true;
+            watched.view_mut().hangs = true;
             let target = &*self.totals.targets[watched.target].name;
             let pid = process.pid.as_raw();
             let after_s = HANGS_AFTER.as_secs();
@@ -92,7 +122,7 @@ impl Supervisor {
     pub(super) fn note_overdue(&mut self, process: ProcessId) {
         self.has_news = true;
         if let Some(watched) = self.watched.get_mut(&process) {
-            watched.is_overdue = true;
+            watched.view_mut().is_overdue = true;
         }
     }
 

@@ -92,6 +92,7 @@ impl Walk<'_, '_> {
                 continue;
             }
             self.graph.begin_thread(list.interpreter_id, list.tid);
+            self.graph.set_runs_loop(list.has_loop);
             while let Some(at) = order.next_if(is_here) {
                 let record = usize::try_from(at).ok().and_then(|at| self.records.get(at));
                 let Some(record) = record else {
@@ -125,6 +126,8 @@ impl Walk<'_, '_> {
             }
         }
         self.add_all_edges(&edges)?;
+        // Last of all: a limit that ends this takes nothing from the graph.
+        self.find_long_waits()?;
         Ok(Read {
             graph: std::mem::take(&mut self.graph).finish(),
             problems: std::mem::take(&mut self.problems),

@@ -5,17 +5,16 @@
 //! on how uvloop was built, so they are found by their types.
 
 use super::Walk;
-use crate::cpython::{Attributes, DecodeError, read_dict_values, read_set};
+use crate::cpython::{Attributes, DecodeError, read_deque, read_dict_values, read_set};
 use crate::limits::LimitHit;
 use crate::memory::RemoteAddr;
 
 /// Words of an object in C that are looked at: `struct Loop` has 48 of them before its buffers.
 const WORDS_MAX: u64 = 48;
+/// What is looked at of that which is to be done next.
+const READY_MAX: u64 = 256;
 /// Timers, signals and files that are looked at.
-const ENTRIES_MAX: LimitHit = LimitHit {
-    what: "set_slots_max",
-    limit: 1 << 20,
-};
+pub(super) const ENTRIES_MAX: u64 = 1 << 20;
 
 /// The attributes that hold the parts, in the order of [`LoopParts`].
 const ATTRIBUTES: [&str; 5] = [
@@ -37,6 +36,8 @@ pub(super) fn loop_attributes() -> LoopAttributes {
 /// The objects in which an event loop keeps things; null where it has none.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct LoopParts {
+    /// It is one of uvloop's.
+    pub(super) is_uvloop: bool,
     /// What is to be done next: a deque.
     pub(super) ready: RemoteAddr,
     /// Timers: a list, or of uvloop a set.
@@ -95,14 +96,15 @@ impl Walk<'_, '_> {
             };
             *part = member;
         }
+        parts.is_uvloop = parts.ready.is_plausible();
         Ok(parts)
     }
 
     /// The name of the type of the first entry of a set or dict.
     fn kind_of_entries(&mut self, member: RemoteAddr, name: &str) -> Result<String, DecodeError> {
         let entries = match name {
-            "set" => self.set_at(member)?,
-            "dict" => self.dict_values_at(member)?,
+            "set" => self.set_at(member, 1)?,
+            "dict" => self.dict_values_at(member, 1)?,
             _ => Vec::new(),
         };
         let first = entries.first();
@@ -114,18 +116,10 @@ impl Walk<'_, '_> {
         &mut self,
         object: RemoteAddr,
     ) -> Result<Vec<(RemoteAddr, String)>, DecodeError> {
+        let (reader, attributes) = (&mut *self.reader, &mut self.loop_attributes);
+        let words = attributes.members_of(reader, self.offsets, object, WORDS_MAX)?;
         let mut members = Vec::new();
-        let first = object.plus(self.offsets.pyobject.size);
-        for word in 0..WORDS_MAX {
-            let member = match self.reader.addr_at(first.plus(word.saturating_mul(8))) {
-                Ok(member) => member,
-                // The object is shorter, and stands at the end of its mapping.
-                Err(error) if error.kind.is_fatal() => return Err(error.into()),
-                Err(_) => break,
-            };
-            if !member.is_plausible() {
-                continue;
-            }
+        for member in words.into_iter().filter(|word| word.is_plausible()) {
             match self.type_name_of(member) {
                 Ok(name) => members.push((member, name)),
                 Err(error) if error.is_fatal() || error.is_limit() => return Err(error),
@@ -145,12 +139,13 @@ impl Walk<'_, '_> {
             return Ok(Vec::new());
         }
         match &*self.type_name_of(parts.timers)? {
-            "set" => self.set_at(parts.timers),
+            "set" => self.set_at(parts.timers, ENTRIES_MAX),
             _ => self.list_at(parts.timers),
         }
     }
 
-    /// Those timers of an event loop among which the one is that is due first: asyncio's are a heap.
+    /// Those timers of an event loop among which the one is that is due first: asyncio's are a heap. Those that are due
+    /// are taken from there before the first of them is called (Lib/asyncio/base_events.py, `_run_once`).
     pub(super) fn first_timers_of_loop(
         &mut self,
         parts: LoopParts,
@@ -159,24 +154,39 @@ impl Walk<'_, '_> {
         if parts.timers.is_plausible() && self.type_is(parts.timers, "list")? {
             timers.truncate(1);
         }
+        let ready = match parts.ready.is_plausible() {
+            true => read_deque(self.reader, self.offsets, parts.ready, READY_MAX)?.items,
+            false => Vec::new(),
+        };
+        for handle in ready.into_iter().map(|ready| ready.item) {
+            if handle.is_plausible() && self.type_is(handle, "TimerHandle")? {
+                timers.push(handle);
+            }
+        }
         Ok(timers)
     }
 
-    pub(super) fn set_at(&mut self, set: RemoteAddr) -> Result<Vec<RemoteAddr>, DecodeError> {
-        let set = read_set(self.reader, self.offsets, set, ENTRIES_MAX)?;
+    /// Members of a set, at most so many.
+    pub(super) fn set_at(
+        &mut self,
+        set: RemoteAddr,
+        limit: u64,
+    ) -> Result<Vec<RemoteAddr>, DecodeError> {
+        let what = "set_slots_max";
+        let set = read_set(self.reader, self.offsets, set, LimitHit { what, limit })?;
         Ok(set.members)
     }
 
-    /// The values of a dict; none if there are too many, or if this is something else.
+    /// Values of a dict, at most so many; none if this is something else.
     pub(super) fn dict_values_at(
         &mut self,
         dict: RemoteAddr,
+        limit: u64,
     ) -> Result<Vec<RemoteAddr>, DecodeError> {
         if !dict.is_plausible() || !self.type_is(dict, "dict")? {
             return Ok(Vec::new());
         }
-        let values = read_dict_values(self.reader, self.offsets, dict, ENTRIES_MAX.limit)?;
-        Ok(values.unwrap_or_default())
+        read_dict_values(self.reader, self.offsets, dict, limit)
     }
 
     /// What was read of one of many objects; nothing if it is one that makes no sense.

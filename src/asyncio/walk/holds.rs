@@ -11,6 +11,7 @@
 //! cycle with a loose edge is shown, but it is no deadlock.
 
 use super::Walk;
+use super::timers::Timer;
 use crate::cpython::{
     Attributes, ChainFrame, CodeIdx, DecodeError, FrameState, Kind, Variables, in_cell,
     read_function, read_list, read_set, read_text, read_tuple,
@@ -22,7 +23,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 
 /// Tasks on cycles that are looked at. The edges of further ones count as loose.
-const TASKS_MAX: usize = 16_384;
+const TASKS_MAX: usize = 262_144;
 /// How often a process that runs is asked; an edge holds if it does each time.
 const LOOKS: u32 = 2;
 /// Futures that a task waits for at once.
@@ -33,7 +34,7 @@ const FUTURES_BEHIND_MAX: usize = 65_536;
 const CELLS_MAX: u64 = 64;
 
 /// The attributes that are used.
-const ATTRIBUTES: [&str; 10] = [
+const ATTRIBUTES: [&str; 12] = [
     "_tasks",
     "_todo",
     "_children",
@@ -44,8 +45,11 @@ const ATTRIBUTES: [&str; 10] = [
     "_done_callbacks",
     "_when",
     "_deadline",
+    "_child_scopes",
+    "_shield",
 ];
-const TASKS: usize = 0;
+/// Of a task group, and of anyio's `CancelScope`: those that are cancelled with it.
+pub(super) const TASKS: usize = 0;
 const TODO: usize = 1;
 const CHILDREN: usize = 2;
 /// Of `as_completed`, and of anyio's `CancelScope`.
@@ -60,9 +64,12 @@ const DONE_CALLBACKS: usize = 7;
 /// When it is due: of `asyncio.timeout`, and of `async_timeout` and anyio.
 pub(super) const WHEN: usize = 8;
 pub(super) const DEADLINE: usize = 9;
+/// Of `CancelScope`: the scopes within, other than shielded ones, are cancelled with it.
+pub(super) const CHILD_SCOPES: usize = 10;
+pub(super) const SHIELD: usize = 11;
 
 /// Finds the attributes of what tasks wait for.
-pub(super) type WaitAttributes = Attributes<10>;
+pub(super) type WaitAttributes = Attributes<12>;
 
 /// Made for one look.
 pub(super) fn wait_attributes() -> WaitAttributes {
@@ -145,8 +152,13 @@ impl Waiting {
     }
 
     pub(super) fn is(&self, function: &str, file: &str) -> bool {
+        &*self.function == function && self.is_of(file)
+    }
+
+    /// Whether its function is in this file.
+    pub(super) fn is_of(&self, file: &str) -> bool {
         let own = self.file.as_deref().unwrap_or_default();
-        &*self.function == function && own.ends_with(file)
+        own.ends_with(file)
     }
 }
 
@@ -160,6 +172,11 @@ impl Walk<'_, '_> {
         }
         if awaited_of.is_empty() {
             return Ok(());
+        }
+        if awaited_of.len() > TASKS_MAX {
+            let (what, limit) = ("tasks_max", u64::try_from(TASKS_MAX).unwrap_or(u64::MAX));
+            let error = DecodeError::Limit(LimitHit { what, limit });
+            self.note(error.code(), "tasks on cycles", error)?;
         }
         let mut awaiters: Vec<u32> = awaited_of.keys().copied().collect();
         awaiters.sort_unstable();
@@ -184,7 +201,10 @@ impl Walk<'_, '_> {
         awaiters: &[u32],
         runs: bool,
     ) -> Result<FxHashMap<u32, Wait>, DecodeError> {
-        let timed = self.aside(runs, |walk| walk.timed_tasks(attributes))?;
+        let timed = self.aside(runs, |walk| {
+            let timers = walk.all_timers()?;
+            walk.timed_tasks(attributes, &timers)
+        })?;
         let timed = timed.unwrap_or_default();
         let above = self.above(awaiters, &timed);
         let mut waits = FxHashMap::default();
@@ -205,7 +225,7 @@ impl Walk<'_, '_> {
 
     /// Those who await these tasks from outside, over others too, if one of them has a timeout: when that is over, they
     /// pass the cancellation on.
-    fn above(&self, tasks: &[u32], timed: &FxHashMap<RemoteAddr, RemoteAddr>) -> Vec<u32> {
+    fn above(&self, tasks: &[u32], timed: &FxHashMap<RemoteAddr, Timer>) -> Vec<u32> {
         let mut known: FxHashSet<u32> = tasks.iter().copied().collect();
         let mut above: Vec<u32> = Vec::new();
         let mut left: Vec<u32> = tasks.iter().copied().take(TASKS_MAX).collect();
@@ -624,7 +644,7 @@ impl Walk<'_, '_> {
         Ok(types.name(info) != "NoneType")
     }
 
-    fn text_of(&mut self, value: RemoteAddr) -> Result<String, DecodeError> {
+    pub(super) fn text_of(&mut self, value: RemoteAddr) -> Result<String, DecodeError> {
         let types = &mut self.chains.types;
         match types.type_of(self.reader, self.offsets, value)?.kind {
             Kind::Text => read_text(self.reader, self.offsets, value),

@@ -8,10 +8,12 @@
 //! - It is the task that the event loop was started for: it has a callback of `run_until_complete` (base_events.py).
 
 use super::Walk;
+use super::calls::Calls;
 use super::handlers::Handled;
-use super::holds::{Needs, WaitAttributes, wait_attributes};
+use super::holds::{Needs, WaitAttributes, Waiting, wait_attributes};
+use super::passages::Passages;
 use super::timers::Timer;
-use crate::cpython::{DecodeError, FrameState, in_cell, name_of_c_function};
+use crate::cpython::{CodeInfo, DecodeError, FrameState, ThreadState, in_cell, name_of_c_function};
 use crate::graph::LongWait;
 use crate::ids::TaskId;
 use crate::memory::RemoteAddr;
@@ -32,18 +34,50 @@ const OF_EXECUTOR: (&str, &str) = (
 const OF_MAIN_TASK: (&str, &str) = ("_run_until_complete_cb", "asyncio/base_events.py");
 const OF_MAIN_TASK_UVLOOP: &str = "done_cb";
 
+/// How the name of the function of an event loop ends that is a turn of it, and its file.
+const TURN: (&str, &str) = ("BaseEventLoop._run_once", "asyncio/base_events.py");
+/// The same of the one in which it calls a callback; one from another thread has a class of its own.
+const CALLBACK: (&str, &str) = ("Handle._run", "asyncio/events.py");
+/// Any function of a selector: what executes inside of one that waits is a handler of a signal (`signal.signal`).
+const SELECTOR: (&str, &str) = ("", "/selectors.py");
+
+/// What awaits a coroutine that Cython has made.
+const OF_CYTHON: &str = "coroutine_wrapper";
+/// Where those functions are whose first parameter is what they wait for.
+const PRIMITIVES: [&str; 2] = ["asyncio/locks.py", "asyncio/queues.py"];
+
 /// What was found out in a look.
 #[derive(Default)]
 struct Known {
     /// Timers of event loops, by the task or future that they end.
-    timers: FxHashMap<RemoteAddr, RemoteAddr>,
+    timers: FxHashMap<RemoteAddr, Timer>,
+    calls: Calls,
     handled: Handled,
-    /// By list, when the first timer of its event loop is due.
-    loops: FxHashMap<u32, Option<Duration>>,
+    /// By list, what is known of its event loop.
+    loops: FxHashMap<u32, LoopWait>,
+    passages: Passages,
     /// By record.
     waits: FxHashMap<u32, OwnWait>,
     /// By record, the tasks that it cancels when it is cancelled.
     cancelled_with: FxHashMap<u32, FxHashSet<RemoteAddr>>,
+}
+
+/// Where an event loop is in its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    InCallback,
+    /// In its selector, before or behind it.
+    Elsewhere,
+}
+
+/// What was found out of an event loop. It is one that runs and executes no task, or nothing is known of it.
+#[derive(Debug, Clone, Copy, Default)]
+struct LoopWait {
+    /// It is in a callback, or that cannot be told.
+    may_be_blocked: bool,
+    is_in_callback: bool,
+    /// When its first timer is due.
+    due: Option<Duration>,
 }
 
 /// What was found out of one task, those left out that await it.
@@ -53,6 +87,8 @@ struct OwnWait {
     due_itself: Option<Duration>,
     /// The first of all others that it has set, or that cancel it.
     due_around: Option<Duration>,
+    /// The first of those that may end it, which is not certain.
+    due_perhaps: Option<Duration>,
     for_executor: bool,
     for_signal: bool,
     for_file: bool,
@@ -84,16 +120,15 @@ impl Walk<'_, '_> {
         attributes: &mut WaitAttributes,
         records: &[u32],
     ) -> Result<(), DecodeError> {
-        let timers = match self.timed_tasks(attributes) {
-            Err(error) if error.is_fatal() || error.is_limit() => return Err(error),
-            timers => timers.unwrap_or_default(),
-        };
-        let handled = match self.handled_futures() {
-            Err(error) if error.is_fatal() || error.is_limit() => return Err(error),
-            handled => handled.unwrap_or_default(),
+        let timers = self.all_timers().map(Some);
+        let handled = self.handled_futures().map(Some);
+        // What is not known of all is not answered of any: it is asked again.
+        let (Some(timers), Some(handled)) = (Self::of_one(timers)?, Self::of_one(handled)?) else {
+            return Ok(());
         };
         let mut known = Known {
-            timers,
+            timers: self.timed_tasks(attributes, &timers)?,
+            calls: self.calls_of_timers(&timers)?,
             handled,
             ..Known::default()
         };
@@ -118,44 +153,100 @@ impl Walk<'_, '_> {
             return Ok(None);
         };
         let own = self.own_wait_of(attributes, known, record)?;
+        let cannot_return = self.cannot_return(&mut known.passages, record);
+        let event_loop = self.loop_wait_of(known, record).map(Some);
+        let event_loop = Self::of_one(event_loop)?.unwrap_or_default();
+        let is_main = match task.is_python {
+            true => Ok(false),
+            false => self.is_main_task(task.at),
+        };
         Ok(Some(LongWait {
             task: TaskId(task.at.as_u64()),
             ends_at: self.first_due(attributes, known, record)?,
             ends_itself_at: own.due_itself,
+            may_end_at: own.due_perhaps,
             for_executor: own.for_executor,
             for_signal: own.for_signal,
             for_file: own.for_file,
             may_be_for_file: own.may_be_for_file,
-            loop_due_at: self.loop_due_at(known, record)?,
-            is_main: !task.is_python && self.is_main_task(task.at)?,
+            loop_due_at: event_loop.due,
+            // Whether it is, its thread tells.
+            loop_is_blocked: event_loop.may_be_blocked,
+            loop_is_in_callback: event_loop.is_in_callback,
+            cannot_return: Self::of_one(cannot_return.map(Some))?.unwrap_or_default(),
+            is_main: Self::of_one(is_main.map(Some))?.unwrap_or_default(),
         }))
     }
 
-    /// When the first timer is due of the event loop that the thread of a task runs, while it executes no task.
-    fn loop_due_at(
-        &mut self,
-        known: &mut Known,
-        record: u32,
-    ) -> Result<Option<Duration>, DecodeError> {
+    /// What is to be known of the event loop that the thread of a task runs, while it executes no task.
+    fn loop_wait_of(&mut self, known: &mut Known, record: u32) -> Result<LoopWait, DecodeError> {
         let Some(at) = self.alive(record).map(|record| record.list) else {
-            return Ok(None);
+            return Ok(LoopWait::default());
         };
-        if let Some(due) = known.loops.get(&at) {
-            return Ok(*due);
+        if let Some(wait) = known.loops.get(&at) {
+            return Ok(*wait);
         }
         let list = usize::try_from(at).ok().and_then(|at| self.lists.get(at));
         let idle = list.filter(|list| list.running_task.is_null());
-        let event_loop = idle.map_or(RemoteAddr::NULL, |list| list.running_loop);
-        let due = match event_loop.is_plausible() {
-            true => {
-                let parts = self.parts_of_loop(event_loop)?;
-                let timers = self.first_timers_of_loop(parts)?;
-                self.first_of(timers.into_iter().map(Timer::at).collect())?
-            }
-            false => None,
+        let idle = idle.filter(|list| list.running_loop.is_plausible());
+        let wait = match idle.map(|list| (list.running_loop, list.thread)) {
+            Some((event_loop, thread)) => self.look_at_loop(event_loop, thread)?,
+            None => LoopWait::default(),
         };
-        known.loops.insert(at, due);
-        Ok(due)
+        known.loops.insert(at, wait);
+        Ok(wait)
+    }
+
+    fn look_at_loop(
+        &mut self,
+        event_loop: RemoteAddr,
+        thread: Option<ThreadState>,
+    ) -> Result<LoopWait, DecodeError> {
+        let parts = self.parts_of_loop(event_loop)?;
+        let timers = self.first_timers_of_loop(parts)?;
+        let due = self.first_of(timers.into_iter().map(Timer::at).collect())?;
+        let turn = match thread {
+            Some(thread) => Self::of_one(self.turn_of_loop(thread))?,
+            None => None,
+        };
+        Ok(match turn {
+            Some(Turn::InCallback) => LoopWait {
+                may_be_blocked: true,
+                is_in_callback: true,
+                due,
+            },
+            // Whatever is due, it is about to be done.
+            Some(Turn::Elsewhere) => LoopWait::default(),
+            None => LoopWait {
+                // Whose functions are not to be seen.
+                may_be_blocked: parts.is_uvloop,
+                is_in_callback: false,
+                due,
+            },
+        })
+    }
+
+    /// Where the event loop of a thread is in its turn, if it is one of asyncio's whose functions the thread executes: others may
+    /// be set going by something else, and wait there.
+    fn turn_of_loop(&mut self, thread: ThreadState) -> Result<Option<Turn>, DecodeError> {
+        let is = |code: &CodeInfo, (name, file): (&str, &str)| {
+            let own = code.file.as_deref().unwrap_or_default();
+            code.function.ends_with(name) && own.ends_with(file)
+        };
+        let (reader, chains) = (&mut *self.reader, &mut self.chains);
+        let called = chains.called_by(reader, self.offsets, thread, |code| is(code, TURN))?;
+        Ok(called.map(|called| {
+            let Some([Some(called), Some(innermost)]) =
+                called.map(|codes| codes.map(|code| self.chains.codes.info(code)))
+            else {
+                return Turn::Elsewhere;
+            };
+            let is_selector = |code: &CodeInfo| is(code, SELECTOR);
+            match is(called, CALLBACK) || (is_selector(called) && !is_selector(innermost)) {
+                true => Turn::InCallback,
+                false => Turn::Elsewhere,
+            }
+        }))
     }
 
     /// When the first of the timers is due that end the wait of a task.
@@ -175,6 +266,9 @@ impl Walk<'_, '_> {
             let own = self.own_wait_of(attributes, known, at)?;
             let due = own.due_itself.into_iter().chain(own.due_around);
             first = first.into_iter().chain(due).min();
+            if seen.len() > ABOVE_MAX {
+                continue;
+            }
             let awaiters = self.alive(at).map(|it| self.addresses(&it.awaiters));
             let awaiters = awaiters.unwrap_or_default().iter().take(ABOVE_MAX);
             let awaiters: Vec<u32> = awaiters
@@ -246,13 +340,20 @@ impl Walk<'_, '_> {
         let frames: Vec<_> = self.chains.placed_frames().rev().collect();
         let (mut itself, mut around) = (Vec::new(), Vec::new());
         let mut futures = vec![task.awaits];
-        let mut is_inside = true;
+        let (mut is_inside, mut is_in_uvloop) = (true, false);
+        // A lock, an event or a queue.
+        let mut primitive = None;
         for (depth, (frame, at)) in frames.into_iter().filter(|_| waits).enumerate() {
             let Some(frame) = self.frame_waiting(frame, at)? else {
                 break;
             };
             let own = if is_inside { &mut itself } else { &mut around };
             own.extend(self.timers_of(attributes, &frame)?);
+            if depth == 0 {
+                is_in_uvloop = self.is_in_uvloop(&frame, task.awaits)?;
+                let is_primitive = PRIMITIVES.iter().any(|file| frame.is_of(file));
+                primitive = frame.variables.parameter(0).filter(|_| is_primitive);
+            }
             if depth == 0 && frame.is("_wait", "asyncio/tasks.py") {
                 let timers = self.timers_in(frame.variables.locals())?.into_iter();
                 own.extend(timers.map(Timer::at));
@@ -261,19 +362,59 @@ impl Walk<'_, '_> {
             is_inside &= frame.is_of_library();
         }
         let futures = self.tasks_behind(attributes, futures)?.futures;
-        let timer_of = |at: &RemoteAddr| known.timers.get(at).copied().map(Timer::at);
+        let timer_of = |at: &RemoteAddr| known.timers.get(at).copied();
         itself.extend(futures.iter().filter_map(timer_of));
         around.extend(timer_of(&task.at));
+        let mut perhaps = Vec::new();
+        let ended = futures.iter().chain(&primitive);
+        let ended = ended.flat_map(|at| known.calls.uses_of(*at));
+        let cancelled = known.calls.uses_of(task.at).iter();
+        for used in ended.chain(cancelled.filter(|used| used.cancels)) {
+            let own = if used.is_certain {
+                &mut itself
+            } else {
+                &mut perhaps
+            };
+            own.push(Timer::at(used.timer));
+        }
         Ok(OwnWait {
             due_itself: self.first_of(itself)?,
             due_around: self.first_of(around)?,
+            due_perhaps: self.first_of(perhaps)?,
             for_executor: self.is_for_executor(attributes, &futures)?,
             for_signal: futures
                 .iter()
                 .any(|it| known.handled.by_signal.contains(it)),
-            for_file: futures.iter().any(|it| known.handled.by_file.contains(it)),
+            for_file: is_in_uvloop || futures.iter().any(|it| known.handled.by_file.contains(it)),
             may_be_for_file: known.handled.is_cut,
         })
+    }
+
+    /// Whether a frame awaits a coroutine of uvloop's own, which has no frame: those that wait for a plain future have begun
+    /// something with a file (uvloop/loop.pyx: `create_connection`, `sendfile` and many more). They are coroutines of
+    /// Cython, which refer to the name of their module.
+    fn is_in_uvloop(&mut self, frame: &Waiting, future: RemoteAddr) -> Result<bool, DecodeError> {
+        let awaited = frame.variables.awaited(self.offsets);
+        let awaited = awaited.filter(|at| at.is_plausible() && future.is_plausible());
+        let Some(wrapper) = awaited else {
+            return Ok(false);
+        };
+        let is_wrapper = self
+            .type_name_of(wrapper)
+            .map(|name| name.ends_with(OF_CYTHON));
+        if !Self::of_one(is_wrapper.map(Some))?.unwrap_or_default()
+            || !self.type_is(future, "_asyncio.Future")?
+        {
+            return Ok(false);
+        }
+        let coroutine = wrapper.plus(self.offsets.pyobject.size);
+        let coroutine = self.reader.addr_at(coroutine)?;
+        for (member, name) in self.members_of(coroutine)? {
+            if name == "str" && self.text_of(member)? == "uvloop.loop" {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn first_of(&mut self, timers: Vec<Timer>) -> Result<Option<Duration>, DecodeError> {

@@ -17,6 +17,7 @@
 //! 4. The lists of the tasks that are left are proven by links between them ([`owners`]).
 
 mod alone;
+mod calls;
 mod confirm;
 mod cycles;
 mod edges;
@@ -30,6 +31,7 @@ mod holds;
 mod long_waits;
 mod look;
 mod owners;
+mod passages;
 mod places;
 mod scheduled;
 mod surplus;
@@ -432,7 +434,6 @@ impl Walk<'_, '_> {
         self.find_loose_edges(false)?;
         self.find_turns()?;
         trails.everything = self.reader.end_look();
-        self.find_long_waits()?;
         Ok(())
     }
 
@@ -466,7 +467,6 @@ impl Walk<'_, '_> {
         self.reader.begin_look(std::mem::take(&mut trails.turns))?;
         self.find_turns()?;
         trails.turns = self.reader.end_look();
-        self.find_long_waits()?;
         self.leave_out_lists_of_others()
     }
 

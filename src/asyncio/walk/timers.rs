@@ -2,15 +2,22 @@
 //! and anyio have of the same kind).
 
 use super::Walk;
+use super::calls::CALLBACK;
 use super::holds::{
-    DEADLINE, TASK, TIMEOUT_HANDLE, TIMEOUT_HANDLER, WHEN, WaitAttributes, Waiting,
+    CHILD_SCOPES, DEADLINE, SHIELD, TASK, TASKS, TIMEOUT_HANDLE, TIMEOUT_HANDLER, WHEN,
+    WaitAttributes, Waiting,
 };
 use crate::cpython::{DecodeError, read_list};
+use crate::limits::LimitHit;
 use crate::memory::RemoteAddr;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Timers of an event loop that are looked at.
 const TIMERS_MAX: u64 = 1 << 20;
+/// Tasks that are looked at of a scope of anyio and of those within it, and these.
+const SCOPED_MAX: u64 = 65_536;
+/// What a task costs that a timer ends.
+const BYTES_PER_TASK: usize = 48;
 
 /// A timer that ends a wait.
 #[derive(Debug, Clone, Copy)]
@@ -63,23 +70,35 @@ impl Walk<'_, '_> {
         Ok(timers)
     }
 
-    /// The tasks and futures that something ends after some time, of those whose event loops say so, and the timer: by
-    /// `asyncio.timeout`, wherever that is kept, and by `call_later(..., task.cancel)` or `future.set_result`.
+    /// The tasks and futures that these timers end: by
+    /// `asyncio.timeout` or a scope of anyio, wherever that is kept (`fail_after` has it in a generator), and by
+    /// `call_later(..., task.cancel)` or `future.set_result`.
     pub(super) fn timed_tasks(
         &mut self,
         attributes: &mut WaitAttributes,
-    ) -> Result<FxHashMap<RemoteAddr, RemoteAddr>, DecodeError> {
+        timers: &[RemoteAddr],
+    ) -> Result<FxHashMap<RemoteAddr, Timer>, DecodeError> {
         let mut tasks = FxHashMap::default();
-        for event_loop in self.running_loops() {
-            let parts = self.parts_of_loop(event_loop)?;
-            for timer in self.timers_of_loop(parts)? {
-                let task = self.task_of_timer(attributes, timer);
-                if let Some(task) = Self::of_one(task)? {
-                    tasks.insert(task, timer);
-                }
+        for timer in timers {
+            let ended = self.ended_by(attributes, *timer).map(Some);
+            let (due, ended) = Self::of_one(ended)?.unwrap_or_default();
+            let at = *timer;
+            for task in ended {
+                self.reader.keep(BYTES_PER_TASK)?;
+                tasks.insert(task, Timer { at, due });
             }
         }
         Ok(tasks)
+    }
+
+    /// The timers of the event loops that run.
+    pub(super) fn all_timers(&mut self) -> Result<Vec<RemoteAddr>, DecodeError> {
+        let mut timers = Vec::new();
+        for event_loop in self.running_loops() {
+            let parts = self.parts_of_loop(event_loop)?;
+            timers.extend(self.timers_of_loop(parts)?);
+        }
+        Ok(timers)
     }
 
     /// The event loops that run.
@@ -88,46 +107,104 @@ impl Walk<'_, '_> {
         loops.filter(|at| at.is_plausible()).collect()
     }
 
-    /// The task that the callback of a timer cancels, or the future that it ends, if it does that. The callback is the second of the slots of
-    /// a handle (Lib/asyncio/events.py), which CPython sorts by name, and the second member of uvloop's (uvloop/cbhandles.pxd); a method has its object as second member
-    /// (`PyMethodObject`, `PyCFunctionObject`).
-    fn task_of_timer(
+    /// The tasks that the callback of a timer cancels, or the future that it ends, if it does that, and when it is due. A
+    /// method has its object as second member (`PyMethodObject`, `PyCFunctionObject`).
+    fn ended_by(
         &mut self,
         attributes: &mut WaitAttributes,
         timer: RemoteAddr,
-    ) -> Result<Option<RemoteAddr>, DecodeError> {
+    ) -> Result<(Option<RemoteAddr>, Vec<RemoteAddr>), DecodeError> {
+        let nothing = (None, Vec::new());
         DecodeError::check_address("timer", timer)?;
-        let second = self.offsets.pyobject.size.saturating_add(8);
-        let callback = self.reader.addr_at(timer.plus(second))?;
+        let head = self.offsets.pyobject.size;
+        let callback = self.reader.addr_at(timer.plus(head).plus(CALLBACK))?;
         if !callback.is_plausible() {
-            return Ok(None);
+            return Ok(nothing);
         }
-        let types = &mut self.chains.types;
-        let info = types.type_of(self.reader, self.offsets, callback)?;
         let is_method = matches!(
-            types.name(info),
+            &*self.type_name_of(callback)?,
             "method" | "builtin_function_or_method" | "builtin_method"
         );
         if !is_method {
-            return Ok(None);
+            return Ok(nothing);
         }
-        let of = self.reader.addr_at(callback.plus(second))?;
-        if !of.is_plausible() || self.is_task_here(of) {
-            return Ok(Some(of).filter(|of| of.is_plausible()));
+        let of = self.reader.addr_at(callback.plus(head).plus(8))?;
+        if !of.is_plausible() {
+            return Ok(nothing);
         }
-        let types = &mut self.chains.types;
-        let info = types.type_of(self.reader, self.offsets, of)?;
-        match types.name(info) {
-            "Timeout" => {}
-            "_asyncio.Future" => return Ok(Some(of)),
-            _ => return Ok(None),
+        if self.is_task_here(of) {
+            return Ok((None, vec![of]));
         }
-        let found = attributes.of(self.reader, self.offsets, types, of)?;
-        let task = found.get(TASK).copied().unwrap_or_default().value;
-        Ok(Some(task).filter(|task| task.is_plausible()))
+        let name = self.type_name_of(of)?;
+        if name == "_asyncio.Future" {
+            return Ok((None, vec![of]));
+        }
+        if !matches!(&*name, "Timeout" | "CancelScope") {
+            return Ok(nothing);
+        }
+        let (reader, types) = (&mut *self.reader, &mut self.chains.types);
+        let found = attributes.of(reader, self.offsets, types, of)?;
+        let value = |name: usize| found.get(name).copied().unwrap_or_default().value;
+        let due = [value(WHEN), value(DEADLINE)];
+        let due = due.into_iter().find(|due| due.is_plausible());
+        let tasks = match &*name {
+            "Timeout" => vec![value(TASK)],
+            _ => self.tasks_in_scope(attributes, of)?,
+        };
+        let tasks = tasks.into_iter().filter(|task| task.is_plausible());
+        Ok((due, tasks.collect()))
     }
 
-    /// The members of a list, such as the timers of an event loop; none if it is something else, or too long.
+    /// The tasks in a scope of anyio and in those within it: all of them are cancelled with it.
+    fn tasks_in_scope(
+        &mut self,
+        attributes: &mut WaitAttributes,
+        scope: RemoteAddr,
+    ) -> Result<Vec<RemoteAddr>, DecodeError> {
+        let mut tasks = Vec::new();
+        let outermost = scope;
+        let mut seen = FxHashSet::from_iter([scope]);
+        let mut left = vec![scope];
+        while let Some(scope) = left.pop() {
+            let (reader, types) = (&mut *self.reader, &mut self.chains.types);
+            let found = attributes.of(reader, self.offsets, types, scope)?;
+            let value = |name: usize| found.get(name).copied().unwrap_or_default().value;
+            if scope != outermost && self.is_true(value(SHIELD))? {
+                continue;
+            }
+            for (set, is_scopes) in [(value(TASKS), false), (value(CHILD_SCOPES), true)] {
+                if !set.is_plausible() || !self.type_is(set, "set")? {
+                    continue;
+                }
+                let members = self.set_at(set, SCOPED_MAX)?;
+                match is_scopes {
+                    true => left.extend(members.into_iter().filter(|it| seen.insert(*it))),
+                    false => tasks.extend(members),
+                }
+            }
+            let n_looked = tasks.len().saturating_add(seen.len());
+            if u64::try_from(n_looked).is_ok_and(|n| n > SCOPED_MAX) {
+                break;
+            }
+        }
+        Ok(tasks)
+    }
+
+    /// Whether a value is `True`: a number of one digit behind the word that says so (`_PyLongValue`,
+    /// Include/cpython/longintrepr.h).
+    fn is_true(&mut self, value: RemoteAddr) -> Result<bool, DecodeError> {
+        if !value.is_plausible() || !self.type_is(value, "bool")? {
+            return Ok(false);
+        }
+        let digit = value.plus(self.offsets.pyobject.size).plus(8);
+        Ok(self.reader.u64_at(digit)? & 0xffff_ffff == 1)
+    }
+
+    /// The members of a list, such as the timers of an event loop; none if it is something else.
+    ///
+    /// # Errors
+    ///
+    /// Also when it is too long: then nothing is known of its members.
     pub(super) fn list_at(&mut self, list: RemoteAddr) -> Result<Vec<RemoteAddr>, DecodeError> {
         if !list.is_plausible() {
             return Ok(Vec::new());
@@ -137,7 +214,8 @@ impl Walk<'_, '_> {
         if !matches!(types.name(info), "list") {
             return Ok(Vec::new());
         }
-        let timers = read_list(self.reader, self.offsets, list, TIMERS_MAX)?;
-        Ok(timers.unwrap_or_default())
+        let (what, limit) = ("set_slots_max", TIMERS_MAX);
+        let items = read_list(self.reader, self.offsets, list, limit)?;
+        items.ok_or(DecodeError::Limit(LimitHit { what, limit }))
     }
 }

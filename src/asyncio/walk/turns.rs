@@ -9,15 +9,17 @@
 //! A task that sleeps waits for a timer, which has the time at which it is due: each sleep has another one.
 //!
 //! The places also change when another one gives up waiting. Where the first in line is served first (locks, semaphores and
-//! queues), the line has moved if another one is first. If the same one is, it stands; unless it is alone, and was
-//! alone before, so that nobody else can have moved it: then its place tells whether it went away and came back.
+//! queues), the line has moved if another one is first. If the same one is, it stands; unless it is alone, and was alone
+//! before: then it may have gone away and come back. If it did so by itself, each turn was two changes of the deque and one
+//! place. Somebody who joined it and gave up makes another number of changes.
 //!
 //! A task that is executed holds up its event loop until it comes to its next `await`. The loop takes what is to be done from
 //! a deque: as long as it has taken nothing, it is held up, however busy its thread is.
 
 use super::Walk;
 use crate::cpython::{
-    Attributes, DecodeError, DequeItem, first_parameter, read_deque, taken_from_deque,
+    Attributes, BLOCK_ITEMS, DecodeError, Deque, DequeItem, first_parameter, read_deque,
+    taken_from_deque,
 };
 use crate::graph::{StackIdx, TaskState};
 use crate::memory::RemoteAddr;
@@ -25,6 +27,14 @@ use rustc_hash::FxHashMap;
 
 /// Futures of one deque that are looked at.
 const WAITERS_MAX: u64 = 65_536;
+
+/// An empty deque at the end of its block goes back to the middle of it (`deque_popleft`, Modules/_collectionsmodule.c).
+const CYCLE_ITEMS: u64 = BLOCK_ITEMS / 2;
+
+/// Looks in a row in which a line may be missing without being forgotten: some do not get as far as that.
+const MISSES_MAX: u8 = 8;
+/// Lines that may be missing at once.
+const MISSING_MAX: usize = 4_096;
 
 /// The attributes that hold the deques, in the order of [`QUEUES`].
 const ATTRIBUTES: [&str; 3] = ["_waiters", "_getters", "_putters"];
@@ -62,25 +72,42 @@ pub(super) struct Front {
     is_alone: bool,
     /// Another number when the line has moved.
     n_moves: u64,
+    /// The position of the first one in its block, and how often the deque was changed.
+    index: u64,
+    n_changes: u64,
+    /// Looks in a row in which the line was missing.
+    n_missing: u8,
 }
 
 impl Front {
     /// Where it stands now, with what it was at the walk before.
-    fn now(first: DequeItem, is_alone: bool, before: Option<&Self>) -> Self {
-        let n_moves = before.map_or_else(
-            || first.place.as_u64(),
-            |before| {
-                let is_other = before.first.item != first.item;
-                let both_alone = before.is_alone && is_alone;
-                let has_moved = is_other || (both_alone && before.first.place != first.place);
-                before.n_moves.wrapping_add(u64::from(has_moved))
-            },
-        );
-        Self {
+    fn now(deque: &Deque, before: Option<&Self>) -> Option<Self> {
+        let first = *deque.items.first()?;
+        let mut now = Self {
             first,
-            is_alone,
-            n_moves: n_moves.max(1),
+            is_alone: deque.items.len() == 1,
+            n_moves: first.place.as_u64(),
+            index: deque.index,
+            n_changes: deque.n_changes,
+            n_missing: 0,
+        };
+        if let Some(before) = before {
+            let has_moved = before.first.item != first.item || now.went_round_alone(before);
+            now.n_moves = before.n_moves.wrapping_add(u64::from(has_moved));
         }
+        now.n_moves = now.n_moves.max(1);
+        Some(now)
+    }
+
+    /// Whether the only one in the line went away and came back, as far as can be told, and nobody else was there meanwhile.
+    fn went_round_alone(&self, before: &Self) -> bool {
+        let n_places = self.index.wrapping_sub(before.index);
+        let n_changes = self.n_changes.wrapping_sub(before.n_changes);
+        let more = n_changes.wrapping_sub(n_places.wrapping_mul(2));
+        self.is_alone
+            && before.is_alone
+            && self.first.place != before.first.place
+            && more.is_multiple_of(2 * CYCLE_ITEMS)
     }
 }
 
@@ -94,23 +121,26 @@ struct Line {
 }
 
 impl Line {
-    fn of(items: Vec<DequeItem>) -> Self {
+    fn of(items: &[DequeItem]) -> Self {
         Self {
             first: items.first().copied(),
-            places: items.into_iter().map(|it| (it.item, it.place)).collect(),
+            places: items.iter().map(|it| (it.item, it.place)).collect(),
             front: None,
         }
     }
 
     /// What tells a turn apart: how far the line has moved, or the places of the future and of the one whose turn is next.
-    /// Nothing if it does not wait here.
+    /// Nothing if it does not wait here, or is the only one that waits for an event: programs make an event for each turn, at the
+    /// same address as the one before.
     fn turn_of(&self, future: RemoteAddr) -> u64 {
-        let Some(place) = self.places.get(&future) else {
+        let (Some(place), Some(first)) = (self.places.get(&future), self.first) else {
             return 0;
         };
-        let first = self.first.map_or(0, |first| first.place.as_u64());
-        let of_places = place.as_u64() ^ first.rotate_left(32);
-        self.front.map_or(of_places, |front| front.n_moves)
+        match self.front {
+            Some(front) => front.n_moves,
+            None if self.places.len() == 1 => 0,
+            None => place.as_u64() ^ first.place.as_u64().rotate_left(32),
+        }
     }
 }
 
@@ -136,10 +166,14 @@ impl Walk<'_, '_> {
             taken: FxHashMap::default(),
         };
         let found = self.find_all_turns(&mut primitives);
+        let keeps_missing = self.fronts.len() <= MISSING_MAX;
+        self.fronts.retain(|_, front| {
+            front.n_missing = front.n_missing.saturating_add(1);
+            keeps_missing && front.n_missing <= MISSES_MAX
+        });
         let lines = primitives.lines.into_iter();
-        *self.fronts = lines
-            .filter_map(|(of, line)| Some((of, line.front?)))
-            .collect();
+        let fronts = lines.filter_map(|(of, line)| Some((of, line.front?)));
+        self.fronts.extend(fronts);
         found
     }
 
@@ -291,10 +325,10 @@ impl Walk<'_, '_> {
         let mut line = Line::default();
         let info = types.type_of(reader, offsets, deque)?;
         if matches!(types.name(info), "collections.deque") {
-            line = Line::of(read_deque(reader, offsets, deque, WAITERS_MAX)?);
+            let deque = read_deque(reader, offsets, deque, WAITERS_MAX)?;
+            line = Line::of(&deque.items);
             let before = self.fronts.get(&(primitive, queue));
-            let first = line.first.filter(|_| is_fair);
-            line.front = first.map(|first| Front::now(first, line.places.len() == 1, before));
+            line.front = Front::now(&deque, before).filter(|_| is_fair);
         }
         let turn = line.turn_of(task.awaits);
         primitives.lines.insert((primitive, queue), line);

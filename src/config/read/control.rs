@@ -14,9 +14,10 @@ pub(super) fn read(top: &Section<'_>, reader: &mut Reader<'_>) -> ControlSetting
     let Some(control) = top.section("control", &["socket", "group"], reader) else {
         return default;
     };
-    let text_at = |key, reader: &mut Reader<'_>| control.get(key)?.text(reader);
-    let socket = text_at("socket", reader).and_then(|text| socket(&text, reader));
-    let group = text_at("group", reader).and_then(|text| group(text, reader));
+    let path = control.get("socket").and_then(|item| item.text(reader));
+    let socket = path.and_then(|text| socket(&text, reader));
+    let name = control.get("group").and_then(|item| item.scalar(reader));
+    let group = name.and_then(|text| group(text, reader));
     ControlSettings {
         socket: socket.unwrap_or(default.socket),
         group,
@@ -40,11 +41,14 @@ fn socket(text: &Located, reader: &mut Reader<'_>) -> Option<ControlSocket> {
 /// Names only: a number says nothing of who is meant.
 fn group(text: Located, reader: &mut Reader<'_>) -> Option<String> {
     let is_part = |c: char| !c.is_whitespace() && !c.is_control() && !":,/".contains(c);
-    let is_name = text.value.chars().all(is_part)
+    let is_number = text.value.chars().all(|c| c.is_ascii_digit());
+    let is_name = !is_number
+        && text.value.chars().all(is_part)
         && !text.value.starts_with('-')
         && (1..=GROUP_CHARS_MAX).contains(&text.value.chars().count());
     if !is_name {
-        let what = format!("{}, expected the name of a group", quote(&text.value));
+        let text_of = quote(&text.value);
+        let what = format!("{text_of}, expected the name of a group, no number");
         text.problem(what, reader);
         return None;
     }

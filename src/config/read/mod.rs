@@ -107,6 +107,9 @@ fn stuck(analysis: &Section<'_>, reader: &mut Reader<'_>) -> StuckSettings {
     }
 }
 
+/// An element of a list of patterns that stands for those of the default.
+const DEFAULTS: &str = "...";
+
 /// A list of patterns, which may be empty.
 fn patterns(
     section: &Section<'_>,
@@ -118,7 +121,14 @@ fn patterns(
         return default;
     };
     let items = item.list().unwrap_or_else(|| vec![item]);
-    names(items, reader)
+    let patterns =
+        names(items, reader)
+            .into_iter()
+            .flat_map(|pattern| match pattern.as_str() == DEFAULTS {
+                true => default.clone(),
+                false => vec![pattern],
+            });
+    patterns.collect()
 }
 
 /// Patterns on the names of coroutines.
@@ -147,6 +157,7 @@ fn limits(top: &Section<'_>, reader: &mut Reader<'_>) -> LimitSettings {
     let keys = [
         "rounds",
         "tasks_per_process",
+        "tasks",
         "scan_time",
         "scan_bytes",
         "cpu_share",
@@ -167,6 +178,7 @@ fn limits(top: &Section<'_>, reader: &mut Reader<'_>) -> LimitSettings {
             default.tasks_per_process,
             reader,
         ),
+        tasks: limits.number("tasks", 1_000..=1_000_000_000, default.tasks, reader),
         scan_time: limits.duration("scan_time", times, default.scan_time, reader),
         scan_bytes: limits.size("scan_bytes", bytes, default.scan_bytes, reader),
         cpu_share: limits.number("cpu_share", 0.001..=64.0, default.cpu_share, reader),

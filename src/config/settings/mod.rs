@@ -127,7 +127,7 @@ impl StuckSettings {
     /// Functions in which tasks wait for hours and nothing is wrong: for the end of a
     /// program or a server, for a signal, for its next connection, the next request or message on one, or the next
     /// piece of work, or for a thread or another process.
-    pub const IDLE_DEFAULT: [&str; 46] = [
+    pub const IDLE_DEFAULT: [&str; 47] = [
         "main",
         "*.main",
         "run_until_complete",
@@ -148,6 +148,7 @@ impl StuckSettings {
         "*DataQueue.read",
         "PubSub.*",
         "_SignalReceiver.*",
+        "site-packages",
         "run_in_executor",
         "run_sync_in_worker_thread",
         "*.run_sync_in_worker_thread",
@@ -178,13 +179,22 @@ impl StuckSettings {
 
     /// Functions of which something is wrong with who waits in them for long: for a lock, a semaphore, a connection of
     /// a pool. Pools of libraries wait in queues, events and conditions, like those who have nothing to do.
-    pub const NEVER_IDLE_DEFAULT: [&str; 8] = [
-        "*acquire*",
+    pub const NEVER_IDLE_DEFAULT: [&str; 17] = [
+        "acquire",
+        "*.acquire",
+        "*._acquire",
+        "*._acquire_impl",
+        "*.acquire_on_behalf_of*",
+        "*.acquire_read",
+        "*.acquire_write",
+        "*acquire_conn*",
         "*.getconn",
         "*.get_conn",
+        "*._get_conn",
         "*.get_connection",
         "*.wait_for_connection",
-        "*.checkout",
+        "*._wait_for_available_connection",
+        "*Pool.checkout",
         "AsyncAdaptedQueue.get",
         "MemoryObjectSendStream.send",
     ];
@@ -235,6 +245,8 @@ pub struct LimitSettings {
     pub rounds: u32,
     /// Tasks read of one process.
     pub tasks_per_process: u32,
+    /// Tasks of all processes together; those of one person half of that.
+    pub tasks: u32,
     /// Time for one scan of one process.
     pub scan_time: Duration,
     /// Bytes copied from one process in one scan.
@@ -256,6 +268,7 @@ impl Default for LimitSettings {
         Self {
             rounds: 8,
             tasks_per_process: 1_000_000,
+            tasks: 1_000_000,
             scan_time: Duration::from_secs(2),
             scan_bytes: 8 << 30,
             cpu_share: 0.05,

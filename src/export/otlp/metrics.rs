@@ -392,10 +392,12 @@ mod tests {
 
     /// A target whose processes have started so many tasks each.
     fn target(name: &str, since: u64, started: &[u64]) -> TargetView {
-        let process = |(number, started): (usize, &u64)| ProcessView {
-            since: at(since),
-            totals: totals(*started),
-            ..ProcessView::new(id(number))
+        let process = |(number, started): (usize, &u64)| {
+            Arc::new(ProcessView {
+                since: at(since),
+                totals: totals(*started),
+                ..ProcessView::new(id(number))
+            })
         };
         TargetView {
             name: name.into(),

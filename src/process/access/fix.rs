@@ -1,10 +1,10 @@
 //! What to do about what stands in the way of reading a process. The one source of such advice, for both programs.
 
-use super::{Aspect, Check, Circumstances, Reader, SYS_PTRACE, Verdict, has};
+use super::{Aspect, Check, Circumstances, Reader, SYS_PTRACE, Trial, Verdict, has};
 use crate::procfs::UserIds;
 
 /// How the agent gets `CAP_SYS_PTRACE`.
-pub const GIVE_AGENT_SYS_PTRACE: &str = "give asyncio-agent CAP_SYS_PTRACE (AmbientCapabilities=CAP_SYS_PTRACE in its \
+pub(super) const GIVE_AGENT_SYS_PTRACE: &str = "give asyncio-agent CAP_SYS_PTRACE (AmbientCapabilities=CAP_SYS_PTRACE in its \
                                          unit; docker run --cap-add=SYS_PTRACE; in Kubernetes \
                                          securityContext.capabilities.add: [SYS_PTRACE])";
 
@@ -37,8 +37,11 @@ impl Circumstances {
                 Aspect::PtraceScope if self.ptrace_scope > Some(2) => {
                     "set it to 2 or less (sysctl.d(5)) and restart the machine: until then 3 cannot be changed".to_owned()
                 }
+                Aspect::Seccomp if self.trial_on_us == Trial::Unavailable && self.own.seccomp == Some(0) => {
+                    "use a kernel with CONFIG_CROSS_MEMORY_ATTACH, without which there is no process_vm_readv".to_owned()
+                }
                 Aspect::Seccomp => {
-                    "allow process_vm_readv in that filter (systemd: SystemCallFilter=@ipc; containers: the default \
+                    "allow process_vm_readv in that filter (systemd: SystemCallFilter=process_vm_readv; containers: the default \
                      profile of a current runtime, or one of your own)"
                         .to_owned()
                 }
@@ -83,11 +86,12 @@ impl Circumstances {
                  on the host"
             }
             Reader::Agentctl if self.own.no_new_privileges == Some(true) => {
-                "ask a running asyncio-agent (--agent), or run agentctl as root from elsewhere: here nothing gets more \
-                 rights (no_new_privs), sudo included"
+                "ask a running asyncio-agent (--agent, which goes without --freeze) as a member of the group that its control.group \
+                 names, or run agentctl as root from elsewhere: here nothing gets more rights (no_new_privs), sudo included"
             }
             Reader::Agentctl => {
-                "run agentctl with sudo, which gives it CAP_SYS_PTRACE, or ask a running asyncio-agent (--agent)"
+                "run agentctl with sudo, which gives it CAP_SYS_PTRACE, or ask a running asyncio-agent (--agent, \
+                 which goes without --freeze) as a member of the group that its control.group names"
             }
         };
         text.to_owned()
@@ -95,7 +99,7 @@ impl Circumstances {
 }
 
 /// Where capabilities count for all processes.
-fn first_namespace(reader: Reader) -> String {
+pub(super) fn first_namespace(reader: Reader) -> String {
     match reader {
         Reader::Agentctl => {
             "run agentctl on the host, outside of the user namespace of a container or sandbox".to_owned()

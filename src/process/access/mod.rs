@@ -13,8 +13,6 @@ mod fix;
 #[cfg(test)]
 mod tests;
 
-pub use fix::GIVE_AGENT_SYS_PTRACE;
-
 use crate::ids::Pid;
 use crate::memory::{ProcessVm, ReadErrorKind, ReadMemory as _, RemoteAddr};
 use crate::procfs::{Credentials, ProcRoot, ProcfsError, UserIds};
@@ -185,6 +183,8 @@ pub struct Access {
 enum Trial {
     Works,
     Denied,
+    /// There is no such system call, or a filter says so.
+    Unavailable,
     Gone,
     /// With another error number.
     Failed(i32),
@@ -197,6 +197,7 @@ impl fmt::Display for Trial {
         match self {
             Self::Works => f.write_str("works"),
             Self::Denied => f.write_str("is refused (EPERM)"),
+            Self::Unavailable => f.write_str("is not available (ENOSYS)"),
             Self::Gone => f.write_str("finds nothing (a kernel thread, or it has ended)"),
             Self::Failed(number) => write!(f, "fails with error {number} of the operating system"),
             Self::Unknown => f.write_str("fails"),
@@ -220,10 +221,17 @@ struct Circumstances {
     trial_of_memory: Trial,
 }
 
-/// Whether we run without `CAP_SYS_PTRACE`; not if that cannot be found out.
-pub fn lacks_sys_ptrace(root: &ProcRoot) -> bool {
+/// What we, the agent, lack to read processes of all users, as advice: `CAP_SYS_PTRACE`, or a user namespace in which it counts
+/// for all processes that are seen here. `None`: nothing, or that cannot be found out.
+pub fn what_agent_lacks(root: &ProcRoot) -> Option<String> {
     let own = root.own_credentials();
-    own.effective.is_some() && !has(own.effective, SYS_PTRACE)
+    if own.effective.is_some() && !has(own.effective, SYS_PTRACE) {
+        return Some(fix::GIVE_AGENT_SYS_PTRACE.to_owned());
+    }
+    let namespace = own.user_namespace.filter(|it| !it.is_first())?;
+    // In a container all of which is in one user namespace, nothing is missing.
+    let of_first_process = root.user_namespace_of_first();
+    (of_first_process != Some(namespace)).then(|| fix::first_namespace(Reader::Agent))
 }
 
 impl Access {
@@ -270,6 +278,7 @@ impl Circumstances {
             Err(error) => match error.kind {
                 ReadErrorKind::Unmapped | ReadErrorKind::Limit(_) => Trial::Works,
                 ReadErrorKind::Denied => Trial::Denied,
+                ReadErrorKind::Unavailable => Trial::Unavailable,
                 ReadErrorKind::ProcessGone => Trial::Gone,
                 ReadErrorKind::Os(number) => Trial::Failed(number),
             },
@@ -482,7 +491,7 @@ impl Circumstances {
             ),
             Some(false) => (
                 format!(
-                    "process {pid} is in another than {name}, whose capabilities count in its own and those within"
+                    "process {pid} is in another user namespace than {name}, whose capabilities count in its own and those within"
                 ),
                 self.unless_capable(),
             ),
@@ -597,8 +606,8 @@ impl Circumstances {
             (false, true) => (labels, Verdict::Unknown),
             (false, false) => (
                 format!(
-                    "nothing else stands in the way, so a security module refuses (AppArmor, SELinux), or something \
-                     that cannot be seen from here; {labels}"
+                    "nothing else stands in the way, so a security module refuses (AppArmor, SELinux, Landlock), or \
+                     something that cannot be seen from here; {labels}"
                 ),
                 Verdict::Blocks,
             ),

@@ -323,3 +323,38 @@ fn this_process_may_read_itself() {
     let missing = Access::look(&ProcRoot::default(), nobody, Reader::Agentctl);
     assert!(matches!(missing, Err(ProcfsError::NoProcess { .. })));
 }
+
+#[test]
+fn what_an_agent_lacks_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = ProcRoot::at(folder.path());
+    // Nothing is known.
+    assert_eq!(what_agent_lacks(&root), None);
+    for process in ["self", "1"] {
+        std::fs::create_dir_all(folder.path().join(process).join("ns")).unwrap();
+    }
+    let is_in = |process: &str, namespace: u64| {
+        let link = folder.path().join(process).join("ns/user");
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink(format!("user:[{namespace}]"), link).unwrap();
+    };
+    let has_capabilities = |mask: u64| {
+        let status = format!("Name:\tx\nCapEff:\t{mask:016x}\n");
+        std::fs::write(folder.path().join("self/status"), status).unwrap();
+    };
+    let lacks = || what_agent_lacks(&root).unwrap_or_default();
+    has_capabilities(0);
+    assert!(lacks().contains("CAP_SYS_PTRACE"));
+    has_capabilities(1 << SYS_PTRACE);
+    assert_eq!(lacks(), "");
+    // The first user namespace; one within, of which the first process is not.
+    is_in("self", 0xefff_fffd);
+    assert_eq!(lacks(), "");
+    is_in("self", 4_026_532_000);
+    assert!(lacks().contains("PrivateUsers="));
+    is_in("1", 0xefff_fffd);
+    assert!(lacks().contains("PrivateUsers="));
+    // A container that is a machine of its own.
+    is_in("1", 4_026_532_000);
+    assert_eq!(lacks(), "");
+}

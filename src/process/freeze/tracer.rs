@@ -20,7 +20,7 @@
 
 use super::PauseEnd;
 use crate::ids::{Pid, ProcessId};
-use crate::process::{ProcessError, explain_procfs};
+use crate::process::ProcessError;
 use crate::procfs::{ProcRoot, ProcfsError};
 use nix::errno::Errno;
 use nix::sys::ptrace;
@@ -34,6 +34,8 @@ use std::time::{Duration, Instant};
 /// Most attempts to seize a thread that is refused for no reason that can be seen: its tracer may
 /// have let it go between the attempt and the look for who that was.
 const SEIZE_ATTEMPTS_MAX: u32 = 20;
+/// The same of one that an earlier thread of ours traces: that is ending, for which it has to get a processor.
+const OWN_ATTEMPTS_MAX: u32 = 2_500;
 /// The time between two of them.
 const SEIZE_AGAIN: Duration = Duration::from_micros(200);
 /// The first and the longest sleep between two looks at threads that have not stopped yet. Sleeping
@@ -166,7 +168,7 @@ impl Tracer {
         let pid = self.id.pid;
         let explain = |error| match error {
             ProcfsError::NoProcess { .. } => ProcessError::Gone { pid },
-            error => explain_procfs(pid, error),
+            error => ProcessError::of_procfs(pid, error),
         };
         if self.root.stat(pid).map_err(explain)?.start_time != self.id.start {
             return Err(ProcessError::Gone { pid });
@@ -236,7 +238,9 @@ impl Tracer {
             pid,
             why: Errno::EPERM.desc().to_owned(),
         };
-        for _ in 0..SEIZE_ATTEMPTS_MAX {
+        let (mut n_attempts, mut attempts_max) = (0, SEIZE_ATTEMPTS_MAX);
+        while n_attempts < attempts_max {
+            n_attempts += 1;
             match ptrace::seize(raw(thread), ptrace::Options::empty()) {
                 Ok(()) => return Ok(true),
                 Err(Errno::ESRCH) => return Ok(false),
@@ -256,6 +260,9 @@ impl Tracer {
                     return Ok(true);
                 }
                 let is_own = tracer.process.as_raw() == getpid().as_raw();
+                if is_own {
+                    attempts_max = OWN_ATTEMPTS_MAX;
+                }
                 let is_certain = tracer.name.is_some() && !is_own;
                 error = ProcessError::Traced {
                     pid,

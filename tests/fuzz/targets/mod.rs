@@ -21,6 +21,7 @@ mod graphs;
 mod image;
 mod input;
 mod line_table;
+mod loops;
 mod maps;
 mod matching;
 mod pages;
@@ -62,6 +63,7 @@ const MIB: usize = 1 << 20;
 /// All targets.
 pub const TARGETS: &[Target] = &[
     target("line_table", line_table::run, line_table::seeds, MIB),
+    target("loops", loops::run, loops::seeds, MIB),
     target("maps", maps::run, maps::seeds, 4 * MIB),
     target("request", request::run, request::seeds, 4 * MIB),
     target("stat", stat::run, stat::seeds, MIB),

@@ -189,20 +189,29 @@ fn what_is_late_is_told_once() {
 #[test]
 fn processes_that_take_too_much_are_read_less_often() {
     let (mut scheduler, _) = started(4, 2);
-    let mut took = |n, ms| {
-        let event = Event::RoundEnded {
-            process: process(n),
-            end: RoundEnd::Read,
-            used: Duration::from_millis(ms),
-        };
-        scheduler.on(event, at(500));
-        let due = scheduler.processes[&process(n)].due;
-        ms_of(due)
-    };
     // 3 seconds are 2 more than may be taken at once, and run out at a tenth of a second per second.
-    assert_eq!(took(0, 3_000), 20_501);
+    assert_eq!(due_after(&mut scheduler, 0, 3_000), 20_501);
     // An equal part of it is a twentieth of its second.
-    assert_eq!(took(1, 50), 1_000);
+    assert_eq!(due_after(&mut scheduler, 1, 50), 1_000);
+}
+
+/// When a process is due whose round took so many milliseconds and ended at 500.
+fn due_after(scheduler: &mut Scheduler, n: i32, used_ms: u64) -> u64 {
+    let event = Event::RoundEnded {
+        process: process(n),
+        end: RoundEnd::Read,
+        used: Duration::from_millis(used_ms),
+    };
+    scheduler.on(event, at(500));
+    ms_of(scheduler.processes[&process(n)].due)
+}
+
+#[test]
+fn a_process_pays_for_what_it_took_itself() {
+    let (mut scheduler, _) = started(4, 2);
+    assert_eq!(due_after(&mut scheduler, 0, 30_000), 290_501);
+    // Half as much again as its equal part.
+    assert_eq!(due_after(&mut scheduler, 1, 75), 500 + 1_500);
 }
 
 #[test]

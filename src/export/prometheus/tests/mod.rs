@@ -68,7 +68,7 @@ fn target(name: &str, processes: Vec<ProcessView>) -> TargetView {
     }
     TargetView {
         name: name.into(),
-        processes,
+        processes: processes.into_iter().map(Arc::new).collect(),
         scans,
         ..TargetView::default()
     }
@@ -110,7 +110,7 @@ fn nothing_but_the_agent_without_targets() {
         # HELP asyncio_agent_hidden_processes Processes of which it cannot be found out whether they belong to a target, because the agent may not look at them: a rule depends on their executable, or on whether they use asyncio. As of the latest look at the list of processes.
         # TYPE asyncio_agent_hidden_processes gauge
         asyncio_agent_hidden_processes 0
-        # HELP asyncio_agent_limit_hits_total How often a limit was reached: something was left out, put off or added up. traces_per_minute and spans_per_minute are keys of exporters.otlp.spans in the configuration, the others without _max keys of limits; probes_hanging, rounds_hanging and those with _max are built in. series counts answers.
+        # HELP asyncio_agent_limit_hits_total How often a limit was reached: something was left out, put off or added up. traces_per_minute and spans_per_minute are keys of exporters.otlp.spans in the configuration, the others without _max keys of limits; probes_hanging, rounds_hanging and those with _max are built in, threads is what the system allows the agent. series counts answers.
         # TYPE asyncio_agent_limit_hits_total counter
         asyncio_agent_limit_hits_total{limit="awaiters_per_task_max"} 0
         asyncio_agent_limit_hits_total{limit="cpu_share"} 0
@@ -127,6 +127,7 @@ fn nothing_but_the_agent_without_targets() {
         asyncio_agent_limit_hits_total{limit="spans_per_minute"} 0
         asyncio_agent_limit_hits_total{limit="target_names"} 0
         asyncio_agent_limit_hits_total{limit="tasks_per_process"} 0
+        asyncio_agent_limit_hits_total{limit="threads"} 0
         asyncio_agent_limit_hits_total{limit="threads_max"} 0
         asyncio_agent_limit_hits_total{limit="traces_per_minute"} 0
         asyncio_agent_limit_hits_total{limit="work_max"} 0
@@ -150,6 +151,9 @@ fn nothing_but_the_agent_without_targets() {
         # HELP asyncio_agent_otlp_spans_total Spans that the receiver of OTLP took, as of the latest round.
         # TYPE asyncio_agent_otlp_spans_total counter
         asyncio_agent_otlp_spans_total 0
+        # HELP asyncio_agent_privileged Whether the agent can read processes of all users: it has CAP_SYS_PTRACE, which counts for all processes that it sees. Others may be missing among the targets and say nothing of it. As of the start of the agent.
+        # TYPE asyncio_agent_privileged gauge
+        asyncio_agent_privileged 1
         # HELP asyncio_agent_scan_problems_total Problems met in rounds: parts of a snapshot that could not be read, and rounds that failed.
         # TYPE asyncio_agent_scan_problems_total counter
         asyncio_agent_scan_problems_total{code="already_traced"} 0
@@ -204,6 +208,7 @@ fn a_target_without_processes_is_down_and_has_no_tasks() {
         asyncio_agent_limit_hits_total{limit="spans_per_minute"} 0
         asyncio_agent_limit_hits_total{limit="target_names"} 0
         asyncio_agent_limit_hits_total{limit="tasks_per_process"} 0
+        asyncio_agent_limit_hits_total{limit="threads"} 0
         asyncio_agent_limit_hits_total{limit="threads_max"} 0
         asyncio_agent_limit_hits_total{limit="traces_per_minute"} 0
         asyncio_agent_limit_hits_total{limit="work_max"} 0
@@ -213,6 +218,7 @@ fn a_target_without_processes_is_down_and_has_no_tasks() {
         asyncio_agent_otlp_dropped_spans_total{reason="queue_full"} 0
         asyncio_agent_otlp_dropped_spans_total{reason="refused"} 0
         asyncio_agent_otlp_spans_total 0
+        asyncio_agent_privileged 1
         asyncio_agent_scans_hanging{target="idle"} 0
         asyncio_agent_scans_total{target="idle",result="failed"} 0
         asyncio_agent_scans_total{target="idle",result="gone"} 0
@@ -274,7 +280,7 @@ fn processes_of_a_target_are_added_up() {
         # HELP asyncio_agent_hidden_processes Processes of which it cannot be found out whether they belong to a target, because the agent may not look at them: a rule depends on their executable, or on whether they use asyncio. As of the latest look at the list of processes.
         # TYPE asyncio_agent_hidden_processes gauge
         asyncio_agent_hidden_processes 0
-        # HELP asyncio_agent_limit_hits_total How often a limit was reached: something was left out, put off or added up. traces_per_minute and spans_per_minute are keys of exporters.otlp.spans in the configuration, the others without _max keys of limits; probes_hanging, rounds_hanging and those with _max are built in. series counts answers.
+        # HELP asyncio_agent_limit_hits_total How often a limit was reached: something was left out, put off or added up. traces_per_minute and spans_per_minute are keys of exporters.otlp.spans in the configuration, the others without _max keys of limits; probes_hanging, rounds_hanging and those with _max are built in, threads is what the system allows the agent. series counts answers.
         # TYPE asyncio_agent_limit_hits_total counter
         asyncio_agent_limit_hits_total{limit="awaiters_per_task_max"} 0
         asyncio_agent_limit_hits_total{limit="cpu_share"} 0
@@ -291,6 +297,7 @@ fn processes_of_a_target_are_added_up() {
         asyncio_agent_limit_hits_total{limit="spans_per_minute"} 0
         asyncio_agent_limit_hits_total{limit="target_names"} 0
         asyncio_agent_limit_hits_total{limit="tasks_per_process"} 0
+        asyncio_agent_limit_hits_total{limit="threads"} 0
         asyncio_agent_limit_hits_total{limit="threads_max"} 0
         asyncio_agent_limit_hits_total{limit="traces_per_minute"} 0
         asyncio_agent_limit_hits_total{limit="work_max"} 0
@@ -308,6 +315,9 @@ fn processes_of_a_target_are_added_up() {
         # HELP asyncio_agent_otlp_spans_total Spans that the receiver of OTLP took, as of the latest round.
         # TYPE asyncio_agent_otlp_spans_total counter
         asyncio_agent_otlp_spans_total 0
+        # HELP asyncio_agent_privileged Whether the agent can read processes of all users: it has CAP_SYS_PTRACE, which counts for all processes that it sees. Others may be missing among the targets and say nothing of it. As of the start of the agent.
+        # TYPE asyncio_agent_privileged gauge
+        asyncio_agent_privileged 1
         # HELP asyncio_agent_scan_duration_seconds Time that the latest round took over the slowest process of the target.
         # TYPE asyncio_agent_scan_duration_seconds gauge
         asyncio_agent_scan_duration_seconds{target="failing"} 0.1
@@ -342,7 +352,7 @@ fn processes_of_a_target_are_added_up() {
         # TYPE asyncio_await_cycle_tasks gauge
         asyncio_await_cycle_tasks{target="failing"} 0
         asyncio_await_cycle_tasks{target="web"} 0
-        # HELP asyncio_await_cycles Confirmed cycles of tasks that await each other and can never go on, as the latest round over each process of the target saw them; one that a partial snapshot lacks counts until a complete one does. Absent while no process can be read.
+        # HELP asyncio_await_cycles Confirmed cycles of tasks that await each other and can never go on, as the latest round over each process of the target saw them, at most 64 of each process; one that a partial snapshot lacks counts until a complete one does. Absent while no process can be read.
         # TYPE asyncio_await_cycles gauge
         asyncio_await_cycles{target="failing"} 0
         asyncio_await_cycles{target="web"} 1
@@ -597,7 +607,7 @@ fn the_catalogue_is_in_order_and_follows_the_rules_of_prometheus() {
 fn labels_from_a_process_hold_no_control_characters() {
     let mut target = TargetView {
         name: "a".into(),
-        processes: vec![process(7, scan(1, RoundOutcome::Ok, Some([4, 1, 0])))],
+        processes: vec![process(7, scan(1, RoundOutcome::Ok, Some([4, 1, 0]))).into()],
         ..TargetView::default()
     };
     let figures = crate::analysis::CoroutineFigures {
@@ -605,7 +615,7 @@ fn labels_from_a_process_hold_no_control_characters() {
         ..Default::default()
     };
     let names = ["f\x1b[31m\0", "f\\x1b[31m\\x00"].map(|name| (name.into(), figures));
-    let process = &mut target.processes[0];
+    let process = Arc::make_mut(&mut target.processes[0]);
     process.latest.as_mut().unwrap().observation = Some(Arc::new(Observation {
         coroutines: crate::analysis::Coroutines {
             by_name: names.to_vec(),

@@ -1,0 +1,155 @@
+//! How many tasks of a process may be read, so that all that is kept of all processes fits into memory: whoever makes
+//! very many tasks in very many processes takes nothing from others but that.
+//!
+//! What a process had at its latest look counts, whether it was read or only counted, and who has been watched for longest
+//! comes first: so it does not depend on the order of looks who is read, and the same ones are.
+
+use crate::ids::ProcessId;
+use crate::time::Timestamp;
+use std::collections::HashMap;
+
+/// Tasks that are read of each process, whatever others have.
+const TASKS_MIN: u64 = 250;
+/// Processes that are read at once, of which it is not known yet how many tasks they have.
+const NEW_MAX: u64 = 8;
+
+/// What a process had at its latest look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Claim {
+    pub(super) process: ProcessId,
+    /// Since when it is watched.
+    pub(super) since: Timestamp,
+    /// Whose it is.
+    pub(super) person: Option<u32>,
+    /// 0 if that is not known yet.
+    pub(super) n_tasks: u64,
+}
+
+/// What there is room for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    /// Tasks of all processes together that may be read; those of one person may be half of that.
+    pub(super) total: u64,
+    /// Tasks that all processes have.
+    pub(super) n_tasks: u64,
+}
+
+impl Room {
+    /// How many tasks may be read of `process`, which has `own` of them. The claims of all processes are looked at only if they
+    /// have so many that it depends on them.
+    pub(super) fn tasks_max(
+        self,
+        process: ProcessId,
+        own: u64,
+        claims: impl Iterator<Item = Claim>,
+    ) -> u32 {
+        let (n_granted, is_granted) = match self.n_tasks <= self.total / 2 {
+            true => (self.n_tasks, true),
+            false => granted(claims, process, self.total),
+        };
+        if own > 0 && !is_granted {
+            return as_u32(TASKS_MIN);
+        }
+        let more = self.total.saturating_sub(n_granted) / NEW_MAX;
+        let most = own.saturating_add(more.max(TASKS_MIN));
+        // Those that hardly change keep the same: another cap means to read what sleeps again.
+        let round = 1_u64 << most.max(1).ilog2();
+        as_u32(if round >= own { round } else { most })
+    }
+}
+
+/// The tasks that are granted to processes together, and whether those of `process` are.
+fn granted(claims: impl Iterator<Item = Claim>, process: ProcessId, total: u64) -> (u64, bool) {
+    let mut claims: Vec<Claim> = claims.collect();
+    claims.sort_unstable_by_key(|claim| (claim.since, claim.process));
+    let (mut n_granted, mut is_granted) = (0_u64, false);
+    let mut of_persons: HashMap<Option<u32>, u64> = HashMap::new();
+    for claim in claims {
+        let of_person = of_persons.entry(claim.person).or_default();
+        let fits = n_granted.saturating_add(claim.n_tasks) <= total;
+        if fits && of_person.saturating_add(claim.n_tasks) <= total / 2 {
+            *of_person = of_person.saturating_add(claim.n_tasks);
+            n_granted = n_granted.saturating_add(claim.n_tasks);
+            is_granted |= claim.process == process;
+        }
+    }
+    (n_granted, is_granted)
+}
+
+fn as_u32(n: u64) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Pid, StartTime};
+    use std::time::Duration;
+
+    fn id(pid: i32) -> ProcessId {
+        ProcessId {
+            pid: Pid::new(pid).unwrap(),
+            start: StartTime(1),
+        }
+    }
+
+    fn claims(of: &[(u32, u64)]) -> Vec<Claim> {
+        let claim = |(at, (person, n_tasks)): (usize, &(u32, u64))| {
+            let at = u32::try_from(at).unwrap() + 1;
+            Claim {
+                process: id(at.try_into().unwrap()),
+                since: Timestamp::new(Duration::from_secs(at.into())),
+                person: Some(*person),
+                n_tasks: *n_tasks,
+            }
+        };
+        of.iter().enumerate().map(claim).collect()
+    }
+
+    fn each(of: &[(u32, u64)], total: u64) -> Vec<u32> {
+        let claims = claims(of);
+        let room = Room {
+            total,
+            n_tasks: claims.iter().map(|it| it.n_tasks).sum(),
+        };
+        let max = |it: &Claim| room.tasks_max(it.process, it.n_tasks, claims.iter().copied());
+        claims.iter().map(max).collect()
+    }
+
+    #[test]
+    fn nobody_is_held_back_while_there_is_room() {
+        let max = each(&[(1, 10), (1, 90_000), (2, 0), (3, 400_000)], 2_000_000);
+        assert!(max[1] >= 90_000 && max[3] >= 400_000, "{max:?}");
+        assert_eq!(max[0], max[2]);
+        assert_eq!(
+            max[0], 131_072,
+            "an eighth of what is left, as a power of two"
+        );
+    }
+
+    #[test]
+    fn one_person_has_half_and_the_oldest_processes_come_first() {
+        let mut of = vec![(7, 250_000); 15];
+        of.push((8, 5_000));
+        of.push((9, 0));
+        let max = each(&of, 2_000_000);
+        assert!(max[..4].iter().all(|max| *max >= 250_000), "{max:?}");
+        assert!(max[4..15].iter().all(|max| *max == 250), "{max:?}");
+        assert!(max[15] >= 5_000 && max[16] >= 65_536, "{max:?}");
+        let n_read: u64 = max
+            .iter()
+            .zip(&of)
+            .map(|(max, (_, n))| (*n).min((*max).into()))
+            .sum();
+        assert!(n_read <= 2_000_000, "{n_read}");
+    }
+
+    #[test]
+    fn all_together_have_no_more() {
+        let of: Vec<_> = (0..30).map(|person| (person, 300_000)).collect();
+        let max = each(&of, 2_000_000);
+        let n_granted = max.iter().filter(|max| **max >= 300_000).count();
+        assert_eq!(n_granted, 6, "{max:?}");
+        assert!(max[6..].iter().all(|max| *max == 250), "{max:?}");
+    }
+}

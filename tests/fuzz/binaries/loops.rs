@@ -1,0 +1,4 @@
+//! The target `loops` for libFuzzer.
+#![no_main]
+
+asyncio_agent_fuzz::fuzz!("loops");
