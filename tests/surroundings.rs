@@ -147,6 +147,28 @@ fn an_agent_in_a_pid_namespace_within_ours_is_not_asked_for_another_process() {
     }
 }
 
+#[test]
+fn ids_of_another_pid_namespace_are_not_taken_for_ours() {
+    let place = Place::new();
+    let target = Target::start(python::all()[0].program("music"));
+    let pid = target.pid_text();
+    let mut sh = Command::new("sh");
+    sh.env("ASYNCIO_AGENT_SOCKET", "")
+        .args(["-c", "\"$@\"; exit $?", "sh"])
+        .arg(place.folder.path().join("agentctl"))
+        .args(["ps", &pid]);
+    // Without a /proc of its own.
+    let answer = Answer::of(unshare(&["--pid", "--fork", "--kill-child"], &sh));
+    check_refused(
+        &answer,
+        FAILED,
+        &[
+            &format!("cannot read process {pid}: /proc is that of another pid namespace"),
+            "hint: /proc is that of another one, in which processes have other ids: run agentctl in the pid namespace",
+        ],
+    );
+}
+
 /// Runs `agentctl` where `text` is the configuration of the service, with this mode.
 fn with_configuration(place: &Place, text: &str, mode: &str, arguments: &[&str]) -> Answer {
     let file = place.folder.path().join("service.yaml");

@@ -61,7 +61,7 @@ impl From<&ProcessError> for Exit {
             | ProcessError::NotStarted { .. }
             | ProcessError::NoAsyncio { .. }
             | ProcessError::BadOffsets { .. } => Self::NotSupported,
-            ProcessError::Failed { .. } => Self::Failed,
+            ProcessError::OtherPidNamespace { .. } | ProcessError::Failed { .. } => Self::Failed,
         }
     }
 }
@@ -80,6 +80,7 @@ mod tests {
             ProcessError::NotFound { pid },
             ProcessError::Thread { pid, process: pid },
             ProcessError::Gone { pid },
+            ProcessError::OtherPidNamespace { pid },
             ProcessError::Denied { pid, what },
             ProcessError::FreezeDenied { pid, why: text() },
             ProcessError::NotPython {

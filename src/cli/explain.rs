@@ -101,7 +101,9 @@ pub(super) fn unreadable(error: &ProcessError) -> Stop {
 
 fn hints(error: &ProcessError) -> Vec<String> {
     let access = match error {
-        ProcessError::Denied { pid, .. } => permission_hints(*pid),
+        ProcessError::Denied { pid, .. } | ProcessError::OtherPidNamespace { pid } => {
+            permission_hints(*pid)
+        }
         ProcessError::NotFound { pid } if ProcRoot::default().hides(*pid) => {
             vec![HIDDEN.to_owned()]
         }

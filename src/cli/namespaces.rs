@@ -51,7 +51,7 @@ pub(super) fn of_agent(stream: &UnixStream) -> Option<Elsewhere> {
     let peer = getsockopt(stream, PeerCredentials).ok()?;
     let root = ProcRoot::default();
     // Otherwise what people see in /proc is not of our namespace, and may be of the agent's.
-    if !root.is_of_our_pid_namespace() {
+    if root.is_of_our_pid_namespace() != Some(true) {
         return None;
     }
     match Pid::new(peer.pid()) {

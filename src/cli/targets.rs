@@ -91,7 +91,7 @@ fn is_readable(root: &ProcRoot, process: ProcessId, answers: &Answers) -> Option
         .entry(process)
         .or_insert_with(|| probe(root, process));
     match answer {
-        Err(ProcessError::Denied { .. }) => {
+        Err(error) if error.is_refusal() => {
             ReadFacts::command_line(root, process).map_or(Some(false), |_| None)
         }
         answer => Some(answer.is_ok()),

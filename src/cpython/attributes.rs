@@ -340,11 +340,9 @@ impl<const N: usize> Attributes<N> {
         let values = at.plus(class.basic_size);
         let (capacity, is_valid) = Self::header(reader, values)?;
         if !is_valid {
-            return Err(DecodeError::Implausible {
-                what: "inline values of an object",
-                value: u64::from(is_valid),
-                at,
-            });
+            // They have been cleared, as its destruction begins: it has no attributes any more
+            // (`_PyObject_TryGetInstanceAttribute`, Objects/dictobject.c).
+            return Ok(None);
         }
         let keys = Keys::read(reader, class.shared_keys)?;
         let values = Values::Array(values.plus(VALUES_HEADER_BYTES), capacity);

@@ -19,7 +19,7 @@ pub fn advice(error: &ProcessError) -> Vec<String> {
             )];
         }
         ProcessError::Gone { .. } => "if it was restarted it has a new id: 'pgrep -af python'",
-        ProcessError::Denied { pid, .. } => {
+        ProcessError::OtherPidNamespace { pid } | ProcessError::Denied { pid, .. } => {
             return vec![format!(
                 "'agentctl explain {pid}' says what stands in the way"
             )];

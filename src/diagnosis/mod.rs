@@ -85,7 +85,7 @@ pub fn diagnose(
     let uses_asyncio = |_| match &reading.read {
         Ok(_) => Some(true),
         // A kernel thread may not be looked at either; it has no command line.
-        Err(ProcessError::Denied { .. }) if command_line.is_some() => None,
+        Err(error) if error.is_refusal() && command_line.is_some() => None,
         Err(_) => Some(false),
     };
     let explained = explain_rules(targets, processes, process, facts, &uses_asyncio);
@@ -126,11 +126,11 @@ fn command(line: &[u8]) -> String {
 }
 
 fn readable(reading: &Reading) -> ReadableAnswer {
-    let is_denied = matches!(reading.read, Err(ProcessError::Denied { .. }));
+    let is_refused = matches!(&reading.read, Err(error) if error.is_refusal());
     let access = reading.access.as_ref();
     let checks = access.map(|access| access.checks.iter().map(check).collect());
     ReadableAnswer {
-        is_readable: !is_denied && access.is_none_or(|access| access.is_granted),
+        is_readable: !is_refused && access.is_none_or(|access| access.is_granted),
         checks: checks.unwrap_or_default(),
     }
 }
@@ -205,7 +205,7 @@ fn problems(snapshot: &Snapshot) -> BTreeMap<String, u64> {
 fn fixes_of_found(reader: Reader, reading: &Reading) -> Vec<FixAnswer> {
     let texts = match &reading.read {
         // The parts of the kernel's rule say more.
-        Err(ProcessError::Denied { .. }) => Vec::new(),
+        Err(error) if error.is_refusal() => Vec::new(),
         Err(error) => advice(error),
         Ok((_, snapshot)) if reader == Reader::Agent => {
             let limits = snapshot.stats.limits_hit.names();

@@ -202,7 +202,7 @@ pub(super) fn fixes(
         return vec![fix("watched", text)];
     }
     // What is no Python with asyncio is not to be watched, whatever the rules say.
-    if !matches!(reading.read, Ok(_) | Err(ProcessError::Denied { .. })) {
+    if matches!(&reading.read, Err(error) if !error.is_refusal()) {
         return Vec::new();
     }
     let mut fixes: Vec<_> = near_misses(explained).take(MISSES_MAX).collect();

@@ -380,6 +380,7 @@ pub const PROBLEM_CODES: &[&str] = &[
     "not_python",
     "not_started",
     "other",
+    "other_pid_namespace",
     "panicked",
     "pause_limit",
     "permission_denied",

@@ -26,6 +26,14 @@ pub enum ProcessError {
         /// The process.
         pid: Pid,
     },
+    /// Its id is one of another pid namespace than ours (pid_namespaces(7)), in which it is another process's or nobody's.
+    #[error(
+        "cannot read process {pid}: /proc is that of another pid namespace (container), in which processes have other ids"
+    )]
+    OtherPidNamespace {
+        /// The pid asked for.
+        pid: Pid,
+    },
     /// The kernel does not let us read it.
     #[error("cannot read process {pid}: permission denied ({what})")]
     Denied {
@@ -122,11 +130,17 @@ impl ProcessError {
         }
     }
 
+    /// Whether we are kept from reading it, so that what it runs is not known.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Denied { .. } | Self::OtherPidNamespace { .. })
+    }
+
     /// The stable snake_case code of this error.
     pub fn code(&self) -> &'static str {
         match self {
             Self::NotFound { .. } | Self::Thread { .. } => "process_not_found",
             Self::Gone { .. } => "process_gone",
+            Self::OtherPidNamespace { .. } => "other_pid_namespace",
             Self::Denied { .. } => "permission_denied",
             Self::Traced { .. } => "already_traced",
             Self::FreezeDenied { .. } => "freeze_denied",

@@ -84,6 +84,9 @@ impl Process {
     /// When there is no such process, it may not be read, or it runs nothing that is supported.
     pub fn attach(root: &ProcRoot, pid: Pid, limits: Limits) -> Result<Self, ProcessError> {
         let explain = |error| ProcessError::of_procfs(pid, error);
+        if root.is_of_our_pid_namespace() == Some(false) {
+            return Err(ProcessError::OtherPidNamespace { pid });
+        }
         let stat = root.stat(pid).map_err(explain)?;
         root.expect_process(pid).map_err(explain)?;
         let Some(thread) = root.living_thread_of(pid, stat).map_err(explain)? else {

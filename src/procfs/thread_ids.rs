@@ -48,12 +48,12 @@ impl ThreadIds {
 
 impl ProcRoot {
     /// Whether ids of processes here are those that the kernel knows them by when we ask it: not if this `/proc` is of a pid
-    /// namespace above ours.
-    pub fn is_of_our_pid_namespace(&self) -> bool {
-        let status = fs::read(self.0.join("self/status")).unwrap_or_default();
+    /// namespace above ours. `None` if that is not told.
+    pub fn is_of_our_pid_namespace(&self) -> Option<bool> {
+        let status = fs::read(self.0.join("self/status")).ok()?;
         let status = String::from_utf8_lossy(&status);
         let own = nix::unistd::getpid().to_string();
-        field(&status, "NSpid") == Some(&own)
+        Some(field(&status, "NSpid")? == own)
     }
 
     /// Whether the process `pid` is in a pid namespace within the one of this `/proc`; `None` if that is not told.

@@ -257,10 +257,12 @@ impl Refusal {
                 pid,
                 lacks: source.lacks(),
             },
-            ProcessError::Denied { pid, .. } => Self::Process {
-                hints: source.access(pid).map_or_else(Vec::new, |it| it.hints()),
-                error,
-            },
+            ProcessError::Denied { pid, .. } | ProcessError::OtherPidNamespace { pid } => {
+                Self::Process {
+                    hints: source.access(pid).map_or_else(Vec::new, |it| it.hints()),
+                    error,
+                }
+            }
             error => error.into(),
         }
     }

@@ -210,8 +210,8 @@ impl Probes {
                 (Answer::DoesNot, Some(PAUSES_OF_PYTHON))
             }
             // A kernel thread may not be looked at either; it has no command line.
-            Ok(Ok(Err(ProcessError::Denied { .. })))
-                if self.source.facts().command_line(process).is_some() =>
+            Ok(Ok(Err(error)))
+                if error.is_refusal() && self.source.facts().command_line(process).is_some() =>
             {
                 (Answer::Denied, Some(PAUSES))
             }

@@ -46,6 +46,7 @@ impl Circumstances {
                         .to_owned()
                 }
                 Aspect::SecurityModule => unconfined(reader),
+                Aspect::PidNamespace => pid_namespace_of_proc(reader),
                 Aspect::User if reasons[..] == [Aspect::User] => self.as_user(reader),
                 _ if self.has_sys_ptrace() => first_namespace(reader),
                 _ => self.grant(reader),
@@ -108,6 +109,15 @@ pub(super) fn first_namespace(reader: Reader) -> String {
                           --userns=host; in Kubernetes hostUsers: true)"
             .to_owned(),
     }
+}
+
+/// Where processes have the ids that `/proc` tells.
+pub(super) fn pid_namespace_of_proc(reader: Reader) -> String {
+    format!(
+        "run {} in the pid namespace that /proc is of (docker run --pid=host; in Kubernetes hostPID: true), or with a /proc of \
+         its own",
+        reader.name()
+    )
 }
 
 fn unconfined(reader: Reader) -> String {

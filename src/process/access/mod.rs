@@ -211,6 +211,8 @@ struct Circumstances {
     own: Credentials,
     its: Credentials,
     ptrace_scope: Option<u32>,
+    /// `/proc` is that of another pid namespace than ours: what the kernel reads for us is none of what is told there.
+    is_elsewhere: bool,
     /// We are among the processes above it.
     is_below_us: bool,
     /// Reading our own memory: the kernel asks nobody about that.
@@ -221,12 +223,15 @@ struct Circumstances {
     trial_of_memory: Trial,
 }
 
-/// What we, the agent, lack to read processes of all users, as advice: `CAP_SYS_PTRACE`, or a user namespace in which it counts
-/// for all processes that are seen here. `None`: nothing, or that cannot be found out.
+/// What we, the agent, lack to read processes of all users, as advice: `CAP_SYS_PTRACE`, a user namespace in which it counts
+/// for all processes that are seen here, or the pid namespace in which these have their ids. `None`: nothing, or that cannot be found out.
 pub fn what_agent_lacks(root: &ProcRoot) -> Option<String> {
     let own = root.own_credentials();
     if own.effective.is_some() && !has(own.effective, SYS_PTRACE) {
         return Some(fix::GIVE_AGENT_SYS_PTRACE.to_owned());
+    }
+    if root.is_of_our_pid_namespace() == Some(false) {
+        return Some(fix::pid_namespace_of_proc(Reader::Agent));
     }
     let namespace = own.user_namespace.filter(|it| !it.is_first())?;
     // In a container all of which is in one user namespace, nothing is missing.
@@ -287,6 +292,7 @@ impl Circumstances {
             own: root.own_credentials(),
             its,
             ptrace_scope: root.ptrace_scope(),
+            is_elsewhere: root.is_of_our_pid_namespace() == Some(false),
             is_below_us: own_pid.is_some_and(|own| is_below(root, pid, own)),
             trial_on_us: own_pid.map_or(Trial::Unknown, memory),
             trial_of_maps: match root.maps(thread) {
@@ -334,7 +340,8 @@ impl Circumstances {
     fn judge(&self, pid: Pid, reader: Reader) -> Access {
         // A kernel thread has no memory, which is no refusal.
         let is_allowed = |trial| matches!(trial, Trial::Works | Trial::Gone);
-        let is_granted = is_allowed(self.trial_of_maps) && is_allowed(self.trial_of_memory);
+        let works = is_allowed(self.trial_of_maps) && is_allowed(self.trial_of_memory);
+        let is_granted = works && !self.is_elsewhere;
         let mut checks = vec![
             self.user(pid, reader),
             self.capabilities(pid, reader),
@@ -347,7 +354,7 @@ impl Circumstances {
         checks.push(self.seccomp(reader));
         let is_explained = checks.iter().any(|check| check.verdict != Verdict::Fine);
         checks.push(self.security_module(reader, is_granted, is_explained));
-        checks.push(self.trial(is_granted));
+        checks.push(self.trial(works));
         if is_granted {
             // Such as by Yama's exceptions, which cannot be seen from here.
             for check in &mut checks {
@@ -515,6 +522,10 @@ impl Circumstances {
     }
 
     fn pid_namespace(&self) -> Check {
+        if self.is_elsewhere {
+            let finding = "/proc is that of another one, in which processes have other ids";
+            return check(Aspect::PidNamespace, finding, Verdict::Blocks);
+        }
         let finding = match &self.its.pids[..] {
             [_, .., inner] => format!("one within: the process has the id {inner} there"),
             _ => "the process is seen by its id".to_owned(),
@@ -526,8 +537,9 @@ impl Circumstances {
     fn sys_ptrace(&self, reader: Reader, before: &[Check]) -> Check {
         let name = reader.name();
         // Yama's last word holds for those who have it, too.
-        let would_do = |check: &&Check| {
-            check.aspect != Aspect::PtraceScope || self.ptrace_scope.is_none_or(|scope| scope < 3)
+        let would_do = |check: &&Check| match check.aspect {
+            Aspect::PtraceScope => self.ptrace_scope.is_none_or(|scope| scope < 3),
+            aspect => aspect != Aspect::PidNamespace,
         };
         let blocks = |check: &Check| check.verdict == Verdict::Blocks;
         let is_needed = before.iter().filter(would_do).any(blocks);
@@ -615,12 +627,12 @@ impl Circumstances {
         check(Aspect::SecurityModule, finding, verdict)
     }
 
-    fn trial(&self, is_granted: bool) -> Check {
+    fn trial(&self, works: bool) -> Check {
         let finding = format!(
             "opening its list of mappings {}, process_vm_readv {}",
             self.trial_of_maps, self.trial_of_memory
         );
-        let verdict = match is_granted {
+        let verdict = match works {
             true => Verdict::Fine,
             false => Verdict::Blocks,
         };

@@ -155,6 +155,12 @@ fn the_system_may_stand_in_the_way() {
             "run agentctl with sudo",
         ),
         (
+            |it| it.is_elsewhere = true,
+            &["pid_namespace"],
+            "/proc is that of another one",
+            "run agentctl in the pid namespace that /proc is of",
+        ),
+        (
             |it| it.ptrace_scope = Some(3),
             &["ptrace_scope"],
             "kernel.yama.ptrace_scope is 3: nobody",
