@@ -1,7 +1,7 @@
 //! Whether a process is watched, why, and what to do if it should be.
 
 use super::{Looker, Reading, Subject, fix};
-use crate::process::{ProcessError, Reader};
+use crate::process::Reader;
 use crate::protocol::{ConditionAnswer, FixAnswer, ProcessAnswer, RuleAnswer, WatchedAnswer};
 use crate::targets::{Explained, RuleFinding, program_name, units_of};
 use std::time::Duration;
