@@ -4,6 +4,7 @@ limiters of packages: of 30 tasks that do the same, and of 10 functions in which
 loop runs now and then."""
 
 import asyncio
+import random
 import sys
 import threading
 import time
@@ -18,7 +19,7 @@ async def waits(line):
 
 async def with_time_limit(line):
     try:
-        async with asyncio.timeout(0.1):
+        async with asyncio.timeout(random.uniform(0.05, 0.2)):
             await waits(line)
     except TimeoutError:
         pass
@@ -27,7 +28,7 @@ async def with_time_limit(line):
 async def tries(line):
     while True:
         await asyncio.create_task(with_time_limit(line))
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(random.uniform(0.1, 0.6))
 
 
 class Pool:
@@ -97,7 +98,9 @@ async def main(kind):
             await semaphore.acquire()
             for name, line in [("lock", lock), ("semaphore", semaphore), ("pool", Pool())]:
                 group.create_task(waits(line), name=name)
-                group.create_task(tries(line))
+                # Some of them at the same time.
+                for _ in range(3):
+                    group.create_task(tries(line))
         else:
             limiter, slow = Limiter(), Limiter()
             for _ in range(30):

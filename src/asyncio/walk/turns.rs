@@ -11,7 +11,8 @@
 //! The places also change when another one gives up waiting. Where the first in line is served first (locks, semaphores and
 //! queues), the line has moved if another one is first. If the same one is, it stands; unless it is alone, and was alone
 //! before: then it may have gone away and come back. If it did so by itself, each turn was two changes of the deque and one
-//! place. Somebody who joined it and gave up makes another number of changes.
+//! place. Somebody who joined it and gave up makes another number of changes; several who did add up to any number, now and
+//! then to that one. So it counts only where most looks have found it.
 //!
 //! A task that is executed holds up its event loop until it comes to its next `await`. The loop takes what is to be done from
 //! a deque: as long as it has taken nothing, it is held up, however busy its thread is.
@@ -30,6 +31,10 @@ const WAITERS_MAX: u64 = 65_536;
 
 /// An empty deque at the end of its block goes back to the middle of it (`deque_popleft`, Modules/_collectionsmodule.c).
 const CYCLE_ITEMS: u64 = BLOCK_ITEMS / 2;
+
+/// For each look that found that somebody has joined who was alone and has given up, so many must have found that who was alone has
+/// gone round by itself, and one more.
+const ROUNDS_PER_VISIT: u32 = 2;
 
 /// Looks in a row in which a line may be missing without being forgotten: some do not get as far as that.
 const MISSES_MAX: u8 = 8;
@@ -75,6 +80,10 @@ pub(super) struct Front {
     /// The position of the first one in its block, and how often the deque was changed.
     index: u64,
     n_changes: u64,
+    /// Looks that found that the only one in the line has gone round, as it seems, and those that found that others had been
+    /// there, since another one was the first.
+    n_rounds: u32,
+    n_visits: u32,
     /// Looks in a row in which the line was missing.
     n_missing: u8,
 }
@@ -89,6 +98,8 @@ impl Front {
             n_moves: first.place.as_u64(),
             index: deque.index,
             n_changes: deque.n_changes,
+            n_rounds: 0,
+            n_visits: 0,
             n_missing: 0,
         };
         if let Some(before) = before {
@@ -100,14 +111,21 @@ impl Front {
     }
 
     /// Whether the only one in the line went away and came back, as far as can be told, and nobody else was there meanwhile.
-    fn went_round_alone(&self, before: &Self) -> bool {
+    fn went_round_alone(&mut self, before: &Self) -> bool {
+        (self.n_rounds, self.n_visits) = (before.n_rounds, before.n_visits);
+        if !self.is_alone || !before.is_alone || self.first.place == before.first.place {
+            return false;
+        }
         let n_places = self.index.wrapping_sub(before.index);
         let n_changes = self.n_changes.wrapping_sub(before.n_changes);
         let more = n_changes.wrapping_sub(n_places.wrapping_mul(2));
-        self.is_alone
-            && before.is_alone
-            && self.first.place != before.first.place
-            && more.is_multiple_of(2 * CYCLE_ITEMS)
+        let is_round = more.is_multiple_of(2 * CYCLE_ITEMS);
+        let looks = match is_round {
+            true => &mut self.n_rounds,
+            false => &mut self.n_visits,
+        };
+        *looks = looks.saturating_add(1);
+        is_round && self.n_rounds > self.n_visits.saturating_mul(ROUNDS_PER_VISIT)
     }
 }
 

@@ -170,6 +170,7 @@ fn nothing_but_the_agent_without_targets() {
         asyncio_agent_scan_problems_total{code="not_python"} 0
         asyncio_agent_scan_problems_total{code="not_started"} 0
         asyncio_agent_scan_problems_total{code="other"} 0
+        asyncio_agent_scan_problems_total{code="other_pid_namespace"} 0
         asyncio_agent_scan_problems_total{code="panicked"} 0
         asyncio_agent_scan_problems_total{code="pause_limit"} 0
         asyncio_agent_scan_problems_total{code="permission_denied"} 0
