@@ -310,7 +310,7 @@ fn assert_told_who_waits_for_long(target: &Target, what: &str) {
     // waits again and again is one that waits for long now and then.
     let n_idle = value("asyncio_idle_tasks");
     assert!(
-        [Some(38.0), Some(39.0)].contains(&n_idle),
+        [Some(40.0), Some(41.0)].contains(&n_idle),
         "{what}: {n_idle:?}"
     );
 }
@@ -332,15 +332,16 @@ fn who_waits_in_a_package_is_stuck_where_it_waits_for_a_lock_or_a_pool() {
         command.arg(&anyio).arg(&own).args(event_loop);
         let target = Target::start(command);
         let agent = agent_on(&target, "200ms");
-        wait_until("what hangs is found", || findings(&agent).len() >= 6);
+        wait_until("what hangs is found", || findings(&agent).len() >= 7);
         wait_for_rounds(&agent, 20);
         let mut told: Vec<String> = findings(&agent)
             .into_iter()
             .map(|(kind, path)| {
                 // A circle begins anywhere.
                 if kind == "await_cycle" {
-                    assert!(path.contains("closed ring (wrap.<locals>.ring /"), "{path}");
-                    return kind;
+                    let rings = ["closed ring (wrap.<locals>.ring /", "group in ring ("];
+                    let ring = rings.iter().position(|ring| path.contains(ring));
+                    return format!("{kind} {ring:?}");
                 }
                 let (task, rest) = path.split_once(" /").unwrap();
                 let line = rest.split_once("packages.py:").unwrap().1;
@@ -350,7 +351,8 @@ fn who_waits_in_a_package_is_stuck_where_it_waits_for_a_lock_or_a_pool() {
             .collect();
         told.sort();
         let expected = [
-            "await_cycle",
+            "await_cycle Some(0)",
+            "await_cycle Some(1)",
             "stuck_task stuck deep (deep 99",
             "stuck_task stuck endless (endless 76",
             "stuck_task stuck far (member 64",
@@ -411,7 +413,7 @@ fn an_event_loop_that_a_callback_holds_up_is_told() {
             (kind, Target::start(command))
         };
         let mut kinds = vec![
-            "nothing", "select", "waits", "computes", "beside", "far", "alone",
+            "nothing", "select", "waits", "computes", "beside", "far", "alone", "gil",
         ];
         // Where the functions of an event loop are to be seen.
         if event_loop.is_none() {

@@ -336,8 +336,7 @@ impl History {
                 self.tracks.see(key, &stack.words, went_on, now.at);
             }
             observation.n_started += u64::from(is_new);
-            let is_running = task.state == TaskState::Running;
-            let sleeps = stack.sleeps;
+            let (is_running, sleeps) = (task.state == TaskState::Running, stack.sleeps);
             sight.note_speaker(tid, Speaker { key, at, sleeps }, is_running);
             let group = sight.groups.entry(stack.coroutine).or_default();
             group.figures.n_tasks += 1;
@@ -348,8 +347,9 @@ impl History {
             if !awaits_none || tid == Tid(0) || sleeps {
                 continue;
             }
-            let is_explained =
-                !is_running && waits.is_explained((key, seen), &*rules.functions, stack.is_bare);
+            let line = self.lines.of(seen, rules.stuck_after);
+            let is_explained = !is_running
+                && waits.is_explained((key, seen), line, &*rules.functions, stack.is_bare);
             // Some programs run their event loop now and then.
             let is_paused = !thread.runs_loop && !is_running && !seen.is_stuck;
             if !counts || is_explained || is_paused {

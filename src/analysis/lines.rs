@@ -8,7 +8,7 @@
 //!
 //! A place is where tasks wait in functions of packages, whoever called these, and otherwise in a function of the program's own.
 
-use super::waiting::Seen;
+use super::waiting::{ENDS_WITHIN, Seen};
 use crate::time::Monotonic;
 use rustc_hash::FxHashMap;
 use std::time::Duration;
@@ -28,6 +28,8 @@ struct Line {
 /// What a line says of a task that waits in it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
+    /// When it has moved last.
+    pub(super) moved_at: Monotonic,
     /// Until when the line counts as one that moves: so long after it has moved.
     pub(super) moves_until: Monotonic,
     /// It has been overtaken, if it has stood there for as long as it seems.
@@ -61,13 +63,15 @@ impl Lines {
     pub(super) fn of(&self, seen: &Seen, within: Duration) -> Option<Place> {
         let line = self.by_place.get(&seen.line)?;
         Some(Place {
+            moved_at: line.moved_at,
             moves_until: line.moved_at.after(within),
             is_overtaken: line.last_came_after >= seen.since.at,
         })
     }
 
-    /// Forgets the lines that do not move.
-    pub(super) fn forget(&mut self, now: Monotonic, within: Duration) {
+    /// Forgets the lines that have not moved for as long as an end may be away that counts.
+    pub(super) fn forget(&mut self, now: Monotonic, stuck_after: Duration) {
+        let within = stuck_after.saturating_mul(ENDS_WITHIN);
         self.by_place
             .retain(|_, line| now.since(line.moved_at) < within);
     }

@@ -36,7 +36,7 @@ const GAP_MIN: Duration = Duration::from_millis(50);
 const ASKED_MAX: usize = 16_384;
 /// A wait that the program will end is not stuck if all of it takes no longer than so many times
 /// [`Rules::stuck_after`](super::Rules::stuck_after): a timer round all of a program would excuse everything.
-const ENDS_WITHIN: u32 = 10;
+pub(super) const ENDS_WITHIN: u32 = 10;
 /// One that has a timer of its own may take longer.
 const ENDS_ITSELF_WITHIN: Duration = Duration::from_secs(24 * 60 * 60);
 /// Ends of a wait that lie no further apart than this are the same.
@@ -231,6 +231,7 @@ impl Waits {
     pub(super) fn is_explained(
         &mut self,
         (key, seen): (TaskKey, &mut Seen),
+        line: Option<Place>,
         functions: &dyn FunctionRules,
         is_bare: bool,
     ) -> bool {
@@ -240,14 +241,14 @@ impl Waits {
         if self.is_older(seen, self.stuck_after) {
             self.ask(key, seen);
         }
-        let is_explained = self.explains(seen, reason, functions, is_bare);
+        let is_explained = self.explains((seen, line), reason, functions, is_bare);
         seen.is_stuck &= !is_explained;
         is_explained
     }
 
     fn explains(
         &mut self,
-        seen: &mut Seen,
+        (seen, line): (&mut Seen, Option<Place>),
         reason: Reason,
         functions: &dyn FunctionRules,
         is_bare: bool,
@@ -269,7 +270,11 @@ impl Waits {
         let within =
             |end: Option<Monotonic>, longest| end.is_some_and(|at| at.since(since) <= longest);
         let soon = self.stuck_after.saturating_mul(ENDS_WITHIN);
-        if let Some(at) = reason.may_end_at.filter(|at| within(Some(*at), soon)) {
+        // A timer may end the waits of a line one after the other, and is set anew for the next one.
+        let line = line.filter(|line| !line.is_overtaken);
+        let turn_since = line.map_or(since, |line| line.moved_at.max(since));
+        let may_end_at = reason.may_end_at;
+        if let Some(at) = may_end_at.filter(|at| at.since(turn_since) <= soon) {
             if at > self.now.at {
                 self.will_be_known(at);
                 return true;

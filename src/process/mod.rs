@@ -335,6 +335,7 @@ impl Process {
         };
         let (site, asyncio) = (&self.site, &self.asyncio);
         let knowledge = &mut self.knowledge;
+        knowledge.set_clock(self.clock_shift.and_then(ClockShift::now));
         let mut read = read_graph(&mut reader, site, asyncio, knowledge, workspace, stillness)
             .map_err(|error| self.explain_decode(error))?;
         if !has_asyncio(&read, &mut reader, &self.site.offsets) {

@@ -2,6 +2,7 @@
 
 use super::ProcRoot;
 use crate::ids::Pid;
+use nix::time::ClockId;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -22,6 +23,14 @@ impl ClockShift {
         let time = i128::try_from(time.as_nanos()).ok()?;
         let ours = u64::try_from(time.checked_sub(self.nanoseconds)?).ok()?;
         Some(Duration::from_nanos(ours))
+    }
+
+    /// What that clock shows now; `None` if it has not begun.
+    pub fn now(self) -> Option<Duration> {
+        let ours = Duration::from(ClockId::CLOCK_MONOTONIC.now().ok()?);
+        let ours = i128::try_from(ours.as_nanos()).ok()?;
+        let its = u64::try_from(ours.checked_add(self.nanoseconds)?).ok()?;
+        Some(Duration::from_nanos(its))
     }
 }
 
@@ -101,6 +110,8 @@ mod tests {
         let own = ProcRoot::default().clock_shift(Pid::new(pid).unwrap());
         assert_eq!(own, Some(ClockShift::NONE));
         assert_eq!(ClockShift::NONE.to_ours(time), Some(time));
+        let (ours, its) = (ClockShift::NONE.now().unwrap(), found.now().unwrap());
+        assert_eq!(its.checked_sub(ours).map(|it| it.as_secs()), Some(95));
         // Without time namespaces there is one clock.
         let nothing = tempfile::tempdir().unwrap();
         let of = ProcRoot::at(nothing.path()).clock_shift(Pid::new(7).unwrap());

@@ -106,6 +106,29 @@ fn stuck_unless(n: u64, wait: impl Fn(u64, u64) -> LongWait) -> Vec<u64> {
     each.collect()
 }
 
+/// Such as that of a limiter: each time it is called the next one goes on.
+#[test]
+fn who_waits_in_a_line_for_a_timer_that_is_set_again_is_not_stuck() {
+    let mut rounds = Rounds::new(2);
+    for round in 0..150_u64 {
+        let asked: Vec<LongWait> = std::mem::take(&mut rounds.asked)
+            .into_iter()
+            .map(|task| LongWait {
+                task,
+                may_end_at: Some(Duration::from_secs(round / 30 * 450 + 450 + 1_015)),
+                ..NOTHING
+            })
+            .collect();
+        let clock = Duration::from_secs(rounds.seconds);
+        let now = rounds.next();
+        rounds.history.note_long_waits(&asked, clock, now);
+        let in_line = (1 + round / 30..=5).map(|task| (task, &["handle"][..], 7, task, &[][..]));
+        let in_line: Vec<Spec<'_>> = in_line.collect();
+        let seen = rounds.observe(&in_line, true);
+        assert_eq!(seen.n_stuck, 0, "{round}");
+    }
+}
+
 #[test]
 fn who_has_a_reason_to_wait_is_not_stuck() {
     let ends_in = |seconds, clock| LongWait {

@@ -15,6 +15,8 @@ if "python" in sys.argv[1:]:
     use_python_tasks()
     asyncio.tasks.Task = asyncio.Task = asyncio.tasks._PyTask
 
+# What is due then ends a wait; what is due in a day is as good as never.
+SOON = 300
 truth = Truth("cycles of every kind")
 kept = []
 
@@ -64,7 +66,7 @@ async def dead_group(pair):
 
 async def dead_timeout_outside(pair):
     async def watches():
-        await asyncio.wait_for(pair.one, FOREVER)
+        await asyncio.wait_for(pair.one, SOON)
 
     kept.append(asyncio.create_task(watches(), name="dead_timeout_outside watcher"))
     await pair.other
@@ -99,7 +101,7 @@ async def dead_wait_for(pair):
 
 
 async def dead_no_timeout(pair):
-    async with asyncio.timeout(None), asyncio.timeout(FOREVER) as outer:
+    async with asyncio.timeout(None), asyncio.timeout(SOON) as outer:
         outer.reschedule(None)
         await pair.other
 
@@ -133,17 +135,30 @@ async def dead_wait_first_shield(pair):
 
 
 async def dead_timeout_plain(pair):
-    async with asyncio.timeout(FOREVER):
+    async with asyncio.timeout(SOON):
         await pair.other
 
 
 async def dead_timeout_wait_for(pair):
-    await asyncio.wait_for(pair.other, FOREVER)
+    await asyncio.wait_for(pair.other, SOON)
 
 
 async def dead_timeout_gather(pair):
-    async with asyncio.timeout(FOREVER):
+    async with asyncio.timeout(SOON):
         await asyncio.gather(pair.other)
+
+
+async def dead_timeout_far(pair):
+    async with asyncio.timeout(FOREVER):
+        await asyncio.shield(pair.other)
+
+
+async def dead_timeout_far_over(pair):
+    async def watches():
+        await asyncio.wait_for(pair.one, FOREVER)
+
+    kept.append(asyncio.create_task(watches(), name="dead_timeout_far_over watcher"))
+    await asyncio.wait([pair.other])
 
 
 async def dead_timeout_over(pair):
@@ -197,7 +212,7 @@ async def open_as_completed_left(pair):
 
 
 async def open_timeout_shield(pair):
-    async with asyncio.timeout(FOREVER):
+    async with asyncio.timeout(SOON):
         await asyncio.shield(pair.other)
 
 
@@ -206,7 +221,7 @@ async def open_timeout_wait(pair):
         async with asyncio.timeout(None):
             await asyncio.wait([pair.other])
 
-    async with asyncio.timeout(FOREVER):
+    async with asyncio.timeout(SOON):
         await inner()
 
 
@@ -216,16 +231,16 @@ async def open_timeout_of_other(pair):
         await asyncio.shield(pair.other)
 
     third = asyncio.create_task(shields(), name="open_timeout_of_other third")
-    await asyncio.wait_for(third, FOREVER)
+    await asyncio.wait_for(third, SOON)
 
 
 async def open_timeout_gather_shield(pair):
-    await asyncio.wait_for(asyncio.gather(asyncio.shield(pair.other)), FOREVER)
+    await asyncio.wait_for(asyncio.gather(asyncio.shield(pair.other)), SOON)
 
 
 @contextlib.asynccontextmanager
 async def deadline():
-    async with asyncio.timeout(FOREVER):
+    async with asyncio.timeout(SOON):
         yield
 
 
@@ -235,7 +250,7 @@ async def open_wrapped_timeout(pair):
 
 
 async def open_call_later(pair):
-    asyncio.get_running_loop().call_later(FOREVER, asyncio.current_task().cancel)
+    asyncio.get_running_loop().call_later(SOON, asyncio.current_task().cancel)
     await asyncio.shield(pair.other)
 
 
@@ -253,7 +268,7 @@ async def open_shield_later(pair):
 
 async def open_timeout_outside(pair):
     async def watches():
-        await asyncio.wait_for(pair.one, FOREVER)
+        await asyncio.wait_for(pair.one, SOON)
 
     async def over_another():
         await asyncio.create_task(watches(), name="open_timeout_outside watcher")

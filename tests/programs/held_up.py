@@ -1,6 +1,7 @@
 """An event loop that is held up by what its argument says: a callback that waits (`waits`, and `beside` with another event loop
 whose tasks come and go), one that computes (`computes`), one that comes late, when all timers are far (`far`), or when there are
-none (`alone`), one that waits as an event loop does (`selects`), the handler of a signal (`signal`), or by nothing (`nothing`, and
+none (`alone`), one that waits as an event loop does (`selects`), the handler of a signal (`signal`), another
+thread that does not let go of the GIL (`gil`), or by nothing (`nothing`, and
 `select` with another selector and no timers). Its tasks sleep and wait for jobs. With `uvloop` as well in an event loop of that kind."""
 
 import asyncio
@@ -53,6 +54,8 @@ async def main(how):
         elif how == "signal":
             signal.signal(signal.SIGALRM, lambda *_: hold_up("waits"))
             signal.setitimer(signal.ITIMER_REAL, 0.7)
+        elif how == "gil":
+            threading.Timer(0.7, sum, [range(10**15)]).start()
         elif how != "select":
             loop.call_later(0.7, hold_up, how)
         if how == "beside":

@@ -6,6 +6,7 @@ import collections
 import concurrent.futures
 import contextlib
 import functools
+import heapq
 import signal
 import socket
 import ssl
@@ -239,6 +240,39 @@ async def until_released():
     await lock.acquire()
 
 
+class Batch:
+    def __init__(self):
+        self.results = [future()]
+
+    def flush(self):
+        for result in self.results:
+            result.set_result(None)
+
+
+async def until_flushed():
+    batch = Batch()
+    asyncio.get_running_loop().call_later(15, batch.flush)
+    await batch.results[0]
+
+
+class Limiter:
+    def __init__(self):
+        self.line = [(time.monotonic(), future())]
+        self.set_timer()
+
+    def set_timer(self):
+        self.timer = asyncio.get_running_loop().call_later(15, self.wake_next)
+
+    def wake_next(self):
+        _, result = heapq.heappop(self.line)
+        result.set_result(None)
+        self.timer = asyncio.get_running_loop().call_later(15, self.wake_next)
+
+
+async def until_turn():
+    await Limiter().line[0][1]
+
+
 async def until_cancelled_by_lambda():
     task = asyncio.current_task()
     asyncio.get_running_loop().call_later(15, lambda: task.cancel())
@@ -427,7 +461,7 @@ def start(name, coroutine):
 
 tasks = []
 sockets = []
-FINE = [in_thread, in_executor, in_timeout, in_wait_for, in_wait, in_an_hour, until_set, until_cancelled, again_and_again, above, worker, across, shielded_thread, for_signal, for_signal_lambda, for_reader, for_writer, for_connection, for_datagrams, for_child, for_serving, for_accept, for_method, until_lambda, until_partial, until_given, until_default, until_method, until_released, until_cancelled_by_lambda, for_message, for_poll, for_stream, for_answer, for_next_answer, for_slot, for_peer, for_handshake]
+FINE = [in_thread, in_executor, in_timeout, in_wait_for, in_wait, in_an_hour, until_set, until_cancelled, again_and_again, above, worker, across, shielded_thread, for_signal, for_signal_lambda, for_reader, for_writer, for_connection, for_datagrams, for_child, for_serving, for_accept, for_method, until_lambda, until_partial, until_given, until_default, until_method, until_released, until_flushed, until_turn, until_cancelled_by_lambda, for_message, for_poll, for_stream, for_answer, for_next_answer, for_slot, for_peer, for_handshake]
 STUCK = [shielding, far, queued, lost, borrowing, main, for_closed]
 
 

@@ -1,4 +1,4 @@
-"""Tasks that wait in functions of installed packages, by their names `fine ...` and `stuck ...`, and two cycles, of which one
+"""Tasks that wait in functions of installed packages, by their names `fine ...` and `stuck ...`, and three cycles, of which one
 has an end. The packages are anyio, in the first folder that is given, and those that are written into the second one. With
 `uvloop` in an event loop of that kind."""
 
@@ -110,6 +110,16 @@ async def wrap(ends):
     await start(f"{'open' if ends else 'closed'} ring", ring())
 
 
+async def awaits(host):
+    asyncio.current_task().set_name("member of ring")
+    await host
+
+
+async def group_in_ring():
+    async with anyio.create_task_group() as group:
+        group.start_soon(awaits, asyncio.current_task())
+
+
 def start(name, coroutine):
     task = asyncio.create_task(coroutine, name=name)
     tasks.append(task)
@@ -128,6 +138,7 @@ async def serve():
     start("fine far", far())
     start("open", wrap(True))
     start("closed", wrap(False))
+    start("group in ring", group_in_ring())
     await asyncio.sleep(0.1)
     ended = [task for task in tasks if task.done()]
     assert not ended, [task.exception() for task in ended]

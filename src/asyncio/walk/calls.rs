@@ -8,7 +8,8 @@
 
 use super::Walk;
 use crate::cpython::{
-    Attributes, DecodeError, name_of_c_function, names_of_code, read_function, read_tuple,
+    Attributes, Collection, DecodeError, name_of_c_function, names_of_code, read_deque,
+    read_dict_values, read_function, read_list, read_tuple,
 };
 use crate::graph::is_python;
 use crate::memory::RemoteAddr;
@@ -19,6 +20,12 @@ const WRAPPERS_MAX: u32 = 4;
 /// Attributes of an object that are looked at, and names of a function.
 const ATTRIBUTES_MAX: u64 = 64;
 const NAMES_MAX: u64 = 256;
+/// What is looked at of an object, and how deep: what stands in its lists and dicts, and what that refers to, such as the tuples
+/// of a heap.
+const PARTS_OF_ONE_MAX: usize = 4_096;
+const DEPTH_MAX: u32 = 2;
+/// The same of all objects.
+const PARTS_MAX: usize = 32_768;
 /// Timers that are kept of one object: those that are due first.
 const USES_MAX: usize = 16;
 /// Timers that are looked at: those that are due first, or nearly so.
@@ -41,6 +48,8 @@ const ENDS: [&str; 11] = [
     "shutdown",
 ];
 const CANCELS: &str = "cancel";
+/// Those of them that only futures have.
+const GIVES_RESULT: [&str; 2] = ["set_result", "set_exception"];
 /// Methods that set a timer.
 const SETS_TIMER: [&str; 2] = ["call_later", "call_at"];
 /// Where a timer has its callback, and its arguments, in bytes behind its head (Lib/asyncio/events.py: `_args` and `_callback`
@@ -53,6 +62,7 @@ const ARGUMENTS: [(&str, u64); 2] = [("TimerHandle", 0), ("uvloop.loop.TimerHand
 struct Doing {
     ends: bool,
     cancels: bool,
+    gives_result: bool,
     sets_timer: bool,
     /// It is one of Python's own library, such as `_set_result_unless_cancelled`.
     is_of_python: bool,
@@ -62,6 +72,7 @@ impl Doing {
     const ENDS: Self = Self {
         ends: true,
         cancels: true,
+        gives_result: true,
         sets_timer: false,
         is_of_python: true,
     };
@@ -85,6 +96,8 @@ pub(super) struct Calls {
     doings: FxHashMap<RemoteAddr, Doing>,
     /// What was looked at for its attributes, and in how many timers it was found.
     owners: FxHashMap<RemoteAddr, usize>,
+    /// What was looked at of those.
+    n_parts: usize,
 }
 
 impl Calls {
@@ -159,30 +172,96 @@ impl Walk<'_, '_> {
             // A method such as `Lock.release`.
             calls.note(call.of, used);
         }
-        if doing.sets_timer {
+        if doing.sets_timer && !doing.gives_result {
             return Ok(());
         }
         let used = Use {
             is_certain: false,
             ..used
         };
+        let depth_max = if doing.ends { DEPTH_MAX } else { 0 };
         for owner in call.given.iter().chain([&call.of]).copied() {
             let n_uses = calls.owners.entry(owner).or_default();
             *n_uses = n_uses.saturating_add(1);
-            if !owner.is_plausible() || *n_uses > USES_MAX {
-                continue;
-            }
-            let (reader, offsets) = (&mut *self.reader, self.offsets);
-            let values = attributes.values_of(reader, offsets, owner, ATTRIBUTES_MAX);
-            let mut values = Self::of_one(values.map(Some))?.unwrap_or_default();
-            let members = attributes.members_of(self.reader, offsets, owner, ATTRIBUTES_MAX);
-            values.extend(Self::of_one(members.map(Some))?.unwrap_or_default());
-            for value in values {
-                self.reader.keep(BYTES_PER_OBJECT)?;
-                calls.note(value, used);
+            if owner.is_plausible() && *n_uses <= USES_MAX {
+                self.note_parts(attributes, calls, owner, (used, depth_max))?;
             }
         }
         Ok(())
+    }
+
+    /// Notes what an object refers to and, down to some depth, what stands in its containers.
+    fn note_parts(
+        &mut self,
+        attributes: &mut Attributes<0>,
+        calls: &mut Calls,
+        owner: RemoteAddr,
+        (used, depth_max): (Use, u32),
+    ) -> Result<(), DecodeError> {
+        let n_parts_max = calls.n_parts.saturating_add(PARTS_OF_ONE_MAX);
+        let mut left = vec![(owner, 0, true)];
+        while let Some((object, depth, is_item)) = left.pop() {
+            let items = self.items_of_container(attributes, object).map(Some);
+            let items = Self::of_one(items)?.flatten();
+            let is_container = items.is_some();
+            let parts = match items {
+                Some(items) => items,
+                None if is_item => self.attributes_of(attributes, object)?,
+                None => continue,
+            };
+            for part in parts.into_iter().filter(|part| part.is_plausible()) {
+                if calls.n_parts >= n_parts_max.min(PARTS_MAX) {
+                    return Ok(());
+                }
+                calls.n_parts = calls.n_parts.saturating_add(1);
+                self.reader.keep(BYTES_PER_OBJECT)?;
+                calls.note(part, used);
+                if depth < depth_max {
+                    left.push((part, depth.saturating_add(1), is_container));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What stands in a list, tuple, dict, set or deque; nothing if it is something else.
+    fn items_of_container(
+        &mut self,
+        attributes: &mut Attributes<0>,
+        object: RemoteAddr,
+    ) -> Result<Option<Vec<RemoteAddr>>, DecodeError> {
+        let limit = u64::try_from(PARTS_OF_ONE_MAX).unwrap_or(u64::MAX);
+        let (reader, offsets) = (&mut *self.reader, self.offsets);
+        match attributes.collection(reader, offsets, object)? {
+            Some(Collection::List) => return read_list(reader, offsets, object, limit),
+            Some(Collection::Tuple) => return read_tuple(reader, offsets, object, limit),
+            Some(Collection::Dict) => {
+                return read_dict_values(reader, offsets, object, limit).map(Some);
+            }
+            None => {}
+        }
+        match &*self.type_name_of(object)? {
+            "set" => self.set_at(object, limit).map(Some),
+            "collections.deque" => {
+                let deque = read_deque(self.reader, self.offsets, object, limit)?;
+                Ok(Some(deque.items.iter().map(|it| it.item).collect()))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// What an object itself refers to.
+    fn attributes_of(
+        &mut self,
+        attributes: &mut Attributes<0>,
+        object: RemoteAddr,
+    ) -> Result<Vec<RemoteAddr>, DecodeError> {
+        let (reader, offsets) = (&mut *self.reader, self.offsets);
+        let values = attributes.values_of(reader, offsets, object, ATTRIBUTES_MAX);
+        let mut values = Self::of_one(values.map(Some))?.unwrap_or_default();
+        let members = attributes.members_of(self.reader, offsets, object, ATTRIBUTES_MAX);
+        values.extend(Self::of_one(members.map(Some))?.unwrap_or_default());
+        Ok(values)
     }
 
     /// What a timer calls; nothing if that is no function written in Python, nor a method such as `future.set_result`.
@@ -267,6 +346,7 @@ impl Walk<'_, '_> {
             let name = &*self.text_of(name)?;
             doing.ends |= ENDS.contains(&name);
             doing.cancels |= name == CANCELS;
+            doing.gives_result |= GIVES_RESULT.contains(&name);
             doing.sets_timer |= SETS_TIMER.contains(&name);
         }
         // A method such as `Lock.release` itself.

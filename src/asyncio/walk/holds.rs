@@ -33,6 +33,12 @@ const FUTURES_BEHIND_MAX: usize = 65_536;
 /// Variables that the callback of `shield` refers to.
 const CELLS_MAX: u64 = 64;
 
+/// Which functions wait for all tasks of a group: of asyncio, and of anyio (4.16).
+const GROUPS: [(&str, &str); 2] = [
+    ("TaskGroup._aexit", "asyncio/taskgroups.py"),
+    ("TaskGroup.__aexit__", "anyio/_backends/_asyncio.py"),
+];
+
 /// The attributes that are used.
 const ATTRIBUTES: [&str; 12] = [
     "_tasks",
@@ -203,7 +209,8 @@ impl Walk<'_, '_> {
     ) -> Result<FxHashMap<u32, Wait>, DecodeError> {
         let timed = self.aside(runs, |walk| {
             let timers = walk.all_timers()?;
-            walk.timed_tasks(attributes, &timers)
+            let timed = walk.timed_tasks(attributes, &timers)?;
+            walk.soon(timed)
         })?;
         let timed = timed.unwrap_or_default();
         let above = self.above(awaiters, &timed);
@@ -351,7 +358,9 @@ impl Walk<'_, '_> {
             let Some(frame) = self.frame_waiting(frame, at)? else {
                 return Ok(Wait::OTHER);
             };
-            has_timeout |= !self.timers_of(attributes, &frame)?.is_empty();
+            for timer in self.timers_of(attributes, &frame)? {
+                has_timeout |= self.is_soon(timer)?;
+            }
             outer = inner.replace(frame);
         }
         let wait = self.wait_in(attributes, task.awaits, (inner.as_ref(), outer.as_ref()))?;
@@ -375,7 +384,7 @@ impl Walk<'_, '_> {
             (Some(wait), _) if wait.is("_wait", "asyncio/tasks.py") => {
                 (self.needs_of_wait(attributes, wait)?, true)
             }
-            (Some(group), _) if group.is("TaskGroup._aexit", "asyncio/taskgroups.py") => {
+            (Some(group), _) if GROUPS.iter().any(|(name, file)| group.is(name, file)) => {
                 let tasks = self.attribute(attributes, group, TASKS)?;
                 (Needs::All(self.futures_in(tasks)?), false)
             }

@@ -215,8 +215,11 @@ impl Walk<'_, '_> {
                 is_in_callback: true,
                 due,
             },
-            // Whatever is due, it is about to be done.
-            Some(Turn::Elsewhere) => LoopWait::default(),
+            // Whatever is due is about to be done, if the thread gets to execute anything: another one may hold the GIL.
+            Some(Turn::Elsewhere) => LoopWait {
+                due,
+                ..LoopWait::default()
+            },
             None => LoopWait {
                 // Whose functions are not to be seen.
                 may_be_blocked: parts.is_uvloop,
@@ -448,7 +451,7 @@ impl Walk<'_, '_> {
     }
 
     /// When a timer is due; nothing if that makes no sense, or if it is of another kind than asyncio's and nobody else says.
-    fn due_of_timer(&mut self, timer: Timer) -> Result<Option<Duration>, DecodeError> {
+    pub(super) fn due_of_timer(&mut self, timer: Timer) -> Result<Option<Duration>, DecodeError> {
         let due = match (self.when(timer.at)?, timer.due) {
             (None, Some(due)) if self.type_is(due, "float")? => {
                 let bits = due.plus(self.offsets.pyobject.size);

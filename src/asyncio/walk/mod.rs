@@ -57,6 +57,7 @@ use holds::Holds;
 use look::{Awaiters, Place, Sighting};
 use rustc_hash::{FxHashMap, FxHashSet};
 use scheduled::Scheduled;
+use std::time::Duration;
 use turns::Fronts;
 
 /// What is known of a process from earlier walks, and is true of it as long as it runs the same
@@ -77,6 +78,8 @@ pub struct Knowledge {
     asked: Vec<TaskId>,
     /// Where lines stood at the last walk.
     fronts: Fronts,
+    /// The time by the clock of its event loops, if that is known.
+    clock: Option<Duration>,
 }
 
 /// Which memory the last looks of each sort touched.
@@ -107,6 +110,11 @@ impl Knowledge {
     /// Has the next walk look closely at these tasks, which have waited for long.
     pub fn ask(&mut self, tasks: Vec<TaskId>) {
         self.asked = tasks;
+    }
+
+    /// What the clock of its event loops shows as the next walk begins, if that is known.
+    pub fn set_clock(&mut self, clock: Option<Duration>) {
+        self.clock = clock;
     }
 
     /// Whether the next walk is to look closely at some tasks.
@@ -264,6 +272,8 @@ struct Walk<'w, 'm> {
     turns: FxHashMap<usize, u64>,
     /// Where lines stood at the walk before.
     fronts: &'w mut Fronts,
+    /// What the clock of event loops showed when it began.
+    clock: Option<Duration>,
     loop_attributes: LoopAttributes,
     /// For each interpreter how often a code object was deleted.
     generations: &'w mut Vec<(i64, u64)>,
@@ -365,6 +375,7 @@ pub fn read_graph(
         is_awaiter: Vec::new(),
         turns: FxHashMap::default(),
         fronts: &mut knowledge.fronts,
+        clock: knowledge.clock,
         loop_attributes: loop_attributes(),
         generations: &mut knowledge.generations,
         is_exact: false,

@@ -11,11 +11,14 @@ use crate::cpython::{DecodeError, read_list};
 use crate::limits::LimitHit;
 use crate::memory::RemoteAddr;
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::time::Duration;
 
 /// Timers of an event loop that are looked at.
 const TIMERS_MAX: u64 = 1 << 20;
 /// Tasks that are looked at of a scope of anyio and of those within it, and these.
 const SCOPED_MAX: u64 = 65_536;
+/// A timer that is due later ends no cycle: one round all of a program would excuse everything.
+const ENDS_WITHIN: Duration = Duration::from_secs(600);
 /// What a task costs that a timer ends.
 const BYTES_PER_TASK: usize = 48;
 
@@ -89,6 +92,29 @@ impl Walk<'_, '_> {
             }
         }
         Ok(tasks)
+    }
+
+    /// Those tasks whose timers are due soon.
+    pub(super) fn soon(
+        &mut self,
+        timed: FxHashMap<RemoteAddr, Timer>,
+    ) -> Result<FxHashMap<RemoteAddr, Timer>, DecodeError> {
+        let mut soon = FxHashMap::default();
+        for (task, timer) in timed {
+            if self.is_soon(timer)? {
+                soon.insert(task, timer);
+            }
+        }
+        Ok(soon)
+    }
+
+    /// Whether a timer is due soon, or that is not known.
+    pub(super) fn is_soon(&mut self, timer: Timer) -> Result<bool, DecodeError> {
+        let Some(now) = self.clock else {
+            return Ok(true);
+        };
+        let due = Self::of_one(self.due_of_timer(timer))?;
+        Ok(due.is_none_or(|due| due <= now.saturating_add(ENDS_WITHIN)))
     }
 
     /// The timers of the event loops that run.

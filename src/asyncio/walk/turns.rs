@@ -353,3 +353,52 @@ impl Walk<'_, '_> {
         Ok(turn)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How often the line has moved in looks at one who is alone, each so many changes and places after the one before.
+    fn moves(looks: &[(u64, u64)]) -> Vec<bool> {
+        let mut deque = Deque::default();
+        let mut see = |(n_changes, n_places): (u64, u64)| {
+            deque.n_changes += n_changes;
+            deque.index += n_places;
+            deque.items = vec![DequeItem {
+                item: RemoteAddr::new(7),
+                place: RemoteAddr::new(0x1000 + deque.index * 8),
+            }];
+            deque.clone()
+        };
+        let mut before = Front::now(&see((0, 0)), None).unwrap();
+        let looks = looks.iter().map(|look| {
+            let now = Front::now(&see(*look), Some(&before)).unwrap();
+            let has_moved = now.n_moves != before.n_moves;
+            before = now;
+            has_moved
+        });
+        looks.collect()
+    }
+
+    #[test]
+    fn who_goes_round_alone_is_told_from_who_stands_while_others_come_and_give_up() {
+        let (none, rounds) = ((0, 0), [(2, 1), (20, 10), (62, 31)]);
+        assert_eq!(
+            moves(&[none, rounds[0], rounds[1], none, rounds[2]]),
+            [false, true, true, false, true]
+        );
+        // One who joined and gave up; two at the same time; these and the former one, which together look like a round.
+        let (one, two, all) = ((3, 2), (7, 3), (10, 5));
+        assert_eq!(moves(&[one, all, none, two, all, all]), [false; 6]);
+        assert_eq!(
+            moves(&[all, one, all, two, all, all]),
+            [true, false, false, false, false, false]
+        );
+        // Now and then somebody comes to one who goes round.
+        let [round, ..] = rounds;
+        assert_eq!(
+            moves(&[round, round, round, one, round]),
+            [true, true, true, false, true]
+        );
+    }
+}

@@ -195,7 +195,7 @@ impl StuckSettings {
         "*.wait_for_connection",
         "*._wait_for_available_connection",
         "*Pool.checkout",
-        "AsyncAdaptedQueue.get",
+        "Queue.put",
         "MemoryObjectSendStream.send",
     ];
 
