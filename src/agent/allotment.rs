@@ -10,8 +10,11 @@ use std::collections::HashMap;
 
 /// Tasks that are read of each process, whatever others have.
 const TASKS_MIN: u64 = 250;
-/// Processes that are read at once, of which it is not known yet how many tasks they have.
-const NEW_MAX: u64 = 8;
+/// Of the room that is left, the part of a process of which it is not known yet how many tasks it has: several of them are
+/// read at once.
+const NEW: u64 = 16;
+/// And the part that another one may have more than at its latest look.
+const MORE: u64 = 64;
 
 /// What a process had at its latest look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +53,8 @@ impl Room {
         if own > 0 && !is_granted {
             return as_u32(TASKS_MIN);
         }
-        let more = self.total.saturating_sub(n_granted) / NEW_MAX;
+        let part = if own == 0 { NEW } else { MORE };
+        let more = self.total.saturating_sub(n_granted) / part;
         let most = own.saturating_add(more.max(TASKS_MIN));
         // Those that hardly change keep the same: another cap means to read what sleeps again.
         let round = 1_u64 << most.max(1).ilog2();
@@ -120,11 +124,8 @@ mod tests {
     fn nobody_is_held_back_while_there_is_room() {
         let max = each(&[(1, 10), (1, 90_000), (2, 0), (3, 400_000)], 2_000_000);
         assert!(max[1] >= 90_000 && max[3] >= 400_000, "{max:?}");
-        assert_eq!(max[0], max[2]);
-        assert_eq!(
-            max[0], 131_072,
-            "an eighth of what is left, as a power of two"
-        );
+        // A part of what is left, as a power of two.
+        assert_eq!([max[0], max[2]], [16_384, 65_536]);
     }
 
     #[test]
@@ -135,7 +136,7 @@ mod tests {
         let max = each(&of, 2_000_000);
         assert!(max[..4].iter().all(|max| *max >= 250_000), "{max:?}");
         assert!(max[4..15].iter().all(|max| *max == 250), "{max:?}");
-        assert!(max[15] >= 5_000 && max[16] >= 65_536, "{max:?}");
+        assert!(max[15] >= 5_000 && max[16] >= 32_768, "{max:?}");
         let n_read: u64 = max
             .iter()
             .zip(&of)

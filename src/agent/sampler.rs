@@ -85,6 +85,8 @@ pub(super) struct RoundRules {
     pub(super) rules: Arc<Rules>,
     /// It counts as one that confirms a cycle.
     pub(super) confirms: bool,
+    /// How many bytes the texts of findings may take.
+    pub(super) finding_bytes_max: usize,
 }
 
 /// What a round leaves behind.
@@ -110,8 +112,8 @@ pub(super) struct RoundReport {
 pub(super) struct Job {
     pub(super) process: ProcessId,
     pub(super) rules: RoundRules,
-    /// Tasks that may be read of it.
-    pub(super) tasks_max: u32,
+    /// What may be read of it, and kept.
+    pub(super) allowance: Allowance,
     /// Ends the reading.
     pub(super) stop: Stop,
     pub(super) clock: Clock,
@@ -231,10 +233,14 @@ fn understand(
     (snapshot, long_waits): (&Snapshot, &[LongWait]),
     process: ProcessId,
     known: Option<Box<Known>>,
-    RoundRules { rules, confirms }: &RoundRules,
+    RoundRules {
+        rules,
+        confirms,
+        finding_bytes_max,
+    }: &RoundRules,
     now: Moment,
 ) -> (Observation, Box<Known>) {
-    let confirms = *confirms;
+    let (confirms, finding_bytes_max) = (*confirms, *finding_bytes_max);
     let mut known = known.unwrap_or_else(|| Box::new(Known::nothing(process, rules)));
     known.history.set_rules(Arc::clone(rules));
     known
@@ -253,6 +259,7 @@ fn understand(
             n_missing: snapshot.stats.tasks_missing(),
             slept,
             confirms,
+            finding_bytes_max,
         };
         known.history.observe(graph, &cycles, look)
     });
@@ -393,7 +400,7 @@ fn read(
         Some(attached) => attached,
         None => source.attach(process)?,
     };
-    attached.allow(Allowance::of_round(job.tasks_max));
+    attached.allow(job.allowance);
     let snapshot = attached.snapshot(&job.stop)?;
     Ok((attached, snapshot))
 }
@@ -487,7 +494,7 @@ mod tests {
     fn a_python_without_asyncio_is_looked_into_when_it_has_grown_and_now_and_then() {
         let source = Late::default();
         let job = Job {
-            tasks_max: u32::MAX,
+            allowance: Allowance::of_round(u32::MAX, 1),
             process: ProcessId {
                 pid: Pid::new(7).unwrap(),
                 start: StartTime(1),
@@ -495,6 +502,7 @@ mod tests {
             rules: RoundRules {
                 rules: rules(&Settings::default()),
                 confirms: false,
+                finding_bytes_max: 0,
             },
             stop: Stop::default(),
             clock: Clock::start(),

@@ -256,7 +256,7 @@ impl ProcessSource for HostProcesses {
         Ok(Box::new(HostProcess {
             process,
             limits: Arc::clone(&self.limits),
-            allowance: Allowance::of_round(u32::MAX),
+            allowance: Allowance::of_round(u32::MAX, 1),
             workspaces: Arc::clone(&self.workspaces),
         }))
     }
@@ -267,6 +267,9 @@ impl AttachedProcess for HostProcess {
         let mut workspace = lock(&self.workspaces).pop().unwrap_or_default();
         let limits = latest(&self.limits);
         self.process.set_limits(self.allowance.within(limits));
+        let allowance = self.allowance;
+        self.process
+            .keep_at_most(allowance.snapshot_bytes(), allowance.code_bytes());
         self.process.stop_with(Some(stop.clone()));
         let snapshot = self.process.snapshot_in(&mut workspace);
         lock(&self.workspaces).push(workspace);

@@ -133,8 +133,10 @@ impl fmt::Display for Finding {
             }
             task.fmt(f)?;
         }
-        if self.tasks_omitted > 0 {
-            write!(f, " -> ... {} more", self.tasks_omitted)?;
+        match (self.tasks_omitted, self.tasks.is_empty()) {
+            (0, _) => {}
+            (omitted, true) => write!(f, "{omitted} tasks")?,
+            (omitted, false) => write!(f, " -> ... {omitted} more")?,
         }
         match (self.kind, self.tasks.first()) {
             (FindingKind::AwaitCycle, Some(first)) => write!(f, " -> {}", first.name_or_id()),
@@ -144,6 +146,26 @@ impl fmt::Display for Finding {
 }
 
 impl FindingTask {
+    /// About how many bytes of memory it takes.
+    fn bytes(&self) -> usize {
+        let frame = |frame: &FindingFrame| {
+            let texts = frame.function.len().saturating_add(frame.file.len());
+            texts.saturating_add(size_of::<FindingFrame>())
+        };
+        let frames = self.frames.iter().map(frame).sum::<usize>();
+        let texts = self.name.len().saturating_add(self.coroutine.len());
+        frames
+            .saturating_add(texts)
+            .saturating_add(size_of::<Self>())
+    }
+
+    /// The same with the frames that it is told by only.
+    fn brief(mut self) -> Self {
+        let frames = self.inside().into_iter().chain(self.place());
+        self.frames = frames.cloned().collect();
+        self
+    }
+
     /// Its name, or its address when that is not known.
     pub fn name_or_id(&self) -> String {
         match self.name.is_empty() {
@@ -187,10 +209,24 @@ impl fmt::Display for FindingTask {
     }
 }
 
-/// The tasks of a finding, as far as they are kept, and how many are not.
-pub(super) fn tasks_of(graph: &TaskGraph, tasks: &[TaskIdx]) -> (Arc<[FindingTask]>, u64) {
-    let kept = tasks.iter().take(TASKS_MAX);
-    let kept: Arc<[FindingTask]> = kept.map(|at| task_of(graph, *at)).collect();
+/// The tasks of a finding, as far as they are kept, and how many are not. `left` is the room that there is for them and for those of
+/// further findings, in bytes.
+pub(super) fn tasks_of(
+    graph: &TaskGraph,
+    tasks: &[TaskIdx],
+    left: &mut usize,
+) -> (Arc<[FindingTask]>, u64) {
+    let kept = tasks.iter().take(TASKS_MAX).map_while(|at| {
+        let task = task_of(graph, *at);
+        let task = if task.bytes() > *left {
+            task.brief()
+        } else {
+            task
+        };
+        *left = left.checked_sub(task.bytes())?;
+        Some(task)
+    });
+    let kept: Arc<[FindingTask]> = kept.collect();
     let omitted = tasks.len().saturating_sub(kept.len());
     (kept, u64::try_from(omitted).unwrap_or(u64::MAX))
 }

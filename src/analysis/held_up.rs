@@ -7,7 +7,7 @@
 //! than its event loop would ([`LongWait::loop_is_blocked`]), and has not run since, needs no timer.
 
 use super::facts::TaskKey;
-use super::history::Moment;
+use super::look::Moment;
 use super::waiting::Waits;
 use crate::graph::{LongWait, TaskIdx};
 use crate::ids::Tid;

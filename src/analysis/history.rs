@@ -20,13 +20,14 @@ use super::facts::{Facts, TaskKey, hash_of};
 use super::finding::{Finding, FindingKind, Fingerprint, Mark, tasks_of};
 use super::held_up::{HeldUp, Speaker};
 use super::lines::Lines;
+use super::look::{Look, Moment};
 use super::sight::Sight;
 use super::standing::Standing;
 use super::times::{TaskTimes, Tracks};
 use super::waiting::{Activity, Seen, Waits};
 use crate::graph::{Cycles, LongWait, TaskGraph, TaskIdx, TaskState, find_deadlocks};
 use crate::ids::{TaskId, Tid};
-use crate::time::{Monotonic, Timestamp};
+use crate::time::Monotonic;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -71,31 +72,6 @@ pub struct Rules {
     pub functions: Arc<dyn FunctionRules>,
     /// Whether [`History::times`] is to know since when. That takes memory for each task.
     pub follow_frames: bool,
-}
-
-/// One look at a process.
-#[derive(Debug, Clone, Copy)]
-pub struct Look {
-    /// When.
-    pub now: Moment,
-    /// Nothing is missing in the snapshot.
-    pub is_complete: bool,
-    /// So many tasks are; `u64::MAX` if nobody knows how many.
-    pub n_missing: u64,
-    /// The process has not run since the look before.
-    pub slept: bool,
-    /// It counts as a snapshot that confirms a cycle. One that follows another closely, because of something
-    /// else, does not: a cycle with a timeout could stand in both.
-    pub confirms: bool,
-}
-
-/// The moment of a snapshot, on both clocks.
-#[derive(Debug, Clone, Copy)]
-pub struct Moment {
-    /// For durations.
-    pub at: Monotonic,
-    /// For people.
-    pub wall: Timestamp,
 }
 
 /// What a snapshot means, given the earlier ones.
@@ -182,6 +158,8 @@ pub struct History {
     asked: Vec<TaskKey>,
     /// Where tasks go on.
     lines: Lines,
+    /// Bytes that are left for further findings.
+    room: usize,
 }
 
 impl History {
@@ -205,6 +183,7 @@ impl History {
             runs: FxHashMap::default(),
             asked: Vec::new(),
             lines: Lines::default(),
+            room: 0,
         }
     }
 
@@ -230,6 +209,7 @@ impl History {
     pub fn observe(&mut self, graph: &TaskGraph, cycles: &Cycles, look: Look) -> Observation {
         let now = look.now;
         self.note_look(now.at, look.slept);
+        self.room = look.finding_bytes_max;
         let mut waits = Waits::at(now, self.rules.stuck_after, self.asleep_since);
         let mut observation = Observation::default();
         let deadlocks = find_deadlocks(graph, cycles, CYCLES_MAX);
@@ -552,7 +532,7 @@ impl History {
             }
             observation.n_cycles += 1;
             tasks_on_cycles.extend(&cycle.tasks);
-            let (tasks, tasks_omitted) = tasks_of(graph, &cycle.tasks);
+            let (tasks, tasks_omitted) = tasks_of(graph, &cycle.tasks, &mut self.room);
             let finding = Arc::new(Finding {
                 kind: FindingKind::AwaitCycle,
                 fingerprint,
@@ -603,7 +583,7 @@ impl History {
             if before.remove(&fingerprint).is_none() {
                 observation.opened.push(fingerprint);
             }
-            let (tasks, tasks_omitted) = tasks_of(graph, &[at]);
+            let (tasks, tasks_omitted) = tasks_of(graph, &[at], &mut self.room);
             let finding = Arc::new(Finding {
                 kind: FindingKind::StuckTask,
                 fingerprint,

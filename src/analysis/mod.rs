@@ -7,6 +7,7 @@ mod finding;
 mod held_up;
 mod history;
 mod lines;
+mod look;
 mod sight;
 mod standing;
 mod summary;
@@ -15,6 +16,7 @@ mod waiting;
 
 pub use coroutines::{CoroutineFigures, Coroutines};
 pub use finding::{Finding, FindingFrame, FindingKind, FindingTask, Fingerprint, Mark};
-pub use history::{CYCLES_MAX, FunctionRules, History, Look, Moment, Observation, Rules};
+pub use history::{CYCLES_MAX, FunctionRules, History, Observation, Rules};
+pub use look::{Look, Moment};
 pub use summary::{DEPTH_BOUNDS, Depths, Summary, summarize};
 pub use times::TaskTimes;

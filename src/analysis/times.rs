@@ -1,6 +1,6 @@
 //! Since when tasks and their frames have been seen where they are.
 
-use super::history::Moment;
+use super::look::Moment;
 use crate::graph::TaskIdx;
 use crate::time::{Monotonic, Timestamp};
 use rustc_hash::FxHashMap;

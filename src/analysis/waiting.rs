@@ -19,8 +19,9 @@
 //! has gone on.
 
 use super::facts::TaskKey;
-use super::history::{FunctionRules, Moment};
+use super::history::FunctionRules;
 use super::lines::Place;
+use super::look::Moment;
 use crate::graph::LongWait;
 use crate::time::Monotonic;
 use std::time::Duration;

@@ -165,12 +165,17 @@ impl CodeCache {
     /// Begins a look: each code object is seen anew to be the one that was decoded. One that was
     /// deleted may have left its place to another.
     pub fn begin_look(&mut self) {
-        if self.kept_bytes > KEPT_BYTES_MAX {
-            self.clear();
-        }
+        self.keep_at_most(KEPT_BYTES_MAX);
         self.look = self.look.wrapping_add(1);
         self.recent.clear();
         self.recent.resize(RECENT, None);
+    }
+
+    /// Forgets everything if that is more than so many bytes of text and line tables.
+    pub fn keep_at_most(&mut self, bytes_max: usize) {
+        if self.kept_bytes > bytes_max {
+            self.clear();
+        }
     }
 
     /// Forgets everything.

@@ -203,6 +203,26 @@ impl TaskGraph {
         }
     }
 
+    /// About how many bytes of memory it takes.
+    pub fn bytes(&self) -> usize {
+        let text = |text: &Arc<str>| text.len().saturating_add(size_of::<Arc<str>>() * 2);
+        let texts = self.texts.iter().map(text).sum::<usize>();
+        let of_each = [
+            size_of_val(&*self.frames),
+            size_of_val(&*self.stack_frames),
+            size_of_val(&*self.stacks),
+            size_of_val(&*self.threads),
+            size_of_val(&*self.tasks),
+            size_of_val(&*self.edges),
+            self.by_id
+                .len()
+                .saturating_mul(size_of::<(TaskId, TaskIdx)>() * 2),
+            size_of_val(&*self.awaited_ranges),
+            size_of_val(&*self.awaited),
+        ];
+        of_each.into_iter().fold(texts, usize::saturating_add)
+    }
+
     /// All tasks, thread by thread in the order of the threads, each thread's in its list's order.
     pub fn tasks(&self) -> &[Task] {
         &self.tasks

@@ -51,6 +51,9 @@ pub struct Process {
     knowledge: Knowledge,
     workspace: Workspace,
     last: Option<Exact>,
+    /// How much is kept: see [`keep_at_most`](Self::keep_at_most).
+    snapshot_bytes_max: usize,
+    code_bytes_max: usize,
     /// What the latest snapshot found out of the tasks that were asked about.
     long_waits: Vec<LongWait>,
     thread_ids: ThreadIds,
@@ -178,6 +181,8 @@ impl Process {
             knowledge: Knowledge::default(),
             workspace: Workspace::default(),
             last: None,
+            snapshot_bytes_max: usize::MAX,
+            code_bytes_max: usize::MAX,
             long_waits: Vec::new(),
             thread_ids: ThreadIds::default(),
             clock_shift: root.clock_shift(thread),
@@ -238,6 +243,13 @@ impl Process {
             self.limits = limits;
             self.last = None;
         }
+    }
+
+    /// From one snapshot to the next so much is kept of it: its latest one, if it takes no more than so many bytes for each
+    /// task and this besides; and what was decoded of its code.
+    pub fn keep_at_most(&mut self, snapshot_bytes_max: usize, code_bytes_max: usize) {
+        self.snapshot_bytes_max = snapshot_bytes_max;
+        self.code_bytes_max = code_bytes_max;
     }
 
     /// Snapshots from now on read nothing more once `stop` says so; what is missing then is a problem of
@@ -366,13 +378,23 @@ impl Process {
         };
         let is_whole = read.limits_hit.names().all(|limit| limit != SCAN_TIME);
         let is_lasting = read.is_exact && is_whole;
-        self.last = asleep.filter(|_| is_lasting).map(|asleep| {
+        self.keep_of(&snapshot, asleep.filter(|_| is_lasting));
+        Ok(snapshot)
+    }
+
+    /// Keeps what may be kept of a snapshot: all of it if the process sleeps, and has done so while it was read.
+    fn keep_of(&mut self, snapshot: &Snapshot, asleep: Option<Asleep>) {
+        self.knowledge.keep_at_most(self.code_bytes_max);
+        let graph = &snapshot.graph;
+        let of_tasks = graph.tasks().len().saturating_mul(BYTES_PER_TASK);
+        let bytes_max = of_tasks.saturating_add(self.snapshot_bytes_max);
+        let asleep = asleep.filter(|_| graph.bytes() <= bytes_max);
+        self.last = asleep.map(|asleep| {
             let mut snapshot = snapshot.clone();
             snapshot.stats.syscalls = 0;
             snapshot.stats.bytes_read = 0;
             Exact { asleep, snapshot }
         });
-        Ok(snapshot)
     }
 
     fn note_runs(&mut self, graph: &mut TaskGraph) {
@@ -521,6 +543,8 @@ fn stats_of(read: &Read, syscalls: u64, bytes_read: u64) -> ReadStats {
     }
 }
 
+/// What a task takes in a snapshot that is kept, with what belongs to it: an ordinary name and its part of an ordinary stack.
+const BYTES_PER_TASK: usize = 400;
 /// Threads that the kernel is asked about for one snapshot: a file is opened for each, and the process says how many
 /// have event loops.
 const THREADS_RUN_MAX: usize = 1_024;

@@ -155,6 +155,7 @@ impl Rounds {
             n_missing: self.n_missing,
             slept: self.slept,
             confirms: self.confirms,
+            finding_bytes_max: usize::MAX,
         };
         let asked = std::mem::take(&mut self.asked);
         self.history
@@ -460,6 +461,7 @@ fn tasks_of_threads_that_have_ended_are_not_stuck() {
                 n_missing: 0,
                 slept: true,
                 confirms: true,
+                finding_bytes_max: usize::MAX,
             };
             history.note_long_waits(&nothing_of(&seen.asked), Duration::ZERO, look.now);
             seen = history.observe(&graph, &cycles, look);

@@ -21,6 +21,7 @@ fn looks(minutes: u64, footing: impl Fn(u64) -> u64) -> (Vec<u64>, u64) {
             n_missing: 0,
             slept: false,
             confirms: true,
+            finding_bytes_max: usize::MAX,
         };
         history.note_long_waits(&nothing_of(&asked), Duration::ZERO, look.now);
         let seen = history.observe(&graph, &find_cycles(&graph, CYCLES_MAX), look);
@@ -333,6 +334,7 @@ fn held_up_if_blocked(
             n_missing: 0,
             slept: false,
             confirms: true,
+            finding_bytes_max: usize::MAX,
         };
         let cycles = find_cycles(&graph, CYCLES_MAX);
         let seen = rounds.history.observe(&graph, &cycles, look);

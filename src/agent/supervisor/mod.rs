@@ -3,6 +3,7 @@
 mod notes;
 
 use super::allotment::{Claim, Room};
+use super::allowance::Allowance;
 use super::clock::Clock;
 use super::discovery::{Discovery, DiscoveryError, Look};
 use super::otlp::{Otlp, Prepared, Subject};
@@ -374,17 +375,19 @@ impl Supervisor {
         let kept =
             watched.map(|watched| (watched.confirms(now), std::mem::take(&mut watched.kept)));
         let (confirms, kept) = kept.unwrap_or_default();
+        let tasks_max = self.tasks_max_of(process);
+        let allowance = Allowance::of_round(tasks_max, self.watched.len());
+        if let Some(watched) = self.watched.get_mut(&process) {
+            watched.allowed = tasks_max;
+        }
         let source = Arc::clone(&self.source);
         let rules = RoundRules {
             rules: Arc::clone(&self.rules),
             confirms,
+            finding_bytes_max: allowance.finding_bytes(),
         };
         let clock = self.clock;
         let (stop, scan_time) = (Stop::default(), self.scan_time);
-        let tasks_max = self.tasks_max_of(process);
-        if let Some(watched) = self.watched.get_mut(&process) {
-            watched.allowed = tasks_max;
-        }
         let spans = self.otlp.sink().map(|sink| {
             let watched = self.watched.get_mut(&process);
             let (target, untold) = watched
@@ -410,7 +413,7 @@ impl Supervisor {
             let job = Job {
                 process,
                 rules,
-                tasks_max,
+                allowance,
                 stop,
                 clock,
                 spans,

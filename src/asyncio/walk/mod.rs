@@ -112,6 +112,11 @@ impl Knowledge {
         self.asked = tasks;
     }
 
+    /// Forgets decoded code objects that take more than so many bytes: the next walk decodes those that it meets anew.
+    pub fn keep_at_most(&mut self, code_bytes_max: usize) {
+        self.chains.codes.keep_at_most(code_bytes_max);
+    }
+
     /// What the clock of its event loops shows as the next walk begins, if that is known.
     pub fn set_clock(&mut self, clock: Option<Duration>) {
         self.clock = clock;

@@ -141,6 +141,7 @@ impl Watch {
             // A process that did not run has the very graph of before.
             slept: self.graph.as_ptr() == Arc::as_ptr(graph),
             confirms: true,
+            finding_bytes_max: usize::MAX,
         };
         let cycles = find_cycles(graph, CYCLES_MAX);
         self.history.observe(graph, &cycles, look);
