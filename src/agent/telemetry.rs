@@ -3,7 +3,7 @@
 //!
 //! What is logged is a change of state, never a round. Names and errors that are logged can be of processes
 //! that want to be taken for somebody else: however a value looks, it can neither end its line nor begin
-//! another field. Messages are texts of ours; what is not goes into a field.
+//! another field. Messages are texts of ours; what is not goes into a field, of which a bounded part is shown.
 
 use super::args::{LogFormat, LogLevel, complain};
 use super::log_buffer::{LogBuffer, Lost};
