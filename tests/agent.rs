@@ -155,8 +155,9 @@ fn a_log_that_nobody_can_write_or_reads_stops_nothing() {
 
 #[test]
 fn lines_of_the_log_that_nobody_takes_are_counted() {
-    let (_reader, mut writer) = std::io::pipe().unwrap();
-    writer.write_all(&[b'x'; 65_536]).unwrap();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(&[b'x'; 65_535]).unwrap();
+    writer.write_all(b"\n").unwrap();
     let config = Config::new("web: {listen: 127.0.0.1:0}\n");
     let socket = config.path().with_extension("sock");
     let text = |n: usize| {
@@ -177,7 +178,17 @@ fn lines_of_the_log_that_nobody_takes_are_counted() {
     std::fs::write(config.path(), text).unwrap();
     let mut command = command();
     command.arg("--config").arg(config.path()).stderr(writer);
-    wait_for_lost_lines(command.spawn().unwrap(), port);
+    let mut agent = command.spawn().unwrap();
+    drop(command);
+    wait_for_lost_lines(&mut agent, port);
+    // That is told as soon as somebody takes lines again.
+    let mut lines = BufReader::new(reader).lines().map_while(Result::ok);
+    let told = lines.find(|line| line.contains("msg=\"lines of the log were lost"));
+    let told = told.unwrap();
+    let n_lost: u64 = told.rsplit_once(" lines=").unwrap().1.parse().unwrap();
+    assert!((1..=11_100).contains(&n_lost), "{told}");
+    agent.kill().unwrap();
+    agent.wait().unwrap();
 }
 
 #[test]
@@ -190,11 +201,14 @@ fn lines_of_the_log_that_cannot_be_written_are_counted() {
     let mut command = command();
     command.arg("--config").arg(config.path());
     command.stderr(full.unwrap());
-    wait_for_lost_lines(command.spawn().unwrap(), port);
+    let mut agent = command.spawn().unwrap();
+    wait_for_lost_lines(&mut agent, port);
+    agent.kill().unwrap();
+    agent.wait().unwrap();
 }
 
 /// Waits until the agent says on this port that lines of its log were lost.
-fn wait_for_lost_lines(mut agent: Child, port: u16) {
+fn wait_for_lost_lines(agent: &mut Child, port: u16) {
     let lost = || {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
         let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
@@ -208,8 +222,6 @@ fn wait_for_lost_lines(mut agent: Child, port: u16) {
         assert_eq!(agent.try_wait().unwrap(), None, "it goes on");
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
-    agent.kill().unwrap();
-    agent.wait().unwrap();
 }
 
 #[test]

@@ -9,6 +9,7 @@ use support::agent::{Agent, agent};
 use support::agentctl::{Answer, snapshot};
 use support::python;
 use support::target::{Target, wait_until};
+use support::zoo::own_user;
 
 #[test]
 fn asyncio_that_is_imported_late_is_seen_soon() {
@@ -229,3 +230,112 @@ fn a_bad_configuration_is_refused_with_file_line_and_reason() {
         "{answer:?}"
     );
 }
+
+#[test]
+fn findings_of_one_user_do_not_fill_the_log() {
+    const NOISY: u32 = 61_236;
+    const QUIET: u32 = 61_237;
+    let start = |user: u32| {
+        let mut command = python::all()[0].command();
+        // Anybody but root is one user.
+        let user = if own_user() == 0 { user } else { own_user() };
+        command.args(["-c", MANY_CYCLES, &user.to_string()]);
+        Target::start(command)
+    };
+    let mut noisy: Vec<Target> = (0..5).map(|_| start(NOISY)).collect();
+    let mut quiet = start(QUIET);
+    let pids = noisy
+        .iter()
+        .map(|target| format!("{{pid: {}}}", target.pid()));
+    let mut agent = Agent::start(&format!(
+        "web: {{listen: 127.0.0.1:0}}\n\
+         limits: {{cpu_share: 2}}\n\
+         targets: [{{name: noisy, match: [{}], interval: 200ms}}, \
+         {{name: quiet, match: {{pid: {}}}, interval: 200ms}}]\n",
+        pids.collect::<Vec<_>>().join(", "),
+        quiet.pid()
+    ));
+    let cycles = |target: &str| format!("asyncio_await_cycles{{target=\"{target}\"}}");
+    let n_rounds = 2;
+    for _ in 0..n_rounds {
+        noisy.iter_mut().for_each(|it| it.write(b"cycle 64\n"));
+        agent.wait_for_value(&cycles("noisy"), 320.0);
+        noisy.iter_mut().for_each(|it| it.write(b"mend\n"));
+        agent.wait_for_value(&cycles("noisy"), 0.0);
+    }
+    quiet.write(b"cycle 1\n");
+    agent.wait_for_value(&cycles("quiet"), 1.0);
+    let found = "msg=\"found\" target=\"quiet\"";
+    let n_quiet = agent.log().matches(found).count();
+    if own_user() == 0 {
+        assert_eq!(n_quiet, 1, "{}", agent.log());
+    }
+    let (_, log) = agent.end_with("TERM");
+    let is_long = |line: &&str| line.len() > 4_096 + 400;
+    assert_eq!(log.lines().find(is_long), None);
+    let of_noisy = log
+        .lines()
+        .filter(|line| line.contains(" target=\"noisy\""));
+    let bytes: usize = of_noisy.map(str::len).sum();
+    // 1 MiB at once and 8 KiB a second, as long as this may take at most; all of it is 3 MiB.
+    assert!((500_000..2_400_000).contains(&bytes), "{bytes}");
+    for (line, field) in [
+        ("msg=\"found\"", " opened="),
+        ("msg=\"found no more\"", " closed="),
+    ] {
+        let in_full = format!("{line} target=\"noisy\"");
+        let n_in_full = log.matches(&in_full).count();
+        let n_together = log.lines().filter_map(|line| {
+            let (_, rest) = line.split_once(field)?;
+            assert!(line.contains(" targets=\"noisy: "), "{line}");
+            rest.split(' ').next()?.parse::<usize>().ok()
+        });
+        let n_together: usize = n_together.sum();
+        assert!(n_together > 0 || field == " closed=", "{log}");
+        // Nothing goes without being told.
+        let n_quiet = if own_user() == 0 { 0 } else { 1 - n_quiet };
+        let n_quiet = if field == " opened=" { n_quiet } else { 0 };
+        assert_eq!(n_in_full + n_together, n_rounds * 320 + n_quiet, "{field}");
+    }
+}
+
+/// As this user, makes so many cycles of tasks with names that take much room where they are shown, and ends them.
+const MANY_CYCLES: &str = "
+import asyncio, ctypes, os, sys
+
+broken = []
+
+async def awaits(others):
+    await asyncio.wait(others[:1])
+
+def told():
+    words = os.read(0, 4096).split()
+    if not words:
+        os._exit(0)
+    if words[0] == b'mend':
+        for task in broken:
+            task.cancel()
+        broken.clear()
+        return
+    for _ in range(int(words[1])):
+        after = [[] for _ in range(16)]
+        tasks = [asyncio.create_task(awaits(it), name=chr(0xe0041) * 230) for it in after]
+        for at, it in enumerate(after):
+            it.append(tasks[(at + 1) % 16])
+        broken.extend(tasks)
+
+async def main():
+    asyncio.get_running_loop().add_reader(0, told)
+    os.write(1, b'{}\\n')
+    while True:
+        await asyncio.sleep(0.05)
+
+user = int(sys.argv[1])
+if user != os.getuid():
+    os.setgroups([])
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
+    PR_SET_DUMPABLE = 4
+    assert ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) == 0
+asyncio.run(main())
+";

@@ -19,6 +19,8 @@ mod discovery;
 mod fair_queue;
 mod http;
 mod large;
+mod log_buffer;
+mod log_share;
 mod looks;
 mod open_files;
 mod otlp;

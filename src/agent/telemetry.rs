@@ -3,21 +3,20 @@
 //!
 //! What is logged is a change of state, never a round. Names and errors that are logged can be of processes
 //! that want to be taken for somebody else: however a value looks, it can neither end its line nor begin
-//! another field. Messages are texts of ours; what is not goes into a field.
+//! another field. Messages are texts of ours; what is not goes into a field, of which a bounded part is shown.
 
 use super::args::{LogFormat, LogLevel, complain};
+use super::log_buffer::{LogBuffer, Lost};
 use super::threads::starting_threads;
 use crate::sanitize::{escape, is_unsafe};
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::{self, Write as _};
-use std::io;
 use std::panic::PanicHookInfo;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
-use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
@@ -27,13 +26,13 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Counts the lines that were lost, once logging has started.
-static LOST: OnceLock<ErrorCounter> = OnceLock::new();
-/// Lines that could not be written: a disk may be full, a reader gone.
-static UNWRITTEN: AtomicU64 = AtomicU64::new(0);
+static LOST: OnceLock<Lost> = OnceLock::new();
 /// How the log is written, once logging is to start.
 static FORMAT: OnceLock<LogFormat> = OnceLock::new();
-/// Lines that wait for whoever reads the log; more are lost.
-const LINES_MAX: usize = 10_000;
+/// Bytes of a value as it is written, escapes and all.
+const VALUE_BYTES_MAX: usize = 4_096;
+/// The same of lines of level `error`: what is wrong with a configuration, or a stack of the agent itself.
+const ERROR_BYTES_MAX: usize = 65_536;
 
 /// Starts logging, until what it gives is dropped, which writes what waits within a second. Does nothing if the
 /// program logs already.
@@ -48,14 +47,8 @@ pub(super) fn start(level: LogLevel, format: LogFormat) -> WorkerGuard {
         LogLevel::Debug => LevelFilter::DEBUG,
     };
     let _ = FORMAT.set(format);
-    let (lines, guard) = starting_threads(|| {
-        NonBlockingBuilder::default()
-            .buffered_lines_limit(LINES_MAX)
-            .lossy(true)
-            .thread_name("log")
-            .finish(Counted(std::io::stderr()))
-    });
-    let lost = lines.error_counter();
+    let (lines, guard) = starting_threads(|| LogBuffer::start(std::io::stderr()));
+    let lost = lines.lost();
     let started = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(lines)
@@ -94,32 +87,12 @@ pub(super) fn say_at_once(why: &str, hint: Option<&'static str>) {
 
 /// How many lines were lost since the start.
 pub(super) fn lines_lost() -> u64 {
-    let lost = LOST.get().map_or(0, ErrorCounter::dropped_lines);
-    let lost = u64::try_from(lost).unwrap_or(u64::MAX);
-    lost.saturating_add(UNWRITTEN.load(Ordering::Relaxed))
+    LOST.get().map_or(0, Lost::count)
 }
 
-/// Counts lines that cannot be written. Whoever writes them here passes over errors.
-#[derive(Debug)]
-struct Counted<W>(W);
-
-impl<W: io::Write> io::Write for Counted<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
-    }
-
-    /// Each line is one call.
-    fn write_all(&mut self, line: &[u8]) -> io::Result<()> {
-        let written = self.0.write_all(line);
-        if written.is_err() {
-            UNWRITTEN.fetch_add(1, Ordering::Relaxed);
-        }
-        written
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
+/// How many bytes of a line this text takes as a value.
+pub(super) fn written_bytes(value: &str) -> usize {
+    quoted(value, VALUE_BYTES_MAX).len()
 }
 
 /// What a panic says.
@@ -165,8 +138,13 @@ where
 }
 
 fn line(format: LogFormat, time: &str, event: &Event<'_>) -> String {
+    let bytes_max = match *event.metadata().level() {
+        Level::ERROR => ERROR_BYTES_MAX,
+        _ => VALUE_BYTES_MAX,
+    };
     let mut line = Line {
         format,
+        bytes_max,
         message: String::new(),
         fields: String::new(),
     };
@@ -178,11 +156,11 @@ fn line(format: LogFormat, time: &str, event: &Event<'_>) -> String {
         Level::DEBUG => "debug",
         Level::TRACE => "trace",
     };
-    let (message, fields) = (quoted(&line.message), line.fields);
+    let (message, fields) = (quoted(&line.message, bytes_max), line.fields);
     match format {
         LogFormat::Logfmt => format!("time={time} level={level} msg={message}{fields}\n"),
         LogFormat::Json => {
-            let time = quoted(time);
+            let time = quoted(time, bytes_max);
             format!("{{\"time\":{time},\"level\":\"{level}\",\"msg\":{message}{fields}}}\n")
         }
     }
@@ -191,6 +169,8 @@ fn line(format: LogFormat, time: &str, event: &Event<'_>) -> String {
 /// A line that is put together.
 struct Line {
     format: LogFormat,
+    /// Bytes of each value.
+    bytes_max: usize,
     message: String,
     /// Each with what separates it from the one before.
     fields: String,
@@ -210,13 +190,17 @@ impl Line {
         let name = format!("{}{}", if is_taken { "field_" } else { "" }, field.name());
         let value = match (self.format, value) {
             (_, Shown::Literal(text)) => text.to_owned(),
-            (LogFormat::Logfmt, Shown::Word(text)) if is_plain(text) => text.to_owned(),
-            (_, Shown::Word(text) | Shown::Text(text)) => quoted(text),
+            (LogFormat::Logfmt, Shown::Word(text))
+                if text.len() <= self.bytes_max && is_plain(text) =>
+            {
+                text.to_owned()
+            }
+            (_, Shown::Word(text) | Shown::Text(text)) => quoted(text, self.bytes_max),
         };
         // Writing to a String does not fail.
         let _ = match self.format {
             LogFormat::Logfmt => write!(self.fields, " {name}={value}"),
-            LogFormat::Json => write!(self.fields, ",{}:{value}", quoted(&name)),
+            LogFormat::Json => write!(self.fields, ",{}:{value}", quoted(&name, self.bytes_max)),
         };
     }
 }
@@ -268,11 +252,19 @@ fn is_plain(value: &str) -> bool {
     !value.is_empty() && value.chars().all(is_plain)
 }
 
-/// A string of JSON (RFC 8259, 7) with nothing in it that moves the cursor, hides or reorders text.
-fn quoted(value: &str) -> String {
-    let mut quoted = String::with_capacity(value.len() + 2);
+/// A string of JSON (RFC 8259, 7) with nothing in it that moves the cursor, hides or reorders text. Between the quotes are
+/// at most so many bytes, the last of which are `…` if that is not all.
+fn quoted(value: &str, bytes_max: usize) -> String {
+    const CUT: char = '…';
+    let room = bytes_max.saturating_sub(CUT.len_utf8());
+    let mut quoted = String::with_capacity(value.len().min(bytes_max) + 2);
     quoted.push('"');
+    // Where it is cut if it turns out to be too long.
+    let mut end = quoted.len();
     for c in value.chars() {
+        if quoted.len() <= room + 1 {
+            end = quoted.len();
+        }
         match c {
             '"' | '\\' => quoted.extend(['\\', c]),
             '\n' => quoted.push_str("\\n"),
@@ -285,6 +277,11 @@ fn quoted(value: &str) -> String {
                 }
             }
             c => quoted.push(c),
+        }
+        if quoted.len() > bytes_max + 1 {
+            quoted.truncate(end);
+            quoted.push(CUT);
+            break;
         }
     }
     quoted.push('"');
@@ -360,6 +357,33 @@ mod tests {
         assert_eq!(read, name);
         let message = logfmt(|| tracing::error!("{name}"));
         assert_eq!(message, format!("level=error msg={expected}\n"));
+    }
+
+    #[test]
+    fn long_values_are_cut_by_what_is_written_of_them() {
+        for c in ["x", "é", "\u{e0041}", "\"", "\n"] {
+            for n in 0..5 {
+                let value = c.repeat(VALUE_BYTES_MAX + n);
+                let shown = quoted(&value, VALUE_BYTES_MAX);
+                let is_whole = c == "x" && n == 0;
+                assert_eq!(shown.ends_with("…\""), !is_whole, "{c:?} {n}");
+                let most = VALUE_BYTES_MAX + 2;
+                assert!((most - 12..=most).contains(&shown.len()), "{}", shown.len());
+                let read: String = serde_json::from_str(&shown).unwrap();
+                assert!(value.starts_with(read.trim_end_matches('…')));
+                for shown in [
+                    logfmt(|| tracing::warn!(value, "found")),
+                    logfmt(|| tracing::warn!(%value, "found")),
+                    logfmt(|| tracing::warn!("{value}")),
+                ] {
+                    assert!(shown.len() < VALUE_BYTES_MAX + 100, "{c:?}");
+                }
+                assert_eq!(written_bytes(&value), shown.len());
+            }
+        }
+        // What the agent has to say of itself is longer.
+        let value = "x".repeat(2 * VALUE_BYTES_MAX);
+        assert!(logfmt(|| tracing::error!(value, "panicked")).contains(&value));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! How often somebody may ask: so many requests a second, and so many at once after a while without. Those that are one
-//! too many are not logged one by one, but together, so that nobody fills the log.
+//! How much somebody may have: so many requests a second, and so many at once after a while without; the same of bytes of
+//! the log. Requests that are one too many are not logged one by one, but together, so that nobody fills the log.
 
 use super::clock::Clock;
 use crate::time::Monotonic;
@@ -8,10 +8,20 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+/// How much may pass.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    pub(super) a_second: u32,
+    pub(super) at_once: u32,
+}
+
 /// Requests a second.
 pub(super) const A_SECOND_MAX: u32 = 20;
-/// Requests at once.
-const AT_ONCE_MAX: u32 = 100;
+/// How many requests somebody may make.
+const REQUESTS: Pace = Pace {
+    a_second: A_SECOND_MAX,
+    at_once: 100,
+};
 /// Those who ask that are kept in mind before the ones are forgotten that have not asked for a while.
 const KNOWN_MAX: usize = 1_000;
 /// How often it is told how many were refused.
@@ -21,12 +31,13 @@ const TELL_EVERY: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub(super) struct Turnstile<K> {
     clock: Clock,
+    pace: Pace,
     known: Arc<Mutex<HashMap<K, Known>>>,
 }
 
 #[derive(Debug)]
 struct Known {
-    /// Requests that may still be made at once, as of `at`.
+    /// What may still pass at once, as of `at`.
     free: f64,
     at: Monotonic,
     /// Requests that were refused and not told yet.
@@ -34,17 +45,24 @@ struct Known {
 }
 
 impl Known {
-    fn fill(&mut self, now: Monotonic) {
+    fn fill(&mut self, pace: Pace, now: Monotonic) {
         let passed = now.since(self.at).as_secs_f64();
-        self.free = (self.free + passed * f64::from(A_SECOND_MAX)).min(AT_ONCE_MAX.into());
+        self.free = (self.free + passed * f64::from(pace.a_second)).min(pace.at_once.into());
         self.at = now;
     }
 }
 
 impl<K: Copy + Eq + Hash + Send + 'static> Turnstile<K> {
+    /// For requests.
     pub(super) fn new() -> Self {
+        Self::with(REQUESTS)
+    }
+
+    /// For something else.
+    pub(super) fn with(pace: Pace) -> Self {
         Self {
             clock: Clock::start(),
+            pace,
             known: Arc::default(),
         }
     }
@@ -52,11 +70,16 @@ impl<K: Copy + Eq + Hash + Send + 'static> Turnstile<K> {
     /// Whether somebody may ask once more. If not, that is counted, and `tell` is called with the count in a while. Must be
     /// called within a tokio runtime.
     pub(super) fn pass(&self, who: K, tell: impl FnOnce(u64) + Send + 'static) -> bool {
-        let is_free = self.try_pass(who, self.clock.now());
+        let is_free = self.take(who, 1);
         if !is_free {
             self.refuse(who, tell);
         }
         is_free
+    }
+
+    /// Whether somebody may have so much more. If not, that is not counted.
+    pub(super) fn take(&self, who: K, amount: u32) -> bool {
+        self.try_take(who, amount, self.clock.now())
     }
 
     /// Counts a request that is refused for another reason likewise.
@@ -71,19 +94,21 @@ impl<K: Copy + Eq + Hash + Send + 'static> Turnstile<K> {
         });
     }
 
-    fn try_pass(&self, who: K, now: Monotonic) -> bool {
+    fn try_take(&self, who: K, amount: u32, now: Monotonic) -> bool {
+        let pace = self.pace;
         let mut known = self.known();
         if known.len() >= KNOWN_MAX {
             known.retain(|_, it| {
-                it.fill(now);
-                it.n_refused > 0 || it.free < AT_ONCE_MAX.into()
+                it.fill(pace, now);
+                it.n_refused > 0 || it.free < pace.at_once.into()
             });
         }
-        let known = known.entry(who).or_insert_with(|| Known::new(now));
-        known.fill(now);
-        let is_free = known.free >= 1.0;
+        let known = known.entry(who).or_insert_with(|| Known::new(pace, now));
+        known.fill(pace, now);
+        let amount = f64::from(amount);
+        let is_free = known.free >= amount;
         if is_free {
-            known.free -= 1.0;
+            known.free -= amount;
         }
         is_free
     }
@@ -91,7 +116,9 @@ impl<K: Copy + Eq + Hash + Send + 'static> Turnstile<K> {
     /// Whether this is the first one since they were told.
     fn count_refused(&self, who: K, now: Monotonic) -> bool {
         let mut known = self.known();
-        let known = known.entry(who).or_insert_with(|| Known::new(now));
+        let known = known
+            .entry(who)
+            .or_insert_with(|| Known::new(self.pace, now));
         known.n_refused += 1;
         known.n_refused == 1
     }
@@ -109,9 +136,9 @@ impl<K: Copy + Eq + Hash + Send + 'static> Turnstile<K> {
 }
 
 impl Known {
-    fn new(now: Monotonic) -> Self {
+    fn new(pace: Pace, now: Monotonic) -> Self {
         Self {
-            free: AT_ONCE_MAX.into(),
+            free: pace.at_once.into(),
             at: now,
             n_refused: 0,
         }
@@ -127,19 +154,23 @@ mod tests {
         let turnstile = Turnstile::new();
         let at = |ms| Monotonic::default().after(Duration::from_millis(ms));
         let n_passed = |who: u32, ms| {
-            let passed = (0..1_000).filter(|_| turnstile.try_pass(who, at(ms)));
+            let passed = (0..1_000).filter(|_| turnstile.try_take(who, 1, at(ms)));
             passed.count()
         };
         assert_eq!(n_passed(1, 0), 100);
         assert_eq!(n_passed(2, 0), 100, "nobody takes what is another's");
         assert_eq!(n_passed(1, 40), 0);
         assert_eq!(n_passed(1, 500), 10);
+        // What is larger takes more.
+        assert!(turnstile.try_take(1, 60, at(30_000)));
+        assert!(!turnstile.try_take(1, 60, at(30_000)));
+        assert_eq!(n_passed(1, 30_000), 40);
         assert_eq!(n_passed(1, 60_000), 100);
         assert!(turnstile.count_refused(1, at(60_000)));
         assert!(!turnstile.count_refused(1, at(60_000)));
         // Whoever has not asked for a while is forgotten, unless something is still to be told of them.
         for who in 10..5_000 {
-            turnstile.try_pass(who, at(u64::from(who) * 100_000));
+            turnstile.try_take(who, 1, at(u64::from(who) * 100_000));
         }
         assert!(turnstile.known().len() <= KNOWN_MAX + 1);
         assert_eq!(

@@ -1,5 +1,6 @@
 //! What the supervisor keeps of each process.
 
+use super::log_share::About;
 use super::otlp::{Sent, TOO_LARGE};
 use super::sampler::Kept;
 use crate::analysis::{FindingKind, Fingerprint, Observation};
@@ -14,6 +15,8 @@ use std::time::Duration;
 /// A process that is watched.
 pub(super) struct Watched {
     pub(super) target: usize,
+    /// The person that it runs as, if that is known.
+    pub(super) person: Option<u32>,
     /// What is published of it: with thousands of processes, most stay as they are from one publication to the next.
     view: Arc<ProcessView>,
     /// Time between two rounds.
@@ -43,6 +46,7 @@ impl Watched {
         };
         Self {
             target: 0,
+            person: None,
             view: Arc::new(view),
             interval: Duration::ZERO,
             confirmed_at: None,
@@ -51,6 +55,15 @@ impl Watched {
             allowed: 0,
             untold: BTreeSet::new(),
             told_at: None,
+        }
+    }
+
+    /// What lines of the log about it, one of this target, are about.
+    pub(super) fn about(&self, process: ProcessId, target: &Arc<str>) -> About {
+        About {
+            target: Arc::clone(target),
+            process,
+            person: self.person,
         }
     }
 

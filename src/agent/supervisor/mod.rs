@@ -15,7 +15,7 @@ use super::service::ServiceManager;
 use super::source::ProcessSource;
 use super::store::Store;
 use super::telemetry::lines_lost;
-use super::told::{log_change, log_ended, log_findings, log_limits};
+use super::told::Teller;
 use super::watched::Watched;
 use crate::analysis::Rules;
 use crate::config::{Settings, TargetSettings, TopSettings};
@@ -94,6 +94,7 @@ pub(super) struct Supervisor {
     /// It was said that too many rounds hang; none of them has ended since.
     is_crowded: bool,
     otlp: Otlp,
+    log: Teller,
     service: ServiceManager,
     /// When the service manager is to hear that the agent works.
     beat_at: Option<Monotonic>,
@@ -148,6 +149,7 @@ impl Supervisor {
             has_news: false,
             is_crowded: false,
             otlp: Otlp::new(clock, &store),
+            log: Teller::new(),
             store,
             service,
             beat_at: service.beat_every().map(|_| clock.now()),
@@ -210,6 +212,7 @@ impl Supervisor {
             self.publish();
         }
         self.work.detach_all();
+        self.log.stop();
         self.otlp.stop().await;
     }
 
@@ -323,16 +326,20 @@ impl Supervisor {
             process,
             target,
             interval,
-            ..
+            user,
         } in &found
         {
-            let watched = self.watched.entry(*process).or_insert_with(|| {
-                let target = &*self.totals.targets[target.0].name;
-                tracing::info!(target, pid = process.pid.as_raw(), "process found");
-                Watched::new(*process, self.clock.timestamp())
-            });
+            let is_new = !self.watched.contains_key(process);
+            let new = || Watched::new(*process, self.clock.timestamp());
+            let watched = self.watched.entry(*process).or_insert_with(new);
             watched.target = target.0;
             watched.interval = *interval;
+            // One that ends just now has none.
+            watched.person = user.or(watched.person);
+            if is_new {
+                let target = &self.totals.targets[target.0].name;
+                self.log.process_found(&watched.about(*process, target));
+            }
         }
         self.ask_scheduler(Event::Discovered(Some(found)));
         let used: BTreeSet<usize> = self.watched.values().map(|it| it.target).collect();
@@ -490,24 +497,24 @@ impl Supervisor {
         let limits_of_spans = sent.limit_hits.clone();
         if let Some(watched) = self.watched.get_mut(&process) {
             let target = &mut self.totals.targets[watched.target];
+            let about = watched.about(process, &target.name);
             target.scans.add(outcome);
             let before = watched.view().latest.as_ref().map(|scan| scan.outcome);
             if std::mem::take(&mut watched.view_mut().hangs) {
                 self.is_crowded = false;
-                let (target, pid) = (&*target.name, process.pid.as_raw());
-                let took_s = scan.took.as_secs();
-                tracing::info!(target, pid, took_s, "reading the process hangs no more");
+                self.log.hangs_no_more(&about, scan.took.as_secs());
             }
             watched.view_mut().failure = failure.as_ref().map(|(_, error)| error.as_str().into());
-            log_change(&target.name, process, before, outcome, failure);
-            log_limits(&target.name, process, watched.view().latest.as_ref(), &scan);
+            self.log.change(&about, before, outcome, failure);
+            let latest = watched.view().latest.as_ref();
+            self.log.limits(&about, latest, &scan);
             watched.view_mut().is_overdue = false;
             watched.note_owner(kept.owner, outcome);
             watched.kept = kept;
             if let Some(observation) = &scan.observation {
                 target.totals.add(observation);
                 watched.view_mut().totals.add(observation);
-                log_findings(&target.name, process, observation, &sent);
+                self.log.findings(&about, observation, &sent);
                 if let Some(trace) = watched.new_trace_of_cycle(observation, &sent.told) {
                     let (trace, at) = (trace.0, scan.at);
                     let exemplar = Some(Exemplar { trace, at });
@@ -541,12 +548,12 @@ impl Supervisor {
 
     fn forget(&mut self, process: ProcessId) {
         if let Some(watched) = self.watched.remove(&process) {
-            let target = &*self.totals.targets[watched.target].name;
-            tracing::info!(target, pid = process.pid.as_raw(), "process gone");
+            let about = watched.about(process, &self.totals.targets[watched.target].name);
+            self.log.process_gone(&about);
             let latest = watched.view().latest.as_ref();
             let latest = latest.and_then(|scan| scan.observation.as_ref());
             let findings = latest.into_iter().flat_map(|it| &it.findings);
-            log_ended(target, process, findings);
+            self.log.ended(&about, findings);
         }
     }
 

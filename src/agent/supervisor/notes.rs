@@ -98,8 +98,11 @@ impl Supervisor {
         if let Some(watched) = self.watched.get_mut(&process)
             && !std::mem::replace(&mut watched.is_postponed, true)
         {
-            let target = &*self.totals.targets[watched.target].name;
-            let pid = process.pid.as_raw();
+            let target = &self.totals.targets[watched.target].name;
+            if !self.log.may_warn(&watched.about(process, target)) {
+                return;
+            }
+            let (target, pid) = (&**target, process.pid.as_raw());
             tracing::warn!(
                 target,
                 pid,
@@ -112,8 +115,11 @@ impl Supervisor {
         self.has_news = true;
         if let Some(watched) = self.watched.get_mut(&process) {
             watched.view_mut().hangs = true;
-            let target = &*self.totals.targets[watched.target].name;
-            let pid = process.pid.as_raw();
+            let target = &self.totals.targets[watched.target].name;
+            if !self.log.may_warn(&watched.about(process, target)) {
+                return;
+            }
+            let (target, pid) = (&**target, process.pid.as_raw());
             let after_s = HANGS_AFTER.as_secs();
             tracing::warn!(target, pid, after_s, "reading the process hangs");
         }
