@@ -108,7 +108,13 @@ impl RawTask {
         }
         match types.type_of(reader, offsets, self.name)?.kind {
             Kind::Int => Ok(TaskName::Number(read_int(reader, offsets, self.name)?)),
-            Kind::Text => Ok(graph.name(&read_text(reader, offsets, self.name)?)),
+            Kind::Text => {
+                let before = graph.text_bytes();
+                let name = graph.name(&read_text(reader, offsets, self.name)?);
+                // Nothing if it was known.
+                reader.keep(graph.text_bytes().saturating_sub(before))?;
+                Ok(name)
+            }
             _ => {
                 let value = self.name.as_u64();
                 Err(DecodeError::Implausible {

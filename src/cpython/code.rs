@@ -216,6 +216,9 @@ impl CodeCache {
                 let info = self.read_code(reader, offsets, at)?;
                 let code = CodeIdx(u32::try_from(self.infos.len()).unwrap_or(u32::MAX));
                 let file_len = info.file.as_ref().map_or(0, |file| file.len());
+                // Once here, and once in the graph.
+                let texts = info.function.len().saturating_add(file_len);
+                reader.keep(texts.saturating_mul(2))?;
                 self.kept_bytes = self
                     .kept_bytes
                     .saturating_add(size_of::<CodeInfo>())

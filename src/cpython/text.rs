@@ -64,8 +64,6 @@ pub fn read_text(
             ));
         }
     };
-    // The text is stored once for its holder and once to be found again.
-    reader.keep(chars.saturating_mul(width).saturating_mul(2))?;
     let mut bytes = vec![0; chars.saturating_mul(width)];
     reader.read(start, &mut bytes)?;
     if ascii && !bytes.is_ascii() {

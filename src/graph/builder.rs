@@ -9,6 +9,9 @@ use rustc_hash::FxHashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+/// What a text takes beside its bytes: counts of who refers to it, and two places in which it stands.
+const BYTES_PER_TEXT: usize = 64;
+
 /// A task as a reader found it. Names and texts are interned with [`GraphBuilder::text`] before.
 #[derive(Debug, Clone, Copy)]
 pub struct NewTask {
@@ -44,6 +47,7 @@ pub struct NewFrame<'t> {
 pub struct GraphBuilder {
     text_index: FxHashMap<Arc<str>, TextIdx>,
     texts: Vec<Arc<str>>,
+    text_bytes: usize,
     frame_index: FxHashMap<Frame, FrameIdx>,
     frames: Vec<Frame>,
     stack_index: FxHashMap<Box<[FrameIdx]>, StackIdx>,
@@ -68,6 +72,7 @@ impl GraphBuilder {
         Self {
             text_index: FxHashMap::default(),
             texts: Vec::new(),
+            text_bytes: 0,
             frame_index: FxHashMap::default(),
             frames: Vec::new(),
             stack_index,
@@ -101,10 +106,19 @@ impl GraphBuilder {
             return *known;
         }
         let at = TextIdx(as_u32(self.texts.len()));
+        self.text_bytes = self
+            .text_bytes
+            .saturating_add(text.len())
+            .saturating_add(BYTES_PER_TEXT);
         let text: Arc<str> = text.into();
         self.texts.push(Arc::clone(&text));
         self.text_index.insert(text, at);
         at
+    }
+
+    /// About how many bytes of memory all texts take, and finding them.
+    pub fn text_bytes(&self) -> usize {
+        self.text_bytes
     }
 
     /// A task's name: a text that is what a default name is shown as becomes that default name,

@@ -268,7 +268,7 @@ impl Default for LimitSettings {
         Self {
             rounds: 8,
             tasks_per_process: 1_000_000,
-            tasks: 1_000_000,
+            tasks: 800_000,
             scan_time: Duration::from_secs(2),
             scan_bytes: 8 << 30,
             cpu_share: 0.05,
