@@ -14,6 +14,7 @@ use serde_json::Value;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixListener;
+use std::process::Command;
 use std::time::Duration;
 use support::agent::{Agent, agent};
 use support::agentctl::Answer;
@@ -246,6 +247,25 @@ fn an_agent_that_talks_nonsense_is_told() {
     }
 }
 
+/// Nothing bounds what an agent says that is none.
+#[test]
+fn an_agent_that_says_very_much_is_cut_short() {
+    let place = Place::new();
+    let listener = UnixListener::bind(&place.socket).unwrap();
+    let hints = vec!["h".repeat(1_000); 50_000];
+    let error = serde_json::json!({"code": "x", "message": "m".repeat(100_000), "hints": hints});
+    let answer = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| place.ask(&["ps", "7"]));
+        let (mut stream, _) = listener.accept().unwrap();
+        let header = read_header(&mut stream, &[FrameKind::Request]).unwrap();
+        read_payload(header, &mut stream).unwrap();
+        write_frame(FrameKind::Error, error.to_string().as_bytes(), &mut stream).unwrap();
+        asking.join().unwrap()
+    });
+    check_refused(&answer, 7, &["hint: hhh", "and 49980 more hints"]);
+    assert!(answer.stderr.len() < 30_000, "{}", answer.stderr.len());
+}
+
 #[test]
 fn an_agent_that_says_nothing_is_told_before_it_is_given_up() {
     let place = Place::new();
@@ -425,6 +445,27 @@ fn a_socket_that_is_left_over_is_replaced_and_no_other() {
     fs::write(&place.socket, "precious").unwrap();
     ends_with_an_error(&place, 2, "something else than a socket");
     assert_eq!(fs::read_to_string(&place.socket).unwrap(), "precious");
+}
+
+/// What fails for want of file descriptors leaves no socket behind, wherever that is.
+#[test]
+fn an_agent_that_cannot_start_leaves_no_socket() {
+    let place = Place::new();
+    let path = place.folder.path().join("agent.yaml");
+    fs::write(&path, place.config("", "[]")).unwrap();
+    let mut said = String::new();
+    // From too few for threads on to the last that the socket lacks; with more the agent may run, and is ended.
+    for n_files in 5..=12 {
+        let mut command = Command::new("timeout");
+        command.args(["20", "prlimit", &format!("--nofile={n_files}"), "--"]);
+        let agent = agent(&path);
+        command.arg(agent.get_program()).args(agent.get_args());
+        let answer = Answer::of(command);
+        assert_ne!(answer.status, DONE, "{answer:?}");
+        assert!(!place.socket.exists(), "{n_files}: {answer:?}");
+        said.push_str(&answer.stderr);
+    }
+    assert!(said.contains("control.socket: cannot listen"), "{said}");
 }
 
 #[test]

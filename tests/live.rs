@@ -3,14 +3,14 @@
 
 mod support;
 
-use asyncio_agent::graph::text;
+use asyncio_agent::graph::{NameText, text};
 use asyncio_agent::ids::Pid;
 use asyncio_agent::limits::Limits;
 use asyncio_agent::process::Process;
 use asyncio_agent::procfs::ProcRoot;
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::Command;
 use std::sync::Arc;
@@ -246,6 +246,69 @@ fn process_that_executes_a_program_at_the_same_addresses() {
         target.write(b"x");
         wait_until("it is the other one", || done.exists());
         assert!(has_function("other") && !has_function("first"));
+        assert!(target.end().success());
+    }
+}
+
+/// Processes that execute one program after the other while they are read, each with everything where it was: no snapshot
+/// has anything of two of them.
+#[test]
+fn processes_that_execute_other_programs_meanwhile() {
+    for unpacked in Unpacked::all() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let program = folder.path().join("again.py");
+        fs::write(
+            &program,
+            "import asyncio, os, sys\n\
+             own = open('/proc/self/cmdline', 'rb').read().split(b'\\0')[:-2]\n\
+             n = int(sys.argv[1])\n\
+             def again():\n\
+             \x20   os.execv(own[0], [*own, b'%09d' % (n + 1)])\n\
+             if n == 0:\n\
+             \x20   import ctypes\n\
+             \x20   ADDR_NO_RANDOMIZE = 0x0040000\n\
+             \x20   assert ctypes.CDLL(None).personality(ADDR_NO_RANDOMIZE) != -1\n\
+             \x20   again()\n\
+             async def main():\n\
+             \x20   loop = asyncio.get_running_loop()\n\
+             \x20   loop.add_reader(0, os._exit, 0)\n\
+             \x20   tasks = [loop.create_task(asyncio.sleep(1000), name=str(n)) for _ in range(2000)]\n\
+             \x20   if n == 1:\n\
+             \x20       os.write(1, b'{}\\n')\n\
+             \x20   loop.call_later(0.02, again)\n\
+             \x20   await tasks[0]\n\
+             asyncio.run(main())\n",
+        )
+        .expect("a file of ours");
+        let mut command = unpacked.command(&unpacked.executable());
+        command.env("PYTHONHASHSEED", "0").arg(&program).arg("0");
+        let target = Target::start(command);
+        let mut process = attach(&target);
+        let mut by_sign = BTreeMap::new();
+        let mut n_reads = 0;
+        // Programs are known by their signs: what was read with the same one before and after is of one program.
+        while n_reads < 100 || by_sign.len() < 5 {
+            n_reads += 1;
+            assert!(n_reads < 10_000, "{by_sign:?}");
+            let before = process.program();
+            let snapshot = match process.snapshot() {
+                Ok(snapshot) => snapshot,
+                Err(error) if ["not_started", "no_asyncio"].contains(&error.code()) => continue,
+                Err(error) => panic!("{error}"),
+            };
+            let graph = &snapshot.graph;
+            let names = graph.indices().filter_map(|at| match graph.name(at) {
+                Some(NameText::Text(name)) => name.parse::<u32>().ok(),
+                _ => None,
+            });
+            let names: BTreeSet<u32> = names.collect();
+            assert!(names.len() < 2, "{names:?}");
+            let is_same = process.program() == before;
+            if let (Some(name), Some(sign), true) = (names.first(), before, is_same) {
+                let of_sign = by_sign.entry(sign.bytes).or_insert(*name);
+                assert_eq!(of_sign, name);
+            }
+        }
         assert!(target.end().success());
     }
 }

@@ -34,6 +34,8 @@ mod rules;
 mod sampler;
 mod schedule;
 mod service;
+#[cfg(test)]
+mod shifting;
 mod shutdown;
 mod source;
 mod store;

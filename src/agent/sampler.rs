@@ -11,7 +11,7 @@ use crate::graph::{LongWait, Problem, Snapshot, TaskGraph, find_cycles};
 use crate::ids::{ProcessId, TaskId};
 use crate::limits::Stop;
 use crate::metrics::{ProgramView, RoundOutcome, Scan};
-use crate::process::ProcessError;
+use crate::process::{ProcessError, Sign};
 use crate::procfs::UserIds;
 use crate::sanitize::escape;
 use crate::spans::{Facts, traces_of};
@@ -142,10 +142,6 @@ pub(super) fn run_round(source: &dyn ProcessSource, kept: Kept, job: &Job) -> Ro
         without_asyncio,
         owner: owner_before,
     } = kept;
-    // If nobody can tell just now, it is as before: findings do not end for that.
-    let owner = owner_of(source, process).unwrap_or(owner_before);
-    // What was found in it while it was another's is not told to whose it is now.
-    let known = known.filter(|_| owner == owner_before);
     // Asked before it is looked into: what it maps meanwhile is news next time.
     let mapped_bytes = match attached {
         Some(_) => None,
@@ -153,6 +149,10 @@ pub(super) fn run_round(source: &dyn ProcessSource, kept: Kept, job: &Job) -> Ro
     };
     let unchanged = without_asyncio.filter(|it| it.is_unchanged(mapped_bytes));
     let rounds_left = unchanged.as_ref().map(|it| it.rounds_left - 1);
+    let is_read_by = unchanged.is_none().then_some(attached.as_deref());
+    let owned = Owned::look(source, process, is_read_by, owner_before);
+    // What was found in it while it was another's is not told to whose it is now.
+    let known = known.filter(|_| owned.owner == owner_before);
     let read = match unchanged {
         Some(it) => Ok(Err(it.into_error(process))),
         None => catch_unwind(AssertUnwindSafe(|| read(source, process, attached, job))),
@@ -161,14 +161,14 @@ pub(super) fn run_round(source: &dyn ProcessSource, kept: Kept, job: &Job) -> Ro
         at: clock.now(),
         wall: clock.timestamp(),
     };
+    let by = read.as_ref().ok().and_then(|it| it.as_ref().ok());
     let mut report = RoundReport {
         process,
         kept: Kept {
             attached: None,
             known,
             without_asyncio: None,
-            // It may have become another's while it was read. Root's is told to root only, who is told everything.
-            owner: owner.filter(|user| *user == 0 || is_still_of(source, process, owner)),
+            owner: owned.owner_still(source, by.map(|(it, _)| &**it)),
         },
         scan: Scan {
             at: now.wall,
@@ -207,9 +207,51 @@ pub(super) fn run_round(source: &dyn ProcessSource, kept: Kept, job: &Job) -> Ro
     report
 }
 
-/// Whether it is nobody else's now, as far as can be told.
-fn is_still_of(source: &dyn ProcessSource, process: ProcessId, owner: Option<u32>) -> bool {
-    owner_of(source, process).unwrap_or(owner) == owner
+/// Whose a process is, and that of one program.
+struct Owned {
+    process: ProcessId,
+    /// The sign of the program that it executed before that was looked up; `None` if it is not going to be read.
+    sign: Option<Option<Sign>>,
+    owner: Option<u32>,
+}
+
+impl Owned {
+    /// Looks at a process before it is read, which is by what it is attached to, if it is. It was `owner_before`'s the last
+    /// time.
+    fn look(
+        source: &dyn ProcessSource,
+        process: ProcessId,
+        is_read_by: Option<Option<&dyn AttachedProcess>>,
+        owner_before: Option<u32>,
+    ) -> Self {
+        // Told with less if it is the same program.
+        let sign = |attached: Option<&dyn AttachedProcess>| {
+            let known = attached.and_then(AttachedProcess::program);
+            known.or_else(|| source.program(process.pid))
+        };
+        Self {
+            process,
+            sign: is_read_by.map(sign),
+            // If nobody can tell just now, it is as before: findings do not end for that.
+            owner: owner_of(source, process).unwrap_or(owner_before),
+        }
+    }
+
+    /// Whose it was while it was read by `attached`, which is `None` if it could not be. In the order of `read_theirs` of
+    /// `control/desk.rs`, which has the reasons. Root's is told to root only, who is told everything.
+    fn owner_still(
+        &self,
+        source: &dyn ProcessSource,
+        attached: Option<&dyn AttachedProcess>,
+    ) -> Option<u32> {
+        let owner = self.owner?;
+        let is_theirs = || owner_of(source, self.process).unwrap_or(self.owner) == self.owner;
+        let is_same = |sign: Option<Sign>| match attached {
+            Some(attached) => sign.is_some() && attached.program() == sign,
+            None => source.program(self.process.pid) == sign,
+        };
+        (owner == 0 || (is_theirs() && self.sign.is_none_or(is_same))).then_some(owner)
+    }
 }
 
 /// The user whose the process is by all its user ids, and by the kernel its memory; `None` if these differ.
@@ -450,6 +492,7 @@ fn problems_of(snapshot: &Snapshot) -> BTreeMap<String, u64> {
 mod tests {
     use super::*;
     use crate::agent::rules::rules;
+    use crate::agent::shifting::Shifting;
     use crate::config::Settings;
     use crate::ids::{Pid, StartTime};
     use crate::procfs::{ProcRoot, ProcfsError};
@@ -490,10 +533,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_python_without_asyncio_is_looked_into_when_it_has_grown_and_now_and_then() {
-        let source = Late::default();
-        let job = Job {
+    fn job() -> Job {
+        Job {
             allowance: Allowance::of_round(u32::MAX, 1),
             process: ProcessId {
                 pid: Pid::new(7).unwrap(),
@@ -507,7 +548,28 @@ mod tests {
             stop: Stop::default(),
             clock: Clock::start(),
             spans: None,
-        };
+        }
+    }
+
+    #[test]
+    fn what_was_read_of_one_program_or_another_is_no_owners() {
+        for (shifts, tells, owner) in [(0, true, Some(7)), (1, true, None), (0, false, None)] {
+            let source = Shifting::new(shifts, tells);
+            let report = run_round(&source, Kept::default(), &job());
+            assert_eq!(report.scan.outcome, RoundOutcome::Ok);
+            assert_eq!(report.kept.owner, owner, "{shifts} {tells}");
+            // Once it is one program, it is the owner's again, and nothing of before is known.
+            let before = report.kept;
+            assert!(before.known.is_some());
+            let report = run_round(&source, before, &job());
+            let now = Some(7).filter(|_| tells);
+            assert_eq!(report.kept.owner, now, "{shifts} {tells}");
+        }
+    }
+
+    #[test]
+    fn a_python_without_asyncio_is_looked_into_when_it_has_grown_and_now_and_then() {
+        let (source, job) = (Late::default(), job());
         let mut kept = Kept::default();
         let mut rounds = |n: u32| {
             for _ in 0..n {

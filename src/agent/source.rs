@@ -6,7 +6,9 @@ use super::people::{People, Person};
 use crate::graph::{LongWait, Snapshot};
 use crate::ids::{Pid, ProcessId, TaskId};
 use crate::limits::{Limits, Stop};
-use crate::process::{Access, Process, ProcessError, Reader, Table, Workspace, what_agent_lacks};
+use crate::process::{
+    Access, Process, ProcessError, Reader, Sign, Table, Workspace, sign_of, what_agent_lacks,
+};
 use crate::procfs::{ForeignThread, Owner, ProcRoot, ProcfsError, UserIds};
 use crate::targets::{ReadFacts, probe};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,6 +46,13 @@ pub trait ProcessSource: Send + Sync + 'static {
     /// When there is none, or that cannot be found out.
     fn owner(&self, pid: Pid) -> Result<Owner, ProcessError> {
         Err(ProcessError::NotFound { pid })
+    }
+
+    /// The sign of the program that the process `pid` executes; `None` if that cannot be told. To a source that knows no
+    /// programs all are the same.
+    fn program(&self, pid: Pid) -> Option<Sign> {
+        let _ = pid;
+        Some(Sign::default())
     }
 
     /// A thread of the process that has other user ids than `users`, or may have. Takes one of `looks` for each thread
@@ -121,6 +130,12 @@ pub trait AttachedProcess: Send {
     /// When it cannot be read any more; then it must be attached to anew.
     fn snapshot(&mut self, stop: &Stop) -> Result<Snapshot, ProcessError>;
 
+    /// The sign of the program that is read, if the process executes it still; `None` also if that cannot be told. What a
+    /// snapshot has is of no other program, if this is the same before and after it.
+    fn program(&self) -> Option<Sign> {
+        Some(Sign::default())
+    }
+
     /// Has the next snapshot look closely at these tasks, which have waited for long. A source whose tasks have
     /// no reasons to wait may ignore them.
     fn ask(&mut self, tasks: Vec<TaskId>) {
@@ -143,6 +158,9 @@ pub trait AttachedProcess: Send {
         Vec::new()
     }
 }
+
+/// What was read of a process, or why it could not be; and by what.
+pub(super) type ReadBy<T> = (Result<T, ProcessError>, Option<Box<dyn AttachedProcess>>);
 
 /// The processes of this machine.
 #[derive(Debug, Clone, Default)]
@@ -203,6 +221,11 @@ impl ProcessSource for HostProcesses {
 
     fn owner(&self, pid: Pid) -> Result<Owner, ProcessError> {
         self.root.owner(pid).map_err(|error| ownerless(pid, error))
+    }
+
+    fn program(&self, pid: Pid) -> Option<Sign> {
+        let thread = self.root.living_thread(pid).ok()?;
+        sign_of(&self.root, thread?)
     }
 
     fn foreign_thread(
@@ -274,6 +297,10 @@ impl AttachedProcess for HostProcess {
         let snapshot = self.process.snapshot_in(&mut workspace);
         lock(&self.workspaces).push(workspace);
         snapshot
+    }
+
+    fn program(&self) -> Option<Sign> {
+        self.process.program()
     }
 
     fn ask(&mut self, tasks: Vec<TaskId>) {

@@ -19,6 +19,8 @@ use std::time::Duration;
 
 /// Characters of a message or a hint that are shown: it may quote a file.
 const MESSAGE_CHARS_MAX: usize = 4_000;
+/// Hints that are shown: those of an agent may be any.
+const HINTS_MAX: usize = 20;
 /// Characters of a problem's code that are shown: a file may hold any.
 const CODE_CHARS_MAX: usize = 40;
 
@@ -60,10 +62,13 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "agentctl: {}", shown(&self.message))?;
-        for hint in &self.hints {
+        for hint in self.hints.iter().take(HINTS_MAX) {
             writeln!(f, "  hint: {}", shown(hint))?;
         }
-        Ok(())
+        match self.hints.len().saturating_sub(HINTS_MAX) {
+            0 => Ok(()),
+            more => writeln!(f, "  and {more} more hints, which are left out"),
+        }
     }
 }
 

@@ -33,6 +33,9 @@ pub enum ReadErrorKind {
     /// The process has ended.
     #[error("the process has ended")]
     ProcessGone,
+    /// The process executes another program than the one that was to be read.
+    #[error("the process executes another program")]
+    OtherProgram,
     /// The kernel does not let us read.
     #[error("permission denied")]
     Denied,
@@ -55,7 +58,7 @@ impl ReadErrorKind {
     /// Whether no other read of this process can succeed either.
     pub fn is_fatal(self) -> bool {
         match self {
-            Self::ProcessGone | Self::Denied | Self::Unavailable => true,
+            Self::ProcessGone | Self::OtherProgram | Self::Denied | Self::Unavailable => true,
             Self::Unmapped | Self::Limit(_) | Self::Os(_) => false,
         }
     }
@@ -63,7 +66,7 @@ impl ReadErrorKind {
     /// The stable code.
     pub fn code(self) -> &'static str {
         match self {
-            Self::ProcessGone => "process_gone",
+            Self::ProcessGone | Self::OtherProgram => "process_gone",
             Self::Denied | Self::Unavailable => "permission_denied",
             Self::Unmapped => "memory_unmapped",
             Self::Limit(_) => "limit_hit",

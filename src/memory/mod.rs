@@ -29,7 +29,7 @@ pub use bytes::{Bytes, OutOfBounds};
 pub use chunks::Buffers;
 pub use error::{ReadError, ReadErrorKind};
 pub use meter::ReaderStats;
-pub use process_vm::ProcessVm;
+pub use process_vm::{ProcessVm, Sign};
 pub use reader::{Moment, Reader};
 #[cfg(any(test, feature = "fixtures"))]
 pub use synth::SynthMemory;

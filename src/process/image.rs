@@ -1,8 +1,17 @@
 //! What program a process executes, and whether it is still the same: a process that executes another
 //! one (execve(2)) keeps its pid and its start time.
+//!
+//! A program is told by its sign: 16 random bytes that the kernel gives each (`AT_RANDOM`), and where they are. Nothing
+//! else is sure to differ: without randomisation of addresses, a program that executes itself has the same mappings again.
+//!
+//! The bytes are in the memory of the program, which can change them, and whoever writes programs can give two of theirs the
+//! same sign. That matters when one of them executes a third of another user (a setuid program) that executes the other in
+//! the end: so it does not do to look before and after a read whether the sign is the same. It is copied with whatever is
+//! read ([`ProcessVm::only_of`]), and that third program, whose addresses are random and whose own sign nobody else knows, does
+//! not have at that very address what was chosen for it ([`is_telling`]).
 
 use crate::ids::Pid;
-use crate::memory::{ProcessVm, ReadError, ReadErrorKind, ReadMemory, RemoteAddr};
+use crate::memory::{ProcessVm, ReadMemory, RemoteAddr, Sign};
 use crate::procfs::{Auxv, Maps, ProcRoot, ProcfsError};
 use std::thread;
 use std::time::Duration;
@@ -12,34 +21,63 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// How many times so, if it does not sleep.
 const LOOKS_AGAIN_MAX: u32 = 20;
 
-/// The sign of one execve(2): 16 random bytes that the kernel gives each program (`AT_RANDOM`), and where
-/// they are. Nothing else is sure to differ: without randomisation of addresses, a program that executes
-/// itself has the same mappings again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Sign {
-    at: RemoteAddr,
-    random: [u8; 16],
+/// Bytes of a stack in which the sign is looked for: room for 16 000 arguments and variables.
+const STACK_BYTES_MAX: usize = 128 << 10;
+/// Bytes of the stack that are read at once: what comes after them may not be mapped.
+const PAGE_BYTES: u64 = 4096;
+
+/// Below this address a program without randomisation has what every process that executes it has there.
+const RANDOM_FROM: u64 = 1 << 40;
+/// Different bytes that a sign has at least. Of one in a million million programs fewer of the 16 differ; much of any memory is
+/// zeros, or pointers to the same few objects.
+const BYTES_THAT_DIFFER_MIN: usize = 8;
+
+/// The sign of the program that the process or thread `pid` executes; `None` if that cannot be told.
+pub fn sign_of(root: &ProcRoot, pid: Pid) -> Option<Sign> {
+    find_sign(root, pid, root.auxv(pid).ok())
 }
 
-impl Sign {
-    fn read(memory: &ProcessVm, at: RemoteAddr) -> Result<Self, ReadError> {
-        let mut random = [0; 16];
-        memory.read_exact(at, &mut random)?;
-        Ok(Self { at, random })
-    }
+/// The same, by what the process was told, if that may be read.
+fn find_sign(root: &ProcRoot, thread: Pid, auxv: Option<Auxv>) -> Option<Sign> {
+    let at = match auxv {
+        Some(Auxv::Random(at)) => at,
+        Some(Auxv::Missing | Auxv::Unset) => return None,
+        None => random_by_stack(root, thread)?,
+    };
+    let mut sign = Sign {
+        at,
+        ..Sign::default()
+    };
+    let read = ProcessVm::new(thread).read_exact(at, &mut sign.bytes);
+    read.is_ok().then_some(sign).filter(is_telling)
+}
 
-    /// Whether the process has executed another program since.
-    ///
-    /// # Errors
-    ///
-    /// When its memory cannot be read.
-    pub(super) fn is_gone(&self, memory: &ProcessVm) -> Result<bool, ReadError> {
-        match Self::read(memory, self.at) {
-            Ok(now) => Ok(now != *self),
-            Err(error) if error.kind == ReadErrorKind::Unmapped => Ok(true),
-            Err(error) => Err(error),
+fn random_by_stack(root: &ProcRoot, thread: Pid) -> Option<RemoteAddr> {
+    let mut at = root.stat(thread).ok()?.stack_start;
+    let memory = ProcessVm::new(thread);
+    let mut bytes = Vec::new();
+    while bytes.len() < STACK_BYTES_MAX {
+        let in_page = PAGE_BYTES.saturating_sub(at.as_u64() % PAGE_BYTES);
+        let known = bytes.len();
+        bytes.resize(known.saturating_add(usize::try_from(in_page).ok()?), 0);
+        memory.read_exact(at, bytes.get_mut(known..)?).ok()?;
+        if let Some(at) = Auxv::random_by_stack(&bytes) {
+            return Some(at);
         }
+        at = at.plus(in_page);
     }
+    None
+}
+
+/// Whether another program is not going to have the same there, even if whoever made this one wants that: what is there
+/// is not what is anywhere, and not where it can be foreseen what other programs have.
+fn is_telling(sign: &Sign) -> bool {
+    let mut bytes = sign.bytes;
+    bytes.sort_unstable();
+    let n_different = bytes.chunk_by(|a, b| a == b).count();
+    let at = sign.at.as_u64();
+    // In the upper half is the kernel, with a page that all processes see.
+    at >= RANDOM_FROM && at >> 63 == 0 && n_different >= BYTES_THAT_DIFFER_MIN
 }
 
 /// What a process executes at a moment. Whatever cannot be found out is left out.
@@ -60,16 +98,13 @@ impl Image {
     /// When its mappings cannot be read.
     pub(super) fn look(root: &ProcRoot, thread: Pid) -> Result<(Self, Maps), ProcfsError> {
         // Before the mappings: what is found by them must not be taken for a later program's.
-        let auxv = root.auxv(thread).unwrap_or(Auxv::Missing);
-        let sign = match auxv {
-            Auxv::Random(at) => Sign::read(&ProcessVm::new(thread), at).ok(),
-            Auxv::Missing | Auxv::Unset => None,
-        };
+        let auxv = root.auxv(thread).ok();
+        let sign = find_sign(root, thread, auxv);
         let maps = root.maps(thread)?;
         let files = maps.mappings.iter().filter(|mapping| mapping.is_file());
         let image = Self {
             sign,
-            is_unfinished: auxv == Auxv::Unset,
+            is_unfinished: auxv == Some(Auxv::Unset),
             files: files.map(|file| (file.start, file.inode)).collect(),
         };
         Ok((image, maps))
@@ -97,6 +132,7 @@ impl Image {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::ReadErrorKind;
     use std::io::Write as _;
     use std::process::{Command, Stdio};
 
@@ -110,7 +146,7 @@ mod tests {
             .spawn()
             .unwrap();
         let pid = Pid::new(child.id().try_into().unwrap()).unwrap();
-        let (root, memory) = (ProcRoot::default(), ProcessVm::new(pid));
+        let root = ProcRoot::default();
         let settled = || {
             loop {
                 let (image, _) = Image::look(&root, pid).unwrap();
@@ -122,12 +158,17 @@ mod tests {
         };
         let mut before = settled();
         for _ in 0..3 {
-            let sign = before.sign.unwrap();
-            assert!(!sign.is_gone(&memory).unwrap());
+            let memory = ProcessVm::new(pid).only_of(before.sign);
+            let read = || memory.read_exact(before.sign.unwrap().at, &mut [0]);
+            read().unwrap();
             child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
-            while !sign.is_gone(&memory).unwrap() {
-                thread::yield_now();
-            }
+            let error = loop {
+                match read() {
+                    Ok(()) => thread::yield_now(),
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(error.kind, ReadErrorKind::OtherProgram);
             let after = settled();
             assert_eq!(after.files, before.files);
             assert_ne!(after, before);
@@ -135,5 +176,39 @@ mod tests {
         }
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    /// Who may not open `auxv` finds the same, whatever else is on the stack.
+    #[test]
+    fn the_sign_is_found_on_the_stack() {
+        let root = ProcRoot::default();
+        for n_arguments in [0, 3_000] {
+            let mut child = Command::new("sh")
+                .args(["-c", "read line", "sh"])
+                .args(vec!["x"; n_arguments])
+                .stdin(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let pid = Pid::new(child.id().try_into().unwrap()).unwrap();
+            let random = Auxv::Random(random_by_stack(&root, pid).unwrap());
+            assert_eq!(root.auxv(pid).unwrap(), random);
+            let sign = sign_of(&root, pid).unwrap();
+            assert_eq!(find_sign(&root, pid, None), Some(sign));
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    #[test]
+    fn what_may_be_anywhere_tells_nothing() {
+        let bytes: [u8; 16] = std::array::from_fn(|n| u8::try_from(n).unwrap());
+        let tells = |at, bytes| {
+            let at = RemoteAddr::new(at);
+            is_telling(&Sign { at, bytes })
+        };
+        let at = 0x7ffe_0000_0000;
+        assert!(tells(at, bytes));
+        assert!(!tells(0x40_0000, bytes) && !tells(0xffff_ffff_ff60_0000, bytes));
+        assert!(!tells(at, [0; 16]) && !tells(at, bytes.map(|byte| byte % 7)));
     }
 }

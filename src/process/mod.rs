@@ -6,8 +6,10 @@ mod freeze;
 mod image;
 
 pub use crate::asyncio::Workspace;
+pub use crate::memory::Sign;
 pub use access::{Access, Aspect, Check, Reader, Verdict, what_agent_lacks};
 pub use error::ProcessError;
+pub use image::sign_of;
 
 use crate::asyncio::{self, AsyncioOffsets, Knowledge, Read, Stillness, find_asyncio, read_graph};
 use crate::cpython::{
@@ -20,7 +22,7 @@ use crate::ids::{Pid, ProcessId, TaskId, Tid};
 use crate::limits::{Limits, SCAN_TIME, Stop};
 use crate::memory::{self, ProcessVm, ReadErrorKind, ReadMemory, RemoteAddr};
 use crate::procfs::{Asleep, ClockShift, Maps, ProcRoot, ProcfsError, ThreadIds, WaitsIn};
-use image::{Image, Sign};
+use image::Image;
 use rustc_hash::FxHashMap;
 use std::time::Duration;
 
@@ -32,6 +34,9 @@ const MODULES_LOOKS_MAX: u32 = 20;
 
 /// Most looks at a process that executes another program just then.
 const LOOKS_MAX: u32 = 10;
+
+/// Most times that a process is read which executes another program meanwhile.
+const READS_MAX: u32 = 3;
 
 /// A process whose task graph can be read.
 #[derive(Debug)]
@@ -123,7 +128,7 @@ impl Process {
             n_looks += 1;
             let may_change = match &bound {
                 // By the next look there is a sign of the program.
-                Ok(_) => image.is_unfinished && n_looks < LOOKS_MAX,
+                Ok(_) => image.sign.is_none() && n_looks < LOOKS_MAX,
                 Err(error) => is_verdict(error),
             };
             if !may_change || image.has_settled(root, pid, thread) {
@@ -152,7 +157,7 @@ impl Process {
         sign: Option<Sign>,
     ) -> Result<Self, ProcessError> {
         let pid = id.pid;
-        let memory = ProcessVm::new(thread);
+        let memory = ProcessVm::new(thread).only_of(sign);
         probe(pid, &memory, maps)?;
         let mut modules = Modules::new(maps, |mapping| {
             let file = root.open_mapped(thread, mapping)?;
@@ -166,7 +171,12 @@ impl Process {
                 pid,
                 why: error.to_string(),
             })?
-            .ok_or_else(|| no_asyncio(pid, &site))?;
+            .ok_or_else(|| match memory.read_exact(site.runtime, &mut [0]) {
+                Err(error) if error.kind == ReadErrorKind::OtherProgram => {
+                    ProcessError::NotStarted { pid }
+                }
+                _ => no_asyncio(pid, &site),
+            })?;
         drop(modules);
         Ok(Self {
             root: root.clone(),
@@ -192,6 +202,14 @@ impl Process {
     /// Which process this is.
     pub fn id(&self) -> ProcessId {
         self.id
+    }
+
+    /// The sign of the program that it was attached to, if the process still executes that one; `None` also if that
+    /// cannot be told. All that a snapshot has is of the program whose sign was told before and after it.
+    pub fn program(&self) -> Option<Sign> {
+        let sign = self.sign?;
+        let is_there = self.memory.read_exact(sign.at, &mut [0]).is_ok();
+        is_there.then_some(sign)
     }
 
     /// What is known of it.
@@ -259,7 +277,7 @@ impl Process {
     }
 
     /// Reads the task graph once. A process that has not run since it was read last is not read again: the
-    /// same graph describes it.
+    /// same graph describes it. One that executes another program meanwhile is read anew, a few times.
     ///
     /// # Errors
     ///
@@ -278,7 +296,13 @@ impl Process {
     ///
     /// The same.
     pub fn snapshot_in(&mut self, workspace: &mut Workspace) -> Result<Snapshot, ProcessError> {
-        self.read(workspace, None)
+        let mut n_reads = 1;
+        loop {
+            match self.read(workspace, None) {
+                Err(ProcessError::NotStarted { .. }) if n_reads < READS_MAX => n_reads += 1,
+                read => return read,
+            }
+        }
     }
 
     /// Reads the task graph if the process sleeps; `None` if it does not, or ran before it was read.
@@ -306,7 +330,7 @@ impl Process {
         self.last.insert(last).snapshot.clone()
     }
 
-    /// Reads the task graph. `let_go` is of a process that is held; it is asked when nothing is left to
+    /// Reads the task graph of the program that the process executes. `let_go` is of a process that is held; it is asked when nothing is left to
     /// be read whether it was held until then.
     fn read(
         &mut self,
@@ -350,15 +374,13 @@ impl Process {
         knowledge.set_clock(self.clock_shift.and_then(ClockShift::now));
         let mut read = read_graph(&mut reader, site, asyncio, knowledge, workspace, stillness)
             .map_err(|error| self.explain_decode(error))?;
-        if !has_asyncio(&read, &mut reader, &self.site.offsets) {
-            self.check_same()?;
-            return Err(if self.must_attach_anew()? {
-                ProcessError::NotStarted { pid }
-            } else {
-                no_asyncio(pid, &self.site)
-            });
+        let has_asyncio = has_asyncio(&read, &mut reader, &self.site.offsets);
+        if self.must_attach_anew()? {
+            return Err(ProcessError::NotStarted { pid });
         }
-        self.check_same()?;
+        if !has_asyncio {
+            return Err(no_asyncio(pid, &self.site));
+        }
         let stats = reader.stats();
         workspace.buffers = reader.into_buffers();
         self.note_runs(&mut read.graph);
@@ -471,14 +493,15 @@ impl Process {
             return Ok(true);
         }
         self.check_same()?;
-        if let Some(sign) = &self.sign {
-            let is_gone = sign.is_gone(&self.memory);
-            return is_gone.map_err(|error| self.explain_decode(error.into()));
-        }
+        // The same at the same place; all that can be told without a sign.
         let mut head = [0; 16];
         match self.memory.read_exact(self.site.runtime, &mut head) {
             Ok(()) => Ok(!self.site.offsets.is_head_of(&head)),
-            Err(error) if error.kind == ReadErrorKind::Unmapped => Ok(true),
+            Err(error)
+                if [ReadErrorKind::OtherProgram, ReadErrorKind::Unmapped].contains(&error.kind) =>
+            {
+                Ok(true)
+            }
             Err(error) => Err(self.explain_decode(error.into())),
         }
     }
@@ -505,6 +528,9 @@ impl Process {
         match error {
             DecodeError::Read(error) if error.kind == ReadErrorKind::ProcessGone => {
                 ProcessError::Gone { pid }
+            }
+            DecodeError::Read(error) if error.kind == ReadErrorKind::OtherProgram => {
+                ProcessError::NotStarted { pid }
             }
             error => {
                 let refused = match &error {
@@ -682,7 +708,9 @@ fn explain_offsets(pid: Pid, maps: &Maps, error: OffsetsError) -> ProcessError {
         }
         OffsetsError::NotStarted => ProcessError::NotStarted { pid },
         // It was there when the mappings were read: the process is executing another program.
-        OffsetsError::Read(error) if error.kind == ReadErrorKind::Unmapped => {
+        OffsetsError::Read(error)
+            if [ReadErrorKind::OtherProgram, ReadErrorKind::Unmapped].contains(&error.kind) =>
+        {
             ProcessError::NotStarted { pid }
         }
         OffsetsError::Read(error) => ProcessError::Failed {

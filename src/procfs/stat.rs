@@ -2,6 +2,7 @@
 //! and spaces included; fields are therefore counted from the last `)`.
 
 use crate::ids::StartTime;
+use crate::memory::RemoteAddr;
 
 /// `PF_EXITING` of the task flags (include/linux/sched.h).
 const EXITING: u64 = 0x4;
@@ -27,6 +28,8 @@ pub struct Stat {
     pub has_ended: bool,
     /// Bytes that it has mapped (field 23).
     pub mapped_bytes: u64,
+    /// Where the stack began that its program was started with (field 28); null: that is not told.
+    pub stack_start: RemoteAddr,
     /// It stands still (field 3), and who sees to that.
     pub stop: Option<StopReason>,
     /// It is a thread that the kernel keeps in the process for io_uring (field 9). It executes none of
@@ -39,10 +42,12 @@ impl Stat {
     pub fn parse(stat: &[u8]) -> Option<Self> {
         let flags: u64 = field(stat, 9)?.parse().ok()?;
         let state = field(stat, 3)?;
+        // A stat that was cut here says nothing of them.
+        let number = |at| field(stat, at).and_then(|it| it.parse().ok()).unwrap_or(0);
         Some(Self {
             start_time: StartTime(field(stat, 22)?.parse().ok()?),
-            // A stat that was cut here says nothing of it.
-            mapped_bytes: field(stat, 23).and_then(|it| it.parse().ok()).unwrap_or(0),
+            mapped_bytes: number(23),
+            stack_start: RemoteAddr::new(number(28)),
             has_ended: matches!(state, "Z" | "X" | "x") || flags & EXITING != 0,
             stop: match state {
                 "T" => Some(StopReason::Signal),
@@ -74,11 +79,15 @@ mod tests {
                 start_time,
                 has_ended,
                 mapped_bytes,
+                stack_start: RemoteAddr::NULL,
                 stop: None,
                 is_io_worker: false,
             })
         };
         assert_eq!(Stat::parse(stat), parsed(false, 4096));
+        let whole = [stat, &b" 426 1 2 140732365629856 0"[..]].concat();
+        let stack_start = Stat::parse(&whole).unwrap().stack_start;
+        assert_eq!(stack_start, RemoteAddr::new(140_732_365_629_856));
         let exiting = b"42 (x) R 1 42 42 0 -1 4194564 1 0 0 0 1 2 0 0 20 0 1 0 987654";
         assert_eq!(Stat::parse(exiting), parsed(true, 0));
         let zombie = b"42 (x) Z 1 42 42 0 -1 4194560 1 0 0 0 1 2 0 0 20 0 1 0 987654";

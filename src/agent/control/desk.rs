@@ -12,13 +12,14 @@ use crate::agent::clock::Clock;
 use crate::agent::large::LargePlace;
 use crate::agent::looks::Looks;
 use crate::agent::reads::{Asker, Made, NotRead, READS_MAX, ReadLimits, Reads};
-use crate::agent::source::ProcessSource;
+use crate::agent::source::{ProcessSource, ReadBy};
 use crate::agent::store::Store;
 use crate::graph::Snapshot;
 use crate::ids::ProcessId;
 use crate::limits::Stop;
 use crate::metrics::{AgentView, ProcessView};
 use crate::process::ProcessError;
+use crate::procfs::UserIds;
 use crate::protocol::{ControlError, ExplainAnswer, Request, answer_to_json, write_snapshot};
 use std::io::{self, Write as _};
 use std::sync::Arc;
@@ -28,6 +29,9 @@ use tokio::sync::watch;
 /// Requests at once for which it is found out what may be asked, those included that hang, and a look at who is in the
 /// group.
 pub(in crate::agent) const DECISIONS_MAX: usize = READS_MAX + 1;
+
+/// Most times that a process is read for its owner which executes another program meanwhile.
+const OWNED_READS_MAX: u32 = 3;
 
 /// What requests are answered with.
 #[derive(Clone)]
@@ -265,21 +269,23 @@ impl Desk {
         size: Size,
     ) -> Result<Snapshot, Refusal> {
         let source = &*self.source;
-        let began = self.clock.now();
-        let read = source.attach(id);
-        let read = read.and_then(|mut attached| {
+        let read = || {
+            let began = self.clock.now();
+            let mut attached = match source.attach(id) {
+                Ok(attached) => attached,
+                Err(error) => return (Err(error), None),
+            };
             attached.allow(size.allowance());
-            attached.snapshot(stop)
-        });
-        let read = read.map_err(|error| Refusal::of(source, error));
-        let duration = self.clock.now().since(began);
-        // Why it could not be read is told to those only whose it is, too.
-        if !rights.are_unbounded() {
-            check_still(source, id, rights)?;
+            let read = attached.snapshot(stop).map(|mut snapshot| {
+                snapshot.stats.duration = Some(self.clock.now().since(began));
+                snapshot
+            });
+            (read, Some(attached))
+        };
+        if rights.are_unbounded() {
+            return read().0.map_err(|error| Refusal::of(source, error));
         }
-        let mut snapshot = read?;
-        snapshot.stats.duration = Some(duration);
-        Ok(snapshot)
+        read_theirs(source, id, rights, stop, |_| read())
     }
 
     fn explain(
@@ -291,20 +297,69 @@ impl Desk {
         size: Size,
     ) -> Result<(ExplainAnswer, bool), Refusal> {
         let source = &*self.source;
-        let (_, users) = rights.pin(source, id.pid, &mut Rights::looks(stop))?;
         let view = told_of(&self.store.latest(), id, rights);
-        let explained = explain(source, (id, users), rules, &view, stop, size);
-        check_still(source, id, rights)?;
-        Ok(explained?)
+        read_theirs(source, id, rights, stop, |users| {
+            explain(source, (id, users), rules, &view, stop, size)
+        })
     }
 }
 
-/// That the process has not ended, or run a program of another user, since it was allowed to be read.
-fn check_still(source: &dyn ProcessSource, id: ProcessId, rights: &Rights) -> Result<(), Refusal> {
+/// What `read` reads of a process, and by what. Told to its owner only if that was the owner's all the while, and so is why it
+/// could not be read.
+///
+/// Whose a process is and what it executes cannot be found out at once, and a program of the owner's may execute one of root's
+/// (a setuid program) that executes one of the owner's in the end. So the order is: what program it is, whose that is, the read,
+/// whose it is, whether it is the same program. No program comes back once the process has executed another one, and nothing is
+/// read but of the program that was attached to (`process/image.rs`). If that is the same as the first and the last, then
+/// both times it was looked up whose that program is, and not another. One that was root's when it was read, and gave that up
+/// after, is not the owner's the first time; nor the second, as the kernel makes it one that is not dumpable.
+///
+/// # Errors
+///
+/// When it cannot be read, or is not theirs who have these rights.
+fn read_theirs<T>(
+    source: &dyn ProcessSource,
+    id: ProcessId,
+    rights: &Rights,
+    stop: &Stop,
+    read: impl Fn(UserIds) -> ReadBy<T>,
+) -> Result<T, Refusal> {
+    for _ in 0..OWNED_READS_MAX {
+        let before = source.program(id.pid);
+        let users = check_still(source, id, rights)?;
+        let (read, attached) = read(users);
+        check_still(source, id, rights)?;
+        let after = match &attached {
+            Some(attached) => attached.program(),
+            None => source.program(id.pid),
+        };
+        // Of what could not be attached to, nothing was read.
+        let is_known = after.is_some() || attached.is_none();
+        if rights.are_unbounded() || (is_known && after == before) {
+            return read.map_err(|error| Refusal::of(source, error));
+        }
+        if stop.is_stopped() {
+            break;
+        }
+    }
+    let why = "it executes other programs while it is read, or cannot be told from others";
+    let error = ProcessError::Failed {
+        pid: id.pid,
+        why: why.to_owned(),
+    };
+    Err(error.into())
+}
+
+/// That the process has not ended, or run a program of another user, since it was allowed to be read; and its user ids.
+fn check_still(
+    source: &dyn ProcessSource,
+    id: ProcessId,
+    rights: &Rights,
+) -> Result<UserIds, Refusal> {
     // Also when the read was stopped: what it has found can be told.
     let looks = &mut Rights::looks(&Stop::default());
     match rights.pin(source, id.pid, looks) {
-        Ok((now, _)) if now == id => Ok(()),
+        Ok((now, users)) if now == id => Ok(users),
         // It was theirs as long as it was there.
         Ok(_)
         | Err(Refusal::Unsettled {

@@ -83,8 +83,17 @@ pub(in crate::agent) async fn listen(path: PathBuf) -> io::Result<(UnixListener,
         }
         other => other?,
     };
-    let file = let_connect(&path)?;
-    Ok((listener, SocketFile { path, file }))
+    let found = fs::symlink_metadata(&path)?;
+    if !found.file_type().is_socket() {
+        return Err(no_socket());
+    }
+    // From here on it is removed when something fails, such as for want of file descriptors.
+    let file = (found.dev(), found.ino());
+    let socket = SocketFile { path, file };
+    if let_connect(&socket.path)? != file {
+        return Err(no_socket());
+    }
+    Ok((listener, socket))
 }
 
 /// Lets everybody connect to the socket at `path`; says which file that is. Whoever may write to its folder may have put

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::agent::reads::Reads;
+use crate::agent::shifting::Shifting;
 use crate::agent::source::{AttachedProcess, ProcessSource};
 use crate::agent::store::Store;
 use crate::agent::{HostProcesses, Looks};
@@ -404,6 +405,42 @@ async fn why_a_process_cannot_be_read_is_told_to_those_only_whose_it_is() {
             assert_eq!(failure.denial.is_some(), becomes_root, "{failure:?}");
             let tells = failure.error.message.contains("secret");
             assert_eq!(tells, !becomes_root, "{failure:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_is_told_only_of_the_program_that_was_found_to_be_theirs() {
+    let pid = Pid::new(700).unwrap();
+    for (user, shifts, tells, told) in [
+        (7, 0, true, Some("program 0")),
+        (7, 1, true, Some("program 2")),
+        (7, 2, true, Some("program 4")),
+        (7, 3, true, None),
+        (7, 0, false, None),
+        // Who may ask for everything may ask for that, too.
+        (0, 3, true, Some("program 1")),
+        (0, 0, false, Some("program 0")),
+    ] {
+        for request in [Request::Snapshot(pid), Request::Explain(pid)] {
+            let source: Arc<dyn ProcessSource> = Arc::new(Shifting::new(shifts, tells));
+            let store = Arc::new(Store::new(Arc::clone(&source)));
+            let limits = ControlLimits::default();
+            let desk = desk(store, source);
+            let outcome = desk.ask(peer(user), request, limits, |_| {}).await;
+            let answer = outcome.answer.map(|it| it.json);
+            let context = format!("{user} {shifts} {tells} {request:?}: {answer:?}");
+            match (answer, told) {
+                (Ok(json), Some(told)) => {
+                    let json = String::from_utf8(json).unwrap();
+                    assert!(json.contains(told), "{context}");
+                }
+                (Err(failure), None) => {
+                    assert_eq!(failure.error.code, "read_failed", "{context}");
+                    assert!(!failure.error.message.contains("program 1"), "{context}");
+                }
+                _ => panic!("{context}"),
+            }
         }
     }
 }

@@ -284,7 +284,7 @@ impl Circumstances {
                 ReadErrorKind::Unmapped | ReadErrorKind::Limit(_) => Trial::Works,
                 ReadErrorKind::Denied => Trial::Denied,
                 ReadErrorKind::Unavailable => Trial::Unavailable,
-                ReadErrorKind::ProcessGone => Trial::Gone,
+                ReadErrorKind::ProcessGone | ReadErrorKind::OtherProgram => Trial::Gone,
                 ReadErrorKind::Os(number) => Trial::Failed(number),
             },
         };
