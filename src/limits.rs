@@ -17,6 +17,8 @@ pub struct Limits {
     pub threads_max: u32,
     /// Tasks read per process, all lists together.
     pub tasks_max: u32,
+    /// How that cap is called: [`TASKS_MAX`], or [`TASKS`] where one on the tasks of all processes leaves less.
+    pub tasks_cap: &'static str,
     /// Tasks beyond `tasks_max` that are counted, without anything else being read of them.
     pub tasks_counted_max: u64,
     /// Frames followed per task, from its outermost coroutine inwards.
@@ -49,6 +51,7 @@ impl Default for Limits {
             interpreters_max: 1_024,
             threads_max: 65_536,
             tasks_max: 2_000_000,
+            tasks_cap: TASKS_MAX,
             tasks_counted_max: 100_000_000,
             frames_per_task_max: 65_536,
             awaiters_per_task_max: 1_048_576,
@@ -76,6 +79,12 @@ pub struct LimitHit {
 /// The cap on the time of one snapshot. Who has a clock keeps it, by a [`Stop`].
 pub const SCAN_TIME: &str = "scan_time";
 
+/// The cap on the tasks of a process, and what there is room for in one on the tasks of all processes. Who has several
+/// processes keeps the second.
+pub const TASKS_MAX: &str = "tasks_max";
+/// See [`TASKS_MAX`].
+pub const TASKS: &str = "tasks";
+
 /// Ends the snapshots that know it: what they have not read then is left out of them.
 #[derive(Debug, Clone, Default)]
 pub struct Stop(Arc<AtomicBool>);
@@ -93,7 +102,7 @@ impl Stop {
 }
 
 /// The caps that a snapshot can reach, by name. The others cut a text or bound a search.
-pub const LIMITS: [&str; 10] = [
+pub const LIMITS: [&str; 11] = [
     "awaiters_per_task_max",
     "bytes_read_max",
     "decoded_bytes_max",
@@ -101,23 +110,30 @@ pub const LIMITS: [&str; 10] = [
     "interpreters_max",
     SCAN_TIME,
     "set_slots_max",
-    "tasks_max",
+    TASKS,
+    TASKS_MAX,
     "threads_max",
     "work_max",
 ];
 
 /// The caps that are about all of a snapshot, not about a part of one task.
-const WHOLE: [&str; 5] = [
+const WHOLE: [&str; 6] = [
     "bytes_read_max",
     "decoded_bytes_max",
     SCAN_TIME,
-    "tasks_max",
+    TASKS,
+    TASKS_MAX,
     "work_max",
 ];
 
 /// Whether a cap is about all of a snapshot: what is left of it when the cap is reached can only be counted.
 pub fn is_of_snapshot(limit: &str) -> bool {
     WHOLE.contains(&limit)
+}
+
+/// Whether a cap is one on tasks.
+pub fn is_of_tasks(limit: &str) -> bool {
+    [TASKS, TASKS_MAX].contains(&limit)
 }
 
 /// Which caps were reached.

@@ -40,7 +40,8 @@ fn the_defaults_are_the_shipped_file() {
     assert_eq!((status, err.as_str()), (0, ""));
     assert_eq!(out, include_str!("../config/agent.yaml"));
     let (status, out, err) = run(&folder, &["config", "show"]);
-    assert_eq!((status, err.as_str()), (0, ""));
+    let says = "agentctl: the defaults; with --config FILE what that file makes of them\n";
+    assert_eq!((status, err.as_str()), (0, says));
     assert_eq!(config::parse("shown", &out), Ok(Settings::default()));
 }
 

@@ -139,7 +139,7 @@ fn the_page_shows_what_was_found_and_where() {
         "<b>cycle a</b> in awaits <code>",
         "cycle_of_two.py:12</code>",
         "<b>waits_for_lock</b>",
-        "no process matches it now",
+        "no process of it is watched now",
         &format!("href=\"/api/v1/targets/{cycle}/pstree\""),
     ] {
         assert!(seen.dom.contains(part), "{part} is not in\n{}", seen.dom);

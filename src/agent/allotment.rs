@@ -8,7 +8,7 @@ use crate::ids::ProcessId;
 use crate::time::Timestamp;
 use std::collections::HashMap;
 
-/// Tasks that are read of each process, whatever others have.
+/// Tasks that are read of a process that has more than there is room for, if there is room for these.
 const TASKS_MIN: u64 = 250;
 /// Of the room that is left, the part of a process of which it is not known yet how many tasks it has: several of them are
 /// read at once.
@@ -46,12 +46,13 @@ impl Room {
         own: u64,
         claims: impl Iterator<Item = Claim>,
     ) -> u32 {
-        let (n_granted, is_granted) = match self.n_tasks <= self.total / 2 {
-            true => (self.n_tasks, true),
+        let (n_granted, own_part) = match self.n_tasks <= self.total / 2 {
+            true => (self.n_tasks, Some(own)),
             false => granted(claims, process, self.total),
         };
-        if own > 0 && !is_granted {
-            return as_u32(TASKS_MIN);
+        let own_part = own_part.unwrap_or(0);
+        if own_part < own {
+            return as_u32(own_part);
         }
         let part = if own == 0 { NEW } else { MORE };
         let more = self.total.saturating_sub(n_granted) / part;
@@ -62,22 +63,37 @@ impl Room {
     }
 }
 
-/// The tasks that are granted to processes together, and whether those of `process` are.
-fn granted(claims: impl Iterator<Item = Claim>, process: ProcessId, total: u64) -> (u64, bool) {
+/// The tasks that are granted to processes together, and those of `process`. Whose tasks do not fit has a few of them read, as
+/// long as these do.
+fn granted(
+    claims: impl Iterator<Item = Claim>,
+    process: ProcessId,
+    total: u64,
+) -> (u64, Option<u64>) {
     let mut claims: Vec<Claim> = claims.collect();
     claims.sort_unstable_by_key(|claim| (claim.since, claim.process));
-    let (mut n_granted, mut is_granted) = (0_u64, false);
+    let (mut n_granted, mut of_process) = (0_u64, None);
     let mut of_persons: HashMap<Option<u32>, u64> = HashMap::new();
-    for claim in claims {
-        let of_person = of_persons.entry(claim.person).or_default();
-        let fits = n_granted.saturating_add(claim.n_tasks) <= total;
-        if fits && of_person.saturating_add(claim.n_tasks) <= total / 2 {
-            *of_person = of_person.saturating_add(claim.n_tasks);
-            n_granted = n_granted.saturating_add(claim.n_tasks);
-            is_granted |= claim.process == process;
-        }
+    for is_whole in [true, false] {
+        claims.retain(|claim| {
+            let n_tasks = match is_whole {
+                true => claim.n_tasks,
+                false => TASKS_MIN,
+            };
+            let of_person = of_persons.entry(claim.person).or_default();
+            let of_person_then = of_person.saturating_add(n_tasks);
+            let n_then = n_granted.saturating_add(n_tasks);
+            let fits = n_then <= total && of_person_then <= total / 2;
+            if fits {
+                (n_granted, *of_person) = (n_then, of_person_then);
+                if claim.process == process {
+                    of_process = Some(n_tasks);
+                }
+            }
+            !fits
+        });
     }
-    (n_granted, is_granted)
+    (n_granted, of_process)
 }
 
 fn as_u32(n: u64) -> u32 {
@@ -135,7 +151,8 @@ mod tests {
         of.push((9, 0));
         let max = each(&of, 2_000_000);
         assert!(max[..4].iter().all(|max| *max >= 250_000), "{max:?}");
-        assert!(max[4..15].iter().all(|max| *max == 250), "{max:?}");
+        // What one person may have is used up.
+        assert!(max[4..15].iter().all(|max| *max == 0), "{max:?}");
         assert!(max[15] >= 5_000 && max[16] >= 32_768, "{max:?}");
         let n_read: u64 = max
             .iter()
@@ -152,5 +169,8 @@ mod tests {
         let n_granted = max.iter().filter(|max| **max >= 300_000).count();
         assert_eq!(n_granted, 6, "{max:?}");
         assert!(max[6..].iter().all(|max| *max == 250), "{max:?}");
+        // Of 8 with 601 tasks each, 2 of one person have room for a few.
+        let max = each(&[(1, 601); 8], 1_000);
+        assert_eq!(max, [250, 250, 0, 0, 0, 0, 0, 0]);
     }
 }

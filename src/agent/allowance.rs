@@ -2,7 +2,7 @@
 //! (`MemoryMax=`); `deploy/install.md` has the sum.
 
 use crate::graph::Snapshot;
-use crate::limits::Limits;
+use crate::limits::{Limits, TASKS};
 
 const MIB: u64 = 1 << 20;
 
@@ -96,8 +96,13 @@ impl Allowance {
 
     /// These caps, if they allow no less already.
     pub(super) fn within(self, limits: Limits) -> Limits {
+        let tasks_cap = match self.tasks_max < limits.tasks_max {
+            true => TASKS,
+            false => limits.tasks_cap,
+        };
         Limits {
             tasks_max: limits.tasks_max.min(self.tasks_max),
+            tasks_cap,
             decoded_bytes_max: limits.decoded_bytes_max.min(self.decoded_max),
             copies_bytes_max: limits.copies_bytes_max.min(COPIES),
             ..limits

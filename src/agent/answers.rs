@@ -40,6 +40,7 @@ pub(super) fn targets(view: &AgentView, progress: ProgressAnswer) -> TargetsAnsw
     TargetsAnswer {
         targets: view.targets.iter().map(target).collect(),
         hidden_processes: u64::try_from(view.n_hidden).unwrap_or(u64::MAX),
+        left_out_processes: u64::try_from(view.n_left_out).unwrap_or(u64::MAX),
         progress,
     }
 }

@@ -74,6 +74,11 @@ pub(super) fn config(command: &ConfigCommand) -> Result<Exit, Stop> {
             Err(error) => return Ok(unusable(&error)),
         },
         ConfigCommand::Show { config } => {
+            if config.is_none() {
+                output::say(
+                    "agentctl: the defaults; with --config FILE what that file makes of them\n",
+                );
+            }
             let settings = config.as_deref().map(config::load).transpose();
             match settings {
                 Ok(settings) => config::show(&settings.unwrap_or_else(Settings::default)),

@@ -123,6 +123,14 @@ pub(super) fn targets(agent: Agent, format: AnswerFormat) -> Result<Exit, Stop> 
     if format == AnswerFormat::Text && answer.progress.ready && answer.targets.is_empty() {
         output::say("agentctl: nothing is watched that this user may ask for\n");
     }
+    let n = answer.left_out_processes;
+    if n > 0 {
+        let (plural, are) = if n == 1 { ("", "is") } else { ("es", "are") };
+        output::say(&format!(
+            "agentctl: {n} process{plural} more than limits.processes allows {are} not watched; 'agentctl explain PID' says of one \
+             whether it is one of them\n"
+        ));
+    }
     let n = answer.hidden_processes;
     if format == AnswerFormat::Text && n > 0 {
         let plural = if n == 1 { "" } else { "es" };
@@ -156,7 +164,17 @@ fn note_progress(progress: &ProgressAnswer) {
 
 fn row(target: &str, process: Option<&ProcessAnswer>) -> [String; 8] {
     let Some(process) = process else {
-        return [target, "-", "-", "-", "-", "-", "-", "no process matches"].map(str::to_owned);
+        return [
+            target,
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+            "no process is watched",
+        ]
+        .map(str::to_owned);
     };
     let number = |n: Option<u64>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
     [

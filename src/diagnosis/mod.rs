@@ -210,6 +210,7 @@ fn fixes_of_found(reader: Reader, reading: &Reading) -> Vec<FixAnswer> {
         Ok((_, snapshot)) if reader == Reader::Agent => {
             let limits = snapshot.stats.limits_hit.names();
             let key = limits.filter_map(|limit| match limit {
+                "tasks" => Some("limits.tasks"),
                 "tasks_max" => Some("limits.tasks_per_process"),
                 "bytes_read_max" => Some("limits.scan_bytes"),
                 "scan_time" => Some("limits.scan_time"),

@@ -1,5 +1,7 @@
 //! All metrics: name, kind, labels, help.
 
+use crate::limits::TASKS_MAX;
+
 /// What kind of number a metric is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -233,7 +235,7 @@ pub(super) const PENDING_TASKS: MetricDef = gauge(
     "asyncio_pending_tasks",
     &["target"],
     "Tasks that are not done, in all processes of the target together, as the latest round over \
-     each saw them, those included for which limits.tasks_per_process leaves no room; absent while no process can \
+     each saw them, those included for which limits.tasks_per_process or limits.tasks leaves no room; absent while no process can \
      be read.",
 );
 
@@ -344,7 +346,8 @@ pub(super) const TARGET_INTERVAL_SECONDS: MetricDef = gauge(
 pub(super) const TARGET_PROCESSES: MetricDef = gauge(
     "asyncio_target_processes",
     &["target"],
-    "Processes that match the target, as of the latest look at the list of processes.",
+    "Processes of the target that are watched: those that match it, without those for which limits.processes leaves no room. As of the \
+     latest look at the list of processes.",
 );
 
 pub(super) const TARGET_UNREADABLE_PROCESSES: MetricDef = gauge(
@@ -395,7 +398,7 @@ pub const PROBLEM_CODES: &[&str] = &[
 /// there.
 pub fn limit_label(cap: &str) -> &str {
     match cap {
-        "tasks_max" => "tasks_per_process",
+        TASKS_MAX => "tasks_per_process",
         "bytes_read_max" => "scan_bytes",
         cap => cap,
     }

@@ -23,6 +23,8 @@ pub struct AgentView {
     pub lacks: Option<Arc<str>>,
     /// Processes that might belong to a target, which cannot be found out because the agent may not look at them.
     pub n_hidden: usize,
+    /// Processes that belong to targets and are not watched, because there are more than the configuration allows.
+    pub n_left_out: usize,
     /// Processes of which it is not known whether they use asyncio, because asking them, or others, hangs.
     pub unprobed: Arc<[ProcessId]>,
     /// The same because the system gives the agent no more threads to ask them on.

@@ -4,6 +4,7 @@ mod access;
 mod error;
 mod freeze;
 mod image;
+mod unsuitable;
 
 pub use crate::asyncio::Workspace;
 pub use crate::memory::Sign;
@@ -13,8 +14,8 @@ pub use image::sign_of;
 
 use crate::asyncio::{self, AsyncioOffsets, Knowledge, Read, Stillness, find_asyncio, read_graph};
 use crate::cpython::{
-    self, DecodeError, Interpreter, Modules, Offsets, OffsetsError, PyVersion, RuntimeSite,
-    TypeCache, find_runtime, guess_version, has_module, imports,
+    self, DecodeError, Interpreter, Modules, Offsets, RuntimeSite, TypeCache, find_runtime,
+    has_module, imports,
 };
 use crate::elf::ElfImage;
 use crate::graph::{LongWait, ProcessInfo, ReadStats, Snapshot, TaskGraph};
@@ -25,6 +26,7 @@ use crate::procfs::{Asleep, ClockShift, Maps, ProcRoot, ProcfsError, ThreadIds, 
 use image::Image;
 use rustc_hash::FxHashMap;
 use std::time::Duration;
+use unsuitable::{explain_offsets, no_asyncio, no_runtime};
 
 /// The sections of ELF files that are looked for.
 const SECTIONS: [&str; 2] = [cpython::RUNTIME_SECTION, asyncio::ASYNCIO_SECTION];
@@ -658,68 +660,8 @@ fn is_verdict(error: &ProcessError) -> bool {
     )
 }
 
-fn no_runtime(pid: Pid, maps: &Maps) -> ProcessError {
-    match guess_version(maps) {
-        Some(version) if is_old(&version) => unsupported(pid, version),
-        _ => ProcessError::NotPython {
-            pid,
-            supported: PyVersion::supported_text(),
-        },
-    }
-}
-
-/// Whether this is a Python from before there was anything to be found in its memory.
-fn is_old(version: &str) -> bool {
-    let minor = version
-        .split('.')
-        .nth(1)
-        .and_then(|minor| minor.parse::<u32>().ok());
-    version.starts_with("2.") || minor.is_some_and(|minor| minor < 13)
-}
-
 /// Says by our clock when timers are due. Those of a clock of which nothing is known count for nothing.
 fn by_our_clock(waits: Vec<LongWait>, shift: Option<ClockShift>) -> Vec<LongWait> {
     let by_ours = |wait: LongWait| wait.with_times(|time| shift?.to_ours(time));
     waits.into_iter().map(by_ours).collect()
-}
-
-fn unsupported(pid: Pid, found: String) -> ProcessError {
-    ProcessError::Unsupported {
-        pid,
-        found,
-        supported: PyVersion::supported_text(),
-    }
-}
-
-fn no_asyncio(pid: Pid, site: &RuntimeSite) -> ProcessError {
-    ProcessError::NoAsyncio {
-        pid,
-        version: site.offsets.version.to_string(),
-    }
-}
-
-fn explain_offsets(pid: Pid, maps: &Maps, error: OffsetsError) -> ProcessError {
-    match error {
-        OffsetsError::Unsupported { found } => unsupported(pid, found),
-        // Only tables from 3.13 on have one.
-        OffsetsError::NoCookie { .. } => {
-            let version = guess_version(maps).filter(|version| is_old(version));
-            unsupported(pid, version.unwrap_or_else(|| "before 3.13".to_owned()))
-        }
-        OffsetsError::NotStarted => ProcessError::NotStarted { pid },
-        // It was there when the mappings were read: the process is executing another program.
-        OffsetsError::Read(error)
-            if [ReadErrorKind::OtherProgram, ReadErrorKind::Unmapped].contains(&error.kind) =>
-        {
-            ProcessError::NotStarted { pid }
-        }
-        OffsetsError::Read(error) => ProcessError::Failed {
-            pid,
-            why: error.to_string(),
-        },
-        error @ OffsetsError::Implausible { .. } => ProcessError::BadOffsets {
-            pid,
-            why: error.to_string(),
-        },
-    }
 }

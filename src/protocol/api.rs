@@ -15,6 +15,9 @@ pub struct TargetsAnswer {
     /// Processes of which it cannot be found out whether they belong to a target.
     #[serde(default)]
     pub hidden_processes: u64,
+    /// Processes that belong to targets and are not watched, because there are more than `limits.processes` allows.
+    #[serde(default)]
+    pub left_out_processes: u64,
     /// How far the agent is.
     #[serde(flatten)]
     pub progress: ProgressAnswer,

@@ -311,6 +311,15 @@ fn write_hidden(html: &mut String, view: &AgentView) -> Written {
             in_html(advice)
         )?;
     }
+    if view.n_left_out > 0 {
+        let n = view.n_left_out;
+        writeln!(
+            html,
+            "<p><span class=\"mark warn\">{n} not watched</span> More processes belong to targets than \
+             <code>limits.processes</code> allows: {n} of them are not watched. <code>agentctl explain PID</code> says of a \
+             process whether it is one of these.</p>"
+        )?;
+    }
     let n = view.n_hidden;
     if n == 0 {
         return Ok(());
@@ -351,7 +360,7 @@ fn write_target(html: &mut String, target: &TargetView, details: bool, rows_max:
         return writeln!(
             html,
             "<tr><td class=\"name\">{name}<td class=\"dim\" colspan=\"{columns}\">\
-             no process matches it now</tr>"
+             no process of it is watched now</tr>"
         );
     }
     for process in target.processes.iter().take(rows_max) {

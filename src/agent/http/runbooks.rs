@@ -13,6 +13,7 @@ macro_rules! runbooks {
 /// The pages, by the name of their alert.
 pub(super) const RUNBOOKS: &[(&str, &str)] = runbooks![
     "AsyncioAgentDown",
+    "AsyncioAgentProcessesLeftOut",
     "AsyncioAgentReloadFailed",
     "AsyncioAgentScanFailing",
     "AsyncioAgentScanSlow",

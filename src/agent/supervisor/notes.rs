@@ -11,12 +11,18 @@ impl Supervisor {
         let (left_out_before, other_before) = self.n_over_limits;
         // They come and go. More of them than there ever were is news.
         if left_out > left_out_before || other > other_before {
-            tracing::warn!(left_out, other, "more processes or names than limits allow");
+            tracing::warn!(
+                left_out,
+                other,
+                "more processes than limits.processes allows, which are not watched, or more names than limits.target_names, \
+                 which are put into `other`"
+            );
         }
         self.n_over_limits = match n_over_limits {
             (0, 0) => (0, 0),
             _ => (left_out.max(left_out_before), other.max(other_before)),
         };
+        self.totals.n_left_out = left_out;
         let limit_hits = &mut self.totals.limit_hits;
         let hits = |n| u64::try_from(n).unwrap_or(u64::MAX);
         count_limit(limit_hits, "processes", hits(n_over_limits.0));

@@ -19,7 +19,7 @@ use super::look::{Awaiters, Place};
 use super::{Record, Walk};
 use crate::asyncio::task::RawTask;
 use crate::cpython::DecodeError;
-use crate::limits::LimitHit;
+use crate::limits::{LimitHit, is_of_tasks};
 use crate::memory::RemoteAddr;
 
 /// How often in a row the way may be lost at the same place.
@@ -99,7 +99,7 @@ impl Walk<'_, '_> {
                 }
                 Ok(node) => position.node = node,
                 Err(error) if error.is_fatal() => return Err(error),
-                Err(error) if error.limit() == Some("tasks_max") => {
+                Err(error) if error.limit().is_some_and(is_of_tasks) => {
                     return self.follow_surplus(list, head, position);
                 }
                 Err(error) => {
@@ -204,7 +204,7 @@ impl Walk<'_, '_> {
     /// How many tasks there is room for.
     pub(super) fn tasks_max(&self) -> LimitHit {
         LimitHit {
-            what: "tasks_max",
+            what: self.reader.limits().tasks_cap,
             limit: u64::from(self.reader.limits().tasks_max),
         }
     }

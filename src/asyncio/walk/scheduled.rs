@@ -19,7 +19,7 @@ use crate::cpython::{
     Attribute, Attributes, DecodeError, Interpreter, Set, find_in_dict, find_modules, imports,
     module_dict, module_state, read_changing_set, read_set, weakly_referenced,
 };
-use crate::limits::LimitHit;
+use crate::limits::{LimitHit, is_of_tasks};
 use crate::memory::RemoteAddr;
 use rustc_hash::FxHashMap;
 
@@ -334,7 +334,7 @@ impl Walk<'_, '_> {
                 match self.look_at_member(interpreter, member, threads) {
                     Ok(()) => {}
                     Err(error) if error.is_fatal() => return Err(error),
-                    Err(error) if error.limit() == Some("tasks_max") => {
+                    Err(error) if error.limit().is_some_and(is_of_tasks) => {
                         self.members_counted = self.members_counted.saturating_add(1);
                     }
                     Err(error) => left.push((member, error)),

@@ -11,7 +11,7 @@ use asyncio_agent::cpython::{
     DecodeError, Modules, RuntimeSite, TypeCache, find_runtime, has_module,
 };
 use asyncio_agent::graph::text;
-use asyncio_agent::limits::{Limits, SYSCALL_WORK};
+use asyncio_agent::limits::{Limits, SYSCALL_WORK, TASKS_MAX};
 use asyncio_agent::memory::{ReadMemory, Reader, ReaderStats};
 use asyncio_agent::render::View;
 
@@ -21,6 +21,7 @@ pub(crate) const LIMITS: Limits = Limits {
     interpreters_max: 8,
     threads_max: 32,
     tasks_max: 128,
+    tasks_cap: TASKS_MAX,
     tasks_counted_max: 1_000,
     frames_per_task_max: 64,
     awaiters_per_task_max: 128,

@@ -126,6 +126,7 @@ fn nothing_but_the_agent_without_targets() {
         asyncio_agent_limit_hits_total{limit="set_slots_max"} 0
         asyncio_agent_limit_hits_total{limit="spans_per_minute"} 0
         asyncio_agent_limit_hits_total{limit="target_names"} 0
+        asyncio_agent_limit_hits_total{limit="tasks"} 0
         asyncio_agent_limit_hits_total{limit="tasks_per_process"} 0
         asyncio_agent_limit_hits_total{limit="threads"} 0
         asyncio_agent_limit_hits_total{limit="threads_max"} 0
@@ -208,6 +209,7 @@ fn a_target_without_processes_is_down_and_has_no_tasks() {
         asyncio_agent_limit_hits_total{limit="set_slots_max"} 0
         asyncio_agent_limit_hits_total{limit="spans_per_minute"} 0
         asyncio_agent_limit_hits_total{limit="target_names"} 0
+        asyncio_agent_limit_hits_total{limit="tasks"} 0
         asyncio_agent_limit_hits_total{limit="tasks_per_process"} 0
         asyncio_agent_limit_hits_total{limit="threads"} 0
         asyncio_agent_limit_hits_total{limit="threads_max"} 0
@@ -297,6 +299,7 @@ fn processes_of_a_target_are_added_up() {
         asyncio_agent_limit_hits_total{limit="set_slots_max"} 0
         asyncio_agent_limit_hits_total{limit="spans_per_minute"} 0
         asyncio_agent_limit_hits_total{limit="target_names"} 0
+        asyncio_agent_limit_hits_total{limit="tasks"} 0
         asyncio_agent_limit_hits_total{limit="tasks_per_process"} 0
         asyncio_agent_limit_hits_total{limit="threads"} 0
         asyncio_agent_limit_hits_total{limit="threads_max"} 0
@@ -405,7 +408,7 @@ fn processes_of_a_target_are_added_up() {
         # TYPE asyncio_idle_tasks gauge
         asyncio_idle_tasks{target="failing"} 0
         asyncio_idle_tasks{target="web"} 0
-        # HELP asyncio_pending_tasks Tasks that are not done, in all processes of the target together, as the latest round over each saw them, those included for which limits.tasks_per_process leaves no room; absent while no process can be read.
+        # HELP asyncio_pending_tasks Tasks that are not done, in all processes of the target together, as the latest round over each saw them, those included for which limits.tasks_per_process or limits.tasks leaves no room; absent while no process can be read.
         # TYPE asyncio_pending_tasks gauge
         asyncio_pending_tasks{target="failing"} 1
         asyncio_pending_tasks{target="web"} 12
@@ -433,7 +436,7 @@ fn processes_of_a_target_are_added_up() {
         # TYPE asyncio_stuck_tasks_by_coroutine gauge
         asyncio_stuck_tasks_by_coroutine{target="failing",coroutine="other"} 0
         asyncio_stuck_tasks_by_coroutine{target="web",coroutine="other"} 0
-        # HELP asyncio_target_processes Processes that match the target, as of the latest look at the list of processes.
+        # HELP asyncio_target_processes Processes of the target that are watched: those that match it, without those for which limits.processes leaves no room. As of the latest look at the list of processes.
         # TYPE asyncio_target_processes gauge
         asyncio_target_processes{target="failing"} 2
         asyncio_target_processes{target="web"} 4
