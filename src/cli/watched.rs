@@ -56,7 +56,9 @@ pub(super) fn findings(args: &FindingsArgs) -> Result<Exit, Stop> {
     })?;
     note_progress(&answer.progress);
     if args.format == AnswerFormat::Text && answer.progress.ready && answer.findings.is_empty() {
-        output::say("agentctl: nothing was found in what this user may ask for\n");
+        output::say(
+            "agentctl: nothing was found in the processes that are watched and may be asked for\n",
+        );
     }
     let n_more = answer.omitted.iter().map(|it| it.count);
     let n_more = n_more.fold(0, u64::saturating_add);

@@ -64,21 +64,49 @@ impl Circumstances {
             .its
             .users
             .filter(|users| *users == UserIds::all(users.real));
+        let [group, others @ ..] = self.its.groups.unwrap_or_default();
+        let is_one_group = self.its.groups.is_some() && others.iter().all(|it| *it == group);
+        let other_group = is_one_group && self.own.groups != self.its.groups;
+        let name = reader.name();
         match one_user {
+            // Only the group is another one.
+            Some(users) if self.own.users == Some(users) => match is_one_group {
+                true => format!(
+                    "run {name} with that group id ({group}; setpriv --regid, sg), or {grant}"
+                ),
+                false => grant,
+            },
             Some(UserIds {
                 real: user @ 1.., ..
-            }) => {
-                let name = reader.name();
-                format!("run {name} as that user ({user}), or {grant}")
+            }) if other_group => {
+                format!("run {name} as that user ({user}, with group {group}), or {grant}")
             }
+            Some(UserIds {
+                real: user @ 1.., ..
+            }) => format!("run {name} as that user ({user}), or {grant}"),
             _ => grant,
         }
+    }
+
+    /// Whether a running agent reads it for whoever runs `agentctl`, as its owner.
+    fn is_theirs(&self) -> bool {
+        let own = self.own.users.map(|users| UserIds::all(users.effective));
+        own.is_some() && own == self.its.users && self.its.is_dumpable == Some(true)
     }
 
     /// How the reader gets `CAP_SYS_PTRACE`.
     fn grant(&self, reader: Reader) -> String {
         let is_root = self.own.users.is_some_and(|users| users.effective == 0);
         let is_kept = self.own.bounding.is_some() && !has(self.own.bounding, SYS_PTRACE);
+        let agent = match self.is_theirs() {
+            true => {
+                "ask a running asyncio-agent (--agent, which goes without --freeze), which reads your own processes for you"
+            }
+            false => {
+                "ask a running asyncio-agent (--agent, which goes without --freeze) as a member of the group that its control.group \
+                 names"
+            }
+        };
         let text = match reader {
             Reader::Agent => GIVE_AGENT_SYS_PTRACE,
             Reader::Agentctl if is_root || is_kept => {
@@ -87,12 +115,14 @@ impl Circumstances {
                  on the host"
             }
             Reader::Agentctl if self.own.no_new_privileges == Some(true) => {
-                "ask a running asyncio-agent (--agent, which goes without --freeze) as a member of the group that its control.group \
-                 names, or run agentctl as root from elsewhere: here nothing gets more rights (no_new_privs), sudo included"
+                return format!(
+                    "{agent}, or run agentctl as root from elsewhere: here nothing gets more rights (no_new_privs), sudo included"
+                );
             }
             Reader::Agentctl => {
-                "run agentctl with sudo, which gives it CAP_SYS_PTRACE, or ask a running asyncio-agent (--agent, \
-                 which goes without --freeze) as a member of the group that its control.group names"
+                return format!(
+                    "run agentctl with sudo, which gives it CAP_SYS_PTRACE, or {agent}"
+                );
             }
         };
         text.to_owned()

@@ -131,6 +131,13 @@ fn what_the_process_is_may_stand_in_the_way() {
             "sudo",
         ),
         (
+            |it| it.its.groups = Some([5; 3]),
+            &["user", "cap_sys_ptrace"],
+            "process 7 has the group ids 5, 5 and 5",
+            "run agentctl with that group id (5; setpriv --regid, sg), or run agentctl with sudo, which gives it CAP_SYS_PTRACE, or ask \
+             a running asyncio-agent (--agent, which goes without --freeze), which reads your own processes for you",
+        ),
+        (
             |it| it.its.permitted = Some(1 << 10),
             &["capabilities", "cap_sys_ptrace"],
             "process 7 has capabilities that agentctl lacks (CAP_NET_BIND_SERVICE)",
