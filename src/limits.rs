@@ -1,8 +1,14 @@
 //! The caps that keep a snapshot of a hostile or broken process within bounds, in one table.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// For how long a process may be stopped for one snapshot, when somebody asks for that.
+pub const PAUSE_LIMITS: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(10);
 
 /// What a system call that copies memory counts as work, compared with a read of a few words that were
 /// copied before.

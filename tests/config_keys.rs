@@ -47,7 +47,7 @@ fn bad(text: &str, expected: &Expect) {
 
 const ALL: &str = r#"
 web: {listen: '127.0.0.1:${PORT}', config_file: web.yaml, details: users, reload: true}
-control: {socket: agent.sock, group: staff}
+control: {socket: agent.sock, group: staff, freeze: 1s500ms}
 targets:
   - name: checkout-api
     match: {systemd_unit: "checkout-api@*.service"}
@@ -95,6 +95,7 @@ fn everything_can_be_set() {
     let socket = ControlSocket::Path("/etc/agent/agent.sock".into());
     assert_eq!(settings.control.socket, socket);
     assert_eq!(settings.control.group.as_deref(), Some("staff"));
+    assert_eq!(settings.control.freeze, Some(Duration::from_millis(1500)));
     let [api, worker, both, auto, rest] = &settings.targets[..] else {
         panic!("{settings:?}")
     };
@@ -355,7 +356,7 @@ fn bad_control() {
             agent.yaml:1:30: control.group: "7", expected the name of a group, no number
                 control: {socket: '', group: 7, mode: 1}
                                              ^
-            agent.yaml:1:33: control.mode: unknown key, expected one of: socket, group
+            agent.yaml:1:33: control.mode: unknown key, expected one of: socket, group, freeze
                 control: {socket: '', group: 7, mode: 1}
                                                 ^
         "#]],
@@ -371,6 +372,25 @@ fn bad_control() {
                                           ^
     "#]],
     );
+    bad(
+        "control: {freeze: 0s}\n",
+        &expect![[r#"
+        agent.yaml:1:19: control.freeze: "0s" is out of range, expected 1ms to 10s
+            control: {freeze: 0s}
+                              ^
+    "#]],
+    );
+    bad(
+        "control: {freeze: yes}\n",
+        &expect![[r#"
+        agent.yaml:1:19: control.freeze: "yes" is not a duration, expected a duration such as 15s, 500ms or 1m30s
+            control: {freeze: yes}
+                              ^
+    "#]],
+    );
+    for none in ["control: {freeze: none}", "control: {freeze: }"] {
+        assert_eq!(good(none).control.freeze, None, "{none}");
+    }
 }
 
 #[test]

@@ -167,7 +167,6 @@ fn wrong_ways_to_ask_are_explained() {
     let place = Place::new();
     for arguments in [
         &["ps", "--agent", "--direct", "1"][..],
-        &["ps", "--agent", "--freeze", "1"],
         &["ps", "--agent", "--from", "x"],
         &["targets", "--agent", "--config", "x"],
         &["explain", "--agent", "--direct", "1"],
@@ -568,7 +567,7 @@ fn who_has_much_to_tell_is_read_in_full_and_whoever_does_not_listen_makes_room()
     let agent = Agent::start(&place.config("", "[]"));
     let mut slow = place.connect();
     let pid = target.pid_text().parse().unwrap();
-    let request = Request::Snapshot(pid).to_json();
+    let request = Request::Snapshot { pid, freeze: None }.to_json();
     write_frame(FrameKind::Request, &request, &mut slow).unwrap();
     let header = read_header(&mut slow, &[FrameKind::Answer]).unwrap();
     assert!(header.length > 8 << 20, "{header:?}");

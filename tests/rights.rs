@@ -7,10 +7,12 @@
 mod support;
 
 use std::fs;
+use std::os::unix::process::CommandExt as _;
 use support::agent::Agent;
+use support::agentctl::Answer;
 use support::place::{Place, a_group, check_done, check_refused};
 use support::python;
-use support::target::Target;
+use support::target::{Target, wait_until};
 use support::zoo::own_user;
 
 const NO_SUCH_PROCESS: i32 = 3;
@@ -200,5 +202,112 @@ fn a_process_is_its_owners_with_all_its_threads() {
     };
     for line in expected {
         assert!(log.contains(line), "no {line} in\n{log}");
+    }
+}
+
+/// A Python of this user (or of whoever runs the test) that never sleeps, so that it has to be stopped for an exact picture.
+fn busy_python_of(user: u32) -> Target {
+    let mut command = python::all()[0].command();
+    command.arg("-c").arg(
+        "import asyncio, os\n\
+         async def main():\n\
+         \x20   os.write(1, b'{}\\n')\n\
+         \x20   while True:\n\
+         \x20       await asyncio.sleep(0)\n\
+         asyncio.run(main())",
+    );
+    if is_root() {
+        command.uid(user).gid(user);
+    }
+    Target::start(command)
+}
+
+/// What is asked with `--freeze` by the agent, and what that says.
+fn check_stopped(answer: &Answer, pid: &str) {
+    assert_eq!(answer.status, 0, "{answer:?}");
+    let said = format!("agentctl: process {pid} stood still for ");
+    assert!(answer.stderr.starts_with(&said), "{answer:?}");
+    assert!(answer.stderr.ends_with(" ms\n"), "{answer:?}");
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    assert!(status.contains("TracerPid:\t0\n"), "{status}");
+}
+
+#[test]
+fn an_agent_stops_a_process_only_if_it_is_told_to() {
+    let place = Place::new();
+    let (group, id) = a_group();
+    let target = busy_python_of(OWNER);
+    let pid = target.pid_text();
+    let freeze = ["ps", "--agent", "--freeze=10s", &pid];
+    let plain = place.config(&group, "[]");
+    let mut agent = Agent::start(&plain);
+    let denied = [
+        &*pid,
+        "the agent stops no process (control.freeze)",
+        "hint:",
+    ];
+    check_refused(&place.ask(&freeze), NOT_ALLOWED, &denied);
+    let allowing = |limit: &str| {
+        plain.replace(
+            &format!("group: {group}"),
+            &format!("group: {group}, freeze: {limit}"),
+        )
+    };
+    agent.reload(&allowing("2s"));
+    let too_long = ["for 2000 ms at most", "--freeze=2000ms"];
+    check_refused(&place.ask(&freeze), NOT_ALLOWED, &too_long);
+    agent.reload(&allowing("10s"));
+    let mut expected = vec![format!(
+        "asks=\"snapshot\" pid={pid} freeze_ms=10000 allowed=false why=\"the agent stops a process for 2000 ms at most \
+         (control.freeze)\" result=\"freeze_not_allowed\""
+    )];
+    if is_root() {
+        let answer = place.ask_as(STRANGER, STRANGER, &freeze);
+        check_refused(&answer, NOT_ALLOWED, &["belongs to user 61234"]);
+        check_stopped(&place.ask_as(OWNER, OWNER, &freeze), &pid);
+        expected.push(format!(
+            "uid=61234 gid=61234 .*pid={pid} freeze_ms=10000 allowed=true why=\"owner\" result=\"ok\""
+        ));
+    } else {
+        check_stopped(&place.ask(&freeze), &pid);
+    }
+    // Whoever asks: it has to get on with its work.
+    let answer = place.ask(&freeze);
+    check_refused(&answer, 7, &[&pid, "twentieth", "try again in"]);
+    // Looking at it does not stop it.
+    check_done(&place.ask(&["ps", "--agent", &pid]));
+    wait_until("it may be stopped again", || {
+        let answer = match is_root() {
+            true => place.ask_as(STRANGER, id, &freeze),
+            false => place.ask(&freeze),
+        };
+        assert!(
+            answer.status == 0 || answer.stderr.contains("twentieth"),
+            "{answer:?}"
+        );
+        answer.status == 0
+    });
+    expected.push(format!(
+        "a process was stopped on demand\" pid={pid} seconds=0."
+    ));
+    let (_, told) = agent.end_with("TERM");
+    for expected in expected {
+        let is_it = |line: &str| expected.split(" .*").all(|part| line.contains(part));
+        assert!(told.lines().any(is_it), "no {expected} in\n{told}");
+    }
+}
+
+/// One that sleeps is not stopped, and may be asked for as often as one likes.
+#[test]
+fn who_sleeps_is_not_stopped() {
+    let place = Place::new();
+    let config = place.config("", "[]").replace("group: ", "freeze: 1s");
+    let _agent = Agent::start(&config);
+    let target = Target::start(python::all()[0].program("music"));
+    let pid = target.pid_text();
+    for _ in 0..3 {
+        let answer = place.ask(&["ps", "--agent", "--freeze", &pid]);
+        let said = format!("agentctl: process {pid} slept while it was read and was not stopped\n");
+        assert_eq!((answer.status, &*answer.stderr), (0, &*said), "{answer:?}");
     }
 }

@@ -345,7 +345,7 @@ async fn listen_to_agentctl(
     };
     let listening = control::listen(path.clone()).await.map_err(failed)?;
     tracing::info!(socket = %path.display(), "agentctl is answered");
-    control::note_doubtful_group(&settings.control);
+    control::note_doubts(&settings.control);
     Ok(Some(listening))
 }
 

@@ -237,6 +237,20 @@ impl Reads {
         }
         // Many may wait, so nothing that was made is held meanwhile.
         drop(made);
+        self.read_large(asker, limits, work).await
+    }
+
+    /// Has `work` done once, as the large read; or small, if others do not let go of that in time.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub(super) async fn read_large<T: Send + 'static>(
+        &self,
+        asker: Asker,
+        limits: ReadLimits,
+        work: Arc<impl Fn(&Stop, Size) -> (T, bool) + Send + Sync + 'static>,
+    ) -> Result<Made<T>, NotRead> {
         let place = timeout(limits.large_max, self.large.take(asker)).await;
         self.make(asker, limits, place.ok(), work).await
     }

@@ -1,7 +1,7 @@
 //! Takes over a changed configuration while the agent runs: it is read whole, and only if all of it is good
 //! does anything change.
 
-use super::control::{ControlRules, note_doubtful_group};
+use super::control::{ControlRules, note_doubts};
 use super::http::{WebError, WebRules};
 use super::otlp::{FileContents, OtlpError, Prepared};
 use super::service::ServiceManager;
@@ -78,7 +78,7 @@ impl Reloader {
                 .map_err(|error| Refused::Config(error.without_lines()))?;
             let rules = WebRules::new(&settings, &web_file).map_err(Refused::Web)?;
             let otlp = Prepared::new(&settings).map_err(Refused::Otlp)?;
-            note_doubtful_group(&settings.control);
+            note_doubts(&settings.control);
             Ok((settings, rules, otlp))
         });
         match loaded.await.unwrap_or(Err(Refused::Panicked)) {

@@ -12,6 +12,7 @@ use crate::process::{
 use crate::procfs::{ForeignThread, Owner, ProcRoot, ProcfsError, UserIds};
 use crate::targets::{ReadFacts, probe};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Lists processes and attaches to them.
 pub trait ProcessSource: Send + Sync + 'static {
@@ -148,6 +149,12 @@ pub trait AttachedProcess: Send {
         let _ = allowance;
     }
 
+    /// Has the next snapshot stop the process while it is read, for no longer than `pause_max`. A source whose processes
+    /// cannot be stopped may ignore it.
+    fn freeze(&mut self, pause_max: Duration) {
+        let _ = pause_max;
+    }
+
     /// What the latest snapshot found out of the tasks that were asked about.
     fn long_waits(&self) -> &[LongWait] {
         &[]
@@ -180,6 +187,7 @@ struct HostProcess {
     process: Process,
     limits: Arc<Mutex<Limits>>,
     allowance: Allowance,
+    freeze: Option<Duration>,
     workspaces: Workspaces,
 }
 
@@ -280,6 +288,7 @@ impl ProcessSource for HostProcesses {
             process,
             limits: Arc::clone(&self.limits),
             allowance: Allowance::of_round(u32::MAX, 1),
+            freeze: None,
             workspaces: Arc::clone(&self.workspaces),
         }))
     }
@@ -294,7 +303,10 @@ impl AttachedProcess for HostProcess {
         self.process
             .keep_at_most(allowance.snapshot_bytes(), allowance.code_bytes());
         self.process.stop_with(Some(stop.clone()));
-        let snapshot = self.process.snapshot_in(&mut workspace);
+        let snapshot = match self.freeze.take() {
+            Some(pause_max) => self.process.snapshot_frozen_in(pause_max, &mut workspace),
+            None => self.process.snapshot_in(&mut workspace),
+        };
         lock(&self.workspaces).push(workspace);
         snapshot
     }
@@ -309,6 +321,10 @@ impl AttachedProcess for HostProcess {
 
     fn allow(&mut self, allowance: Allowance) {
         self.allowance = allowance;
+    }
+
+    fn freeze(&mut self, pause_max: Duration) {
+        self.freeze = Some(pause_max);
     }
 
     fn long_waits(&self) -> &[LongWait] {

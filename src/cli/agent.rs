@@ -143,10 +143,10 @@ impl Agent {
         }
     }
 
-    /// The tasks of a process, read by the agent.
-    pub(super) fn snapshot(self, pid: Pid) -> Result<Snapshot, Stop> {
+    /// The tasks of a process, read by the agent; which stops it for that if `freeze` says for how long at most.
+    pub(super) fn snapshot(self, pid: Pid, freeze: Option<Duration>) -> Result<Snapshot, Stop> {
         let path = self.path.clone();
-        let json = self.ask(Request::Snapshot(pid))?;
+        let json = self.ask(Request::Snapshot { pid, freeze })?;
         protocol::read_snapshot(&json).map_err(|error| bad_answer(&path, &error.to_string()))
     }
 

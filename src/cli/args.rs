@@ -2,6 +2,7 @@
 
 use crate::config::{DURATION_FORM, parse_duration};
 use crate::ids::Pid;
+use crate::limits::PAUSE_LIMITS;
 use crate::render;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -385,8 +386,8 @@ pub(super) struct FreezeArgs {
     /// Stop the process while it is read, for an exact picture; after LIMIT, 50ms unless given, it
     /// is let go in any case
     ///
-    /// All its threads stand still meanwhile: it answers nobody. No agent is asked to do that. How long they did is said on standard
-    /// error. A process that sleeps all the while is not stopped: its picture is exact as it is. When the limit is reached first (1ms to 10s), the rest is read while it runs, and the
+    /// All its threads stand still meanwhile: it answers nobody. No agent is asked to do that unless --agent is given; that one
+    /// does it if control.freeze of its configuration allows so long. How long they stood is said on standard error. A process that sleeps all the while is not stopped: its picture is exact as it is. When the limit is reached first (1ms to 10s), the rest is read while it runs, and the
     /// snapshot is partial. It is stopped as by a debugger, so it works for no process that has one,
     /// and a system call that a thread waits in may end early with EINTR; Python repeats such calls.
     #[arg(
@@ -395,7 +396,6 @@ pub(super) struct FreezeArgs {
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = "50ms",
-        conflicts_with = "agent",
         value_parser = parse_pause
     )]
     pub(super) freeze: Option<Duration>,
@@ -403,10 +403,8 @@ pub(super) struct FreezeArgs {
 
 /// Reads how long a process may be stopped.
 fn parse_pause(text: &str) -> Result<Duration, String> {
-    const PAUSE_MIN: Duration = Duration::from_millis(1);
-    const PAUSE_MAX: Duration = Duration::from_secs(10);
     let limit = parse_duration(text).map_err(|why| format!("{why}, expected {DURATION_FORM}"))?;
-    if (PAUSE_MIN..=PAUSE_MAX).contains(&limit) {
+    if PAUSE_LIMITS.contains(&limit) {
         Ok(limit)
     } else {
         Err("a process can be stopped for 1ms to 10s".to_owned())

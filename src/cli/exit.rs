@@ -29,9 +29,8 @@ impl Exit {
     pub(super) fn of_code(code: &str) -> Self {
         match code {
             "process_not_found" | "process_gone" => Self::NoSuchProcess,
-            "permission_denied" | "already_traced" | "freeze_denied" | "not_allowed" => {
-                Self::PermissionDenied
-            }
+            "permission_denied" | "already_traced" | "freeze_denied" | "freeze_not_allowed"
+            | "not_allowed" => Self::PermissionDenied,
             "not_python" | "unsupported_python" | "not_started" | "no_asyncio" | "bad_offsets" => {
                 Self::NotSupported
             }
@@ -100,7 +99,9 @@ mod tests {
         for error in errors {
             assert_eq!(Exit::of_code(error.code()), Exit::from(&error), "{error}");
         }
-        assert_eq!(Exit::of_code("not_allowed"), Exit::PermissionDenied);
+        for code in ["not_allowed", "freeze_not_allowed"] {
+            assert_eq!(Exit::of_code(code), Exit::PermissionDenied);
+        }
         assert_eq!(Exit::of_code("of the future"), Exit::Failed);
     }
 }

@@ -47,22 +47,27 @@ pub(super) fn is_standard(path: &Path) -> bool {
 /// Has the agent read the process if there is one that is to, or else reads it. If it was to be stopped for that,
 /// says for how long it was.
 pub(super) fn of_process(pid: Pid, args: &FreezeArgs, via: &ViaArgs) -> Result<Snapshot, Stop> {
-    // The agent stops no process: it takes ptrace(2), which a service of systemd is kept from.
+    // An agent stops a process only if its configuration says so, which few do.
     let is_direct = via.direct || args.freeze.is_some();
-    if let Some(agent) = Agent::find_for(pid, &via.agent, is_direct)? {
-        return agent.snapshot(pid);
+    let snapshot = match Agent::find_for(pid, &via.agent, is_direct)? {
+        Some(agent) => agent.snapshot(pid, args.freeze)?,
+        None => read(pid, args.freeze)?,
+    };
+    if let (Some(paused), Some(limit)) = (snapshot.stats.paused, args.freeze) {
+        output::say(&explain::pause(&snapshot, pid, paused, limit));
     }
+    Ok(snapshot)
+}
+
+fn read(pid: Pid, freeze: Option<Duration>) -> Result<Snapshot, Stop> {
     let started = now();
     let mut snapshot = Process::attach(&ProcRoot::default(), pid, Limits::default())
-        .and_then(|mut process| match args.freeze {
+        .and_then(|mut process| match freeze {
             Some(limit) => process.snapshot_frozen(limit),
             None => process.snapshot(),
         })
         .map_err(|error| explain::unreadable(&error))?;
     snapshot.stats.duration = Some(since(started));
-    if let (Some(paused), Some(limit)) = (snapshot.stats.paused, args.freeze) {
-        output::say(&explain::pause(&snapshot, pid, paused, limit));
-    }
     Ok(snapshot)
 }
 

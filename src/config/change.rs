@@ -38,6 +38,7 @@ pub fn diff(old: &Settings, new: &Settings) -> Change {
         ("web.details", old.web.details != new.web.details),
         ("web.reload", old.web.reload != new.web.reload),
         ("control.group", old.control.group != new.control.group),
+        ("control.freeze", old.control.freeze != new.control.freeze),
         ("discovery", old.discovery != new.discovery),
     ];
     let live = live.into_iter().filter(|(_, differs)| *differs);
@@ -100,7 +101,7 @@ mod tests {
         let old = settings("targets: [{name: a, match: {pid: 1}}, {name: b, match: {pid: 2}}]");
         assert!(diff(&old, &old).is_empty());
         let new = settings(
-            "web: {listen: 127.0.0.1:1, details: users, reload: true}\ncontrol: {socket: none, group: adm}\nlimits: {rounds: 2}\nexporters: {otlp: {}}\n\
+            "web: {listen: 127.0.0.1:1, details: users, reload: true}\ncontrol: {socket: none, group: adm, freeze: 1s}\nlimits: {rounds: 2}\nexporters: {otlp: {}}\n\
              targets: [{name: a, match: {pid: 1}}, {name: b, match: {pid: 3}}, {match: auto}]",
         );
         let change = diff(&old, &new);
@@ -111,13 +112,14 @@ mod tests {
                 "web.details",
                 "web.reload",
                 "control.group",
+                "control.freeze",
                 "targets[1]",
                 "targets[2]",
                 "limits",
                 "exporters.otlp"
             ]
         );
-        assert_eq!(diff(&new, &old).live[3..5], ["targets[1]", "targets"]);
+        assert_eq!(diff(&new, &old).live[4..6], ["targets[1]", "targets"]);
     }
 
     #[test]

@@ -27,7 +27,7 @@ const PLAIN_KEYS: &str = "
     protocol | compression | timeout | enabled | interval | temporality | ratio | traces_per_minute | spans_per_minute
     | spans_per_trace | queue | queue_bytes | listen | details | reload | client_auth_type | min_version | max_version
     | after | confirmations | coroutines | waits | stuck | rounds | tasks_per_process | tasks | scan_time | scan_bytes | cpu_share
-    | processes | series | target_names | per_process | pid";
+    | processes | series | target_names | per_process | pid | freeze";
 /// All other keys of the main file, and of the one that `web.config_file` names.
 const OTHER_KEYS: &str = "
     web | control | discovery | targets | analysis | limits | exporters | prometheus | otlp | metrics | spans | endpoint

@@ -63,6 +63,10 @@ fn control(settings: &Settings) -> Value {
     map([
         ("socket", socket),
         ("group", optional(control.group.as_deref().map(text))),
+        (
+            "freeze",
+            control.freeze.map_or_else(|| text("none"), duration),
+        ),
     ])
 }
 

@@ -10,6 +10,7 @@ pub use crate::asyncio::Workspace;
 pub use crate::memory::Sign;
 pub use access::{Access, Aspect, Check, Reader, Verdict, what_agent_lacks};
 pub use error::ProcessError;
+pub use freeze::is_kept_from_tracing;
 pub use image::sign_of;
 
 use crate::asyncio::{self, AsyncioOffsets, Knowledge, Read, Stillness, find_asyncio, read_graph};
@@ -25,7 +26,6 @@ use crate::memory::{self, ProcessVm, ReadErrorKind, ReadMemory, RemoteAddr};
 use crate::procfs::{Asleep, ClockShift, Maps, ProcRoot, ProcfsError, ThreadIds, WaitsIn};
 use image::Image;
 use rustc_hash::FxHashMap;
-use std::time::Duration;
 use unsuitable::{explain_offsets, no_asyncio, no_runtime};
 
 /// The sections of ELF files that are looked for.
@@ -473,18 +473,6 @@ impl Process {
     /// What the latest snapshot found out of the tasks that were asked about, as far as they could be read.
     pub fn long_waits(&self) -> &[LongWait] {
         &self.long_waits
-    }
-
-    /// Reads the task graph while the process stands still: because it sleeps, or else because it is
-    /// stopped, for no longer than `pause_max` altogether. A snapshot that was not read to its end by then
-    /// has the problem `pause_limit`.
-    ///
-    /// # Errors
-    ///
-    /// As [`snapshot`](Self::snapshot), and when the process is traced by somebody else or may not be
-    /// stopped.
-    pub fn snapshot_frozen(&mut self, pause_max: Duration) -> Result<Snapshot, ProcessError> {
-        freeze::read_frozen(self, pause_max)
     }
 
     /// Whether what was found at attach no longer holds: the process has executed another program,

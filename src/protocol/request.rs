@@ -2,7 +2,9 @@
 //! frame. Answers are the JSON of the HTTP interface, and snapshots.
 
 use crate::ids::Pid;
+use crate::limits::PAUSE_LIMITS;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// Where the agent listens when it is a service, and where `agentctl` looks for it.
 pub const SOCKET_DEFAULT: &str = "/run/asyncio-agent/agent.sock";
@@ -11,7 +13,12 @@ pub const SOCKET_DEFAULT: &str = "/run/asyncio-agent/agent.sock";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {
     /// The tasks of a process, read now.
-    Snapshot(Pid),
+    Snapshot {
+        /// Which.
+        pid: Pid,
+        /// It is to be stopped meanwhile, for no longer than this, which is one of [`PAUSE_LIMITS`]. `None`: it is not.
+        freeze: Option<Duration>,
+    },
     /// Whether a process is watched, whether it can be read, and what was found in it.
     Explain(Pid),
     /// Cycles and stuck tasks that are open.
@@ -20,12 +27,19 @@ pub enum Request {
     Targets,
 }
 
-/// A request as it is written: `{"snapshot":{"pid":7}}`, `{"explain":{"pid":7}}`, `"findings"`, `"targets"`.
+/// A request as it is written: `{"snapshot":{"pid":7}}`, `{"snapshot":{"pid":7,"freeze_ms":50}}`, `{"explain":{"pid":7}}`,
+/// `"findings"`, `"targets"`.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum Written {
-    Snapshot { pid: i32 },
-    Explain { pid: i32 },
+    Snapshot {
+        pid: i32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        freeze_ms: Option<u32>,
+    },
+    Explain {
+        pid: i32,
+    },
     Findings,
     Targets,
 }
@@ -39,13 +53,16 @@ pub enum RequestError {
     /// No process can have this id.
     #[error("{0} is not the id of a process")]
     NoPid(i32),
+    /// No process can be stopped for so long.
+    #[error("a process can be stopped for 1 to 10000 ms, not for {0}")]
+    NoPause(u32),
 }
 
 impl Request {
     /// What it asks for, in a word.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Snapshot(_) => "snapshot",
+            Self::Snapshot { .. } => "snapshot",
             Self::Explain(_) => "explain",
             Self::Findings => "findings",
             Self::Targets => "targets",
@@ -55,15 +72,26 @@ impl Request {
     /// The process that it asks for.
     pub fn pid(self) -> Option<Pid> {
         match self {
-            Self::Snapshot(pid) | Self::Explain(pid) => Some(pid),
+            Self::Snapshot { pid, .. } | Self::Explain(pid) => Some(pid),
             Self::Findings | Self::Targets => None,
+        }
+    }
+
+    /// For how long at most the process is to be stopped, if it is.
+    pub fn freeze(self) -> Option<Duration> {
+        match self {
+            Self::Snapshot { freeze, .. } => freeze,
+            Self::Explain(_) | Self::Findings | Self::Targets => None,
         }
     }
 
     /// As JSON.
     pub fn to_json(self) -> Vec<u8> {
         let written = match self {
-            Self::Snapshot(pid) => Written::Snapshot { pid: pid.as_raw() },
+            Self::Snapshot { pid, freeze } => Written::Snapshot {
+                pid: pid.as_raw(),
+                freeze_ms: freeze.map(|it| u32::try_from(it.as_millis()).unwrap_or(u32::MAX)),
+            },
             Self::Explain(pid) => Written::Explain { pid: pid.as_raw() },
             Self::Findings => Written::Findings,
             Self::Targets => Written::Targets,
@@ -78,8 +106,17 @@ impl Request {
     /// When it is something else.
     pub fn from_json(json: &[u8]) -> Result<Self, RequestError> {
         let id = |pid| Pid::new(pid).ok_or(RequestError::NoPid(pid));
+        let pause = |ms: u32| {
+            let pause = Some(Duration::from_millis(ms.into()));
+            pause
+                .filter(|pause| PAUSE_LIMITS.contains(pause))
+                .ok_or(RequestError::NoPause(ms))
+        };
         Ok(match serde_json::from_slice(json)? {
-            Written::Snapshot { pid } => Self::Snapshot(id(pid)?),
+            Written::Snapshot { pid, freeze_ms } => Self::Snapshot {
+                pid: id(pid)?,
+                freeze: freeze_ms.map(pause).transpose()?,
+            },
             Written::Explain { pid } => Self::Explain(id(pid)?),
             Written::Findings => Self::Findings,
             Written::Targets => Self::Targets,
@@ -124,8 +161,20 @@ mod tests {
     #[test]
     fn requests_are_read_as_they_were_written() {
         let pid = Pid::new(i32::MAX).unwrap();
+        let snapshot = |ms: Option<u64>| Request::Snapshot {
+            pid,
+            freeze: ms.map(Duration::from_millis),
+        };
         for (request, json) in [
-            (Request::Snapshot(pid), r#"{"snapshot":{"pid":2147483647}}"#),
+            (snapshot(None), r#"{"snapshot":{"pid":2147483647}}"#),
+            (
+                snapshot(Some(1)),
+                r#"{"snapshot":{"pid":2147483647,"freeze_ms":1}}"#,
+            ),
+            (
+                snapshot(Some(10_000)),
+                r#"{"snapshot":{"pid":2147483647,"freeze_ms":10000}}"#,
+            ),
             (Request::Explain(pid), r#"{"explain":{"pid":2147483647}}"#),
             (Request::Findings, r#""findings""#),
             (Request::Targets, r#""targets""#),
@@ -149,6 +198,11 @@ mod tests {
             r#"{"snapshot":{"pid":4294967297}}"#,
             r#"{"snapshot":{"pid":"7"}}"#,
             r#"{"snapshot":{"pid":7,"freeze":true}}"#,
+            r#"{"snapshot":{"pid":7,"freeze_ms":0}}"#,
+            r#"{"snapshot":{"pid":7,"freeze_ms":10001}}"#,
+            r#"{"snapshot":{"pid":7,"freeze_ms":-1}}"#,
+            r#"{"snapshot":{"pid":7,"freeze_ms":true}}"#,
+            r#"{"explain":{"pid":7,"freeze_ms":50}}"#,
             r#""explain""#,
             r#"{"explain":{"pid":0}}"#,
             r#"{"snapshot":{"pid":7},"targets":null}"#,

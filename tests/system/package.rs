@@ -91,6 +91,10 @@ fn installing_brings_everything_and_starts_nothing() {
             "AsyncioAwaitCycle",
         ),
         (
+            "cat /usr/share/asyncio-agent/freeze.conf",
+            "SystemCallFilter=ptrace",
+        ),
+        (
             "cat /usr/share/asyncio-agent/runbooks/AsyncioAwaitCycle.md",
             "cycle",
         ),

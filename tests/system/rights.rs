@@ -267,3 +267,57 @@ fn it_holds_one_privilege_and_nothing_else() {
         .sh("systemd-analyze security --no-pager --threshold=16 asyncio-agent.service | tail -n 1");
     assert!(exposure.contains("OK"), "{exposure}");
 }
+
+#[test]
+fn it_stops_a_process_only_with_the_drop_in_for_that() {
+    let machine = machine_with_agent();
+    add_people(&machine);
+    add_service(&machine, "busy", "bob", "");
+    machine.sh("systemctl daemon-reload; systemctl start busy");
+    let busy = machine.main_pid("busy");
+    let freeze = ["agentctl", "ps", "--agent", "--freeze=2s", &*busy];
+    let refused = |user: &str, says: &str| {
+        let answer = machine.run_as(user, &freeze);
+        assert_eq!(answer.status, NOT_ALLOWED, "{user}: {answer:?}");
+        assert!(answer.stderr.contains(says), "no {says:?} in {answer:?}");
+        assert_eq!(answer.stdout, "", "{answer:?}");
+    };
+    refused("carol", "the agent stops no process (control.freeze)");
+    machine.sh(&format!(
+        "sed -i 's/^  freeze: none$/  freeze: 2s/' {CONFIG}; systemctl reload asyncio-agent"
+    ));
+    let drop_in = "the drop-in freeze.conf allows it";
+    refused("carol", drop_in);
+    assert!(machine.log(AGENT).contains(drop_in));
+    machine.sh(
+        "install -D -m 644 /usr/share/asyncio-agent/freeze.conf /etc/systemd/system/asyncio-agent.service.d/freeze.conf; \
+         systemd-analyze verify asyncio-agent.service; systemctl daemon-reload; systemctl restart asyncio-agent",
+    );
+    assert_eq!(machine.property(AGENT, "CPUQuotaPerSecUSec"), "infinity");
+    wait_until("it answers", || {
+        machine
+            .run_as("carol", &["agentctl", "ps", "--agent", &busy])
+            .status
+            == DONE
+    });
+    let answer = machine.run_as("carol", &freeze);
+    assert_eq!(answer.status, DONE, "{answer:?}");
+    let stood_still = format!("agentctl: process {busy} stood still for ");
+    assert!(answer.stderr.starts_with(&stood_still), "{answer:?}");
+    refused("alice", "may ask for its own processes only");
+    // As its owner, when it has had time for its work.
+    wait_until("it is stopped for its owner", || {
+        let answer = machine.run_as("bob", &freeze);
+        assert!(
+            answer.status == DONE || answer.stderr.contains("twentieth"),
+            "{answer:?}"
+        );
+        answer.status == DONE
+    });
+    let log = machine.log(AGENT);
+    let stopped = format!("a process was stopped on demand\" pid={busy} seconds=0.");
+    assert_eq!(log.matches(&stopped).count(), 2, "{log}");
+    // It is no other privilege.
+    let status = machine.sh(&format!("cat /proc/{}/status", machine.main_pid(AGENT)));
+    assert!(status.contains("CapPrm:\t0000000000080000\n"), "{status}");
+}

@@ -3,6 +3,7 @@
 
 use super::explanation::explain;
 use super::members::Members;
+use super::pauses::Pauses;
 use super::rights::{Peer, Refusal, Rights};
 use super::{ControlLimits, ControlRules};
 use crate::agent::allowance::Size;
@@ -47,6 +48,8 @@ pub(in crate::agent) struct Desk {
     /// The requests for which it is found out what may be asked, which takes turns as reads do: who has very many threads,
     /// or is in a group on a machine that hangs, keeps nobody else from being answered.
     decisions: Reads,
+    /// Processes that are stopped because somebody asks for that.
+    pauses: Pauses,
 }
 
 /// What came of a request.
@@ -98,7 +101,8 @@ enum Step {
 /// What is to be told of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wanted {
-    Snapshot,
+    /// For which it is stopped, if a time is given, and for no longer than that.
+    Snapshot(Option<Duration>),
     Explanation,
 }
 
@@ -109,11 +113,13 @@ impl Desk {
         rules: watch::Receiver<Arc<ControlRules>>,
         reads: Reads,
     ) -> Self {
+        let clock = Clock::start();
         Self {
             store,
             source,
             rules,
-            clock: Clock::start(),
+            clock,
+            pauses: Pauses::new(clock),
             reads,
             members: Members::default(),
             decisions: Reads::default(),
@@ -170,7 +176,7 @@ impl Desk {
         let decide = move |stop: &Stop| {
             let rights = Rights::of(peer, rules.group.as_deref()).map_err(|why| unknown(&why))?;
             desk.members.note(peer.user, &rights);
-            let step = desk.first_step(&rights, request, stop);
+            let step = desk.first_step(&rights, request, &rules, stop);
             let step = step.map_err(|refusal| desk.refused(refusal, &rights, &rules));
             Ok((rights, step))
         };
@@ -183,14 +189,29 @@ impl Desk {
         })?
     }
 
-    fn first_step(&self, rights: &Rights, request: Request, stop: &Stop) -> Result<Step, Refusal> {
+    fn first_step(
+        &self,
+        rights: &Rights,
+        request: Request,
+        rules: &ControlRules,
+        stop: &Stop,
+    ) -> Result<Step, Refusal> {
         let source = &*self.source;
         let looks = &mut Rights::looks(stop);
         // Before what it is about.
         let progress = answers::progress(&self.store);
         let mut pinned = |pid| Ok::<_, Refusal>(rights.pin(source, pid, looks)?.0);
         Ok(match request {
-            Request::Snapshot(pid) => Step::Read(pinned(pid)?, Wanted::Snapshot),
+            Request::Snapshot { pid, freeze } => {
+                let id = pinned(pid)?;
+                let allowed = rules.freeze.unwrap_or_default();
+                match freeze {
+                    Some(asked) if asked > allowed => {
+                        return Err(Refusal::NoFreeze { pid, allowed });
+                    }
+                    _ => Step::Read(id, Wanted::Snapshot(freeze)),
+                }
+            }
             Request::Explain(pid) => Step::Read(pinned(pid)?, Wanted::Explanation),
             Request::Targets => {
                 let view = visible(&self.store.latest(), rights, source, looks)?;
@@ -221,10 +242,13 @@ impl Desk {
         let work = move |stop: &Stop, size: Size| {
             let mut answer = Bounded::new(size.answer_max());
             let read = match wanted {
-                Wanted::Snapshot => desk.snapshot(id, &rights, stop, size).map(|snapshot| {
-                    let is_cut = Size::has_cut(&snapshot);
-                    (write_snapshot(&snapshot, None, &mut answer).is_ok(), is_cut)
-                }),
+                Wanted::Snapshot(freeze) => {
+                    let read = desk.snapshot((id, freeze), &rights, stop, size);
+                    read.map(|snapshot| {
+                        let is_cut = Size::has_cut(&snapshot);
+                        (write_snapshot(&snapshot, None, &mut answer).is_ok(), is_cut)
+                    })
+                }
                 Wanted::Explanation => {
                     let explained = desk.explain(id, &rights, &rules, stop, size);
                     explained.map(|(explained, is_cut)| {
@@ -239,7 +263,11 @@ impl Desk {
                 Err(refusal) => (Err(desk.refused(refusal, &rights, &rules)), false),
             }
         };
-        let read = self.reads.read_as_needed(asker, limits, work).await;
+        let read = match wanted {
+            // Not to be stopped once more because there was not enough room.
+            Wanted::Snapshot(Some(_)) => self.reads.read_large(asker, limits, Arc::new(work)).await,
+            _ => self.reads.read_as_needed(asker, limits, work).await,
+        };
         let others_hang = "other processes that you asked for hang, or those of too many users do";
         let Made { what, place, .. } = read.map_err(|why| undone(why, others_hang))?;
         what.map(|json| Answer { json, place })
@@ -250,7 +278,7 @@ impl Desk {
     fn refused(&self, refusal: Refusal, rights: &Rights, rules: &ControlRules) -> Failure {
         let is_stranger = !rights.are_unbounded();
         let group = rules.group.as_deref();
-        let denial = refusal.denial().filter(|_| is_stranger);
+        let denial = refusal.denial(is_stranger);
         let refusal = match is_stranger && self.source.hides_from_strangers() {
             true => refusal.hidden(),
             false => refusal,
@@ -263,7 +291,35 @@ impl Desk {
 
     fn snapshot(
         &self,
-        id: ProcessId,
+        (id, freeze): (ProcessId, Option<Duration>),
+        rights: &Rights,
+        stop: &Stop,
+        size: Size,
+    ) -> Result<Snapshot, Refusal> {
+        let Some(limit) = freeze else {
+            return self.read_snapshot((id, None), rights, stop, size);
+        };
+        let pid = id.pid;
+        let rests = |rest| Refusal::Rests { pid, rest };
+        self.pauses.begin(id, limit).map_err(rests)?;
+        let began = self.clock.now();
+        let read = self.read_snapshot((id, freeze), rights, stop, size);
+        let took = self.clock.now().since(began);
+        let stood_still = match &read {
+            Ok(snapshot) => snapshot.stats.paused.unwrap_or_default(),
+            Err(_) => took.min(limit),
+        };
+        self.pauses.end(id, stood_still);
+        if read.is_ok() {
+            let (pid, seconds) = (pid.as_raw(), stood_still.as_secs_f64());
+            tracing::info!(pid, seconds, "a process was stopped on demand");
+        }
+        read
+    }
+
+    fn read_snapshot(
+        &self,
+        (id, freeze): (ProcessId, Option<Duration>),
         rights: &Rights,
         stop: &Stop,
         size: Size,
@@ -276,6 +332,9 @@ impl Desk {
                 Err(error) => return (Err(error), None),
             };
             attached.allow(size.allowance());
+            if let Some(pause_max) = freeze {
+                attached.freeze(pause_max);
+            }
             let read = attached.snapshot(stop).map(|mut snapshot| {
                 snapshot.stats.duration = Some(self.clock.now().since(began));
                 snapshot
@@ -285,7 +344,9 @@ impl Desk {
         if rights.are_unbounded() {
             return read().0.map_err(|error| Refusal::of(source, error));
         }
-        read_theirs(source, id, rights, stop, |_| read())
+        // It is not stopped once more.
+        let reads_max = freeze.map_or(OWNED_READS_MAX, |_| 1);
+        read_theirs(source, id, reads_max, rights, stop, |_| read())
     }
 
     fn explain(
@@ -298,7 +359,7 @@ impl Desk {
     ) -> Result<(ExplainAnswer, bool), Refusal> {
         let source = &*self.source;
         let view = told_of(&self.store.latest(), id, rights);
-        read_theirs(source, id, rights, stop, |users| {
+        read_theirs(source, id, OWNED_READS_MAX, rights, stop, |users| {
             explain(source, (id, users), rules, &view, stop, size)
         })
     }
@@ -320,11 +381,12 @@ impl Desk {
 fn read_theirs<T>(
     source: &dyn ProcessSource,
     id: ProcessId,
+    reads_max: u32,
     rights: &Rights,
     stop: &Stop,
     read: impl Fn(UserIds) -> ReadBy<T>,
 ) -> Result<T, Refusal> {
-    for _ in 0..OWNED_READS_MAX {
+    for _ in 0..reads_max {
         let before = source.program(id.pid);
         let users = check_still(source, id, rights)?;
         let (read, attached) = read(users);

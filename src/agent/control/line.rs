@@ -5,9 +5,14 @@ use super::rights::{Peer, Rights};
 use crate::agent::requests::next_number;
 use crate::protocol::Request;
 use crate::sanitize::escape_start;
+use std::time::Duration;
 
 /// Characters of the reason: it may quote what a client has sent.
 const WHY_CHARS_MAX: usize = 1_000;
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
 
 /// A request, as the log has it.
 pub(super) struct Line {
@@ -16,6 +21,8 @@ pub(super) struct Line {
     asks: Option<&'static str>,
     /// Of which process.
     of: Option<i32>,
+    /// For how long at most it is to be stopped, in milliseconds.
+    freeze_ms: Option<u64>,
 }
 
 impl Line {
@@ -26,6 +33,7 @@ impl Line {
             peer,
             asks: request.map(Request::name),
             of: request.and_then(Request::pid).map(|pid| pid.as_raw()),
+            freeze_ms: request.and_then(Request::freeze).map(milliseconds),
         }
     }
 
@@ -59,6 +67,7 @@ impl Line {
             client = peer.pid,
             asks,
             pid = self.of,
+            freeze_ms = self.freeze_ms,
             allowed,
             why = why.map(|why| escape_start(&why, WHY_CHARS_MAX).into_owned()),
             result,

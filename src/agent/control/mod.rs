@@ -9,6 +9,7 @@ mod desk;
 mod explanation;
 mod line;
 mod members;
+mod pauses;
 mod places;
 mod rights;
 mod socket;
@@ -20,6 +21,7 @@ use super::http::{Holder, Outbox};
 use super::reads::ReadLimits;
 use super::turnstile::{A_SECOND_MAX, Turnstile};
 use crate::config::{ControlSettings, Settings};
+use crate::process::is_kept_from_tracing;
 use crate::protocol::{
     ControlError, FrameError, FrameKind, HEADER_BYTES, Header, PROTOCOL_VERSION, Request,
 };
@@ -30,7 +32,7 @@ use explanation::WatchRules;
 use hyper::body::Bytes;
 use line::Line;
 use places::{Kind, Place, Places};
-use rights::{Peer, Rights};
+use rights::{KEPT_FROM_TRACING, Peer, Rights};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +50,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct ControlRules {
     /// Its members may ask for everything.
     group: Option<String>,
+    /// For how long at most a process is stopped on demand; `None`: not at all.
+    freeze: Option<Duration>,
     /// The longest time that a scan may take.
     scan_time: Duration,
     /// Which processes are watched.
@@ -59,14 +63,19 @@ impl ControlRules {
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
             group: settings.control.group.clone(),
+            freeze: settings.control.freeze,
             scan_time: settings.limits.scan_time,
             watch: WatchRules::new(settings),
         }
     }
 }
 
-/// Says in the log what is doubtful about the group that the settings name, if anything is.
-pub(super) fn note_doubtful_group(settings: &ControlSettings) {
+/// Says in the log what is doubtful about these settings, if anything is: the group that they name, and whether processes can be
+/// stopped.
+pub(super) fn note_doubts(settings: &ControlSettings) {
+    if settings.freeze.is_some() && is_kept_from_tracing() {
+        tracing::warn!("control.freeze: no process can be stopped: {KEPT_FROM_TRACING}");
+    }
     match doubtful_group(settings) {
         Some(DoubtfulGroup::Unknown { name }) => {
             let group = escape(name);

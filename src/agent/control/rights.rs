@@ -7,6 +7,7 @@
 //! too: a child of root's that has taken on a user's ids, and is about to execute a program of that user, holds all that root's
 //! has in memory, and the user can stop it there. Of the rule the group ids and capabilities are left out.
 
+use super::pauses;
 use crate::agent::looks::{Looks, LooksEnded};
 use crate::agent::reads::Asker;
 use crate::agent::source::ProcessSource;
@@ -14,11 +15,12 @@ use crate::diagnosis::advice;
 use crate::ids::{Pid, ProcessId};
 use crate::limits::Stop;
 use crate::metrics::ProcessView;
-use crate::process::ProcessError;
+use crate::process::{ProcessError, is_kept_from_tracing};
 use crate::procfs::{ForeignThread, Owner, UserIds, is_member};
 use crate::protocol::ControlError;
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 /// Stands for every user that has no number where the agent runs (user_namespaces(7)), so for nobody in particular.
 const OVERFLOW_USER: u32 = 65_534;
@@ -26,6 +28,10 @@ const OVERFLOW_USER: u32 = 65_534;
 /// Threads that are looked at for a request, those of all processes together: twice as many as one process may have that
 /// is somebody's. More would keep others waiting who ask meanwhile.
 const THREADS_MAX: u32 = 8_192;
+
+/// What keeps the agent from stopping any process.
+pub(super) const KEPT_FROM_TRACING: &str = "the agent may not call ptrace(2), which SystemCallFilter= of its unit refuses, or a \
+                                            seccomp profile; the drop-in freeze.conf allows it (deploy/install.md)";
 
 /// What is left to somebody whom the agent cannot help.
 const DIRECT: &str = "--direct reads it as the user who runs agentctl";
@@ -232,6 +238,18 @@ pub(super) enum Refusal {
     },
     /// It is not known whose it is, and no further looks are taken.
     GivenUp(LooksEnded),
+    /// It may not be stopped for so long on demand.
+    NoFreeze {
+        pid: Pid,
+        /// For how long any may be; zero: none may be stopped.
+        allowed: Duration,
+    },
+    /// It is stopped for another request, or was a while ago.
+    Rests {
+        pid: Pid,
+        /// For how long it is left in peace still.
+        rest: Duration,
+    },
     /// It cannot be read.
     Process {
         error: ProcessError,
@@ -263,6 +281,10 @@ impl Refusal {
                     error,
                 }
             }
+            ProcessError::FreezeDenied { .. } if is_kept_from_tracing() => Self::Process {
+                error,
+                hints: vec![KEPT_FROM_TRACING.to_owned()],
+            },
             error => error.into(),
         }
     }
@@ -280,15 +302,17 @@ impl Refusal {
         }
     }
 
-    /// Why nothing is allowed to whoever may ask for their own processes only, in words for the log: it is not theirs, or
-    /// was not found to be. `None`: it was, and could not be read.
-    pub(super) fn denial(&self) -> Option<String> {
+    /// Why this is not allowed, in words for the log. To whoever may ask for their own processes only (`is_stranger`) nothing
+    /// is allowed that is not theirs, or was not found to be. `None`: it was, and could not be read.
+    pub(super) fn denial(&self, is_stranger: bool) -> Option<String> {
         match self {
+            Self::NoFreeze { allowed, .. } => Some(pauses::denial(*allowed)),
+            _ if !is_stranger => None,
             Self::NotAllowed { pid, objection } => Some(objection.told_of(*pid)),
             Self::Hidden { pid, .. } => Some(format!("process {pid} is hidden from the agent")),
             Self::Unsettled { error, .. } => Some(error.to_string()),
             Self::GivenUp(why) => Some(given_up(*why).to_owned()),
-            Self::Process { .. } => None,
+            Self::Rests { .. } | Self::Process { .. } => None,
         }
     }
 
@@ -350,6 +374,8 @@ impl Refusal {
                     LooksEnded::Stopped => "try again; --direct asks no agent".to_owned(),
                 }],
             },
+            Self::NoFreeze { pid, allowed } => pauses::not_allowed(pid, allowed),
+            Self::Rests { pid, rest } => pauses::rests(pid, rest),
             Self::Unsettled { error, mut hints } | Self::Process { error, mut hints } => {
                 hints.extend(advice(&error));
                 if matches!(error, ProcessError::Denied { .. }) {
@@ -509,7 +535,7 @@ mod tests {
                     .unwrap_err(),
             ];
             for refusal in refusals {
-                let denial = refusal.denial().unwrap();
+                let denial = refusal.denial(true).unwrap();
                 assert!(denial.starts_with("cannot read process 42: cannot tell whose it is: "));
                 let error = refusal.hidden().into_error(None);
                 let says = "cannot read process 42: cannot tell whose it is: ";
@@ -569,7 +595,7 @@ mod tests {
         for hidden in [refusal(UserIds::all(0)), hidden()] {
             assert_eq!(hidden.hidden().into_error(None), missing);
         }
-        let denial = refusal(UserIds::all(0)).denial();
+        let denial = refusal(UserIds::all(0)).denial(true);
         assert!(denial.is_some_and(|it| it.contains("belongs to user 0")));
     }
 }

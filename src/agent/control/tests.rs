@@ -265,6 +265,7 @@ impl ProcessSource for Made {
 fn desk(store: Arc<Store>, source: Arc<dyn ProcessSource>) -> Desk {
     let rules = ControlRules {
         group: Some(own_group()),
+        freeze: Some(Duration::from_secs(1)),
         scan_time: Duration::from_secs(1),
         watch: WatchRules::new(&Settings::default()),
     };
@@ -390,7 +391,10 @@ async fn looks_at_threads_have_an_end() {
 async fn why_a_process_cannot_be_read_is_told_to_those_only_whose_it_is() {
     let pid = Pid::new(700).unwrap();
     for (becomes_root, code) in [(false, "permission_denied"), (true, "not_allowed")] {
-        for request in [Request::Snapshot(pid), Request::Explain(pid)] {
+        for request in [
+            Request::Snapshot { pid, freeze: None },
+            Request::Explain(pid),
+        ] {
             let made = Arc::new(Made {
                 becomes_root,
                 ..Made::default()
@@ -422,7 +426,10 @@ async fn an_owner_is_told_only_of_the_program_that_was_found_to_be_theirs() {
         (0, 3, true, Some("program 1")),
         (0, 0, false, Some("program 0")),
     ] {
-        for request in [Request::Snapshot(pid), Request::Explain(pid)] {
+        for request in [
+            Request::Snapshot { pid, freeze: None },
+            Request::Explain(pid),
+        ] {
             let source: Arc<dyn ProcessSource> = Arc::new(Shifting::new(shifts, tells));
             let store = Arc::new(Store::new(Arc::clone(&source)));
             let limits = ControlLimits::default();
@@ -442,5 +449,33 @@ async fn an_owner_is_told_only_of_the_program_that_was_found_to_be_theirs() {
                 _ => panic!("{context}"),
             }
         }
+    }
+}
+
+/// What is to be stopped is read once: a second read would stop it for longer than was asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_executes_other_programs_is_not_stopped_once_more() {
+    let pid = Pid::new(700).unwrap();
+    let freeze = |seconds| Some(Duration::from_secs(seconds));
+    for (shifts, seconds, code) in [
+        (0, 1, ""),
+        (1, 1, "read_failed"),
+        (0, 2, "freeze_not_allowed"),
+    ] {
+        let source: Arc<dyn ProcessSource> = Arc::new(Shifting::new(shifts, true));
+        let store = Arc::new(Store::new(Arc::clone(&source)));
+        let request = Request::Snapshot {
+            pid,
+            freeze: freeze(seconds),
+        };
+        let limits = ControlLimits::default();
+        let outcome = desk(store, source)
+            .ask(peer(7), request, limits, |_| {})
+            .await;
+        let failure = outcome.answer.err();
+        let failed_with = failure.as_ref().map_or("", |it| &it.error.code);
+        assert_eq!(failed_with, code, "{shifts} {seconds}: {failure:?}");
+        let denial = failure.and_then(|it| it.denial);
+        assert_eq!(denial.is_some(), code == "freeze_not_allowed", "{denial:?}");
     }
 }

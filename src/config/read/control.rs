@@ -3,6 +3,8 @@
 use super::super::problem::quote;
 use super::super::section::{Located, Reader, Section};
 use super::super::settings::{ControlSettings, ControlSocket};
+use crate::limits::PAUSE_LIMITS;
+use std::time::Duration;
 
 /// Characters of the name of a group (groupadd(8): 32).
 const GROUP_CHARS_MAX: usize = 32;
@@ -11,16 +13,26 @@ const PATH_BYTES_MAX: usize = 107;
 
 pub(super) fn read(top: &Section<'_>, reader: &mut Reader<'_>) -> ControlSettings {
     let default = ControlSettings::default();
-    let Some(control) = top.section("control", &["socket", "group"], reader) else {
+    let Some(control) = top.section("control", &["socket", "group", "freeze"], reader) else {
         return default;
     };
     let path = control.get("socket").and_then(|item| item.text(reader));
     let socket = path.and_then(|text| socket(&text, reader));
     let name = control.get("group").and_then(|item| item.scalar(reader));
     let group = name.and_then(|text| group(text, reader));
+    let time = control.get("freeze").and_then(|item| item.scalar(reader));
+    let freeze = time.and_then(|text| freeze(&text, reader));
     ControlSettings {
         socket: socket.unwrap_or(default.socket),
         group,
+        freeze,
+    }
+}
+
+fn freeze(text: &Located, reader: &mut Reader<'_>) -> Option<Duration> {
+    match &*text.value {
+        "none" => None,
+        _ => text.duration(PAUSE_LIMITS, reader),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The socket on which `agentctl` asks the agent, and who may ask for everything there.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The socket on which `agentctl` asks the agent.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -9,6 +10,9 @@ pub struct ControlSettings {
     pub socket: ControlSocket,
     /// Its members may ask for everything, as root may. `None`: root only.
     pub group: Option<String>,
+    /// For how long at most a process is stopped for a snapshot when somebody asks for that who may ask for the process,
+    /// within [`PAUSE_LIMITS`](crate::limits::PAUSE_LIMITS). `None`: none is stopped.
+    pub freeze: Option<Duration>,
 }
 
 /// Where the socket is on which `agentctl` asks the agent.

@@ -17,6 +17,7 @@ use std::marker::PhantomData;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+pub use tracer::is_kept_from_tracing;
 use tracer::{Outcome, Tracer};
 
 /// Most pauses for one snapshot: see [`read_frozen`].
@@ -33,6 +34,36 @@ const END_AGAIN: Duration = Duration::from_micros(20);
 /// Signals of the terminal that would stop us with all that we hold.
 const TERMINAL_STOPS: [Signal; 3] = [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU];
 
+impl Process {
+    /// Reads the task graph while the process stands still: because it sleeps, or else because it is
+    /// stopped, for no longer than `pause_max` altogether. A snapshot that was not read to its end by then
+    /// has the problem `pause_limit`.
+    ///
+    /// # Errors
+    ///
+    /// As [`snapshot`](Self::snapshot), and when the process is traced by somebody else or may not be
+    /// stopped.
+    pub fn snapshot_frozen(&mut self, pause_max: Duration) -> Result<Snapshot, ProcessError> {
+        let mut workspace = std::mem::take(&mut self.workspace);
+        let snapshot = self.snapshot_frozen_in(pause_max, &mut workspace);
+        self.workspace = workspace;
+        snapshot
+    }
+
+    /// Like [`Self::snapshot_frozen`], in memory that is shared with other processes.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn snapshot_frozen_in(
+        &mut self,
+        pause_max: Duration,
+        workspace: &mut Workspace,
+    ) -> Result<Snapshot, ProcessError> {
+        read_frozen(self, pause_max, workspace)
+    }
+}
+
 /// Reads a process that stands still meanwhile, for no longer than `limit` altogether.
 ///
 /// One that sleeps is read as it is. If it did not run until that was done, the picture is exact, and
@@ -48,17 +79,7 @@ const TERMINAL_STOPS: [Signal; 3] = [Signal::SIGTSTP, Signal::SIGTTIN, Signal::S
 /// # Errors
 ///
 /// As [`Process::snapshot_frozen`].
-pub(super) fn read_frozen(
-    process: &mut Process,
-    limit: Duration,
-) -> Result<Snapshot, ProcessError> {
-    let mut workspace = std::mem::take(&mut process.workspace);
-    let read = read_pauses(process, limit, &mut workspace);
-    process.workspace = workspace;
-    read
-}
-
-fn read_pauses(
+fn read_frozen(
     process: &mut Process,
     limit: Duration,
     workspace: &mut Workspace,

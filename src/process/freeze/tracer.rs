@@ -48,6 +48,14 @@ const END: Duration = Duration::from_micros(100);
 /// From so many threads on, the time that seizing them took tells whether the limit can be kept.
 const THREADS_MANY: usize = 64;
 
+/// Whether the kernel keeps us from ptrace(2) altogether, as a seccomp filter does (`SystemCallFilter=` of systemd.exec(5)). It
+/// is tried on a process that cannot be: none has so high an id (`PID_MAX_LIMIT`, include/linux/threads.h), which is what is
+/// said if the call is allowed (kernel/ptrace.c).
+pub fn is_kept_from_tracing() -> bool {
+    let none = nix::unistd::Pid::from_raw(i32::MAX);
+    ptrace::seize(none, ptrace::Options::empty()) != Err(Errno::ESRCH)
+}
+
 /// What a seized thread does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tracee {

@@ -3,6 +3,7 @@
 use asyncio_agent::protocol::{
     ControlError, FrameKind, HEADER_BYTES, Request, read_header, read_payload, write_frame,
 };
+use std::time::Duration;
 
 pub(crate) fn run(data: &[u8]) {
     let mut from = data;
@@ -42,17 +43,20 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         bytes
     };
     let pid = "7".parse().expect("the id of a process");
+    let [snapshot, frozen] = [None, Some(Duration::from_millis(50))]
+        .map(|freeze| Request::Snapshot { pid, freeze }.to_json());
     let error = ControlError {
         code: "busy".to_owned(),
         message: "x".to_owned(),
         hints: vec!["y".to_owned()],
     };
     vec![
-        frame(FrameKind::Request, &Request::Snapshot(pid).to_json()),
+        frame(FrameKind::Request, &snapshot),
         frame(FrameKind::Request, &Request::Findings.to_json()),
         frame(FrameKind::Answer, b"{\"targets\": []}\n"),
         frame(FrameKind::Error, &error.to_json()),
-        Request::Snapshot(pid).to_json(),
+        snapshot,
+        frozen,
         Request::Explain(pid).to_json(),
         error.to_json(),
     ]

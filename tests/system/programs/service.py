@@ -1,5 +1,5 @@
 """A service of the system test: `shop`: three tasks that wait; `ring`: two that wait for each other; `pool`: a
-process without tasks of its own, and two workers with two tasks each. It tells systemd when it stands."""
+process without tasks of its own, and two workers with two tasks each; `busy`: one that never sleeps. It tells systemd when it stands."""
 
 import asyncio
 import os
@@ -35,6 +35,12 @@ async def ring() -> None:
     await asyncio.Event().wait()
 
 
+async def busy() -> None:
+    asyncio.get_running_loop().call_later(0.1, tell_ready)
+    while True:
+        await asyncio.sleep(0)
+
+
 def pool() -> None:
     for _ in range(2):
         if os.fork() == 0:
@@ -47,5 +53,7 @@ match sys.argv[1]:
         asyncio.run(shop(2))
     case "ring":
         asyncio.run(ring())
+    case "busy":
+        asyncio.run(busy())
     case "pool":
         pool()
