@@ -80,7 +80,9 @@ fn a_process_that_has_ended_but_was_not_waited_for() {
     for python in python::all() {
         let mut target = Target::start(python.program("music"));
         target.kill_without_wait();
-        assert_refused(&target.pid_text(), NO_SUCH_PROCESS, &[&target.pid_text()]);
+        let pid = target.pid_text();
+        let parent = format!("its parent (process {}) has not waited", std::process::id());
+        assert_refused(&pid, NO_SUCH_PROCESS, &[&pid, &parent, "a zombie"]);
     }
 }
 
@@ -230,8 +232,7 @@ fn a_process_that_may_not_be_read() {
             let answer = as_nobody(&copy, &arguments);
             let says = [&*pid, "permission", "hint:"];
             check_refusal(&answer, PERMISSION_DENIED, &says);
-            // An agent stops no process.
-            let of_agent = "(--agent, which goes without --freeze)";
+            let of_agent = "(agentctl ps, pstree, snapshot or explain with --agent)";
             assert!(answer.stderr.contains(of_agent), "{answer:?}");
         }
     }

@@ -8,6 +8,7 @@ mod support;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -151,6 +152,28 @@ fn an_agent_without_its_capability_says_so_once() {
     }
 }
 
+/// However large cores may be, and whoever takes them: it would hold what was read of others. systemd ends what hangs by this signal.
+#[test]
+fn no_core_is_made_of_it() {
+    let config = "web: {listen: 127.0.0.1:0}\ncontrol: {socket: none}\ntargets: []\n";
+    let folder = tempfile::tempdir().unwrap();
+    let cores = folder.path().to_owned();
+    let agent = Agent::start_command(config, |config| {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "ulimit -c unlimited; exec \"$@\"", "sh"])
+            .arg(env!("CARGO_BIN_EXE_asyncio-agent"))
+            .arg("--config")
+            .arg(config)
+            .current_dir(&cores);
+        command
+    });
+    let (status, _) = agent.end_with("ABRT");
+    assert_eq!(status.signal(), Some(6));
+    assert!(!status.core_dumped());
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
 /// The systemd-analyze that `tests/systemd.sh` brings.
 fn systemd_analyze() -> Command {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/systemd/bin/systemd-analyze");
@@ -194,6 +217,8 @@ fn systemd_understands_the_unit() {
             fs::copy(name.path(), units.with_file_name(name.file_name())).unwrap();
         }
     }
+    let drop_in = make("usr/lib/systemd/system/asyncio-agent.service.d/freeze.conf");
+    fs::copy(unit().with_file_name("freeze.conf"), drop_in).unwrap();
     let output = systemd_analyze()
         .args(["verify", "--man=no"])
         .arg(format!("--root={}", folder.path().display()))

@@ -126,6 +126,7 @@ pub fn run_from_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
     allocator::set();
     super::open_files::allow();
+    super::cores::forbid();
     let config = AgentConfig {
         settings,
         web_file,

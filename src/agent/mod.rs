@@ -15,6 +15,7 @@ mod bounded;
 mod check;
 mod clock;
 mod control;
+mod cores;
 mod discovery;
 mod fair_queue;
 mod http;

@@ -2,7 +2,7 @@
 
 use super::args::AgentArgs;
 use super::exit::Exit;
-use super::explain::{Failure, Stop};
+use super::explain::{Failure, Stop, zombie};
 use super::namespaces;
 use super::output;
 use crate::graph::Snapshot;
@@ -188,7 +188,10 @@ impl Agent {
         let error = error.map_err(|error| bad_answer(&path, &error.to_string()))?;
         let mut hints = error.hints;
         let is_told = hints.iter().any(|hint| hint.contains("--direct"));
-        if error.code == "process_not_found" && !is_told && request.pid().is_some_and(is_here) {
+        let missing = request.pid().filter(|_| error.code == "process_not_found");
+        if let Some(zombie) = missing.and_then(zombie) {
+            hints = vec![zombie];
+        } else if !is_told && missing.is_some_and(is_here) {
             hints.push(HERE.to_owned());
         }
         Err(Stop::Failed(Failure {

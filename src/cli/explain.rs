@@ -109,12 +109,29 @@ fn hints(error: &ProcessError) -> Vec<String> {
         ProcessError::Denied { pid, .. } | ProcessError::OtherPidNamespace { pid } => {
             permission_hints(*pid)
         }
-        ProcessError::NotFound { pid } if ProcRoot::default().hides(*pid) => {
-            vec![HIDDEN.to_owned()]
-        }
+        ProcessError::NotFound { pid } => match zombie(*pid) {
+            Some(zombie) => return vec![zombie],
+            None if ProcRoot::default().hides(*pid) => vec![HIDDEN.to_owned()],
+            None => Vec::new(),
+        },
         _ => Vec::new(),
     };
     access.into_iter().chain(advice(error)).collect()
+}
+
+/// Says of a process that has ended, and that other tools still show, who has to clear it up.
+pub(super) fn zombie(pid: Pid) -> Option<String> {
+    let root = ProcRoot::default();
+    let parent = root
+        .status(pid)
+        .ok()
+        .filter(|status| status.process == pid)?
+        .parent;
+    root.stat(pid).ok().filter(|stat| stat.has_ended)?;
+    let parent = parent.map_or_else(String::new, |parent| format!(" (process {parent})"));
+    Some(format!(
+        "it has ended, and its parent{parent} has not waited for it yet: a zombie, of which nothing is left to be read"
+    ))
 }
 
 /// Traces that have not arrived.

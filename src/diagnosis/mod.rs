@@ -95,7 +95,8 @@ pub fn diagnose(
         fixes.extend(access.fixes().into_iter().map(|text| fix("readable", text)));
     }
     let found = found(subject, reading);
-    fixes.extend(fixes_of_found(looker.reader, reading));
+    let is_program = command_line.is_some();
+    fixes.extend(fixes_of_found(looker.reader, reading, is_program));
     ExplainAnswer {
         pid: process.pid.as_raw(),
         command: command_line.map(|line| command(&line)),
@@ -202,10 +203,12 @@ fn problems(snapshot: &Snapshot) -> BTreeMap<String, u64> {
 }
 
 /// What to do about what was found, or was not.
-fn fixes_of_found(reader: Reader, reading: &Reading) -> Vec<FixAnswer> {
+/// `is_program`: it is no kernel thread, of which there is nothing to be made.
+fn fixes_of_found(reader: Reader, reading: &Reading, is_program: bool) -> Vec<FixAnswer> {
     let texts = match &reading.read {
         // The parts of the kernel's rule say more.
         Err(error) if error.is_refusal() => Vec::new(),
+        Err(ProcessError::NotPython { .. }) if !is_program => Vec::new(),
         Err(error) => advice(error),
         Ok((_, snapshot)) if reader == Reader::Agent => {
             let limits = snapshot.stats.limits_hit.names();

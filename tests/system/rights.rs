@@ -263,6 +263,13 @@ fn it_holds_one_privilege_and_nothing_else() {
         .lines()
         .find(|line| line.starts_with("Max core file size"));
     assert!(core.unwrap().contains("0                    0"), "{core:?}");
+    // Where it could leave anything, as itself and without its capability, in what it sees of the machine.
+    let writable = machine.sh(&format!(
+        "nsenter --target {pid} --mount --setuid {uid} --setgid {uid} -- sh -c 'cut -d\" \" -f 5 /proc/self/mountinfo | sort -u | \
+         while read -r path; do touch \"$path/x\" 2>/dev/null && rm \"$path/x\" && echo \"$path\"; done; true'",
+        pid = machine.main_pid(AGENT)
+    ));
+    assert_eq!(writable, "/run/asyncio-agent\n/tmp\n/var/tmp\n");
     let exposure = machine
         .sh("systemd-analyze security --no-pager --threshold=16 asyncio-agent.service | tail -n 1");
     assert!(exposure.contains("OK"), "{exposure}");

@@ -93,11 +93,16 @@ impl Rights {
         !matches!(self, Self::Owner(_))
     }
 
+    /// Whether whoever asked stands for several users, of whom nobody knows which it is.
+    fn are_unknown(&self) -> bool {
+        matches!(self, Self::Owner(OVERFLOW_USER))
+    }
+
     /// Whether processes with these user ids are among it.
     fn include(&self, users: UserIds) -> bool {
         match self {
             Self::Root | Self::Member(..) => true,
-            Self::Owner(user) => *user != OVERFLOW_USER && users == UserIds::all(*user),
+            Self::Owner(user) => !self.are_unknown() && users == UserIds::all(*user),
         }
     }
 
@@ -178,7 +183,11 @@ impl Rights {
         let owner = source.owner(pid);
         let owner = owner.map_err(|error| Refusal::unsettled(source, error))?;
         match self.objection(source, owner, looks)? {
-            Some(objection) => Err(Refusal::NotAllowed { pid, objection }),
+            Some(objection) => Err(Refusal::NotAllowed {
+                pid,
+                objection,
+                lacks: source.lacks().filter(|_| self.are_unknown()),
+            }),
             None => Ok((owner.id, owner.users)),
         }
     }
@@ -223,7 +232,12 @@ impl Objection {
 #[derive(Debug)]
 pub(super) enum Refusal {
     /// It is not theirs.
-    NotAllowed { pid: Pid, objection: Objection },
+    NotAllowed {
+        pid: Pid,
+        objection: Objection,
+        /// What the agent lacks, if whoever asked may not be known for want of that.
+        lacks: Option<String>,
+    },
     /// There is none that the agent sees, and there is one.
     Hidden {
         pid: Pid,
@@ -308,7 +322,7 @@ impl Refusal {
         match self {
             Self::NoFreeze { allowed, .. } => Some(pauses::denial(*allowed)),
             _ if !is_stranger => None,
-            Self::NotAllowed { pid, objection } => Some(objection.told_of(*pid)),
+            Self::NotAllowed { pid, objection, .. } => Some(objection.told_of(*pid)),
             Self::Hidden { pid, .. } => Some(format!("process {pid} is hidden from the agent")),
             Self::Unsettled { error, .. } => Some(error.to_string()),
             Self::GivenUp(why) => Some(given_up(*why).to_owned()),
@@ -332,19 +346,14 @@ impl Refusal {
     /// In words. `group` is the one whose members may ask for everything.
     pub(super) fn into_error(self, group: Option<&str>) -> ControlError {
         match self {
-            Self::NotAllowed { pid, objection } => ControlError {
+            Self::NotAllowed {
+                pid,
+                objection,
+                lacks,
+            } => ControlError {
                 code: "not_allowed".to_owned(),
                 message: objection.told_of(pid),
-                hints: vec![match group {
-                    Some(group) => format!(
-                        "root and the members of the group {group} may ask for every process"
-                    ),
-                    None => {
-                        "root may ask for every process, and so may the members of the group that \
-                             control.group names in the agent's configuration"
-                            .to_owned()
-                    }
-                }],
+                hints: who_may(objection, lacks, group),
             },
             Self::Hidden { pid, lacks } => {
                 let error = ProcessError::NotFound { pid };
@@ -388,6 +397,25 @@ impl Refusal {
                 }
             }
         }
+    }
+}
+
+/// What is left to whoever may not ask for a process.
+fn who_may(objection: Objection, lacks: Option<String>, group: Option<&str>) -> Vec<String> {
+    let all = match group {
+        Some(group) => {
+            format!("root and the members of the group {group} may ask for every process")
+        }
+        None => "root may ask for every process, and so may the members of the group that control.group names in the \
+                 agent's configuration"
+            .to_owned(),
+    };
+    let is_unknown = matches!(objection, Objection::NotYours { user, .. } if user == OVERFLOW_USER);
+    match lacks {
+        // So may not even root: it has no number there either.
+        Some(lacks) => vec![lacks, DIRECT.to_owned()],
+        None if is_unknown => vec![all, DIRECT.to_owned()],
+        None => vec![all],
     }
 }
 
@@ -561,6 +589,7 @@ mod tests {
         let refusal = |users| Refusal::NotAllowed {
             pid,
             objection: Objection::NotYours { user: 7, users },
+            lacks: None,
         };
         let error = refusal(UserIds::all(0)).into_error(Some("staff"));
         assert_eq!(error.code, "not_allowed");
@@ -579,9 +608,28 @@ mod tests {
         let error = Refusal::NotAllowed {
             pid,
             objection: Objection::NotDumpable { user: 7 },
+            lacks: None,
         };
         let error = error.into_error(None);
         assert!(error.message.contains("42 is not dumpable"), "{error}");
+        for (lacks, hint) in [
+            (None, "root and"),
+            (Some("use another unit"), "use another"),
+        ] {
+            let error = Refusal::NotAllowed {
+                pid,
+                objection: Objection::NotYours {
+                    user: OVERFLOW_USER,
+                    users: UserIds::all(OVERFLOW_USER),
+                },
+                lacks: lacks.map(str::to_owned),
+            };
+            let hints = error.into_error(Some("staff")).hints;
+            assert!(
+                hints[0].starts_with(hint) && hints[1] == DIRECT,
+                "{hints:?}"
+            );
+        }
         let hidden = || Refusal::Hidden {
             pid,
             lacks: Some("give it CAP_SYS_PTRACE".to_owned()),

@@ -100,11 +100,12 @@ impl Circumstances {
         let is_kept = self.own.bounding.is_some() && !has(self.own.bounding, SYS_PTRACE);
         let agent = match self.is_theirs() {
             true => {
-                "ask a running asyncio-agent (--agent, which goes without --freeze), which reads your own processes for you"
+                "ask a running asyncio-agent (agentctl ps, pstree, snapshot or explain with --agent), which reads your own processes for \
+                 you"
             }
             false => {
-                "ask a running asyncio-agent (--agent, which goes without --freeze) as a member of the group that its control.group \
-                 names"
+                "ask a running asyncio-agent (agentctl ps, pstree, snapshot or explain with --agent) as a member of the group that \
+                 its control.group names"
             }
         };
         let text = match reader {

@@ -135,7 +135,7 @@ fn what_the_process_is_may_stand_in_the_way() {
             &["user", "cap_sys_ptrace"],
             "process 7 has the group ids 5, 5 and 5",
             "run agentctl with that group id (5; setpriv --regid, sg), or run agentctl with sudo, which gives it CAP_SYS_PTRACE, or ask \
-             a running asyncio-agent (--agent, which goes without --freeze), which reads your own processes for you",
+             a running asyncio-agent (agentctl ps, pstree, snapshot or explain with --agent), which reads your own processes for you",
         ),
         (
             |it| it.its.permitted = Some(1 << 10),
