@@ -141,6 +141,11 @@ fn what_is_in_the_way_of_made_up_processes_is_told() {
         answer["fixes"][0]["text"],
         "raise limits.processes, which is 1"
     );
+    for command in ["findings", "targets"] {
+        let told = place.ask(&[command, "--agent"]).stderr;
+        let says = "3 processes more than limits.processes allows are not watched";
+        assert!(told.contains(says), "{command}: {told}");
+    }
     assert_eq!(answer["found"]["tasks"], 2);
     let answer = place.ask(&["explain", "12", "--format=json"]);
     assert_eq!(

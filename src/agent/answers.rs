@@ -26,6 +26,7 @@ pub(super) fn progress(store: &Store) -> ProgressAnswer {
         ready: store.is_ready(),
         running_seconds: Some(store.running().as_secs_f64()),
         lacks: store.lacks().map(str::to_owned),
+        left_out_processes: u64::try_from(store.latest().n_left_out).unwrap_or(u64::MAX),
     }
 }
 
@@ -40,7 +41,6 @@ pub(super) fn targets(view: &AgentView, progress: ProgressAnswer) -> TargetsAnsw
     TargetsAnswer {
         targets: view.targets.iter().map(target).collect(),
         hidden_processes: u64::try_from(view.n_hidden).unwrap_or(u64::MAX),
-        left_out_processes: u64::try_from(view.n_left_out).unwrap_or(u64::MAX),
         progress,
     }
 }
@@ -187,6 +187,7 @@ mod tests {
             ready: true,
             running_seconds: Some(1.0),
             lacks: None,
+            left_out_processes: 0,
         }
     }
 

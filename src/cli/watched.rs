@@ -125,14 +125,6 @@ pub(super) fn targets(agent: Agent, format: AnswerFormat) -> Result<Exit, Stop> 
     if format == AnswerFormat::Text && answer.progress.ready && answer.targets.is_empty() {
         output::say("agentctl: nothing is watched that this user may ask for\n");
     }
-    let n = answer.left_out_processes;
-    if n > 0 {
-        let (plural, are) = if n == 1 { ("", "is") } else { ("es", "are") };
-        output::say(&format!(
-            "agentctl: {n} process{plural} more than limits.processes allows {are} not watched; 'agentctl explain PID' says of one \
-             whether it is one of them\n"
-        ));
-    }
     let n = answer.hidden_processes;
     if format == AnswerFormat::Text && n > 0 {
         let plural = if n == 1 { "" } else { "es" };
@@ -150,6 +142,14 @@ fn note_progress(progress: &ProgressAnswer) {
         output::say(&format!(
             "agentctl: the agent cannot read processes of all users: {}\n",
             shown(advice)
+        ));
+    }
+    let n = progress.left_out_processes;
+    if n > 0 {
+        let (plural, are) = if n == 1 { ("", "is") } else { ("es", "are") };
+        output::say(&format!(
+            "agentctl: {n} process{plural} more than limits.processes allows {are} not watched; 'agentctl explain PID' says of one \
+             whether it is one of them\n"
         ));
     }
     if progress.ready {

@@ -15,9 +15,6 @@ pub struct TargetsAnswer {
     /// Processes of which it cannot be found out whether they belong to a target.
     #[serde(default)]
     pub hidden_processes: u64,
-    /// Processes that belong to targets and are not watched, because there are more than `limits.processes` allows.
-    #[serde(default)]
-    pub left_out_processes: u64,
     /// How far the agent is.
     #[serde(flatten)]
     pub progress: ProgressAnswer,
@@ -36,6 +33,9 @@ pub struct ProgressAnswer {
     /// What it lacks to read processes of all users, as advice; `None`: nothing that it knows of.
     #[serde(default)]
     pub lacks: Option<String>,
+    /// Processes that belong to targets and are not watched, because there are more than `limits.processes` allows.
+    #[serde(default)]
+    pub left_out_processes: u64,
 }
 
 fn not_told_otherwise() -> bool {

@@ -313,10 +313,15 @@ fn write_hidden(html: &mut String, view: &AgentView) -> Written {
     }
     if view.n_left_out > 0 {
         let n = view.n_left_out;
+        let (one, is) = if n == 1 {
+            ("process", "is")
+        } else {
+            ("processes", "are")
+        };
         writeln!(
             html,
-            "<p><span class=\"mark warn\">{n} not watched</span> More processes belong to targets than \
-             <code>limits.processes</code> allows: {n} of them are not watched. <code>agentctl explain PID</code> says of a \
+            "<p><span class=\"mark warn\">{n} not watched</span> {n} {one} more than \
+             <code>limits.processes</code> allows {is} not watched. <code>agentctl explain PID</code> says of a \
              process whether it is one of these.</p>"
         )?;
     }
