@@ -161,14 +161,18 @@ pub(super) fn run_round(source: &dyn ProcessSource, kept: Kept, job: &Job) -> Ro
         at: clock.now(),
         wall: clock.timestamp(),
     };
-    let by = read.as_ref().ok().and_then(|it| it.as_ref().ok());
+    let read_of = read.as_ref().ok().map(Result::as_ref);
+    // Before it is known whose all that is: it may execute another program at any time.
+    let snapshot = read_of.and_then(Result::ok).map(|(_, it)| it);
+    let program = snapshot.map(|it| program(source, process, it));
+    let read_of = read_of.map(|it| it.map(|(attached, _)| &**attached));
     let mut report = RoundReport {
         process,
         kept: Kept {
             attached: None,
             known,
             without_asyncio: None,
-            owner: owned.owner_still(source, by.map(|(it, _)| &**it)),
+            owner: owned.owner_still(source, read_of),
         },
         scan: Scan {
             at: now.wall,
@@ -177,7 +181,7 @@ pub(super) fn run_round(source: &dyn ProcessSource, kept: Kept, job: &Job) -> Ro
             ..Scan::default()
         },
         used: Duration::ZERO,
-        program: None,
+        program,
         failure: None,
         problems: BTreeMap::new(),
         look_again: None,
@@ -185,10 +189,7 @@ pub(super) fn run_round(source: &dyn ProcessSource, kept: Kept, job: &Job) -> Ro
     };
     match read {
         Ok(Ok((mut attached, snapshot))) => {
-            // It may have executed another one.
-            let program = program(source, process, &snapshot);
-            let asked = report.take_in(&snapshot, attached.long_waits(), &program, job, now);
-            report.program = Some(program);
+            let asked = report.take_in(&snapshot, attached.long_waits(), job, now);
             attached.ask(asked);
             report.kept.attached = Some(attached);
         }
@@ -237,18 +238,23 @@ impl Owned {
         }
     }
 
-    /// Whose it was while it was read by `attached`, which is `None` if it could not be. In the order of `read_theirs` of
-    /// `control/desk.rs`, which has the reasons. Root's is told to root only, who is told everything.
+    /// Whose it was while it was read by what it was attached to, or could not be read; `None`: the agent has panicked. In this
+    /// order: what program it is, whose that is, the read, whose it is, whether it is the same program. Less certain than what is
+    /// read for an owner on demand (`procfs/owner_watch.rs`), which takes more looks: a program of another user can be taken for
+    /// the owner's only if it happens to have at an address that it cannot foresee what was prepared for it
+    /// (`process/image.rs`), at the moment of a round. Root's is told to root only, who is told everything.
     fn owner_still(
         &self,
         source: &dyn ProcessSource,
-        attached: Option<&dyn AttachedProcess>,
+        read: Option<Result<&dyn AttachedProcess, &ProcessError>>,
     ) -> Option<u32> {
         let owner = self.owner?;
         let is_theirs = || owner_of(source, self.process).unwrap_or(self.owner) == self.owner;
-        let is_same = |sign: Option<Sign>| match attached {
-            Some(attached) => sign.is_some() && attached.program() == sign,
-            None => source.program(self.process.pid) == sign,
+        let is_same = |sign: Option<Sign>| match read {
+            Some(Ok(attached)) => sign.is_some() && attached.program() == sign,
+            // Nothing was read.
+            Some(Err(error)) if error.is_refusal() => true,
+            _ => sign.is_some() && source.program(self.process.pid) == sign,
         };
         (owner == 0 || (is_theirs() && self.sign.is_none_or(is_same))).then_some(owner)
     }
@@ -366,19 +372,19 @@ impl RoundReport {
         &mut self,
         snapshot: &Snapshot,
         long_waits: &[LongWait],
-        program: &ProgramView,
         job: &Job,
         now: Moment,
     ) -> Vec<TaskId> {
         self.take(snapshot);
         let process = job.process;
         let known = self.kept.known.take();
+        let program = self.program.clone().unwrap_or_default();
         let understand = || {
             let read = (snapshot, long_waits);
             let (observation, known) = understand(read, process, known, &job.rules, now);
             let sent = job.spans.as_ref().map(|spans| {
                 let seen = (&observation, &known.history);
-                send_spans(spans, (process, program), snapshot, seen, now)
+                send_spans(spans, (process, &program), snapshot, seen, now)
             });
             (observation, known, sent.unwrap_or_default())
         };

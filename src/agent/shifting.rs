@@ -1,6 +1,6 @@
 //! For tests: a process that executes other programs while it is read.
 
-use super::source::{AttachedProcess, ProcessSource};
+use super::source::{AttachedProcess, OwnersSource, ProcessSource};
 use crate::graph::{GraphBuilder, ProcessInfo, ReadStats, Snapshot};
 use crate::ids::{Pid, ProcessId, StartTime};
 use crate::limits::Stop;
@@ -11,12 +11,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// A process of user 7 that executes other programs while it is read, which changes whose it is before anybody looks.
+#[derive(Clone)]
 pub(super) struct Shifting {
     facts: ProcRoot,
     /// How many programs it has executed.
     program: Arc<AtomicU8>,
     /// So many times more it executes one before it is read, and another one after that.
-    shifts_left: AtomicU8,
+    shifts_left: Arc<AtomicU8>,
     /// Programs can be told from each other.
     tells: bool,
 }
@@ -42,7 +43,7 @@ impl Shifting {
         Self {
             facts: ProcRoot::default(),
             program: Arc::default(),
-            shifts_left: shifts_left.into(),
+            shifts_left: Arc::new(shifts_left.into()),
             tells,
         }
     }
@@ -69,6 +70,16 @@ impl ProcessSource for Shifting {
     fn program(&self, _pid: Pid) -> Option<Sign> {
         let now = self.program.load(Ordering::Relaxed);
         self.tells.then_some(sign(now))
+    }
+
+    fn for_owner(&self, _id: ProcessId, user: u32) -> Option<OwnersSource> {
+        assert_eq!(user, 7);
+        let (tells, program) = (self.tells, Arc::clone(&self.program));
+        let before = program.load(Ordering::Relaxed);
+        Some(OwnersSource {
+            source: Box::new(self.clone()),
+            is_certain: Box::new(move || tells && program.load(Ordering::Relaxed) == before),
+        })
     }
 
     fn probe(&self, id: ProcessId) -> Result<(), ProcessError> {

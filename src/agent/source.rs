@@ -9,7 +9,7 @@ use crate::limits::{Limits, Stop};
 use crate::process::{
     Access, Process, ProcessError, Reader, Sign, Table, Workspace, sign_of, what_agent_lacks,
 };
-use crate::procfs::{ForeignThread, Owner, ProcRoot, ProcfsError, UserIds};
+use crate::procfs::{ForeignThread, Owner, OwnerWatch, ProcRoot, ProcfsError, UserIds};
 use crate::targets::{ReadFacts, probe};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -70,6 +70,12 @@ pub trait ProcessSource: Send + Sync + 'static {
     ) -> Result<Option<ForeignThread>, ProcessError> {
         let _ = (id, users, looks);
         Ok(None)
+    }
+
+    /// A source for reading the process `id` for its owner `user`. `None`: a source that knows no programs, for which this one does.
+    fn for_owner(&self, id: ProcessId, user: u32) -> Option<OwnersSource> {
+        let _ = (id, user);
+        None
     }
 
     /// Whether there is a process `pid` that the source does not see, and so says that there is none.
@@ -166,8 +172,19 @@ pub trait AttachedProcess: Send {
     }
 }
 
-/// What was read of a process, or why it could not be; and by what.
-pub(super) type ReadBy<T> = (Result<T, ProcessError>, Option<Box<dyn AttachedProcess>>);
+/// What a process is read from for its owner.
+pub struct OwnersSource {
+    /// The source.
+    pub source: Box<dyn ProcessSource>,
+    /// Whether all that was read from it so far was of programs of that user only, also if the process executed others.
+    pub is_certain: Box<dyn Fn() -> bool>,
+}
+
+impl std::fmt::Debug for OwnersSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OwnersSource").finish_non_exhaustive()
+    }
+}
 
 /// The processes of this machine.
 #[derive(Debug, Clone, Default)]
@@ -245,6 +262,18 @@ impl ProcessSource for HostProcesses {
         let mut may_look = || looks.take();
         let found = self.root.foreign_thread(id.pid, users, &mut may_look);
         found.map_err(|error| ownerless(id.pid, error))
+    }
+
+    fn for_owner(&self, id: ProcessId, user: u32) -> Option<OwnersSource> {
+        let watch = OwnerWatch::new(&self.root, id, user);
+        let source = Self {
+            root: self.root.watched_by(watch.clone()),
+            ..self.clone()
+        };
+        Some(OwnersSource {
+            source: Box::new(source),
+            is_certain: Box::new(move || watch.is_certain()),
+        })
     }
 
     fn hides(&self, pid: Pid) -> bool {

@@ -4,6 +4,7 @@ mod access;
 mod error;
 mod freeze;
 mod image;
+mod owned_memory;
 mod unsuitable;
 
 pub use crate::asyncio::Workspace;
@@ -25,6 +26,7 @@ use crate::limits::{Limits, SCAN_TIME, Stop};
 use crate::memory::{self, ProcessVm, ReadErrorKind, ReadMemory, RemoteAddr};
 use crate::procfs::{Asleep, ClockShift, Maps, ProcRoot, ProcfsError, ThreadIds, WaitsIn};
 use image::Image;
+use owned_memory::OwnedMemory;
 use rustc_hash::FxHashMap;
 use unsuitable::{explain_offsets, no_asyncio, no_runtime};
 
@@ -47,7 +49,7 @@ pub struct Process {
     id: ProcessId,
     /// The thread by which its memory is reached.
     thread: Pid,
-    memory: ProcessVm,
+    memory: OwnedMemory,
     /// By what it is told that it still executes the same program; `None` if the kernel does not say.
     sign: Option<Sign>,
     limits: Limits,
@@ -159,7 +161,7 @@ impl Process {
         sign: Option<Sign>,
     ) -> Result<Self, ProcessError> {
         let pid = id.pid;
-        let memory = ProcessVm::new(thread).only_of(sign);
+        let memory = OwnedMemory::new(ProcessVm::new(thread).only_of(sign), root);
         probe(pid, &memory, maps)?;
         let mut modules = Modules::new(maps, |mapping| {
             let file = root.open_mapped(thread, mapping)?;
@@ -621,7 +623,7 @@ fn refusal(kind: ReadErrorKind) -> Option<&'static str> {
 
 /// Tries to read a byte. The kernel may show the mappings of a process whose memory it does not let
 /// us read (Yama's `ptrace_scope`).
-fn probe(pid: Pid, memory: &ProcessVm, maps: &Maps) -> Result<(), ProcessError> {
+fn probe(pid: Pid, memory: &dyn ReadMemory, maps: &Maps) -> Result<(), ProcessError> {
     let readable = maps.mappings.iter().filter(|mapping| mapping.readable);
     for mapping in readable.take(8) {
         let Err(error) = memory.read_exact(RemoteAddr::new(mapping.start), &mut [0]) else {

@@ -135,7 +135,8 @@ impl ProcRoot {
     /// When there is no such process, it may not be looked at, or it is a kernel thread.
     pub fn executable(&self, pid: Pid) -> Result<Vec<u8>, ProcfsError> {
         let link = self.path(pid, "exe");
-        let path = std::fs::read_link(&link).map_err(|why| explain(pid, link, why))?;
+        let path = self.look(|| std::fs::read_link(&link));
+        let path = path.map_err(|why| explain(pid, link, why))?;
         let mut path = path.into_os_string().into_vec();
         if path.ends_with(DELETED) {
             path.truncate(path.len() - DELETED.len());
@@ -146,9 +147,11 @@ impl ProcRoot {
     fn read_start(&self, pid: Pid, name: &str, bytes_max: u64) -> Result<Vec<u8>, ProcfsError> {
         let path = self.path(pid, name);
         let mut bytes = Vec::new();
-        File::open(&path)
-            .and_then(|file| file.take(bytes_max).read_to_end(&mut bytes))
-            .map_err(|error| explain(pid, path, error))?;
+        let read = self.look(|| {
+            bytes.clear();
+            File::open(&path).and_then(|file| file.take(bytes_max).read_to_end(&mut bytes))
+        });
+        read.map_err(|error| explain(pid, path, error))?;
         Ok(bytes)
     }
 }

@@ -9,6 +9,7 @@ mod listing;
 mod machine;
 mod maps;
 mod owner;
+mod owner_watch;
 mod stat;
 mod status;
 mod thread_ids;
@@ -20,6 +21,7 @@ pub use credentials::{Credentials, Namespace};
 pub use listing::user_id;
 pub use maps::{Mapping, Maps, parse_maps};
 pub use owner::{ForeignThread, Owner, UserIds, is_group, is_member, members_of};
+pub use owner_watch::OwnerWatch;
 pub use stat::{Stat, StopReason};
 pub use status::Status;
 pub use thread_ids::ThreadIds;
@@ -89,14 +91,37 @@ pub enum ProcfsError {
     },
 }
 
-/// The mount point of procfs. Everything in this module reads below it.
+/// The mount point of procfs. Everything in this module reads below it. What is read for an owner is watched over.
 #[derive(Debug, Clone)]
-pub struct ProcRoot(PathBuf);
+pub struct ProcRoot(PathBuf, Option<OwnerWatch>);
 
 impl ProcRoot {
     /// A procfs mounted at `path`.
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self(path.into())
+        Self(path.into(), None)
+    }
+
+    /// The same, for what may be told to an owner: `watch` says whether it may, when it has been read.
+    #[must_use]
+    pub fn watched_by(&self, watch: OwnerWatch) -> Self {
+        Self(self.0.clone(), Some(watch))
+    }
+
+    fn unwatched(&self) -> Self {
+        Self(self.0.clone(), None)
+    }
+
+    /// What watches over reads of a process's memory.
+    pub fn watch(&self) -> Option<&OwnerWatch> {
+        self.1.as_ref()
+    }
+
+    /// Has something read of a process, watched over if that is so.
+    fn look<T>(&self, mut read: impl FnMut() -> T) -> T {
+        match &self.1 {
+            Some(watch) => watch.read(read),
+            None => read(),
+        }
     }
 
     /// Whether we are in a control group namespace from which we see processes outside of it, as in a pod with `hostPID`:
@@ -119,9 +144,11 @@ impl ProcRoot {
     fn read(&self, pid: Pid, name: &str) -> Result<Vec<u8>, ProcfsError> {
         let path = self.path(pid, name);
         let mut bytes = Vec::with_capacity(READ_BYTES);
-        File::open(&path)
-            .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
-            .map_err(|error| explain(pid, path.clone(), error))?;
+        let read = self.look(|| {
+            bytes.clear();
+            File::open(&path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
+        });
+        read.map_err(|error| explain(pid, path.clone(), error))?;
         // What a part of it lacks must not be taken for missing.
         if bytes.len() as u64 > FILE_BYTES_MAX {
             return Err(ProcfsError::TooLarge { path });
@@ -176,14 +203,14 @@ impl ProcRoot {
     pub fn open_mapped(&self, pid: Pid, mapping: &Mapping) -> Option<MappedFile> {
         let by_range = format!("map_files/{:x}-{:x}", mapping.start, mapping.end);
         let relative = Path::new(&mapping.path).strip_prefix("/").ok()?;
-        [
+        let places = [
             self.path(pid, &by_range),
             self.path(pid, "exe"),
             self.path(pid, "root").join(relative),
             PathBuf::from(&mapping.path),
-        ]
-        .iter()
-        .find_map(|path| MappedFile::open(path, mapping.inode))
+        ];
+        let open = |path: &PathBuf| MappedFile::open(path, mapping.inode);
+        self.look(|| places.iter().find_map(open))
     }
 }
 

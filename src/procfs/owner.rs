@@ -5,6 +5,7 @@ use crate::ids::{Pid, ProcessId};
 use nix::unistd::{Group, Uid, User};
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 /// The user ids of a process (credentials(7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +38,7 @@ pub struct Owner {
     pub users: UserIds,
     /// Its memory is that of these users, by the kernel, as root's always is: it has not changed its ids since it was started
     /// (`PR_SET_DUMPABLE`, prctl(2)). What has, such as a child that is about to run a program of another user, may still hold
-    /// what was its former user's.
+    /// what was its former user's. Where this cannot be told, it is not.
     pub is_dumpable: bool,
 }
 
@@ -132,11 +133,25 @@ impl ProcRoot {
     }
 
     /// Whether the files of a thread are those of the user as whom it runs: root's are those of one that is not dumpable
-    /// (proc(5), "/proc/pid").
+    /// (proc(5), "/proc/pid"). That is the root of its user namespace (task_dump_owner() of fs/proc/base.c); where the user
+    /// stands for that one, it says nothing.
     fn is_dumpable(&self, thread: Pid, user: u32) -> bool {
-        let maps = self.0.join(thread.to_string()).join("maps");
-        std::fs::metadata(maps).is_ok_and(|maps| maps.uid() == user)
+        let folder = self.0.join(thread.to_string());
+        let is_users = std::fs::metadata(folder.join("maps")).is_ok_and(|maps| maps.uid() == user);
+        is_users && (user == 0 || root_within(&folder).is_some_and(|root| root != user))
     }
+}
+
+/// The user who is root in the user namespace of the process with this folder (user_namespaces(7), `uid_map`): nobody, told by
+/// a number that no user has, if none is. `None`: that cannot be told.
+fn root_within(folder: &Path) -> Option<u32> {
+    let map = std::fs::read_to_string(folder.join("uid_map")).ok()?;
+    let mut lines = map.lines().map(|line| {
+        let mut numbers = line.split_whitespace();
+        Some((numbers.next()?, numbers.next()?.parse().ok()?))
+    });
+    let root = lines.find(|line| line.is_none_or(|(within, _)| within == "0"));
+    root.map_or(Some(u32::MAX), |line| line.map(|(_, user)| user))
 }
 
 /// Whether there is such a group.

@@ -26,6 +26,9 @@ pub struct Stat {
     /// It is a zombie or dead (field 3), or on its way there (field 9): it has no memory any more, or
     /// soon will not.
     pub has_ended: bool,
+    /// Page faults that it and its threads have had, also those that have ended (fields 10 and 12); not set back when it
+    /// executes another program. `None`: that is not told.
+    pub faults: Option<u64>,
     /// Bytes that it has mapped (field 23).
     pub mapped_bytes: u64,
     /// Where the stack began that its program was started with (field 28); null: that is not told.
@@ -46,6 +49,7 @@ impl Stat {
         let number = |at| field(stat, at).and_then(|it| it.parse().ok()).unwrap_or(0);
         Some(Self {
             start_time: StartTime(field(stat, 22)?.parse().ok()?),
+            faults: faults(stat),
             mapped_bytes: number(23),
             stack_start: RemoteAddr::new(number(28)),
             has_ended: matches!(state, "Z" | "X" | "x") || flags & EXITING != 0,
@@ -57,6 +61,11 @@ impl Stat {
             is_io_worker: flags & IO_WORKER != 0,
         })
     }
+}
+
+fn faults(stat: &[u8]) -> Option<u64> {
+    let count = |at| field(stat, at)?.parse::<u64>().ok();
+    count(10)?.checked_add(count(12)?)
 }
 
 fn field(stat: &[u8], number: usize) -> Option<&str> {
@@ -78,6 +87,7 @@ mod tests {
             Some(Stat {
                 start_time,
                 has_ended,
+                faults: Some(1),
                 mapped_bytes,
                 stack_start: RemoteAddr::NULL,
                 stop: None,

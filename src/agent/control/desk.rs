@@ -13,7 +13,7 @@ use crate::agent::clock::Clock;
 use crate::agent::large::LargePlace;
 use crate::agent::looks::Looks;
 use crate::agent::reads::{Asker, Made, NotRead, READS_MAX, ReadLimits, Reads};
-use crate::agent::source::{ProcessSource, ReadBy};
+use crate::agent::source::ProcessSource;
 use crate::agent::store::Store;
 use crate::graph::Snapshot;
 use crate::ids::ProcessId;
@@ -31,7 +31,7 @@ use tokio::sync::watch;
 /// group.
 pub(in crate::agent) const DECISIONS_MAX: usize = READS_MAX + 1;
 
-/// Most times that a process is read for its owner which executes another program meanwhile.
+/// Most times that a process is read for its owner of which it is not certain that it was the owner's all the while.
 const OWNED_READS_MAX: u32 = 3;
 
 /// What requests are answered with.
@@ -324,29 +324,20 @@ impl Desk {
         stop: &Stop,
         size: Size,
     ) -> Result<Snapshot, Refusal> {
-        let source = &*self.source;
-        let read = || {
+        let read = |source: &dyn ProcessSource, _| {
             let began = self.clock.now();
-            let mut attached = match source.attach(id) {
-                Ok(attached) => attached,
-                Err(error) => return (Err(error), None),
-            };
+            let mut attached = source.attach(id)?;
             attached.allow(size.allowance());
             if let Some(pause_max) = freeze {
                 attached.freeze(pause_max);
             }
-            let read = attached.snapshot(stop).map(|mut snapshot| {
-                snapshot.stats.duration = Some(self.clock.now().since(began));
-                snapshot
-            });
-            (read, Some(attached))
+            let mut snapshot = attached.snapshot(stop)?;
+            snapshot.stats.duration = Some(self.clock.now().since(began));
+            Ok(snapshot)
         };
-        if rights.are_unbounded() {
-            return read().0.map_err(|error| Refusal::of(source, error));
-        }
         // It is not stopped once more.
         let reads_max = freeze.map_or(OWNED_READS_MAX, |_| 1);
-        read_theirs(source, id, reads_max, rights, stop, |_| read())
+        read_theirs(&*self.source, id, reads_max, rights, stop, read)
     }
 
     fn explain(
@@ -357,23 +348,17 @@ impl Desk {
         stop: &Stop,
         size: Size,
     ) -> Result<(ExplainAnswer, bool), Refusal> {
-        let source = &*self.source;
         let view = told_of(&self.store.latest(), id, rights);
-        read_theirs(source, id, OWNED_READS_MAX, rights, stop, |users| {
+        let read = |source: &dyn ProcessSource, users| {
             explain(source, (id, users), rules, &view, stop, size)
-        })
+        };
+        read_theirs(&*self.source, id, OWNED_READS_MAX, rights, stop, read)
     }
 }
 
-/// What `read` reads of a process, and by what. Told to its owner only if that was the owner's all the while, and so is why it
-/// could not be read.
-///
-/// Whose a process is and what it executes cannot be found out at once, and a program of the owner's may execute one of root's
-/// (a setuid program) that executes one of the owner's in the end. So the order is: what program it is, whose that is, the read,
-/// whose it is, whether it is the same program. No program comes back once the process has executed another one, and nothing is
-/// read but of the program that was attached to (`process/image.rs`). If that is the same as the first and the last, then
-/// both times it was looked up whose that program is, and not another. One that was root's when it was read, and gave that up
-/// after, is not the owner's the first time; nor the second, as the kernel makes it one that is not dumpable.
+/// What `read` reads of a process. Told to its owner only if all of it is of programs that are the owner's, and so is why it could
+/// not be read. Whose a process is and what it executes cannot be found out at once, and a program of the owner's may execute one
+/// of root's (a setuid program) that executes one of the owner's in the end: see `procfs/owner_watch.rs`.
 ///
 /// # Errors
 ///
@@ -384,27 +369,22 @@ fn read_theirs<T>(
     reads_max: u32,
     rights: &Rights,
     stop: &Stop,
-    read: impl Fn(UserIds) -> ReadBy<T>,
+    read: impl Fn(&dyn ProcessSource, UserIds) -> Result<T, ProcessError>,
 ) -> Result<T, Refusal> {
     for _ in 0..reads_max {
-        let before = source.program(id.pid);
         let users = check_still(source, id, rights)?;
-        let (read, attached) = read(users);
+        let owners = rights.owner().and_then(|user| source.for_owner(id, user));
+        let from = owners.as_ref().map_or(source, |owners| &*owners.source);
+        let what = read(from, users).map_err(|error| Refusal::of(from, error));
         check_still(source, id, rights)?;
-        let after = match &attached {
-            Some(attached) => attached.program(),
-            None => source.program(id.pid),
-        };
-        // Of what could not be attached to, nothing was read.
-        let is_known = after.is_some() || attached.is_none();
-        if rights.are_unbounded() || (is_known && after == before) {
-            return read.map_err(|error| Refusal::of(source, error));
+        if owners.is_none_or(|owners| (owners.is_certain)()) {
+            return what;
         }
         if stop.is_stopped() {
             break;
         }
     }
-    let why = "it executes other programs while it is read, or cannot be told from others";
+    let why = "it executes other programs while it is read, or its memory changes too fast to be certain that it does not";
     let error = ProcessError::Failed {
         pid: id.pid,
         why: why.to_owned(),

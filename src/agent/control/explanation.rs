@@ -3,7 +3,7 @@
 use super::ControlRules;
 use crate::agent::allowance::Size;
 use crate::agent::answers;
-use crate::agent::source::{ProcessSource, ReadBy};
+use crate::agent::source::ProcessSource;
 use crate::config::Settings;
 use crate::config::TargetSettings;
 use crate::diagnosis::{Looker, Reading, Subject, Unprobed, Watch, diagnose};
@@ -34,8 +34,8 @@ impl WatchRules {
     }
 }
 
-/// Says all that can be said of a process, which belongs to `users`, and whether it would be more with more room; and by what
-/// it was read. Blocks, as reading it may.
+/// Says all that can be said of a process, which belongs to `users`, and whether it would be more with more room. Blocks, as
+/// reading it may.
 ///
 /// # Errors
 ///
@@ -47,16 +47,14 @@ pub(super) fn explain(
     view: &AgentView,
     stop: &Stop,
     size: Size,
-) -> ReadBy<(ExplainAnswer, bool)> {
-    let mut attached = None;
-    let read = source.attach(id).and_then(|it| {
-        let attached = attached.insert(it);
+) -> Result<(ExplainAnswer, bool), ProcessError> {
+    let read = source.attach(id).and_then(|mut attached| {
         attached.allow(size.allowance());
         let snapshot = attached.snapshot(stop)?;
         Ok((attached.tables(), snapshot))
     });
     if let Err(error @ (ProcessError::NotFound { .. } | ProcessError::Gone { .. })) = read {
-        return (Err(error), attached);
+        return Err(error);
     }
     let is_cut = read.as_ref().is_ok_and(|(_, it)| Size::has_cut(it));
     let reading = Reading {
@@ -77,7 +75,7 @@ pub(super) fn explain(
         user: Some(nix::unistd::geteuid().as_raw()),
     };
     let answer = diagnose(looker, subject, watch(rules, view, id), &reading);
-    (Ok((answer, is_cut)), attached)
+    Ok((answer, is_cut))
 }
 
 fn watch(rules: &ControlRules, view: &AgentView, id: ProcessId) -> Watch {

@@ -5,7 +5,9 @@
 //! for reading another process has it (ptrace(2), "Ptrace access mode checking"), and those of each of its threads: the
 //! kernel looks at the thread that is asked for, but the memory is that of all. And it must be dumpable, as that rule has it
 //! too: a child of root's that has taken on a user's ids, and is about to execute a program of that user, holds all that root's
-//! has in memory, and the user can stop it there. Of the rule the group ids and capabilities are left out.
+//! has in memory, and the user can stop it there. The kernel makes those not dumpable, too, that have a group or capabilities by
+//! the file that they execute. Of the rule is left out that its group ids are the user's, that it has no capabilities that the
+//! user has not (as by `AmbientCapabilities=`), and that its user namespace is the user's (`PrivateUsers=`).
 
 use super::pauses;
 use crate::agent::looks::{Looks, LooksEnded};
@@ -91,6 +93,14 @@ impl Rights {
     /// Whether that is everything.
     pub(super) fn are_unbounded(&self) -> bool {
         !matches!(self, Self::Owner(_))
+    }
+
+    /// The user whose processes alone may be asked for.
+    pub(super) fn owner(&self) -> Option<u32> {
+        match self {
+            Self::Root | Self::Member(..) => None,
+            Self::Owner(user) => Some(*user),
+        }
     }
 
     /// Whether whoever asked stands for several users, of whom nobody knows which it is.
@@ -220,8 +230,8 @@ impl Objection {
         match self {
             Self::NotYours { user, users } => not_yours(pid, user, users),
             Self::NotDumpable { user } => format!(
-                "process {pid} is not dumpable: it took on the ids of user {user} when it was already running, or hides its \
-                 memory, which may hold what is not this user's"
+                "process {pid} is not dumpable: it took on the ids of user {user} when it was already running, has capabilities \
+                 or a group by its file, is root in a user namespace, or hides its memory, which may hold what is not this user's"
             ),
             Self::ThreadNotYours { user, thread } => thread_not_yours(pid, user, thread),
         }
