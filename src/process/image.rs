@@ -7,8 +7,10 @@
 //! The bytes are in the memory of the program, which can change them, and whoever writes programs can give two of theirs the
 //! same sign. That matters when one of them executes a third of another user (a setuid program) that executes the other in
 //! the end: so it does not do to look before and after a read whether the sign is the same. It is copied with whatever is
-//! read ([`ProcessVm::only_of`]), and that third program, whose addresses are random and whose own sign nobody else knows, does
-//! not have at that very address what was chosen for it ([`is_telling`]).
+//! read ([`ProcessVm::only_of`]), and that third program, whose addresses are random and whose own sign nobody else knows, has
+//! at that very address what was chosen for it by chance only ([`is_telling`]): its arguments, which others choose, fill a part of the
+//! addresses at which a stack may be, one in some thousand. What is read for an owner on demand does not rest on it
+//! (`procfs/owner_watch.rs`).
 
 use crate::ids::Pid;
 use crate::memory::{ProcessVm, ReadMemory, RemoteAddr, Sign};
