@@ -222,6 +222,19 @@ fn busy_python_of(user: u32) -> Target {
     Target::start(command)
 }
 
+/// A Python with a single task, which sleeps.
+fn python_of_one_task() -> Target {
+    let mut command = python::all()[0].command();
+    command.arg("-c").arg(
+        "import asyncio, os\n\
+         async def main():\n\
+         \x20   os.write(1, b'{}\\n')\n\
+         \x20   await asyncio.sleep(1000)\n\
+         asyncio.run(main())",
+    );
+    Target::start(command)
+}
+
 /// What is asked with `--freeze` by the agent, and what that says.
 fn check_stopped(answer: &Answer, pid: &str) {
     assert_eq!(answer.status, 0, "{answer:?}");
@@ -253,13 +266,13 @@ fn an_agent_stops_a_process_only_if_it_is_told_to() {
             &format!("group: {group}, freeze: {limit}"),
         )
     };
-    agent.reload(&allowing("2s"));
-    let too_long = ["for 2000 ms at most", "--freeze=2000ms"];
+    agent.reload(&allowing("1s"));
+    let too_long = ["for 1000 ms at most", "--freeze=1000ms"];
     check_refused(&place.ask(&freeze), NOT_ALLOWED, &too_long);
-    agent.reload(&allowing("10s"));
+    agent.reload(&format!("{}limits: {{scan_time: 10s}}\n", allowing("10s")));
     let mut expected = vec![format!(
-        "asks=\"snapshot\" pid={pid} freeze_ms=10000 allowed=false why=\"the agent stops a process for 2000 ms at most \
-         (control.freeze)\" result=\"freeze_not_allowed\""
+        "asks=\"snapshot\" pid={pid} freeze_ms=10000 allowed=false why=\"the agent stops a process for 1000 ms at most \
+         (control.freeze, limits.scan_time)\" result=\"freeze_not_allowed\""
     )];
     if is_root() {
         let answer = place.ask_as(STRANGER, STRANGER, &freeze);
@@ -297,17 +310,28 @@ fn an_agent_stops_a_process_only_if_it_is_told_to() {
     }
 }
 
-/// One that sleeps is not stopped, and may be asked for as often as one likes.
+/// Nor is one that sleeps, or cannot be read: each may be asked for as often as one likes, and the log tells of no stop.
 #[test]
-fn who_sleeps_is_not_stopped() {
+fn what_is_not_stopped_is_not_left_in_peace() {
     let place = Place::new();
     let config = place.config("", "[]").replace("group: ", "freeze: 1s");
-    let _agent = Agent::start(&config);
-    let target = Target::start(python::all()[0].program("music"));
-    let pid = target.pid_text();
-    for _ in 0..3 {
-        let answer = place.ask(&["ps", "--agent", "--freeze", &pid]);
-        let said = format!("agentctl: process {pid} slept while it was read and was not stopped\n");
-        assert_eq!((answer.status, &*answer.stderr), (0, &*said), "{answer:?}");
+    let agent = Agent::start(&config);
+    let music = Target::start(python::all()[0].program("music"));
+    let one = python_of_one_task();
+    for target in [&music, &one] {
+        let pid = target.pid_text();
+        for _ in 0..3 {
+            let answer = place.ask(&["ps", "--agent", "--freeze", &pid]);
+            let said =
+                format!("agentctl: process {pid} slept while it was read and was not stopped\n");
+            assert_eq!((answer.status, &*answer.stderr), (0, &*said), "{answer:?}");
+        }
     }
+    let own = std::process::id().to_string();
+    for _ in 0..3 {
+        let answer = place.ask(&["ps", "--agent", "--freeze", &own]);
+        check_refused(&answer, 5, &["does not run CPython"]);
+    }
+    let (_, told) = agent.end_with("TERM");
+    assert!(!told.contains("stopped on demand"), "{told}");
 }

@@ -161,6 +161,11 @@ pub trait AttachedProcess: Send {
         let _ = pause_max;
     }
 
+    /// For how long the latest snapshot kept the process from running, also if it has failed.
+    fn stood_still(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// What the latest snapshot found out of the tasks that were asked about.
     fn long_waits(&self) -> &[LongWait] {
         &[]
@@ -354,6 +359,10 @@ impl AttachedProcess for HostProcess {
 
     fn freeze(&mut self, pause_max: Duration) {
         self.freeze = Some(pause_max);
+    }
+
+    fn stood_still(&self) -> Duration {
+        self.process.stood_still()
     }
 
     fn long_waits(&self) -> &[LongWait] {

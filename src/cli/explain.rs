@@ -318,7 +318,9 @@ pub(super) fn stopped(pid: Pid, stop: StopReason) -> String {
             "agentctl: process {pid} is stopped, as by SIGSTOP or Ctrl-Z; 'kill -CONT {pid}' lets it go on\n"
         ),
         StopReason::Tracer => {
-            format!("agentctl: process {pid} is held by a debugger or another tracer\n")
+            format!(
+                "agentctl: process {pid} is held by a debugger or another tracer (--freeze is one)\n"
+            )
         }
     }
 }

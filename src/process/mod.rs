@@ -28,6 +28,7 @@ use crate::procfs::{Asleep, ClockShift, Maps, ProcRoot, ProcfsError, ThreadIds, 
 use image::Image;
 use owned_memory::OwnedMemory;
 use rustc_hash::FxHashMap;
+use std::time::Duration;
 use unsuitable::{explain_offsets, no_asyncio, no_runtime};
 
 /// The sections of ELF files that are looked for.
@@ -60,6 +61,10 @@ pub struct Process {
     knowledge: Knowledge,
     workspace: Workspace,
     last: Option<Exact>,
+    /// It slept while it was read last, so that this was all of one moment.
+    slept: bool,
+    /// For how long the latest snapshot kept it from running.
+    stood_still: Duration,
     /// How much is kept: see [`keep_at_most`](Self::keep_at_most).
     snapshot_bytes_max: usize,
     code_bytes_max: usize,
@@ -195,6 +200,8 @@ impl Process {
             knowledge: Knowledge::default(),
             workspace: Workspace::default(),
             last: None,
+            slept: false,
+            stood_still: Duration::ZERO,
             snapshot_bytes_max: usize::MAX,
             code_bytes_max: usize::MAX,
             long_waits: Vec::new(),
@@ -315,7 +322,7 @@ impl Process {
             return Ok(None);
         }
         let snapshot = self.read(workspace, None)?;
-        Ok(self.last.is_some().then_some(snapshot))
+        Ok(self.slept.then_some(snapshot))
     }
 
     fn attach_anew(&mut self) -> Result<(), ProcessError> {
@@ -324,8 +331,12 @@ impl Process {
         if anew.id != self.id {
             return Err(ProcessError::Gone { pid });
         }
-        let stop = self.stop.take();
-        *self = Self { stop, ..anew };
+        let (stop, stood_still) = (self.stop.take(), self.stood_still);
+        *self = Self {
+            stop,
+            stood_still,
+            ..anew
+        };
         Ok(())
     }
 
@@ -357,6 +368,7 @@ impl Process {
         let last = match last {
             Some(last) if !is_asked => {
                 self.check_same()?;
+                self.slept = true;
                 return Ok(self.keep(last));
             }
             last => last,
@@ -390,6 +402,9 @@ impl Process {
         self.note_runs(&mut read.graph);
         let long_waits = std::mem::take(&mut read.long_waits);
         self.keep_long_waits(long_waits, &read.graph, read.is_exact);
+        let is_whole = read.limits_hit.names().all(|limit| limit != SCAN_TIME);
+        let slept = read.is_exact && is_whole && asleep.is_some();
+        self.slept = slept;
         let is_untroubled = read.is_exact && read.n_problems == 0;
         if let Some(last) = last.filter(|_| is_untroubled) {
             // It was read again for these alone.
@@ -402,9 +417,7 @@ impl Process {
             problems: read.problems,
             complete: read.n_problems == 0,
         };
-        let is_whole = read.limits_hit.names().all(|limit| limit != SCAN_TIME);
-        let is_lasting = read.is_exact && is_whole;
-        self.keep_of(&snapshot, asleep.filter(|_| is_lasting));
+        self.keep_of(&snapshot, asleep.filter(|_| slept));
         Ok(snapshot)
     }
 

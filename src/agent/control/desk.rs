@@ -22,6 +22,7 @@ use crate::metrics::{AgentView, ProcessView};
 use crate::process::ProcessError;
 use crate::procfs::UserIds;
 use crate::protocol::{ControlError, ExplainAnswer, Request, answer_to_json, write_snapshot};
+use std::cell::Cell;
 use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
@@ -204,7 +205,8 @@ impl Desk {
         Ok(match request {
             Request::Snapshot { pid, freeze } => {
                 let id = pinned(pid)?;
-                let allowed = rules.freeze.unwrap_or_default();
+                // A read takes no longer.
+                let allowed = rules.freeze.unwrap_or_default().min(rules.scan_time);
                 match freeze {
                     Some(asked) if asked > allowed => {
                         return Err(Refusal::NoFreeze { pid, allowed });
@@ -302,24 +304,23 @@ impl Desk {
         let pid = id.pid;
         let rests = |rest| Refusal::Rests { pid, rest };
         self.pauses.begin(id, limit).map_err(rests)?;
-        let began = self.clock.now();
-        let read = self.read_snapshot((id, freeze), rights, stop, size);
-        let took = self.clock.now().since(began);
-        let stood_still = match &read {
-            Ok(snapshot) => snapshot.stats.paused.unwrap_or_default(),
-            Err(_) => took.min(limit),
-        };
+        let stood_still = Cell::default();
+        let read = self.read_snapshot((id, Some((limit, &stood_still))), rights, stop, size);
+        let stood_still = stood_still.take();
         self.pauses.end(id, stood_still);
-        if read.is_ok() {
+        // Whatever became of the read.
+        if !stood_still.is_zero() {
             let (pid, seconds) = (pid.as_raw(), stood_still.as_secs_f64());
             tracing::info!(pid, seconds, "a process was stopped on demand");
         }
         read
     }
 
+    /// Reads a process, which is stopped meanwhile if a time is given, and for no longer. For how long it stood still then, is told
+    /// beside that.
     fn read_snapshot(
         &self,
-        (id, freeze): (ProcessId, Option<Duration>),
+        (id, freeze): (ProcessId, Option<(Duration, &Cell<Duration>)>),
         rights: &Rights,
         stop: &Stop,
         size: Size,
@@ -328,10 +329,14 @@ impl Desk {
             let began = self.clock.now();
             let mut attached = source.attach(id)?;
             attached.allow(size.allowance());
-            if let Some(pause_max) = freeze {
+            if let Some((pause_max, _)) = freeze {
                 attached.freeze(pause_max);
             }
-            let mut snapshot = attached.snapshot(stop)?;
+            let read = attached.snapshot(stop);
+            if let Some((_, stood_still)) = freeze {
+                stood_still.set(attached.stood_still());
+            }
+            let mut snapshot = read?;
             snapshot.stats.duration = Some(self.clock.now().since(began));
             Ok(snapshot)
         };

@@ -32,7 +32,7 @@ impl Pauses {
         }
     }
 
-    /// Notes that the process is stopped, for no longer than `limit`.
+    /// Notes that the process may be stopped from now on, for no longer than `limit`.
     ///
     /// # Errors
     ///
@@ -41,7 +41,7 @@ impl Pauses {
         self.begin_at(id, limit, self.clock.now())
     }
 
-    /// Notes that it was let go after it stood still for so long; not at all if it slept.
+    /// Notes that it was let go after it stood still for so long; not at all if it slept, or could not be read.
     pub(super) fn end(&self, id: ProcessId, stood_still: Duration) {
         self.end_at(id, stood_still, self.clock.now());
     }
@@ -85,7 +85,9 @@ fn rest(stood_still: Duration) -> Duration {
 pub(super) fn denial(allowed: Duration) -> String {
     match allowed.as_millis() {
         0 => "the agent stops no process (control.freeze)".to_owned(),
-        limit => format!("the agent stops a process for {limit} ms at most (control.freeze)"),
+        limit => format!(
+            "the agent stops a process for {limit} ms at most (control.freeze, limits.scan_time)"
+        ),
     }
 }
 
@@ -107,7 +109,8 @@ pub(super) fn not_allowed(pid: Pid, allowed: Duration) -> ControlError {
 /// The process is left in peace for so long.
 pub(super) fn rests(pid: Pid, rest: Duration) -> ControlError {
     let message = format!(
-        "process {pid} is stopped for somebody else, or was a moment ago: it is stopped for a twentieth of its time at most"
+        "process {pid} is read for somebody else who has it stopped, or was stopped a moment ago: it is for a twentieth of its time \
+         at most"
     );
     let again = rest.as_secs_f64().max(0.1);
     let hint = format!("try again in {again:.1} s; without --freeze it is read while it runs");

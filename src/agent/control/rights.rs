@@ -349,6 +349,18 @@ impl Refusal {
                 error: ProcessError::Thread { pid, .. },
                 ..
             } => ProcessError::NotFound { pid }.into(),
+            // The number of its tracer is in what its owner sees of it, the name is not.
+            Self::Process {
+                error: ProcessError::Traced { pid, tracer, .. },
+                hints,
+            } => Self::Process {
+                error: ProcessError::Traced {
+                    pid,
+                    tracer,
+                    name: None,
+                },
+                hints,
+            },
             other => other,
         }
     }
@@ -420,11 +432,12 @@ fn who_may(objection: Objection, lacks: Option<String>, group: Option<&str>) -> 
                  agent's configuration"
             .to_owned(),
     };
-    let is_unknown = matches!(objection, Objection::NotYours { user, .. } if user == OVERFLOW_USER);
+    let unknown = UserIds::all(OVERFLOW_USER);
+    let may_be_own = matches!(objection, Objection::NotYours { user, users } if user == OVERFLOW_USER && users == unknown);
     match lacks {
         // So may not even root: it has no number there either.
         Some(lacks) => vec![lacks, DIRECT.to_owned()],
-        None if is_unknown => vec![all, DIRECT.to_owned()],
+        None if may_be_own => vec![all, DIRECT.to_owned()],
         None => vec![all],
     }
 }

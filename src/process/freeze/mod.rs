@@ -60,7 +60,13 @@ impl Process {
         pause_max: Duration,
         workspace: &mut Workspace,
     ) -> Result<Snapshot, ProcessError> {
+        self.stood_still = Duration::ZERO;
         read_frozen(self, pause_max, workspace)
+    }
+
+    /// For how long the latest [`snapshot_frozen`](Self::snapshot_frozen) kept it from running, also if that has failed.
+    pub fn stood_still(&self) -> Duration {
+        self.stood_still
     }
 }
 
@@ -102,12 +108,15 @@ fn read_frozen(
             pause = freeze.take().map(Freeze::end);
             matches!(&pause, Some(Ok(pause)) if pause.end == PauseEnd::Done)
         };
-        let mut snapshot = process.read(workspace, Some(&mut let_go))?;
+        let read = process.read(workspace, Some(&mut let_go));
         let Some(pause) = pause.or_else(|| freeze.map(Freeze::end)) else {
-            return Ok(snapshot);
+            return read;
         };
-        let pause = pause?;
-        stood_still += pause.stood_still;
+        if let Ok(pause) = &pause {
+            stood_still += pause.stood_still;
+            process.stood_still = stood_still;
+        }
+        let (mut snapshot, pause) = (read?, pause?);
         n_pauses += 1;
         let is_cut = pause.end != PauseEnd::Done;
         let has_time = limit.saturating_sub(stood_still) > pause.stood_still * 2;
