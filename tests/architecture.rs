@@ -40,7 +40,11 @@ const LAYERS: &[Layer] = &[
     layer("sanitize", &[], &[]),
     layer("time", &[], &[]),
     layer("memory", &["ids", "limits"], &["nix"]),
-    layer("procfs", &["ids", "memory::RemoteAddr", "time"], &["nix"]),
+    layer(
+        "procfs",
+        &["ids", "limits", "memory::RemoteAddr", "time"],
+        &["nix"],
+    ),
     layer("elf", &["memory::RemoteAddr"], &["goblin"]),
     layer("graph", &["ids", "limits", "time"], &[]),
     layer(

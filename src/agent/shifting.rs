@@ -72,7 +72,7 @@ impl ProcessSource for Shifting {
         self.tells.then_some(sign(now))
     }
 
-    fn for_owner(&self, _id: ProcessId, user: u32) -> Option<OwnersSource> {
+    fn for_owner(&self, _id: ProcessId, user: u32, _stop: &Stop) -> Option<OwnersSource> {
         assert_eq!(user, 7);
         let (tells, program) = (self.tells, Arc::clone(&self.program));
         let before = program.load(Ordering::Relaxed);

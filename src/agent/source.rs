@@ -72,9 +72,9 @@ pub trait ProcessSource: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// A source for reading the process `id` for its owner `user`. `None`: a source that knows no programs, for which this one does.
-    fn for_owner(&self, id: ProcessId, user: u32) -> Option<OwnersSource> {
-        let _ = (id, user);
+    /// A source for reading the process `id` for its owner `user`, until `stop` says so. `None`: a source that knows no programs, for which this one does.
+    fn for_owner(&self, id: ProcessId, user: u32, stop: &Stop) -> Option<OwnersSource> {
+        let _ = (id, user, stop);
         None
     }
 
@@ -269,8 +269,8 @@ impl ProcessSource for HostProcesses {
         found.map_err(|error| ownerless(id.pid, error))
     }
 
-    fn for_owner(&self, id: ProcessId, user: u32) -> Option<OwnersSource> {
-        let watch = OwnerWatch::new(&self.root, id, user);
+    fn for_owner(&self, id: ProcessId, user: u32, stop: &Stop) -> Option<OwnersSource> {
+        let watch = OwnerWatch::new(&self.root, id, user, stop.clone());
         let source = Self {
             root: self.root.watched_by(watch.clone()),
             ..self.clone()

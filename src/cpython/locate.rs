@@ -7,7 +7,7 @@
 use super::offsets::{COOKIE, Offsets, OffsetsError};
 use crate::elf::ElfImage;
 use crate::memory::{ReadError, ReadErrorKind, ReadMemory, RemoteAddr};
-use crate::procfs::{Mapping, Maps};
+use crate::procfs::{DataMapping, FileMappings, Maps};
 
 /// The section in which `_PyRuntime` stands (Include/internal/pycore_debug_offsets.h).
 pub const RUNTIME_SECTION: &str = ".PyRuntime";
@@ -25,7 +25,7 @@ const SEARCH_BYTES_MAX: u64 = 256 << 20;
 /// A mapped file and, once it was needed, its ELF headers.
 #[derive(Debug)]
 struct Module<'m> {
-    mappings: Vec<&'m Mapping>,
+    file: &'m FileMappings,
     image: Option<Option<ElfImage>>,
 }
 
@@ -35,8 +35,8 @@ pub struct Modules<'m> {
     open: Box<OpenImage<'m>>,
 }
 
-/// Reads the ELF headers of the file behind a mapping, if it can.
-type OpenImage<'m> = dyn FnMut(&Mapping) -> Option<ElfImage> + 'm;
+/// Reads the ELF headers of a mapped file, if it can.
+type OpenImage<'m> = dyn FnMut(&FileMappings) -> Option<ElfImage> + 'm;
 
 impl std::fmt::Debug for Modules<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -47,16 +47,10 @@ impl std::fmt::Debug for Modules<'_> {
 }
 
 impl<'m> Modules<'m> {
-    /// The files in `maps`; `open` reads the ELF headers of the file behind a mapping, if it can.
-    pub fn new(maps: &'m Maps, open: impl FnMut(&Mapping) -> Option<ElfImage> + 'm) -> Self {
-        let files = maps.files().into_iter();
-        let mut modules: Vec<Module<'m>> = files
-            .filter(|mappings| mappings.iter().any(|mapping| mapping.writable))
-            .map(|mappings| Module {
-                mappings,
-                image: None,
-            })
-            .collect();
+    /// The files in `maps`; `open` reads the ELF headers of one of them, if it can.
+    pub fn new(maps: &'m Maps, open: impl FnMut(&FileMappings) -> Option<ElfImage> + 'm) -> Self {
+        let files = maps.files.iter().filter(|file| file.is_writable);
+        let mut modules: Vec<Module<'m>> = files.map(|file| Module { file, image: None }).collect();
         modules.sort_by_key(|module| !module.is_named_like("python"));
         Self {
             modules,
@@ -89,29 +83,18 @@ impl<'m> Modules<'m> {
 
 impl Module<'_> {
     fn is_named_like(&self, name: &str) -> bool {
-        self.mappings
-            .first()
-            .is_some_and(|mapping| mapping.file_name().contains(name))
+        self.file.file_name().contains(name)
     }
 
     fn section(
         &mut self,
         name: &str,
-        open: &mut dyn FnMut(&Mapping) -> Option<ElfImage>,
+        open: &mut dyn FnMut(&FileMappings) -> Option<ElfImage>,
     ) -> Option<RemoteAddr> {
-        let first = self.mappings.first()?;
-        let image = self.image.get_or_insert_with(|| open(first)).as_ref()?;
+        let file = self.file;
+        let image = self.image.get_or_insert_with(|| open(file)).as_ref()?;
         let section = image.section(name)?;
-        // Where file offset 0 is, or would be.
-        let start = self
-            .mappings
-            .iter()
-            .find(|mapping| mapping.offset == 0)
-            .unwrap_or(first);
-        let load_bias = start
-            .start
-            .wrapping_sub(start.offset)
-            .wrapping_sub(image.base);
+        let load_bias = file.origin.wrapping_sub(image.base);
         Some(RemoteAddr::new(section.addr.wrapping_add(load_bias)))
     }
 }
@@ -220,21 +203,14 @@ impl Search {
     }
 }
 
-/// The writable mappings of files: where initialised data of executables and libraries stands.
-/// Those of files named like Python come first.
-pub fn writable_file_mappings(maps: &Maps) -> impl Iterator<Item = &Mapping> {
-    let writable = |mapping: &&Mapping| mapping.is_file() && mapping.readable && mapping.writable;
-    let named = |mapping: &&Mapping| mapping.file_name().contains("python");
-    let first = maps
-        .mappings
-        .iter()
-        .filter(writable)
-        .filter(move |mapping| named(mapping));
-    let rest = maps
-        .mappings
-        .iter()
-        .filter(writable)
-        .filter(move |mapping| !named(mapping));
+/// Where initialised data of executables and libraries stands. Those of files named like Python come first.
+pub fn writable_file_mappings(maps: &Maps) -> impl Iterator<Item = &DataMapping> {
+    let named = |mapping: &&DataMapping| {
+        let file = maps.file_of(mapping);
+        file.is_some_and(|file| file.file_name().contains("python"))
+    };
+    let first = maps.data.iter().filter(move |mapping| named(mapping));
+    let rest = maps.data.iter().filter(move |mapping| !named(mapping));
     let mut budget = SEARCH_BYTES_MAX;
     first.chain(rest).filter(move |mapping| {
         let size = mapping.end.saturating_sub(mapping.start);
@@ -249,7 +225,7 @@ pub fn writable_file_mappings(maps: &Maps) -> impl Iterator<Item = &Mapping> {
 }
 
 /// Where in a mapping this word stands, at addresses aligned to its size.
-pub fn find_word(memory: &dyn ReadMemory, mapping: &Mapping, word: [u8; 8]) -> Vec<RemoteAddr> {
+pub fn find_word(memory: &dyn ReadMemory, mapping: &DataMapping, word: [u8; 8]) -> Vec<RemoteAddr> {
     let mut found = Vec::new();
     let mut buffer = vec![0; SEARCH_PIECE_BYTES];
     let mut at = mapping.start;
@@ -295,18 +271,15 @@ fn read_mapped(memory: &dyn ReadMemory, at: RemoteAddr, into: &mut [u8]) -> Resu
 
 /// The version of Python that the name of a mapped file gives away: `3.11` of `libpython3.11.so.1.0`.
 pub fn guess_version(maps: &Maps) -> Option<String> {
-    maps.mappings
-        .iter()
-        .filter(|mapping| mapping.is_file())
-        .find_map(|mapping| {
-            let name = mapping.file_name();
-            let name = name.strip_prefix("lib").unwrap_or(name);
-            let version: String = name
-                .strip_prefix("python")?
-                .chars()
-                .take_while(|character| character.is_ascii_digit() || *character == '.')
-                .collect();
-            let version = version.trim_end_matches('.');
-            (version.starts_with("3.") || version == "2.7").then(|| version.to_owned())
-        })
+    maps.files.iter().find_map(|file| {
+        let name = file.file_name();
+        let name = name.strip_prefix("lib").unwrap_or(&name);
+        let version: String = name
+            .strip_prefix("python")?
+            .chars()
+            .take_while(|character| character.is_ascii_digit() || *character == '.')
+            .collect();
+        let version = version.trim_end_matches('.');
+        (version.starts_with("3.") || version == "2.7").then(|| version.to_owned())
+    })
 }

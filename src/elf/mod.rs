@@ -52,7 +52,7 @@ pub struct Section {
 pub struct ElfImage {
     /// Virtual address at which file offset 0 is loaded, before the load bias.
     pub base: u64,
-    /// The wanted sections that have an address.
+    /// The wanted sections that have an address, the first of each name.
     pub sections: Vec<Section>,
 }
 
@@ -155,12 +155,15 @@ fn sections(
             |name: &&&str| rest.strip_prefix(name.as_bytes()).and_then(<[u8]>::first) == Some(&0);
         wanted.iter().find(is_name).copied()
     };
-    Ok(headers
-        .iter()
-        .filter(|section| section.sh_addr != 0)
-        .filter_map(|section| {
-            let (name, addr) = (wanted_name(section.sh_name)?.to_owned(), section.sh_addr);
-            Some(Section { name, addr })
-        })
-        .collect())
+    let mut sections: Vec<Section> = Vec::new();
+    for section in headers.iter().filter(|section| section.sh_addr != 0) {
+        // The first of each name counts.
+        if let Some(name) = wanted_name(section.sh_name)
+            && !sections.iter().any(|known| known.name == name)
+        {
+            let (name, addr) = (name.to_owned(), section.sh_addr);
+            sections.push(Section { name, addr });
+        }
+    }
+    Ok(sections)
 }

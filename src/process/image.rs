@@ -88,8 +88,8 @@ pub(super) struct Image {
     pub(super) sign: Option<Sign>,
     /// It is in the middle of execve(2).
     pub(super) is_unfinished: bool,
-    /// Where files are mapped: the program, and its libraries as they are loaded.
-    files: Vec<(u64, u64)>,
+    /// Where files are mapped ([`Maps::layout`]): the program, and its libraries as they are loaded.
+    layout: u64,
 }
 
 impl Image {
@@ -99,24 +99,34 @@ impl Image {
     ///
     /// When its mappings cannot be read.
     pub(super) fn look(root: &ProcRoot, thread: Pid) -> Result<(Self, Maps), ProcfsError> {
+        let look = |thread| root.maps(thread).map(|maps| (maps.layout, maps));
+        Self::look_by(root, thread, look)
+    }
+
+    /// The same, by whatever tells the layout of its mappings.
+    fn look_by<T>(
+        root: &ProcRoot,
+        thread: Pid,
+        layout: impl FnOnce(Pid) -> Result<(u64, T), ProcfsError>,
+    ) -> Result<(Self, T), ProcfsError> {
         // Before the mappings: what is found by them must not be taken for a later program's.
         let auxv = root.auxv(thread).ok();
         let sign = find_sign(root, thread, auxv);
-        let maps = root.maps(thread)?;
-        let files = maps.mappings.iter().filter(|mapping| mapping.is_file());
+        let (layout, told) = layout(thread)?;
         let image = Self {
             sign,
             is_unfinished: auxv == Some(Auxv::Unset),
-            files: files.map(|file| (file.start, file.inode)).collect(),
+            layout,
         };
-        Ok((image, maps))
+        Ok((image, told))
     }
 
     /// Whether the process `pid` executes this still, a moment later: it neither executes another
     /// program nor loads more of this one. One that does not sleep is given longer, because it may wait
     /// for a processor to do so.
     pub(super) fn has_settled(&self, root: &ProcRoot, pid: Pid, thread: Pid) -> bool {
-        let is_same = || Self::look(root, thread).is_ok_and(|(now, _)| now == *self);
+        let layout = |thread| Ok((root.layout(thread)?, ()));
+        let is_same = || Self::look_by(root, thread, layout).is_ok_and(|(now, ())| now == *self);
         for _ in 0..LOOKS_AGAIN_MAX {
             let is_asleep = root.asleep(pid).is_some();
             thread::sleep(LOOK_AGAIN);
@@ -172,7 +182,7 @@ mod tests {
             };
             assert_eq!(error.kind, ReadErrorKind::OtherProgram);
             let after = settled();
-            assert_eq!(after.files, before.files);
+            assert_eq!(after.layout, before.layout);
             assert_ne!(after, before);
             before = after;
         }

@@ -168,8 +168,8 @@ impl Process {
         let pid = id.pid;
         let memory = OwnedMemory::new(ProcessVm::new(thread).only_of(sign), root);
         probe(pid, &memory, maps)?;
-        let mut modules = Modules::new(maps, |mapping| {
-            let file = root.open_mapped(thread, mapping)?;
+        let mut modules = Modules::new(maps, |mapped| {
+            let file = root.open_mapped(thread, mapped)?;
             ElfImage::read(&mut |at, into| file.read_at(at, into), &SECTIONS).ok()
         });
         let site = find_runtime(&memory, maps, &mut modules)
@@ -236,16 +236,12 @@ impl Process {
     /// The tables in which it describes itself, by which everything else is found.
     pub fn tables(&self) -> Vec<Table> {
         let at = self.site.runtime;
-        let maps = self.root.maps(self.thread).unwrap_or_default();
-        let mapping = maps
-            .mappings
-            .iter()
-            .find(|mapping| (mapping.start..mapping.end).contains(&at.as_u64()));
+        let file = self.root.path_mapped_at(self.thread, at.as_u64());
         vec![
             Table {
                 section: cpython::RUNTIME_SECTION,
                 at: Some(at),
-                file: mapping.map(|mapping| mapping.path.clone()),
+                file: file.unwrap_or_default(),
             },
             Table {
                 section: asyncio::ASYNCIO_SECTION,
@@ -637,9 +633,8 @@ fn refusal(kind: ReadErrorKind) -> Option<&'static str> {
 /// Tries to read a byte. The kernel may show the mappings of a process whose memory it does not let
 /// us read (Yama's `ptrace_scope`).
 fn probe(pid: Pid, memory: &dyn ReadMemory, maps: &Maps) -> Result<(), ProcessError> {
-    let readable = maps.mappings.iter().filter(|mapping| mapping.readable);
-    for mapping in readable.take(8) {
-        let Err(error) = memory.read_exact(RemoteAddr::new(mapping.start), &mut [0]) else {
+    for start in &maps.readable {
+        let Err(error) = memory.read_exact(RemoteAddr::new(*start), &mut [0]) else {
             return Ok(());
         };
         if let Some(what) = refusal(error.kind) {

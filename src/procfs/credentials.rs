@@ -5,7 +5,8 @@ use super::owner::UserIds;
 use super::status::{field, ids_of};
 use super::{ProcRoot, ProcfsError};
 use crate::ids::Pid;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -105,8 +106,14 @@ impl ProcRoot {
     /// `hidepid`). Ours says nothing of that: a unit with `ProtectProc=` has one of its own.
     pub fn hides_from_strangers(&self) -> bool {
         let mounts = |of: &str| {
-            let mounts = fs::read(self.0.join(of).join("mountinfo")).ok()?;
-            Some(has_hidepid(&String::from_utf8_lossy(&mounts)))
+            let mounts = File::open(self.0.join(of).join("mountinfo")).ok()?;
+            // Line by line: users may mount file systems of their own, at long paths.
+            for mount in BufReader::new(mounts).split(b'\n') {
+                if has_hidepid(&String::from_utf8_lossy(&mount.ok()?)) {
+                    return Some(true);
+                }
+            }
+            Some(false)
         };
         // Whoever may not look at the first process goes by its own mount: in a unit that hides processes, so that nobody
         // is told too much. If there is nothing to go by, they are hidden.

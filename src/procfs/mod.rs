@@ -19,7 +19,7 @@ pub use auxv::Auxv;
 pub use clocks::ClockShift;
 pub use credentials::{Credentials, Namespace};
 pub use listing::user_id;
-pub use maps::{Mapping, Maps, parse_maps};
+pub use maps::{DataMapping, FileMappings, Maps, parse_maps};
 pub use owner::{ForeignThread, Owner, UserIds, is_group, is_member, members_of};
 pub use owner_watch::OwnerWatch;
 pub use stat::{Stat, StopReason};
@@ -27,18 +27,20 @@ pub use status::Status;
 pub use thread_ids::ThreadIds;
 
 use crate::ids::Pid;
+use maps::Unread;
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Most bytes read of one file below `/proc`. The maps of a process with 65 530 mappings (the
-/// kernel's default limit) fit, unless most of them are of files with very long paths.
-const FILE_BYTES_MAX: u64 = 64 << 20;
+/// Most bytes read of one file below `/proc` other than `maps`. The longest is a `status` with 65 536 groups (`NGROUPS_MAX`).
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// Read at first; the maps of an ordinary process fit.
-const READ_BYTES: usize = 32 << 10;
+/// Read at first; the files of an ordinary process fit.
+const READ_BYTES: usize = 4 << 10;
 
 /// Opening a path that a foreign process names must not block (a FIFO), not become our terminal and
 /// not be inherited. The values are those of all Linux architectures that Rust and CPython share.
@@ -75,11 +77,13 @@ pub enum ProcfsError {
         /// The process that the thread belongs to.
         process: Pid,
     },
-    /// It has more text than is read of one file.
-    #[error("{}: more than {} MiB, too much to be read", path.display(), FILE_BYTES_MAX >> 20)]
+    /// It has more than is read of one file.
+    #[error("{}: more than {most}, too much to be read", path.display())]
     TooLarge {
         /// The file.
         path: PathBuf,
+        /// How much of what is read of one at most.
+        most: String,
     },
     /// Its text is not what proc(5) promises.
     #[error("{}: unexpected text {text:?}", path.display())]
@@ -151,7 +155,8 @@ impl ProcRoot {
         read.map_err(|error| explain(pid, path.clone(), error))?;
         // What a part of it lacks must not be taken for missing.
         if bytes.len() as u64 > FILE_BYTES_MAX {
-            return Err(ProcfsError::TooLarge { path });
+            let most = format!("{} MiB", FILE_BYTES_MAX >> 20);
+            return Err(ProcfsError::TooLarge { path, most });
         }
         Ok(bytes)
     }
@@ -187,29 +192,71 @@ impl ProcRoot {
         })
     }
 
-    /// The memory mappings of the process `pid`.
+    /// The memory mappings of the process `pid`, as far as they are kept.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, its mappings may not be read, or they are more than is kept.
+    pub fn maps(&self, pid: Pid) -> Result<Maps, ProcfsError> {
+        self.read_maps(pid, maps::read_maps)
+    }
+
+    /// The [`Maps::layout`] alone of the process `pid`.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, its mappings may not be read, or they are too much text.
+    pub fn layout(&self, pid: Pid) -> Result<u64, ProcfsError> {
+        self.read_maps(pid, maps::read_layout)
+    }
+
+    /// What the process `pid` has mapped at `address`: the path as printed, empty if no file stands behind it. `None` if
+    /// nothing is mapped there.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, its mappings may not be read, or they are too much text.
+    pub fn path_mapped_at(&self, pid: Pid, address: u64) -> Result<Option<String>, ProcfsError> {
+        self.read_maps(pid, |file| maps::read_path_at(file, address))
+    }
+
+    /// Whether the mappings of the process `pid` can be read.
     ///
     /// # Errors
     ///
     /// When there is none or its mappings may not be read.
-    pub fn maps(&self, pid: Pid) -> Result<Maps, ProcfsError> {
-        Ok(parse_maps(&self.read(pid, "maps")?))
+    pub fn try_maps(&self, pid: Pid) -> Result<(), ProcfsError> {
+        self.read_maps(pid, |mut file| Ok(file.read(&mut [0]).map(drop)?))
     }
 
-    /// Opens the file behind a mapping of `pid`, by the first of these that gives the mapped inode:
+    fn read_maps<T>(
+        &self,
+        pid: Pid,
+        read: impl Fn(File) -> Result<T, Unread>,
+    ) -> Result<T, ProcfsError> {
+        let path = self.path(pid, "maps");
+        let read = || File::open(&path).map_err(Unread::Io).and_then(&read);
+        self.look(read).map_err(|error| match error {
+            Unread::Io(error) => explain(pid, path, error),
+            Unread::TooLarge(most) => ProcfsError::TooLarge { path, most },
+        })
+    }
+
+    /// Opens a file that `pid` has mapped, by the first of these that gives the mapped inode:
     /// the mapping itself (works for deleted files and in any mount namespace, but needs
     /// `CAP_CHECKPOINT_RESTORE`), the executable's link, the path below the process's own root, the
     /// path as it stands (a process in a chroot shares our mounts).
-    pub fn open_mapped(&self, pid: Pid, mapping: &Mapping) -> Option<MappedFile> {
-        let by_range = format!("map_files/{:x}-{:x}", mapping.start, mapping.end);
-        let relative = Path::new(&mapping.path).strip_prefix("/").ok()?;
+    pub fn open_mapped(&self, pid: Pid, file: &FileMappings) -> Option<MappedFile> {
+        let by_range = format!("map_files/{:x}-{:x}", file.start, file.end);
+        let path = Path::new(OsStr::from_bytes(&file.path));
+        let relative = path.strip_prefix("/").ok()?;
         let places = [
             self.path(pid, &by_range),
             self.path(pid, "exe"),
             self.path(pid, "root").join(relative),
-            PathBuf::from(&mapping.path),
+            path.to_owned(),
         ];
-        let open = |path: &PathBuf| MappedFile::open(path, mapping.inode);
+        let open = |path: &PathBuf| MappedFile::open(path, file.inode);
         self.look(|| places.iter().find_map(open))
     }
 }
@@ -271,16 +318,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (root, pid) = (ProcRoot::at(folder.path()), Pid::new(7).unwrap());
         std::fs::create_dir(folder.path().join("7")).unwrap();
-        let maps = File::create(folder.path().join("7/maps")).unwrap();
-        maps.set_len(FILE_BYTES_MAX).unwrap();
-        assert!(root.maps(pid).is_ok());
-        maps.set_len(FILE_BYTES_MAX + 1).unwrap();
-        let error = root.maps(pid).unwrap_err();
-        assert!(matches!(error, ProcfsError::TooLarge { .. }), "{error}");
-        assert!(
-            error
-                .to_string()
-                .ends_with("/7/maps: more than 64 MiB, too much to be read")
-        );
+        let check = |name, most: &str, bytes_max, read: &dyn Fn() -> Result<(), ProcfsError>| {
+            let file = File::create(folder.path().join("7").join(name)).unwrap();
+            file.set_len(bytes_max).unwrap();
+            assert!(!matches!(read(), Err(ProcfsError::TooLarge { .. })));
+            file.set_len(bytes_max + 1).unwrap();
+            let says = format!("/7/{name}: more than {most}, too much to be read");
+            let error = read().unwrap_err().to_string();
+            assert!(error.ends_with(&says), "{error}");
+        };
+        check("maps", "64 MiB", 64 << 20, &|| root.maps(pid).map(drop));
+        check("maps", "64 MiB", 64 << 20, &|| root.layout(pid).map(drop));
+        check("status", "1 MiB", 1 << 20, &|| root.status(pid).map(drop));
     }
 }

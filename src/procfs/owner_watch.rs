@@ -12,11 +12,15 @@
 
 use super::{ProcRoot, Stat, UserIds};
 use crate::ids::ProcessId;
+use crate::limits::Stop;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Most times that something is read until the process does not fault meanwhile.
 const READS_MAX: u32 = 200;
+
+/// So many times also when it should be over: what ends a read that was stopped must be certain, too.
+const READS_IN_ANY_CASE: u32 = 3;
 
 /// What watches over a process while it is read for its owner. Copies are one.
 #[derive(Debug, Clone)]
@@ -27,6 +31,7 @@ struct Watched {
     root: ProcRoot,
     id: ProcessId,
     user: u32,
+    stop: Stop,
     /// The faults that it had when it was found to be theirs.
     theirs_as_of: Mutex<Option<u64>>,
     is_certain: AtomicBool,
@@ -42,12 +47,13 @@ enum Whose {
 }
 
 impl OwnerWatch {
-    /// For the process `id`, which is read for its owner `user`.
-    pub fn new(root: &ProcRoot, id: ProcessId, user: u32) -> Self {
+    /// For the process `id`, which is read for its owner `user`, and hardly again once `stop` says so.
+    pub fn new(root: &ProcRoot, id: ProcessId, user: u32, stop: Stop) -> Self {
         Self(Arc::new(Watched {
             root: root.unwatched(),
             id,
             user,
+            stop,
             theirs_as_of: Mutex::new(None),
             is_certain: AtomicBool::new(true),
         }))
@@ -62,7 +68,10 @@ impl OwnerWatch {
     /// what was read is given all the same: it may be told to nobody who is told it as the owner.
     pub fn read<T>(&self, mut read: impl FnMut() -> T) -> T {
         if self.is_certain() {
-            for _ in 0..READS_MAX {
+            for n_reads in 0..READS_MAX {
+                if n_reads >= READS_IN_ANY_CASE && self.0.stop.is_stopped() {
+                    break;
+                }
                 match self.0.whose() {
                     Whose::NotTheirs => break,
                     Whose::Unknown => {}
@@ -151,7 +160,7 @@ mod tests {
             pid: Pid::new(7).unwrap(),
             start: crate::ids::StartTime(99),
         };
-        let watch = |user| OwnerWatch::new(&ProcRoot::at(folder), id, user);
+        let watch = |user| OwnerWatch::new(&ProcRoot::at(folder), id, user, Stop::default());
         let quiet = watch(own);
         assert_eq!((quiet.read(|| 1), quiet.is_certain()), (1, true));
         assert!(watch(other).read(|| 1) == 1);
@@ -182,6 +191,21 @@ mod tests {
         });
         assert_eq!((n_reads, watched.is_certain()), (2, false));
         assert!(watched.read(|| true) && !watched.is_certain());
+        // It takes too long.
+        let stop = Stop::default();
+        stop.stop();
+        let mut n_reads = 0;
+        let watched = OwnerWatch::new(&ProcRoot::at(folder), id, own, stop);
+        made(folder, 2_000, own);
+        assert!(watched.read(|| true) && watched.is_certain());
+        watched.read(|| {
+            n_reads += 1;
+            made(folder, 2_000 + n_reads, own);
+        });
+        assert_eq!(
+            (n_reads, watched.is_certain()),
+            (READS_IN_ANY_CASE + 1, false)
+        );
         // Or has ended.
         let watched = watch(own);
         fs::remove_dir_all(folder).unwrap();
@@ -203,7 +227,7 @@ mod tests {
             std::thread::yield_now();
         }
         let id = root.owner(pid).unwrap().id;
-        let watch = OwnerWatch::new(&root, id, nix::unistd::geteuid().as_raw());
+        let watch = OwnerWatch::new(&root, id, nix::unistd::geteuid().as_raw(), Stop::default());
         let before = watch.0.faults();
         assert!(before.is_some());
         let mut names = Vec::new();

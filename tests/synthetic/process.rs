@@ -229,6 +229,7 @@ impl Synth {
             memory.put_addr(head.plus(8), head);
         }
         let maps = parse_maps(b"600000-604000 rw-p 00000000 08:01 77 /opt/app/server\n");
+        let maps = maps.expect("one mapping");
         Self {
             memory,
             maps,

@@ -378,7 +378,9 @@ fn read_theirs<T>(
 ) -> Result<T, Refusal> {
     for _ in 0..reads_max {
         let users = check_still(source, id, rights)?;
-        let owners = rights.owner().and_then(|user| source.for_owner(id, user));
+        let owners = rights
+            .owner()
+            .and_then(|user| source.for_owner(id, user, stop));
         let from = owners.as_ref().map_or(source, |owners| &*owners.source);
         let what = read(from, users).map_err(|error| Refusal::of(from, error));
         check_still(source, id, rights)?;

@@ -295,8 +295,8 @@ impl Circumstances {
             is_elsewhere: root.is_of_our_pid_namespace() == Some(false),
             is_below_us: own_pid.is_some_and(|own| is_below(root, pid, own)),
             trial_on_us: own_pid.map_or(Trial::Unknown, memory),
-            trial_of_maps: match root.maps(thread) {
-                Ok(_) => Trial::Works,
+            trial_of_maps: match root.try_maps(thread) {
+                Ok(()) => Trial::Works,
                 Err(ProcfsError::Denied { .. }) => Trial::Denied,
                 Err(ProcfsError::NoProcess { .. }) => Trial::Gone,
                 Err(_) => Trial::Unknown,

@@ -10,28 +10,24 @@ use asyncio_agent::procfs::parse_maps;
 const SEARCH_BYTES_MAX: u64 = 1 << 20;
 
 pub(crate) fn run(data: &[u8]) {
-    let maps = parse_maps(data);
-    let n_lines = data
-        .split(|byte| *byte == b'\n')
-        .filter(|line| !line.is_empty());
+    let Some(maps) = parse_maps(data) else {
+        return;
+    };
+    let lines = data.split(|byte| *byte == b'\n');
+    let n_lines = lines.filter(|line| !line.is_empty()).count();
     let n_bad = usize::try_from(maps.bad_lines).expect("few lines");
-    assert_eq!(maps.mappings.len() + n_bad, n_lines.count());
-    for mapping in &maps.mappings {
-        assert!(mapping.start < mapping.end);
-        assert!(!mapping.file_name().contains('/'));
+    assert!(maps.files.len().max(maps.data.len()) + n_bad <= n_lines);
+    for file in &maps.files {
+        assert!(file.start < file.end && file.path.starts_with(b"/"));
+        assert!(!file.file_name().contains('/'));
     }
-    let files = maps.files();
-    let n_of_files: usize = files.iter().map(Vec::len).sum();
-    let is_file = |mapping: &&asyncio_agent::procfs::Mapping| mapping.is_file();
-    assert_eq!(n_of_files, maps.mappings.iter().filter(is_file).count());
+    for mapping in &maps.data {
+        let file = maps.file_of(mapping).expect("its file is kept");
+        assert!(mapping.start < mapping.end && file.is_writable);
+    }
     let _ = guess_version(&maps);
-    let searched: u64 = maps
-        .mappings
-        .iter()
-        .filter(|mapping| mapping.is_file() && mapping.writable)
-        .fold(0, |sum, mapping| {
-            sum.saturating_add(mapping.end - mapping.start)
-        });
+    let sizes = maps.data.iter().map(|mapping| mapping.end - mapping.start);
+    let searched = sizes.fold(0, u64::saturating_add);
     if searched <= SEARCH_BYTES_MAX {
         find(&maps);
     }
