@@ -80,7 +80,7 @@ impl ProcRoot {
         let thread = self.living_thread(pid)?;
         let status = self.read(thread.unwrap_or(pid), "status")?;
         let folder = self.0.join(thread.unwrap_or(pid).to_string());
-        Ok(Credentials::of(&status, &folder))
+        Ok(self.look(|| Credentials::of(&status, &folder)))
     }
 
     /// With what rights we run; what cannot be found out is left out.
