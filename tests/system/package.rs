@@ -44,74 +44,77 @@ fn next_version(folder: &Path) -> PathBuf {
     next
 }
 
+/// Commands that show what the package brings, and what is in that.
+const BROUGHT: &[(&str, &str)] = &[
+    ("asyncio-agent --version", "asyncio-agent 0."),
+    ("agentctl --version", "agentctl 0."),
+    (
+        "agentctl config check /etc/asyncio-agent/agent.yaml",
+        "agent.yaml: ok",
+    ),
+    ("getent group asyncio-agent-users", "asyncio-agent-users:"),
+    (
+        "zcat /usr/share/man/man1/agentctl-pstree.1.gz",
+        ".TH agentctl-pstree 1",
+    ),
+    (
+        "zcat /usr/share/man/man1/agentctl-config-check.1.gz",
+        ".TH agentctl-config-check 1",
+    ),
+    (
+        "zcat /usr/share/man/man8/asyncio-agent.8.gz",
+        ".TH asyncio-agent 8",
+    ),
+    (
+        "cat /usr/share/bash-completion/completions/agentctl",
+        "pstree",
+    ),
+    (
+        "cat /usr/share/zsh/vendor-completions/_asyncio-agent",
+        "#compdef asyncio-agent",
+    ),
+    (
+        "cat /usr/share/fish/vendor_completions.d/agentctl.fish",
+        "complete -c agentctl",
+    ),
+    (
+        "cat /usr/share/asyncio-agent/dashboards/overview.json",
+        "asyncio-agent: overview",
+    ),
+    (
+        "cat /usr/share/asyncio-agent/rules.yaml",
+        "AsyncioAwaitCycle",
+    ),
+    (
+        "cat /usr/share/asyncio-agent/freeze.conf",
+        "SystemCallFilter=ptrace",
+    ),
+    (
+        "cat /usr/share/asyncio-agent/runbooks/AsyncioAwaitCycle.md",
+        "cycle",
+    ),
+    (
+        "cat /usr/share/doc/asyncio-agent/deploy/install.md",
+        "CAP_SYS_PTRACE",
+    ),
+    ("cat /usr/share/doc/asyncio-agent/copyright", "Apache"),
+    (
+        "cat /usr/share/doc/asyncio-agent/copyright",
+        "the maintainers of asyncio-agent",
+    ),
+    (
+        "grep -A 400 'ISC License, for ring' /usr/share/doc/asyncio-agent/third-party-licences",
+        "Permission to use, copy, modify, and/or distribute this software",
+    ),
+];
+
 #[test]
 fn installing_brings_everything_and_starts_nothing() {
     let machine = Machine::boot();
     install(&machine, &package());
     assert_eq!(machine.property(AGENT, "ActiveState"), "inactive");
     assert_eq!(machine.property(AGENT, "UnitFileState"), "disabled");
-    for (line, says) in [
-        ("asyncio-agent --version", "asyncio-agent 0."),
-        ("agentctl --version", "agentctl 0."),
-        (
-            "agentctl config check /etc/asyncio-agent/agent.yaml",
-            "agent.yaml: ok",
-        ),
-        ("getent group asyncio-agent-users", "asyncio-agent-users:"),
-        (
-            "zcat /usr/share/man/man1/agentctl-pstree.1.gz",
-            ".TH agentctl-pstree 1",
-        ),
-        (
-            "zcat /usr/share/man/man1/agentctl-config-check.1.gz",
-            ".TH agentctl-config-check 1",
-        ),
-        (
-            "zcat /usr/share/man/man8/asyncio-agent.8.gz",
-            ".TH asyncio-agent 8",
-        ),
-        (
-            "cat /usr/share/bash-completion/completions/agentctl",
-            "pstree",
-        ),
-        (
-            "cat /usr/share/zsh/vendor-completions/_asyncio-agent",
-            "#compdef asyncio-agent",
-        ),
-        (
-            "cat /usr/share/fish/vendor_completions.d/agentctl.fish",
-            "complete -c agentctl",
-        ),
-        (
-            "cat /usr/share/asyncio-agent/dashboards/overview.json",
-            "asyncio-agent: overview",
-        ),
-        (
-            "cat /usr/share/asyncio-agent/rules.yaml",
-            "AsyncioAwaitCycle",
-        ),
-        (
-            "cat /usr/share/asyncio-agent/freeze.conf",
-            "SystemCallFilter=ptrace",
-        ),
-        (
-            "cat /usr/share/asyncio-agent/runbooks/AsyncioAwaitCycle.md",
-            "cycle",
-        ),
-        (
-            "cat /usr/share/doc/asyncio-agent/deploy/install.md",
-            "CAP_SYS_PTRACE",
-        ),
-        ("cat /usr/share/doc/asyncio-agent/copyright", "Apache"),
-        (
-            "cat /usr/share/doc/asyncio-agent/copyright",
-            "the maintainers of asyncio-agent",
-        ),
-        (
-            "grep -A 400 'ISC License, for ring' /usr/share/doc/asyncio-agent/third-party-licences",
-            "Permission to use, copy, modify, and/or distribute this software",
-        ),
-    ] {
+    for (line, says) in BROUGHT {
         let told = machine.sh(line);
         assert!(told.contains(says), "{line}: {told}");
     }
