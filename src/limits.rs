@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 /// For how long a process may be stopped for one snapshot, when somebody asks for that.
@@ -93,19 +93,42 @@ pub const TASKS: &str = "tasks";
 
 /// Ends the snapshots that know it: what they have not read then is left out of them.
 #[derive(Debug, Clone, Default)]
-pub struct Stop(Arc<AtomicBool>);
+pub struct Stop(Arc<AtomicU8>);
 
 impl Stop {
+    /// Says how much of the time has passed. What looks at a process that runs leaves time for what comes after, without which
+    /// nothing of it is certain.
+    pub fn pass(&self, part: Eighths) {
+        self.0.fetch_max(part, Ordering::Relaxed);
+    }
+
     /// Ends them.
     pub fn stop(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.pass(ALL);
+    }
+
+    /// Whether so much of the time has passed, at least.
+    pub fn has_passed(&self, part: Eighths) -> bool {
+        self.0.load(Ordering::Relaxed) >= part
     }
 
     /// Whether they are to end.
     pub fn is_stopped(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.has_passed(ALL)
     }
 }
+
+/// A part of what a snapshot may take, in eighths.
+pub type Eighths = u8;
+
+/// How much of all that it may take a snapshot of a process that runs has taken when its first look ends, when it has looked
+/// again where tasks stand, and in the end. Of what is decoded, a first look takes two thirds if stacks are short, and a third or
+/// less if they are long.
+pub const FIRST_LOOK: Eighths = 5;
+/// See [`FIRST_LOOK`].
+pub const PLACES: Eighths = 7;
+/// See [`FIRST_LOOK`].
+pub const ALL: Eighths = 8;
 
 /// The caps that a snapshot can reach, by name. The others cut a text or bound a search.
 pub const LIMITS: [&str; 11] = [

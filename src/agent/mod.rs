@@ -33,6 +33,7 @@ mod requests;
 mod roster;
 mod rules;
 mod sampler;
+mod scan_time;
 mod schedule;
 mod service;
 #[cfg(test)]

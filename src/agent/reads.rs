@@ -16,6 +16,7 @@ use super::allowance::Size;
 use super::fair_queue::FairQueue;
 use super::large::{Large, LargePlace};
 use super::people::Person;
+use super::scan_time::stop_after;
 use crate::limits::Stop;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -197,10 +198,7 @@ impl Reads {
                     sleep(HANGS_AFTER).await;
                     reads.note_hanging(number);
                 },
-                async {
-                    sleep(limits.scan_max).await;
-                    of_timer.stop();
-                }
+                stop_after(limits.scan_max, &of_timer),
             );
         });
         let reading = tokio::task::spawn_blocking(move || {

@@ -162,17 +162,15 @@ pub(super) fn run_round(source: &dyn ProcessSource, kept: Kept, job: &Job) -> Ro
         wall: clock.timestamp(),
     };
     let read_of = read.as_ref().ok().map(Result::as_ref);
-    // Before it is known whose all that is: it may execute another program at any time.
-    let snapshot = read_of.and_then(Result::ok).map(|(_, it)| it);
-    let program = snapshot.map(|it| program(source, process, it));
-    let read_of = read_of.map(|it| it.map(|(attached, _)| &**attached));
+    let read_of = read_of.map(|it| it.map(|(attached, snapshot)| (&**attached, snapshot)));
+    let (owner, program) = owned.of_read(source, read_of);
     let mut report = RoundReport {
         process,
         kept: Kept {
             attached: None,
             known,
             without_asyncio: None,
-            owner: owned.owner_still(source, read_of),
+            owner,
         },
         scan: Scan {
             at: now.wall,
@@ -214,6 +212,8 @@ struct Owned {
     /// The sign of the program that it executed before that was looked up; `None` if it is not going to be read.
     sign: Option<Option<Sign>>,
     owner: Option<u32>,
+    /// How many page faults it had had then, if that is known.
+    faults: Option<u64>,
 }
 
 impl Owned {
@@ -230,42 +230,86 @@ impl Owned {
             let known = attached.and_then(AttachedProcess::program);
             known.or_else(|| source.program(process.pid))
         };
+        let sign = is_read_by.map(sign);
+        // If nobody can tell just now, it is as before: findings do not end for that.
+        let (owner, faults) = owner_of(source, process).unwrap_or((owner_before, None));
         Self {
             process,
-            sign: is_read_by.map(sign),
-            // If nobody can tell just now, it is as before: findings do not end for that.
-            owner: owner_of(source, process).unwrap_or(owner_before),
+            sign,
+            owner,
+            faults,
         }
     }
 
-    /// Whose it was while it was read by what it was attached to, or could not be read; `None`: the agent has panicked. In this
-    /// order: what program it is, whose that is, the read, whose it is, whether it is the same program. Less certain than what is
-    /// read for an owner on demand (`procfs/owner_watch.rs`), which takes more looks: a program of another user can be taken for
-    /// the owner's only if it happens to have at an address that it cannot foresee what was prepared for it
-    /// (`process/image.rs`), at the moment of a round. Root's is told to root only, who is told everything.
-    fn owner_still(
+    /// Whose it was while it was read, and what it runs. The read is by what it was attached to, with what that gave, or failed;
+    /// `None`: the agent has panicked.
+    ///
+    /// If the process has had no page fault since it was looked at before, all of it is certain (`procfs/owner_watch.rs`). Otherwise it is
+    /// the owner's if it was read by the same program, which is told by its sign: a program of another user could be taken for it
+    /// at the moment of a round if it happens to have at an address that it cannot foresee what was prepared for that
+    /// (`process/image.rs`). Root's is told to root only, who is told everything.
+    fn of_read(
         &self,
         source: &dyn ProcessSource,
-        read: Option<Result<&dyn AttachedProcess, &ProcessError>>,
-    ) -> Option<u32> {
-        let owner = self.owner?;
-        let is_theirs = || owner_of(source, self.process).unwrap_or(self.owner) == self.owner;
+        read: Option<Result<(&dyn AttachedProcess, &Snapshot), &ProcessError>>,
+    ) -> (Option<u32>, Option<ProgramView>) {
+        let process = self.process;
+        let snapshot = read.and_then(Result::ok).map(|(_, it)| it);
+        // Before it is known whose it is.
+        let program = snapshot.map(|it| program(source, process, it));
+        let Some(owner) = self.owner.filter(|owner| *owner != 0) else {
+            return (self.owner, program);
+        };
+        let (now, faults) = owner_of(source, process).unwrap_or((self.owner, None));
+        if now != self.owner {
+            return (None, program);
+        }
+        if faults.is_some() && faults == self.faults {
+            return (Some(owner), program);
+        }
         let is_same = |sign: Option<Sign>| match read {
-            Some(Ok(attached)) => sign.is_some() && attached.program() == sign,
+            Some(Ok((attached, _))) => sign.is_some() && attached.program() == sign,
             // Nothing was read.
             Some(Err(error)) if error.is_refusal() => true,
-            _ => sign.is_some() && source.program(self.process.pid) == sign,
+            _ => sign.is_some() && source.program(process.pid) == sign,
         };
-        (owner == 0 || (is_theirs() && self.sign.is_none_or(is_same))).then_some(owner)
+        let is_theirs = self.sign.is_none_or(is_same);
+        let certainly = snapshot.map(|it| owners_program(source, process, owner, it));
+        (Some(owner).filter(|_| is_theirs), certainly)
     }
 }
 
-/// The user whose the process is by all its user ids, and by the kernel its memory; `None` if these differ.
-fn owner_of(source: &dyn ProcessSource, process: ProcessId) -> Result<Option<u32>, ProcessError> {
+/// The user whose the process is by all its user ids, and by the kernel its memory; `None` if these differ. And how many page faults
+/// it had had, if it did not fault just then.
+fn owner_of(
+    source: &dyn ProcessSource,
+    process: ProcessId,
+) -> Result<(Option<u32>, Option<u64>), ProcessError> {
     let owner = source.owner(process.pid)?;
     let user = owner.users.real;
     let is_one = owner.id == process && owner.users == UserIds::all(user);
-    Ok((is_one && owner.is_dumpable).then_some(user))
+    let user = (is_one && owner.is_dumpable).then_some(user);
+    Ok((user, owner.faults))
+}
+
+/// What a process runs, as far as it is certain to be a program of this user's.
+fn owners_program(
+    source: &dyn ProcessSource,
+    process: ProcessId,
+    owner: u32,
+    snapshot: &Snapshot,
+) -> ProgramView {
+    let Some(owners) = source.for_owner(process, owner, &Stop::default()) else {
+        return program(source, process, snapshot);
+    };
+    let program = program(&*owners.source, process, snapshot);
+    match (owners.is_certain)() {
+        true => program,
+        false => ProgramView {
+            executable: String::new(),
+            ..program
+        },
+    }
 }
 
 fn program(source: &dyn ProcessSource, process: ProcessId, snapshot: &Snapshot) -> ProgramView {

@@ -64,6 +64,7 @@ impl ProcessSource for Shifting {
             id: ProcessId { pid, start },
             users: UserIds::all(7),
             is_dumpable: true,
+            faults: None,
         })
     }
 

@@ -290,15 +290,19 @@ pub(super) fn permission_hints(pid: Pid) -> Vec<String> {
 }
 
 /// What to say about a process that was to be stopped for its snapshot, for no longer than `limit`.
-pub(super) fn pause(snapshot: &Snapshot, pid: Pid, paused: Duration, limit: Duration) -> String {
+pub(super) fn pause(snapshot: &Snapshot, pid: Pid, limit: Duration) -> String {
     let milliseconds = |time: Duration| time.as_secs_f64() * 1_000.0;
-    if paused.is_zero() {
-        return format!("agentctl: process {pid} slept while it was read and was not stopped\n");
-    }
     let cut = snapshot
         .problems
         .iter()
         .find(|problem| problem.code == "pause_limit");
+    let Some(paused) = snapshot.stats.paused else {
+        let why = cut.map_or("", |problem| &problem.message);
+        return format!("agentctl: process {pid} was not stopped: {why}\n");
+    };
+    if paused.is_zero() {
+        return format!("agentctl: process {pid} slept while it was read and was not stopped\n");
+    }
     let why = cut.map_or(String::new(), |problem| format!("; {}", problem.message));
     // Letting go takes a moment too, and the system has to give us a processor for it.
     let over = milliseconds(paused.saturating_sub(limit));
@@ -359,6 +363,7 @@ fn subject(snapshot: &Snapshot, name: &str) -> String {
 /// What to say about a snapshot that is partial. `name` is what was asked for: a pid or a file.
 pub(super) fn partial(snapshot: &Snapshot, name: &str) -> Option<String> {
     const CODES_MAX: usize = 5;
+    const MESSAGE_CHARS_MAX: usize = 300;
     if snapshot.complete {
         return None;
     }
@@ -393,9 +398,16 @@ pub(super) fn partial(snapshot: &Snapshot, name: &str) -> Option<String> {
     } else {
         format!(" ({})", codes.join(", "))
     };
+    // Which limit left no more room than that, is what helps.
+    let mut of_limits = snapshot.problems.iter().filter(|it| it.code == "limit_hit");
+    let counted = of_limits
+        .find(|_| snapshot.stats.tasks_counted > 0)
+        .map_or_else(String::new, |problem| {
+            format!("; {}", escape_start(&problem.message, MESSAGE_CHARS_MAX))
+        });
     let of = subject(snapshot, name);
     Some(format!(
-        "agentctl: snapshot of {of} is partial: {what}{codes}\n"
+        "agentctl: snapshot of {of} is partial: {what}{codes}{counted}\n"
     ))
 }
 
@@ -408,16 +420,17 @@ mod tests {
 
     #[test]
     fn a_pause_that_was_too_long_is_said_to_be() {
-        let snapshot = Snapshot {
+        let mut snapshot = Snapshot {
             process: ProcessInfo::default(),
             graph: GraphBuilder::new().finish().into(),
             problems: Vec::new(),
             stats: ReadStats::default(),
             complete: true,
         };
-        let said = |microseconds| {
+        let mut said = |microseconds| {
             let [paused, limit] = [microseconds, 1_000].map(Duration::from_micros);
-            pause(&snapshot, Pid::new(7).unwrap(), paused, limit)
+            snapshot.stats.paused = Some(paused);
+            pause(&snapshot, Pid::new(7).unwrap(), limit)
         };
         assert_eq!(said(900), "agentctl: process 7 stood still for 0.9 ms\n");
         assert_eq!(

@@ -53,8 +53,8 @@ pub(super) fn of_process(pid: Pid, args: &FreezeArgs, via: &ViaArgs) -> Result<S
         Some(agent) => agent.snapshot(pid, args.freeze)?,
         None => read(pid, args.freeze)?,
     };
-    if let (Some(paused), Some(limit)) = (snapshot.stats.paused, args.freeze) {
-        output::say(&explain::pause(&snapshot, pid, paused, limit));
+    if let Some(limit) = args.freeze {
+        output::say(&explain::pause(&snapshot, pid, limit));
     }
     Ok(snapshot)
 }

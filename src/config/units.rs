@@ -41,7 +41,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
             return Err(format!("{text:?} is not a duration"));
         }
         if unit.is_empty() && tail.is_empty() {
-            return Err(format!("{text:?} has no unit: write {text}s for seconds"));
+            return Err(format!(
+                "{text:?} has no unit: write {text}s for seconds, {text}ms for milliseconds"
+            ));
         }
         let Some((_, unit_ms)) = UNITS.iter().find(|(name, _)| *name == unit) else {
             return Err(format!(

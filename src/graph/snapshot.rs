@@ -21,6 +21,15 @@ pub struct Snapshot {
     pub complete: bool,
 }
 
+impl Snapshot {
+    /// Notes that something of it is missing.
+    pub fn add_problem(&mut self, problem: Problem) {
+        self.problems.push(problem);
+        self.stats.problems = self.stats.problems.saturating_add(1);
+        self.complete = false;
+    }
+}
+
 /// What is known of the process itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProcessInfo {

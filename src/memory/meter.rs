@@ -1,7 +1,7 @@
 //! What a snapshot has read, kept and done so far, and whether it may go on.
 
 use super::{ReadError, ReadErrorKind, RemoteAddr};
-use crate::limits::{Limits, SCAN_TIME, SYSCALL_WORK, Stop};
+use crate::limits::{ALL, Eighths, Limits, SCAN_TIME, SYSCALL_WORK, Stop};
 
 /// Bytes that are read or looked at for one unit of work.
 const BYTES_PER_WORK: u64 = 64;
@@ -25,6 +25,8 @@ pub(super) struct Meter {
     /// With so much work it is checked whether that is too much, and whether the snapshot is to end.
     checkpoint: u64,
     decoded_bytes: u64,
+    /// How much of all that may be used up now.
+    part: Eighths,
     pub(super) stop: Option<Stop>,
 }
 
@@ -36,7 +38,25 @@ impl Meter {
             work: 0,
             checkpoint: 0,
             decoded_bytes: 0,
+            part: ALL,
             stop: None,
+        }
+    }
+
+    /// From now on so much may have been read, decoded and done of what may be altogether, and not more.
+    pub(super) fn set_part(&mut self, part: Eighths) {
+        self.part = part;
+        // The next one is of the other cap.
+        self.checkpoint = 0;
+    }
+
+    fn cap(&self, most: u64) -> u64 {
+        match self.part {
+            ALL => most,
+            part => most
+                .checked_div(ALL.into())
+                .unwrap_or(most)
+                .saturating_mul(part.into()),
         }
     }
 
@@ -50,19 +70,27 @@ impl Meter {
     /// Counts a system call that copies `len` bytes.
     pub(super) fn copy(&mut self, len: usize) -> Result<(), ReadError> {
         let bytes = u64::try_from(len).unwrap_or(u64::MAX);
+        let bytes = self.stats.bytes.saturating_add(bytes);
+        within(
+            "bytes_read_max",
+            bytes <= self.cap(self.limits.bytes_read_max),
+        )?;
         self.stats.syscalls = self.stats.syscalls.saturating_add(1);
-        self.stats.bytes = self.stats.bytes.saturating_add(bytes);
-        let bytes_max = self.limits.bytes_read_max;
-        within("bytes_read_max", self.stats.bytes <= bytes_max)?;
+        self.stats.bytes = bytes;
         self.work(SYSCALL_WORK)
     }
 
     /// Counts `bytes` bytes of what was decoded and is kept.
     pub(super) fn keep(&mut self, bytes: usize) -> Result<(), ReadError> {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        self.decoded_bytes = self.decoded_bytes.saturating_add(bytes);
-        let bytes_max = self.limits.decoded_bytes_max;
-        within("decoded_bytes_max", self.decoded_bytes <= bytes_max)
+        // What does not fit is not kept, and takes nothing from what comes after.
+        let bytes = self.decoded_bytes.saturating_add(bytes);
+        within(
+            "decoded_bytes_max",
+            bytes <= self.cap(self.limits.decoded_bytes_max),
+        )?;
+        self.decoded_bytes = bytes;
+        Ok(())
     }
 
     #[inline]
@@ -76,11 +104,12 @@ impl Meter {
 
     #[cold]
     fn check(&mut self) -> Result<(), ReadError> {
-        within("work_max", self.work <= self.limits.work_max)?;
-        let is_stopped = self.stop.as_ref().is_some_and(Stop::is_stopped);
-        within(SCAN_TIME, !is_stopped)?;
+        let work_max = self.cap(self.limits.work_max);
+        within("work_max", self.work <= work_max)?;
+        let is_over = |stop: &Stop| stop.has_passed(self.part);
+        within(SCAN_TIME, !self.stop.as_ref().is_some_and(is_over))?;
         let next = self.work.saturating_add(CHECKED_EVERY);
-        self.checkpoint = next.min(self.limits.work_max.saturating_add(1));
+        self.checkpoint = next.min(work_max.saturating_add(1));
         Ok(())
     }
 }
@@ -99,6 +128,30 @@ fn within(limit: &'static str, is_within: bool) -> Result<(), ReadError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::FIRST_LOOK;
+
+    #[test]
+    fn a_first_look_leaves_something_for_the_others() {
+        let mut meter = Meter::new(Limits {
+            decoded_bytes_max: 800,
+            bytes_read_max: 800,
+            ..Limits::default()
+        });
+        let stop = Stop::default();
+        meter.stop = Some(stop.clone());
+        meter.set_part(FIRST_LOOK);
+        assert_eq!(meter.keep(500), Ok(()));
+        assert!(meter.keep(1).is_err() && meter.copy(501).is_err());
+        assert_eq!(meter.copy(500), Ok(()));
+        stop.pass(FIRST_LOOK);
+        let end = |meter: &mut Meter| (0..=CHECKED_EVERY).find_map(|_| meter.spend(8).err());
+        let ended = end(&mut meter).map(|error| error.kind);
+        assert_eq!(ended, Some(ReadErrorKind::Limit(SCAN_TIME)));
+        meter.set_part(ALL);
+        assert_eq!(end(&mut meter), None);
+        assert_eq!((meter.keep(300), meter.copy(300)), (Ok(()), Ok(())));
+        assert!(meter.keep(1).is_err() && meter.copy(1).is_err());
+    }
 
     #[test]
     fn a_snapshot_that_is_stopped_reads_no_more() {

@@ -19,7 +19,7 @@ use super::chunks::{
 };
 use super::meter::{Meter, ReaderStats};
 use super::{Piece, ReadError, ReadErrorKind, ReadMemory, RemoteAddr, Trail};
-use crate::limits::{Limits, Stop};
+use crate::limits::{Eighths, Limits, Stop};
 
 /// Pages that are copied one by one at the beginning.
 const SINGLE_PAGES: u64 = 64;
@@ -115,6 +115,12 @@ impl<'m> Reader<'m> {
     /// Reads nothing more once `stop` says so.
     pub fn stop_with(&mut self, stop: Option<Stop>) {
         self.meter.stop = stop;
+    }
+
+    /// From now on so much may be used up of all that the snapshot may take, and not more: something has to be left for what
+    /// comes after ([`FIRST_LOOK`](crate::limits::FIRST_LOOK)).
+    pub fn set_part(&mut self, part: Eighths) {
+        self.meter.set_part(part);
     }
 
     /// Gives back the buffers.

@@ -40,6 +40,9 @@ pub struct Owner {
     /// (`PR_SET_DUMPABLE`, prctl(2)). What has, such as a child that is about to run a program of another user, may still hold
     /// what was its former user's. Where this cannot be told, it is not.
     pub is_dumpable: bool,
+    /// The page faults that it had had ([`Stat::faults`](super::Stat)) when all that was looked up; `None` if it has faulted meanwhile. As long
+    /// as it has no more, it has executed no other program (`owner_watch.rs`).
+    pub faults: Option<u64>,
 }
 
 /// Threads of a process whose user ids are looked at. One with more is nobody's in particular.
@@ -110,7 +113,7 @@ impl ProcRoot {
     /// When there is none, it is a thread's id, another one has the id since, or `/proc` cannot be read.
     pub fn owner(&self, pid: Pid) -> Result<Owner, ProcfsError> {
         let stat = self.stat(pid)?;
-        let start = stat.start_time;
+        let (start, faults) = (stat.start_time, stat.faults);
         let Some(thread) = self.living_thread_of(pid, stat)? else {
             return Err(ProcfsError::NoProcess { pid });
         };
@@ -122,11 +125,13 @@ impl ProcRoot {
         let users = status.users;
         let is_dumpable = users.is_some_and(|users| self.is_dumpable(thread, users.effective));
         // What was read in between is this process's, unless it has ended meanwhile.
+        let now = self.stat(pid)?;
         match users {
-            Some(users) if self.stat(pid)?.start_time == start => Ok(Owner {
+            Some(users) if now.start_time == start => Ok(Owner {
                 id: ProcessId { pid, start },
                 users,
                 is_dumpable,
+                faults: faults.filter(|_| now.faults == faults),
             }),
             _ => Err(ProcfsError::NoProcess { pid }),
         }

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Most times that something is read until the process does not fault meanwhile.
-const READS_MAX: u32 = 200;
+const READS_MAX: u32 = 2_000;
 
 /// So many times also when it should be over: what ends a read that was stopped must be certain, too.
 const READS_IN_ANY_CASE: u32 = 3;
@@ -117,14 +117,14 @@ impl Watched {
         };
         let is_theirs =
             owner.id == self.id && owner.users == UserIds::all(self.user) && owner.is_dumpable;
-        if self.faults() != Some(faults) {
-            return Whose::Unknown;
+        match owner.faults {
+            None => Whose::Unknown,
+            Some(_) if !is_theirs => Whose::NotTheirs,
+            Some(faults) => {
+                *theirs_as_of = Some(faults);
+                Whose::Theirs(faults)
+            }
         }
-        if !is_theirs {
-            return Whose::NotTheirs;
-        }
-        *theirs_as_of = Some(faults);
-        Whose::Theirs(faults)
     }
 }
 

@@ -93,6 +93,7 @@ impl ProcessSource for Zoo {
             id: ProcessId { pid, start },
             users,
             is_dumpable: true,
+            faults: None,
         })
     }
 

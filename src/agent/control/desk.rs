@@ -13,11 +13,11 @@ use crate::agent::clock::Clock;
 use crate::agent::large::LargePlace;
 use crate::agent::looks::Looks;
 use crate::agent::reads::{Asker, Made, NotRead, READS_MAX, ReadLimits, Reads};
-use crate::agent::source::ProcessSource;
+use crate::agent::source::{AttachedProcess, ProcessSource};
 use crate::agent::store::Store;
-use crate::graph::Snapshot;
+use crate::graph::{Problem, Snapshot};
 use crate::ids::ProcessId;
-use crate::limits::Stop;
+use crate::limits::{FIRST_LOOK, Stop};
 use crate::metrics::{AgentView, ProcessView};
 use crate::process::ProcessError;
 use crate::procfs::UserIds;
@@ -329,14 +329,14 @@ impl Desk {
             let began = self.clock.now();
             let mut attached = source.attach(id)?;
             attached.allow(size.allowance());
-            if let Some((pause_max, _)) = freeze {
-                attached.freeze(pause_max);
-            }
-            let read = attached.snapshot(stop);
-            if let Some((_, stood_still)) = freeze {
-                stood_still.set(attached.stood_still());
-            }
-            let mut snapshot = read?;
+            let mut snapshot = match freeze {
+                None => attached.snapshot(stop)?,
+                Some((limit, stood_still)) => {
+                    let read = read_frozen(&mut *attached, limit, stop, size);
+                    stood_still.set(attached.stood_still());
+                    read?
+                }
+            };
             snapshot.stats.duration = Some(self.clock.now().since(began));
             Ok(snapshot)
         };
@@ -359,6 +359,34 @@ impl Desk {
         };
         read_theirs(&*self.source, id, OWNED_READS_MAX, rights, stop, read)
     }
+}
+
+/// Reads a process that is stopped meanwhile, for no longer than `limit`. It is read while it runs before that, and not stopped if it
+/// sleeps, or for nothing: if there is no time left, or more of it than can be sent.
+fn read_frozen(
+    attached: &mut dyn AttachedProcess,
+    limit: Duration,
+    stop: &Stop,
+    size: Size,
+) -> Result<Snapshot, ProcessError> {
+    let mut running = attached.snapshot(stop)?;
+    let mut answer = Bounded::new(size.answer_max());
+    if write_snapshot(&running, None, &mut answer).is_err() {
+        return Ok(running);
+    }
+    if stop.has_passed(FIRST_LOOK) {
+        running.add_problem(Problem {
+            code: "pause_limit".to_owned(),
+            message:
+                "there was no time left to stop it (limits.scan_time), so it was read while it ran"
+                    .to_owned(),
+            at: None,
+        });
+        return Ok(running);
+    }
+    drop((running, answer));
+    attached.freeze(limit);
+    attached.snapshot(stop)
 }
 
 /// What `read` reads of a process. Told to its owner only if all of it is of programs that are the owner's, and so is why it could
@@ -391,12 +419,7 @@ fn read_theirs<T>(
             break;
         }
     }
-    let why = "it executes other programs while it is read, or its memory changes too fast to be certain that it does not";
-    let error = ProcessError::Failed {
-        pid: id.pid,
-        why: why.to_owned(),
-    };
-    Err(error.into())
+    Err(Refusal::Uncertain { pid: id.pid })
 }
 
 /// That the process has not ended, or run a program of another user, since it was allowed to be read; and its user ids.

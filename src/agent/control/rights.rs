@@ -274,6 +274,8 @@ pub(super) enum Refusal {
         /// For how long it is left in peace still.
         rest: Duration,
     },
+    /// It is not certain that all that was read of it is of programs that are theirs.
+    Uncertain { pid: Pid },
     /// It cannot be read.
     Process {
         error: ProcessError,
@@ -305,10 +307,6 @@ impl Refusal {
                     error,
                 }
             }
-            ProcessError::FreezeDenied { .. } if is_kept_from_tracing() => Self::Process {
-                error,
-                hints: vec![KEPT_FROM_TRACING.to_owned()],
-            },
             error => error.into(),
         }
     }
@@ -336,7 +334,7 @@ impl Refusal {
             Self::Hidden { pid, .. } => Some(format!("process {pid} is hidden from the agent")),
             Self::Unsettled { error, .. } => Some(error.to_string()),
             Self::GivenUp(why) => Some(given_up(*why).to_owned()),
-            Self::Rests { .. } | Self::Process { .. } => None,
+            Self::Rests { .. } | Self::Uncertain { .. } | Self::Process { .. } => None,
         }
     }
 
@@ -407,8 +405,15 @@ impl Refusal {
             },
             Self::NoFreeze { pid, allowed } => pauses::not_allowed(pid, allowed),
             Self::Rests { pid, rest } => pauses::rests(pid, rest),
+            Self::Uncertain { pid } => uncertain(pid, group),
             Self::Unsettled { error, mut hints } | Self::Process { error, mut hints } => {
-                hints.extend(advice(&error));
+                match error {
+                    ProcessError::FreezeDenied { .. } if is_kept_from_tracing() => {
+                        let without = "without --freeze it is read while it runs";
+                        hints.extend([KEPT_FROM_TRACING, without].map(str::to_owned));
+                    }
+                    _ => hints.extend(advice(&error)),
+                }
                 if matches!(error, ProcessError::Denied { .. }) {
                     hints.push(DIRECT.to_owned());
                 }
@@ -419,6 +424,22 @@ impl Refusal {
                 }
             }
         }
+    }
+}
+
+/// It is told to those only who may ask for everything.
+fn uncertain(pid: Pid, group: Option<&str>) -> ControlError {
+    let who = group.map_or_else(String::new, |group| {
+        format!(" and the members of the group {group}")
+    });
+    let why = "it executes other programs while it is read, or its memory changes too fast to be certain that it does not";
+    ControlError {
+        code: "read_failed".to_owned(),
+        message: format!("cannot read process {pid} for its owner: {why}"),
+        hints: vec![
+            format!("try again; for root{who} it is read all the same"),
+            DIRECT.to_owned(),
+        ],
     }
 }
 

@@ -225,6 +225,7 @@ impl ProcessSource for Made {
             id: ProcessId { pid, start },
             users: UserIds::all(user),
             is_dumpable: true,
+            faults: None,
         })
     }
 

@@ -10,6 +10,7 @@ use super::otlp::{Otlp, Prepared, Subject};
 use super::roster::Roster;
 use super::rules::rules;
 use super::sampler::{Job, RoundReport, RoundRules, SpanJob, run_round};
+use super::scan_time::stop_after;
 use super::schedule::{Effect, Event, Found, RoundEnd, Scheduler, SchedulerSettings};
 use super::service::ServiceManager;
 use super::source::ProcessSource;
@@ -413,8 +414,7 @@ impl Supervisor {
         });
         let timer = stop.clone();
         let timer = tokio::spawn(async move {
-            tokio::time::sleep(scan_time).await;
-            timer.stop();
+            stop_after(scan_time, &timer).await;
         });
         self.work.spawn_blocking(move || {
             let job = Job {

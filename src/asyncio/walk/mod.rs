@@ -47,7 +47,7 @@ use crate::graph::{
     FrameIdx, GraphBuilder, LongWait, Problem, StackIdx, TaskGraph, TaskName, TextIdx,
 };
 use crate::ids::{AddressMap, TaskId};
-use crate::limits::{LimitHit, LimitsHit, is_of_snapshot};
+use crate::limits::{ALL, FIRST_LOOK, LimitHit, LimitsHit, PLACES, is_of_snapshot};
 use crate::memory::{Buffers, ReadErrorKind, Reader, RemoteAddr, Trail};
 use alone::TasksAlone;
 use event_loop::{LoopAttributes, loop_attributes};
@@ -458,7 +458,11 @@ impl Walk<'_, '_> {
         self.reader
             .begin_whole_look(std::mem::take(&mut trails.lists))?;
         self.find_heads()?;
-        self.first_look(Depth::Names)?;
+        // What is seen once only is left out: of nothing that it finds more than can be looked at again.
+        self.reader.set_part(FIRST_LOOK);
+        let looked = self.first_look(Depth::Names);
+        self.reader.set_part(ALL);
+        looked?;
         trails.lists = self.reader.end_look();
         self.look_again(trails, trails.places.in_order_of_copies())
     }
@@ -469,7 +473,10 @@ impl Walk<'_, '_> {
         self.unlisted.clear();
         self.depth = Depth::Names;
         self.follow_new_heads()?;
-        trails.places = self.settle_places(places)?;
+        self.reader.set_part(PLACES);
+        let settled = self.settle_places(places);
+        self.reader.set_part(ALL);
+        trails.places = settled?;
         trails.awaiters = self.find_awaiters(std::mem::take(&mut trails.awaiters))?;
         self.confirm_awaiters()?;
         trails.objects = self.confirm_objects(std::mem::take(&mut trails.objects))?;

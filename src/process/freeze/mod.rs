@@ -11,6 +11,7 @@ use super::{Process, ProcessError};
 use crate::asyncio::Workspace;
 use crate::graph::{Problem, Snapshot};
 use crate::ids::{Pid, ProcessId};
+use crate::limits::Stop;
 use crate::procfs::ProcRoot;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
 use std::marker::PhantomData;
@@ -101,7 +102,12 @@ fn read_frozen(
     let mut n_pauses = 0;
     loop {
         let left = limit.saturating_sub(stood_still);
-        let freeze = Freeze::begin(&process.root, process.id, left, process.limits.threads_max)?;
+        let (root, threads_max) = (&process.root, process.limits.threads_max);
+        let begun = Freeze::begin(root, process.id, left, threads_max);
+        let freeze = begun.map_err(|NotFrozen { error, stood_still }| {
+            process.stood_still += stood_still;
+            error
+        })?;
         let (mut freeze, mut pause) = (Some(freeze), None);
         // What was read is put together when the process runs again.
         let mut let_go = || {
@@ -120,12 +126,11 @@ fn read_frozen(
         n_pauses += 1;
         let is_cut = pause.end != PauseEnd::Done;
         let has_time = limit.saturating_sub(stood_still) > pause.stood_still * 2;
-        if snapshot.complete || is_cut || !has_time || n_pauses == PAUSES_MAX {
+        let is_over = process.stop.as_ref().is_some_and(Stop::is_stopped);
+        if snapshot.complete || is_cut || !has_time || is_over || n_pauses == PAUSES_MAX {
             snapshot.stats.paused = Some(stood_still);
             if let Some(problem) = pause.problem(limit) {
-                snapshot.problems.push(problem);
-                snapshot.stats.problems = snapshot.stats.problems.saturating_add(1);
-                snapshot.complete = false;
+                snapshot.add_problem(problem);
             }
             return Ok(snapshot);
         }
@@ -144,6 +149,23 @@ struct Freeze {
     /// The signal mask of the thread that asked, to be put back by that thread.
     mask: Option<SigSet>,
     of_this_thread: PhantomData<*const ()>,
+}
+
+/// A process that was not stopped as a whole.
+#[derive(Debug)]
+struct NotFrozen {
+    error: ProcessError,
+    /// For how long some of its threads stood until that was clear.
+    stood_still: Duration,
+}
+
+impl From<ProcessError> for NotFrozen {
+    fn from(error: ProcessError) -> Self {
+        Self {
+            error,
+            stood_still: Duration::ZERO,
+        }
+    }
 }
 
 /// A pause that is over.
@@ -181,7 +203,7 @@ impl Freeze {
         id: ProcessId,
         limit: Duration,
         threads_max: u32,
-    ) -> Result<Self, ProcessError> {
+    ) -> Result<Self, NotFrozen> {
         let pid = id.pid;
         let failed = |why: String| ProcessError::Failed { pid, why };
         let (hold, held) = channel();
@@ -206,11 +228,15 @@ impl Freeze {
         freeze.keeper = Some(thread);
         match is_ready.recv() {
             Ok(Ok(())) => Ok(freeze),
-            Ok(Err(error)) => Err(error),
+            Ok(Err(error)) => {
+                let stood_still = freeze.end().map_or(Duration::ZERO, |it| it.stood_still);
+                Err(NotFrozen { error, stood_still })
+            }
             // Only a panic ends the thread before that.
-            Err(_) => freeze
-                .end()
-                .and(Err(failed("it was not stopped".to_owned()))),
+            Err(_) => {
+                freeze.end()?;
+                Err(failed("it was not stopped".to_owned()).into())
+            }
         }
     }
 
@@ -364,7 +390,8 @@ mod tests {
     }
 
     fn begin(id: ProcessId, limit: Duration, threads_max: u32) -> Result<Freeze, ProcessError> {
-        Freeze::begin(&ProcRoot::default(), id, limit, threads_max)
+        let begun = Freeze::begin(&ProcRoot::default(), id, limit, threads_max);
+        begun.map_err(|not| not.error)
     }
 
     #[test]
