@@ -98,7 +98,7 @@ pub struct Stop(Arc<AtomicU8>);
 impl Stop {
     /// Says how much of the time has passed. What looks at a process that runs leaves time for what comes after, without which
     /// nothing of it is certain.
-    pub fn pass(&self, part: Eighths) {
+    pub fn pass(&self, part: Sixteenths) {
         self.0.fetch_max(part, Ordering::Relaxed);
     }
 
@@ -108,7 +108,7 @@ impl Stop {
     }
 
     /// Whether so much of the time has passed, at least.
-    pub fn has_passed(&self, part: Eighths) -> bool {
+    pub fn has_passed(&self, part: Sixteenths) -> bool {
         self.0.load(Ordering::Relaxed) >= part
     }
 
@@ -118,17 +118,20 @@ impl Stop {
     }
 }
 
-/// A part of what a snapshot may take, in eighths.
-pub type Eighths = u8;
+/// A part of what a snapshot may take, in sixteenths.
+pub type Sixteenths = u8;
 
-/// How much of all that it may take a snapshot of a process that runs has taken when its first look ends, when it has looked
-/// again where tasks stand, and in the end. Of what is decoded, a first look takes two thirds if stacks are short, and a third or
+/// How much of all that it may take a snapshot of a process that runs has taken when its first look ends; see [`PLACES`] and
+/// [`CONFIRMED`] for what comes after. What one part takes beyond that nothing would be left for the next, and of tasks that were not
+/// looked at by all of them nothing is told. Of what is decoded, a first look takes two thirds if stacks are short, and a third or
 /// less if they are long.
-pub const FIRST_LOOK: Eighths = 5;
-/// See [`FIRST_LOOK`].
-pub const PLACES: Eighths = 7;
-/// See [`FIRST_LOOK`].
-pub const ALL: Eighths = 8;
+pub const FIRST_LOOK: Sixteenths = 10;
+/// The same when it has looked again where tasks stand.
+pub const PLACES: Sixteenths = 13;
+/// The same when it has looked again at who awaits them, and what they are.
+pub const CONFIRMED: Sixteenths = 15;
+/// All of it.
+pub const ALL: Sixteenths = 16;
 
 /// The caps that a snapshot can reach, by name. The others cut a text or bound a search.
 pub const LIMITS: [&str; 11] = [

@@ -1,7 +1,7 @@
 //! What a snapshot has read, kept and done so far, and whether it may go on.
 
 use super::{ReadError, ReadErrorKind, RemoteAddr};
-use crate::limits::{ALL, Eighths, Limits, SCAN_TIME, SYSCALL_WORK, Stop};
+use crate::limits::{ALL, Limits, SCAN_TIME, SYSCALL_WORK, Sixteenths, Stop};
 
 /// Bytes that are read or looked at for one unit of work.
 const BYTES_PER_WORK: u64 = 64;
@@ -26,7 +26,7 @@ pub(super) struct Meter {
     checkpoint: u64,
     decoded_bytes: u64,
     /// How much of all that may be used up now.
-    part: Eighths,
+    part: Sixteenths,
     pub(super) stop: Option<Stop>,
 }
 
@@ -44,7 +44,7 @@ impl Meter {
     }
 
     /// From now on so much may have been read, decoded and done of what may be altogether, and not more.
-    pub(super) fn set_part(&mut self, part: Eighths) {
+    pub(super) fn set_part(&mut self, part: Sixteenths) {
         self.part = part;
         // The next one is of the other cap.
         self.checkpoint = 0;

@@ -19,7 +19,7 @@ use super::chunks::{
 };
 use super::meter::{Meter, ReaderStats};
 use super::{Piece, ReadError, ReadErrorKind, ReadMemory, RemoteAddr, Trail};
-use crate::limits::{Eighths, Limits, Stop};
+use crate::limits::{Limits, Sixteenths, Stop};
 
 /// Pages that are copied one by one at the beginning.
 const SINGLE_PAGES: u64 = 64;
@@ -119,7 +119,7 @@ impl<'m> Reader<'m> {
 
     /// From now on so much may be used up of all that the snapshot may take, and not more: something has to be left for what
     /// comes after ([`FIRST_LOOK`](crate::limits::FIRST_LOOK)).
-    pub fn set_part(&mut self, part: Eighths) {
+    pub fn set_part(&mut self, part: Sixteenths) {
         self.meter.set_part(part);
     }
 

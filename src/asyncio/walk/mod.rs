@@ -47,7 +47,7 @@ use crate::graph::{
     FrameIdx, GraphBuilder, LongWait, Problem, StackIdx, TaskGraph, TaskName, TextIdx,
 };
 use crate::ids::{AddressMap, TaskId};
-use crate::limits::{ALL, FIRST_LOOK, LimitHit, LimitsHit, PLACES, is_of_snapshot};
+use crate::limits::{ALL, CONFIRMED, FIRST_LOOK, LimitHit, LimitsHit, PLACES, is_of_snapshot};
 use crate::memory::{Buffers, ReadErrorKind, Reader, RemoteAddr, Trail};
 use alone::TasksAlone;
 use event_loop::{LoopAttributes, loop_attributes};
@@ -460,9 +460,8 @@ impl Walk<'_, '_> {
         self.find_heads()?;
         // What is seen once only is left out: of nothing that it finds more than can be looked at again.
         self.reader.set_part(FIRST_LOOK);
-        let looked = self.first_look(Depth::Names);
+        self.first_look(Depth::Names)?;
         self.reader.set_part(ALL);
-        looked?;
         trails.lists = self.reader.end_look();
         self.look_again(trails, trails.places.in_order_of_copies())
     }
@@ -474,13 +473,13 @@ impl Walk<'_, '_> {
         self.depth = Depth::Names;
         self.follow_new_heads()?;
         self.reader.set_part(PLACES);
-        let settled = self.settle_places(places);
-        self.reader.set_part(ALL);
-        trails.places = settled?;
+        trails.places = self.settle_places(places)?;
+        self.reader.set_part(CONFIRMED);
         trails.awaiters = self.find_awaiters(std::mem::take(&mut trails.awaiters))?;
         self.confirm_awaiters()?;
         trails.objects = self.confirm_objects(std::mem::take(&mut trails.objects))?;
         trails.names = self.confirm_names(std::mem::take(&mut trails.names))?;
+        self.reader.set_part(ALL);
         self.settle_alone(trails.places.clone())?;
         self.find_owners()?;
         self.settle_unlisted()?;
