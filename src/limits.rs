@@ -121,13 +121,15 @@ impl Stop {
 /// A part of what a snapshot may take, in sixteenths.
 pub type Sixteenths = u8;
 
-/// How much of all that it may take a snapshot of a process that runs has taken when its first look ends; see [`PLACES`] and
-/// [`CONFIRMED`] for what comes after. What one part takes beyond that nothing would be left for the next, and of tasks that were not
+/// How much of all that it may take a snapshot of a process that runs has taken when its first look ends; see [`SEEN`], [`PLACES`]
+/// and [`CONFIRMED`] for what comes after. If one part took more, nothing would be left for the next, and of tasks that were not
 /// looked at by all of them nothing is told. Of what is decoded, a first look takes two thirds if stacks are short, and a third or
 /// less if they are long.
-pub const FIRST_LOOK: Sixteenths = 10;
-/// The same when it has looked again where tasks stand.
-pub const PLACES: Sixteenths = 13;
+pub const FIRST_LOOK: Sixteenths = 9;
+/// The same when it has looked once again where tasks stand, which has to be seen twice.
+pub const SEEN: Sixteenths = 11;
+/// The same when it has looked for that as often as it takes.
+pub const PLACES: Sixteenths = 14;
 /// The same when it has looked again at who awaits them, and what they are.
 pub const CONFIRMED: Sixteenths = 15;
 /// All of it.

@@ -234,8 +234,14 @@ impl Desk {
         rules: &Arc<ControlRules>,
         limits: ControlLimits,
     ) -> Result<Answer, Failure> {
+        // One that is to be stopped is read twice.
+        let n_reads = match wanted {
+            Wanted::Snapshot(Some(_)) => 2,
+            Wanted::Snapshot(None) | Wanted::Explanation => 1,
+        };
+        let scan_time = rules.scan_time.saturating_mul(n_reads);
         let limits = ReadLimits {
-            scan_max: rules.scan_time.min(limits.reads.scan_max),
+            scan_max: scan_time.min(limits.reads.scan_max),
             ..limits.reads
         };
         let desk = self.clone();

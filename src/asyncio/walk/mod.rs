@@ -47,7 +47,7 @@ use crate::graph::{
     FrameIdx, GraphBuilder, LongWait, Problem, StackIdx, TaskGraph, TaskName, TextIdx,
 };
 use crate::ids::{AddressMap, TaskId};
-use crate::limits::{ALL, CONFIRMED, FIRST_LOOK, LimitHit, LimitsHit, PLACES, is_of_snapshot};
+use crate::limits::{ALL, CONFIRMED, FIRST_LOOK, LimitHit, LimitsHit, is_of_snapshot};
 use crate::memory::{Buffers, ReadErrorKind, Reader, RemoteAddr, Trail};
 use alone::TasksAlone;
 use event_loop::{LoopAttributes, loop_attributes};
@@ -472,7 +472,6 @@ impl Walk<'_, '_> {
         self.unlisted.clear();
         self.depth = Depth::Names;
         self.follow_new_heads()?;
-        self.reader.set_part(PLACES);
         trails.places = self.settle_places(places)?;
         self.reader.set_part(CONFIRMED);
         trails.awaiters = self.find_awaiters(std::mem::take(&mut trails.awaiters))?;

@@ -9,6 +9,7 @@
 use super::Walk;
 use super::look::Place;
 use crate::cpython::DecodeError;
+use crate::limits::{PLACES, SEEN};
 use crate::memory::Trail;
 
 /// How often all tasks are looked at that have not settled.
@@ -38,6 +39,7 @@ impl Walk<'_, '_> {
         self.sightings.resize(self.records.len(), None);
         let enough = unsettled.len() / FEW;
         let (mut expected, mut first_trail) = (known, None);
+        self.reader.set_part(SEEN);
         for _ in 0..ROUNDS_MAX {
             if unsettled.len() <= enough && first_trail.is_some() {
                 break;
@@ -56,6 +58,7 @@ impl Walk<'_, '_> {
             let trail = self.reader.end_look();
             expected = trail.in_order_of_copies();
             first_trail.get_or_insert(trail);
+            self.reader.set_part(PLACES);
         }
         for at in unsettled {
             let settled = self.settle_aside(at);
