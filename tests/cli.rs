@@ -427,7 +427,7 @@ fn where_to_send_traces_is_checked_first() {
         &[],
         expect![[r#"
             agentctl: --otlp: no http:// or https:// in front, expected one such as http://localhost:4317
-            agentctl: --timeout: "5" has no unit: write 5s for seconds, expected a duration such as 15s, 500ms or 1m30s
+            agentctl: --timeout: "5" has no unit: write 5s for seconds, 5ms for milliseconds, expected a duration such as 15s, 500ms or 1m30s
         "#]],
     );
     trace(

@@ -148,7 +148,7 @@ extra: {a: b}
             agent.yaml:3:3: web.listem: unknown key, expected one of: listen, config_file, details, reload
                   <hidden>
                   ^
-            agent.yaml:5:13: discovery.interval: "5" has no unit: write 5s for seconds, expected a duration such as 15s, 500ms or 1m30s
+            agent.yaml:5:13: discovery.interval: "5" has no unit: write 5s for seconds, 5ms for milliseconds, expected a duration such as 15s, 500ms or 1m30s
                   interval: 5
                             ^
             agent.yaml:7:11: targets[0].name: empty, expected the name of the target
@@ -356,10 +356,10 @@ fn durations() {
 - {name: j, match: {pid: 1}, interval: true}
 ",
         &expect![[r#"
-            agent.yaml:2:40: targets[0].interval: "15" has no unit: write 15s for seconds, expected a duration such as 15s, 500ms or 1m30s
+            agent.yaml:2:40: targets[0].interval: "15" has no unit: write 15s for seconds, 15ms for milliseconds, expected a duration such as 15s, 500ms or 1m30s
                 - {name: a, match: {pid: 1}, interval: 15}
                                                        ^
-            agent.yaml:3:40: targets[1].interval: "15" has no unit: write 15s for seconds, expected a duration such as 15s, 500ms or 1m30s
+            agent.yaml:3:40: targets[1].interval: "15" has no unit: write 15s for seconds, 15ms for milliseconds, expected a duration such as 15s, 500ms or 1m30s
                 - {name: b, match: {pid: 1}, interval: '15'}
                                                        ^
             agent.yaml:4:40: targets[2].interval: "1.5s" is not a duration: the units are d, h, m, s and ms, expected a duration such as 15s, 500ms or 1m30s
@@ -533,7 +533,7 @@ fn the_place_is_found_in_long_and_wide_lines() {
     bad(
         "targets:\n- {name: 中文, match: {pid: 1}, interval: 5}\n",
         &expect![[r#"
-            agent.yaml:2:41: targets[0].interval: "5" has no unit: write 5s for seconds, expected a duration such as 15s, 500ms or 1m30s
+            agent.yaml:2:41: targets[0].interval: "5" has no unit: write 5s for seconds, 5ms for milliseconds, expected a duration such as 15s, 500ms or 1m30s
                 - {name: 中文, match: {pid: 1}, interval: 5}
                                                         ^
         "#]],

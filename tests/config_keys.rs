@@ -454,7 +454,7 @@ limits:
             agent.yaml:8:22: limits.tasks_per_process: "1_000", expected a whole number from 1 to 100000000
                   tasks_per_process: 1_000
                                      ^
-            agent.yaml:9:14: limits.scan_time: "5" has no unit: write 5s for seconds, expected a duration such as 15s, 500ms or 1m30s
+            agent.yaml:9:14: limits.scan_time: "5" has no unit: write 5s for seconds, 5ms for milliseconds, expected a duration such as 15s, 500ms or 1m30s
                   scan_time: 5
                              ^
             agent.yaml:10:15: limits.scan_bytes: "1024" has no unit: write 1024B for bytes, expected a size such as 64MiB, 1GiB or 500kB
@@ -558,7 +558,7 @@ fn bad_exporters() {
             agent.yaml:10:18: exporters.otlp.compression: <hidden>, expected none or gzip
                     compression: <hidden>
                                  ^
-            agent.yaml:11:14: exporters.otlp.timeout: "10" has no unit: write 10s for seconds, expected a duration such as 15s, 500ms or 1m30s
+            agent.yaml:11:14: exporters.otlp.timeout: "10" has no unit: write 10s for seconds, 10ms for milliseconds, expected a duration such as 15s, 500ms or 1m30s
                     timeout: 10
                              ^
             agent.yaml:12:25: exporters.otlp.metrics.interval: "0s" is out of range, expected 10ms to 1d
@@ -660,7 +660,7 @@ targets:
             agent.yaml:12:50: targets[0].match.user: what "${SECRET} x" stands for is no user, expected a name such as www-data or a user id
                 - {name: a, match: {command: '(${SECRET}', user: '${SECRET} x'}, interval: '${PORT}'}
                                                                  ^
-            agent.yaml:12:76: targets[0].interval: what "${PORT}" stands for has no unit: write ${PORT}s for seconds, expected a duration such as 15s, 500ms or 1m30s
+            agent.yaml:12:76: targets[0].interval: what "${PORT}" stands for has no unit: write ${PORT}s for seconds, ${PORT}ms for milliseconds, expected a duration such as 15s, 500ms or 1m30s
                 - {name: a, match: {command: '(${SECRET}', user: '${SECRET} x'}, interval: '${PORT}'}
                                                                                            ^
         "#]],

@@ -140,16 +140,16 @@ mod tests {
         let stop = Stop::default();
         meter.stop = Some(stop.clone());
         meter.set_part(FIRST_LOOK);
-        assert_eq!(meter.keep(500), Ok(()));
-        assert!(meter.keep(1).is_err() && meter.copy(501).is_err());
-        assert_eq!(meter.copy(500), Ok(()));
+        assert_eq!(meter.keep(450), Ok(()));
+        assert!(meter.keep(1).is_err() && meter.copy(451).is_err());
+        assert_eq!(meter.copy(450), Ok(()));
         stop.pass(FIRST_LOOK);
         let end = |meter: &mut Meter| (0..=CHECKED_EVERY).find_map(|_| meter.spend(8).err());
         let ended = end(&mut meter).map(|error| error.kind);
         assert_eq!(ended, Some(ReadErrorKind::Limit(SCAN_TIME)));
         meter.set_part(ALL);
         assert_eq!(end(&mut meter), None);
-        assert_eq!((meter.keep(300), meter.copy(300)), (Ok(()), Ok(())));
+        assert_eq!((meter.keep(350), meter.copy(350)), (Ok(()), Ok(())));
         assert!(meter.keep(1).is_err() && meter.copy(1).is_err());
     }
 
