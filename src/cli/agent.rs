@@ -27,8 +27,9 @@ const SOCKET_VARIABLE: &str = "ASYNCIO_AGENT_SOCKET";
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Time between two parts of the answer. An agent gives up before that.
 const ANSWER_MAX: Duration = Duration::from_secs(120);
-/// Time after which it is said that there is no answer yet.
-const SAY_AFTER: Duration = Duration::from_secs(3);
+/// Time after which it is said that there is no answer yet. An agent lets nobody wait for more than three seconds behind a read that
+/// hangs, which needs no word.
+const SAY_AFTER: Duration = Duration::from_secs(4);
 
 /// What is left to somebody from whom the agent hides a process that they can see.
 const HERE: &str = "there is such a process here; --direct tries to read it as you";

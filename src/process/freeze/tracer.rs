@@ -123,11 +123,13 @@ impl Tracer {
                 }
             }
         });
+        // Nothing stood still if no thread could be seized.
+        let began = self.began.filter(|_| !self.tracees.is_empty());
         Outcome {
             thread: gettid(),
             time_to_let_go: self.time_to_let_go(),
-            began: self.began,
-            held: self.elapsed(),
+            began,
+            held: elapsed_since(began),
             end,
         }
     }
