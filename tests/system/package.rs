@@ -174,7 +174,11 @@ fn what_is_removed_can_come_back_and_what_is_purged_leaves_nothing() {
     assert_eq!(machine.sh(&format!("cat {CONFIG}")), edited);
     // It was enabled when it was removed.
     assert_eq!(machine.property(AGENT, "UnitFileState"), "enabled");
-    machine.sh("systemctl start asyncio-agent");
+    // As install.md has it made.
+    machine.sh(
+        "install -D -m 644 /usr/share/asyncio-agent/freeze.conf /etc/systemd/system/asyncio-agent.service.d/freeze.conf; \
+         systemctl daemon-reload; systemctl start asyncio-agent",
+    );
     wait_until("all services are read again", || {
         is_everything_read(&machine)
     });
