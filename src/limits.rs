@@ -118,22 +118,47 @@ impl Stop {
     }
 }
 
-/// A part of what a snapshot may take, in sixteenths.
+/// A part of something, in sixteenths.
 pub type Sixteenths = u8;
-
-/// How much of all that it may take a snapshot of a process that runs has taken when its first look ends; see [`SEEN`], [`PLACES`]
-/// and [`CONFIRMED`] for what comes after. If one part took more, nothing would be left for the next, and of tasks that were not
-/// looked at by all of them nothing is told. Of what is decoded, a first look takes two thirds if stacks are short, and a third or
-/// less if they are long.
-pub const FIRST_LOOK: Sixteenths = 9;
-/// The same when it has looked once again where tasks stand, which has to be seen twice.
-pub const SEEN: Sixteenths = 11;
-/// The same when it has looked for that as often as it takes.
-pub const PLACES: Sixteenths = 14;
-/// The same when it has looked again at who awaits them, and what they are.
-pub const CONFIRMED: Sixteenths = 15;
 /// All of it.
 pub const ALL: Sixteenths = 16;
+
+/// What a part of the walk over a process that runs may take, so that something is left for those that follow: of tasks that were
+/// not looked at by all of them nothing is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// Of what the snapshot may still read, decode and do when that part begins.
+    pub of_left: Sixteenths,
+    /// When it ends, of the time that the snapshot may take.
+    pub until: Sixteenths,
+}
+
+/// A first look at all tasks. Of all that is decoded it takes two thirds if stacks are short, and a third or less if they are
+/// long.
+pub const FIRST_LOOK: Share = Share {
+    of_left: 9,
+    until: 9,
+};
+/// A look at where they stand, which has to be seen twice.
+pub const SEEN: Share = Share {
+    of_left: 7,
+    until: 11,
+};
+/// Further looks, as many as that takes.
+pub const PLACES: Share = Share {
+    of_left: 10,
+    until: 14,
+};
+/// A look at who awaits them, and what they are.
+pub const CONFIRMED: Share = Share {
+    of_left: 12,
+    until: 15,
+};
+/// The rest, and a walk over a process that stands still.
+pub const REST: Share = Share {
+    of_left: ALL,
+    until: ALL,
+};
 
 /// The caps that a snapshot can reach, by name. The others cut a text or bound a search.
 pub const LIMITS: [&str; 11] = [

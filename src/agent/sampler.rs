@@ -163,7 +163,7 @@ pub(super) fn run_round(source: &dyn ProcessSource, kept: Kept, job: &Job) -> Ro
     };
     let read_of = read.as_ref().ok().map(Result::as_ref);
     let read_of = read_of.map(|it| it.map(|(attached, snapshot)| (&**attached, snapshot)));
-    let (owner, program) = owned.of_read(source, read_of);
+    let (owner, program) = owned.of_read(source, read_of, &job.stop);
     let mut report = RoundReport {
         process,
         kept: Kept {
@@ -252,6 +252,7 @@ impl Owned {
         &self,
         source: &dyn ProcessSource,
         read: Option<Result<(&dyn AttachedProcess, &Snapshot), &ProcessError>>,
+        stop: &Stop,
     ) -> (Option<u32>, Option<ProgramView>) {
         let process = self.process;
         let snapshot = read.and_then(Result::ok).map(|(_, it)| it);
@@ -274,7 +275,7 @@ impl Owned {
             _ => sign.is_some() && source.program(process.pid) == sign,
         };
         let is_theirs = self.sign.is_none_or(is_same);
-        let certainly = snapshot.map(|it| owners_program(source, process, owner, it));
+        let certainly = snapshot.map(|it| owners_program(source, (process, owner), it, stop));
         (Some(owner).filter(|_| is_theirs), certainly)
     }
 }
@@ -295,11 +296,11 @@ fn owner_of(
 /// What a process runs, as far as it is certain to be a program of this user's.
 fn owners_program(
     source: &dyn ProcessSource,
-    process: ProcessId,
-    owner: u32,
+    (process, owner): (ProcessId, u32),
     snapshot: &Snapshot,
+    stop: &Stop,
 ) -> ProgramView {
-    let Some(owners) = source.for_owner(process, owner, &Stop::default()) else {
+    let Some(owners) = source.for_owner(process, owner, stop) else {
         return program(source, process, snapshot);
     };
     let program = program(&*owners.source, process, snapshot);

@@ -72,7 +72,8 @@ pub trait ProcessSource: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// A source for reading the process `id` for its owner `user`, until `stop` says so. `None`: a source that knows no programs, for which this one does.
+    /// A source for reading the process `id` for its owner `user`, hardly anything twice once `stop` says so. `None`: a source
+    /// that knows no programs, for which this one does.
     fn for_owner(&self, id: ProcessId, user: u32, stop: &Stop) -> Option<OwnersSource> {
         let _ = (id, user, stop);
         None

@@ -296,14 +296,16 @@ pub(super) fn pause(snapshot: &Snapshot, pid: Pid, limit: Duration) -> String {
         .problems
         .iter()
         .find(|problem| problem.code == "pause_limit");
+    // An agent may say anything.
+    let why = cut.map(|problem| shown(&problem.message));
     let Some(paused) = snapshot.stats.paused else {
-        let why = cut.map_or("", |problem| &problem.message);
+        let why = why.unwrap_or_default();
         return format!("agentctl: process {pid} was not stopped: {why}\n");
     };
     if paused.is_zero() {
         return format!("agentctl: process {pid} slept while it was read and was not stopped\n");
     }
-    let why = cut.map_or(String::new(), |problem| format!("; {}", problem.message));
+    let why = why.map_or(String::new(), |why| format!("; {why}"));
     // Letting go takes a moment too, and the system has to give us a processor for it.
     let over = milliseconds(paused.saturating_sub(limit));
     let over = if over >= 0.1 {
@@ -363,7 +365,6 @@ fn subject(snapshot: &Snapshot, name: &str) -> String {
 /// What to say about a snapshot that is partial. `name` is what was asked for: a pid or a file.
 pub(super) fn partial(snapshot: &Snapshot, name: &str) -> Option<String> {
     const CODES_MAX: usize = 5;
-    const MESSAGE_CHARS_MAX: usize = 300;
     if snapshot.complete {
         return None;
     }
@@ -403,7 +404,7 @@ pub(super) fn partial(snapshot: &Snapshot, name: &str) -> Option<String> {
     let counted = of_limits
         .find(|_| snapshot.stats.tasks_counted > 0)
         .map_or_else(String::new, |problem| {
-            format!("; {}", escape_start(&problem.message, MESSAGE_CHARS_MAX))
+            format!("; {}", shown(&problem.message))
         });
     let of = subject(snapshot, name);
     Some(format!(

@@ -202,8 +202,7 @@ fn problems(snapshot: &Snapshot) -> BTreeMap<String, u64> {
     problems
 }
 
-/// What to do about what was found, or was not.
-/// `is_program`: it is no kernel thread, of which there is nothing to be made.
+/// What to do about what was found, or was not. Of a kernel thread, which is no program, there is nothing to be made.
 fn fixes_of_found(reader: Reader, reading: &Reading, is_program: bool) -> Vec<FixAnswer> {
     let texts = match &reading.read {
         // The parts of the kernel's rule say more.

@@ -1,7 +1,7 @@
 //! What a snapshot has read, kept and done so far, and whether it may go on.
 
 use super::{ReadError, ReadErrorKind, RemoteAddr};
-use crate::limits::{ALL, Limits, SCAN_TIME, SYSCALL_WORK, Sixteenths, Stop};
+use crate::limits::{ALL, Limits, REST, SCAN_TIME, SYSCALL_WORK, Share, Sixteenths, Stop};
 
 /// Bytes that are read or looked at for one unit of work.
 const BYTES_PER_WORK: u64 = 64;
@@ -17,6 +17,14 @@ pub struct ReaderStats {
     pub bytes: u64,
 }
 
+/// What may have been used up.
+#[derive(Debug)]
+struct Caps {
+    bytes_read: u64,
+    decoded_bytes: u64,
+    work: u64,
+}
+
 #[derive(Debug)]
 pub(super) struct Meter {
     limits: Limits,
@@ -25,8 +33,10 @@ pub(super) struct Meter {
     /// With so much work it is checked whether that is too much, and whether the snapshot is to end.
     checkpoint: u64,
     decoded_bytes: u64,
-    /// How much of all that may be used up now.
-    part: Sixteenths,
+    /// How much may be used up by now.
+    caps: Caps,
+    /// When what is done now ends, of the time that there is.
+    until: Sixteenths,
     pub(super) stop: Option<Stop>,
 }
 
@@ -38,26 +48,33 @@ impl Meter {
             work: 0,
             checkpoint: 0,
             decoded_bytes: 0,
-            part: ALL,
+            caps: Caps {
+                bytes_read: limits.bytes_read_max,
+                decoded_bytes: limits.decoded_bytes_max,
+                work: limits.work_max,
+            },
+            until: REST.until,
             stop: None,
         }
     }
 
-    /// From now on so much may have been read, decoded and done of what may be altogether, and not more.
-    pub(super) fn set_part(&mut self, part: Sixteenths) {
-        self.part = part;
+    /// From now on no more may be read, decoded and done than this share of what is left of all that may be.
+    pub(super) fn begin_part(&mut self, share: Share) {
+        let cap = |used: u64, most: u64| match share.of_left {
+            ALL => most,
+            of_left => {
+                let part = most.saturating_sub(used).checked_div(ALL.into());
+                used.saturating_add(part.unwrap_or(0).saturating_mul(of_left.into()))
+            }
+        };
+        self.caps = Caps {
+            bytes_read: cap(self.stats.bytes, self.limits.bytes_read_max),
+            decoded_bytes: cap(self.decoded_bytes, self.limits.decoded_bytes_max),
+            work: cap(self.work, self.limits.work_max),
+        };
+        self.until = share.until;
         // The next one is of the other cap.
         self.checkpoint = 0;
-    }
-
-    fn cap(&self, most: u64) -> u64 {
-        match self.part {
-            ALL => most,
-            part => most
-                .checked_div(ALL.into())
-                .unwrap_or(most)
-                .saturating_mul(part.into()),
-        }
     }
 
     /// Counts the work of looking at `bytes` bytes that were read before.
@@ -71,10 +88,7 @@ impl Meter {
     pub(super) fn copy(&mut self, len: usize) -> Result<(), ReadError> {
         let bytes = u64::try_from(len).unwrap_or(u64::MAX);
         let bytes = self.stats.bytes.saturating_add(bytes);
-        within(
-            "bytes_read_max",
-            bytes <= self.cap(self.limits.bytes_read_max),
-        )?;
+        within("bytes_read_max", bytes <= self.caps.bytes_read)?;
         self.stats.syscalls = self.stats.syscalls.saturating_add(1);
         self.stats.bytes = bytes;
         self.work(SYSCALL_WORK)
@@ -85,10 +99,7 @@ impl Meter {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         // What does not fit is not kept, and takes nothing from what comes after.
         let bytes = self.decoded_bytes.saturating_add(bytes);
-        within(
-            "decoded_bytes_max",
-            bytes <= self.cap(self.limits.decoded_bytes_max),
-        )?;
+        within("decoded_bytes_max", bytes <= self.caps.decoded_bytes)?;
         self.decoded_bytes = bytes;
         Ok(())
     }
@@ -104,12 +115,11 @@ impl Meter {
 
     #[cold]
     fn check(&mut self) -> Result<(), ReadError> {
-        let work_max = self.cap(self.limits.work_max);
-        within("work_max", self.work <= work_max)?;
-        let is_over = |stop: &Stop| stop.has_passed(self.part);
+        within("work_max", self.work <= self.caps.work)?;
+        let is_over = |stop: &Stop| stop.has_passed(self.until);
         within(SCAN_TIME, !self.stop.as_ref().is_some_and(is_over))?;
         let next = self.work.saturating_add(CHECKED_EVERY);
-        self.checkpoint = next.min(work_max.saturating_add(1));
+        self.checkpoint = next.min(self.caps.work.saturating_add(1));
         Ok(())
     }
 }
@@ -131,7 +141,7 @@ mod tests {
     use crate::limits::FIRST_LOOK;
 
     #[test]
-    fn a_first_look_leaves_something_for_the_others() {
+    fn each_part_of_a_walk_leaves_something_for_the_others() {
         let mut meter = Meter::new(Limits {
             decoded_bytes_max: 800,
             bytes_read_max: 800,
@@ -139,17 +149,24 @@ mod tests {
         });
         let stop = Stop::default();
         meter.stop = Some(stop.clone());
-        meter.set_part(FIRST_LOOK);
+        meter.begin_part(FIRST_LOOK);
         assert_eq!(meter.keep(450), Ok(()));
         assert!(meter.keep(1).is_err() && meter.copy(451).is_err());
         assert_eq!(meter.copy(450), Ok(()));
-        stop.pass(FIRST_LOOK);
+        stop.pass(FIRST_LOOK.until);
         let end = |meter: &mut Meter| (0..=CHECKED_EVERY).find_map(|_| meter.spend(8).err());
         let ended = end(&mut meter).map(|error| error.kind);
         assert_eq!(ended, Some(ReadErrorKind::Limit(SCAN_TIME)));
-        meter.set_part(ALL);
+        // Of what is left.
+        meter.begin_part(Share {
+            of_left: 8,
+            until: 10,
+        });
         assert_eq!(end(&mut meter), None);
-        assert_eq!((meter.keep(350), meter.copy(350)), (Ok(()), Ok(())));
+        assert_eq!((meter.keep(168), meter.copy(168)), (Ok(()), Ok(())));
+        assert!(meter.keep(1).is_err() && meter.copy(1).is_err());
+        meter.begin_part(REST);
+        assert_eq!((meter.keep(182), meter.copy(182)), (Ok(()), Ok(())));
         assert!(meter.keep(1).is_err() && meter.copy(1).is_err());
     }
 

@@ -19,7 +19,7 @@ use super::chunks::{
 };
 use super::meter::{Meter, ReaderStats};
 use super::{Piece, ReadError, ReadErrorKind, ReadMemory, RemoteAddr, Trail};
-use crate::limits::{Limits, Sixteenths, Stop};
+use crate::limits::{Limits, Share, Stop};
 
 /// Pages that are copied one by one at the beginning.
 const SINGLE_PAGES: u64 = 64;
@@ -117,10 +117,9 @@ impl<'m> Reader<'m> {
         self.meter.stop = stop;
     }
 
-    /// From now on so much may be used up of all that the snapshot may take, and not more: something has to be left for what
-    /// comes after ([`FIRST_LOOK`](crate::limits::FIRST_LOOK)).
-    pub fn set_part(&mut self, part: Sixteenths) {
-        self.meter.set_part(part);
+    /// Begins a part of a walk, which may use up this share of what the snapshot may still take.
+    pub fn begin_part(&mut self, share: Share) {
+        self.meter.begin_part(share);
     }
 
     /// Gives back the buffers.

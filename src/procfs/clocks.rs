@@ -38,7 +38,7 @@ impl ProcRoot {
     /// By how much `CLOCK_MONOTONIC` of the process, or thread, `pid` is ahead of ours; `None` if that cannot be found
     /// out.
     pub fn clock_shift(&self, pid: Pid) -> Option<ClockShift> {
-        let (ours, its) = (self.0.join("self"), self.0.join(pid.to_string()));
+        let (ours, its) = (self.at.join("self"), self.at.join(pid.to_string()));
         let namespace = |folder: &Path, name| fs::read_link(folder.join("ns").join(name));
         let of_us = match namespace(&ours, "time") {
             Ok(of_us) => of_us,

@@ -79,26 +79,26 @@ impl ProcRoot {
         // The files of a first thread that has ended tell nothing.
         let thread = self.living_thread(pid)?;
         let status = self.read(thread.unwrap_or(pid), "status")?;
-        let folder = self.0.join(thread.unwrap_or(pid).to_string());
+        let folder = self.at.join(thread.unwrap_or(pid).to_string());
         Ok(self.look(|| Credentials::of(&status, &folder)))
     }
 
     /// With what rights we run; what cannot be found out is left out.
     pub fn own_credentials(&self) -> Credentials {
-        let folder = self.0.join("self");
+        let folder = self.at.join("self");
         let status = fs::read(folder.join("status")).unwrap_or_default();
         Credentials::of(&status, &folder)
     }
 
     /// The user namespace of the first process; `None` if that may not be looked at.
     pub fn user_namespace_of_first(&self) -> Option<Namespace> {
-        let link = fs::read_link(self.0.join("1/ns/user")).ok()?;
+        let link = fs::read_link(self.at.join("1/ns/user")).ok()?;
         Namespace::parse(link.to_str()?)
     }
 
     /// Yama's `ptrace_scope` (Documentation/admin-guide/LSM/Yama.rst): 0 to 3; `None` without Yama.
     pub fn ptrace_scope(&self) -> Option<u32> {
-        let path = self.0.join("sys/kernel/yama/ptrace_scope");
+        let path = self.at.join("sys/kernel/yama/ptrace_scope");
         fs::read_to_string(path).ok()?.trim().parse().ok()
     }
 
@@ -106,7 +106,7 @@ impl ProcRoot {
     /// `hidepid`). Ours says nothing of that: a unit with `ProtectProc=` has one of its own.
     pub fn hides_from_strangers(&self) -> bool {
         let mounts = |of: &str| {
-            let mounts = File::open(self.0.join(of).join("mountinfo")).ok()?;
+            let mounts = File::open(self.at.join(of).join("mountinfo")).ok()?;
             // Line by line: users may mount file systems of their own, at long paths.
             for mount in BufReader::new(mounts).split(b'\n') {
                 if has_hidepid(&String::from_utf8_lossy(&mount.ok()?)) {
@@ -124,7 +124,7 @@ impl ProcRoot {
     pub fn hides(&self, pid: Pid) -> bool {
         use nix::errno::Errno;
         use nix::sys::signal::kill;
-        if self.0 != Path::new("/proc") || self.path(pid, "stat").exists() {
+        if self.at != Path::new("/proc") || self.path(pid, "stat").exists() {
             return false;
         }
         // No signal is sent: it is only found out whether one could be.

@@ -20,11 +20,11 @@ impl ProcRoot {
     /// When the directory cannot be listed.
     pub fn pids(&self) -> Result<Vec<Pid>, ProcfsError> {
         let explain = |why| ProcfsError::Io {
-            path: self.0.clone(),
+            path: self.at.clone(),
             why,
         };
         let mut pids = Vec::new();
-        for entry in std::fs::read_dir(&self.0).map_err(explain)? {
+        for entry in std::fs::read_dir(&self.at).map_err(explain)? {
             let name = entry.map_err(explain)?.file_name();
             pids.extend(name.to_str().and_then(|name| name.parse::<Pid>().ok()));
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 impl ProcRoot {
     /// When the machine was started (`btime` of `/proc/stat`, proc_stat(5)).
     pub fn boot_time(&self) -> Option<Timestamp> {
-        let stat = fs::read_to_string(self.0.join("stat")).ok()?;
+        let stat = fs::read_to_string(self.at.join("stat")).ok()?;
         let line = stat.lines().find_map(|line| line.strip_prefix("btime "))?;
         let seconds = line.trim().parse().ok()?;
         Some(Timestamp::new(Duration::from_secs(seconds)))
@@ -16,7 +16,7 @@ impl ProcRoot {
 
     /// The name of the machine (`/proc/sys/kernel/hostname`, proc_sys_kernel(5)).
     pub fn host_name(&self) -> Option<String> {
-        let name = fs::read_to_string(self.0.join("sys/kernel/hostname")).ok()?;
+        let name = fs::read_to_string(self.at.join("sys/kernel/hostname")).ok()?;
         Some(name.trim().to_owned())
     }
 }

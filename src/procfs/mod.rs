@@ -97,32 +97,37 @@ pub enum ProcfsError {
 
 /// The mount point of procfs. Everything in this module reads below it. What is read for an owner is watched over.
 #[derive(Debug, Clone)]
-pub struct ProcRoot(PathBuf, Option<OwnerWatch>);
+pub struct ProcRoot {
+    at: PathBuf,
+    watch: Option<OwnerWatch>,
+}
 
 impl ProcRoot {
     /// A procfs mounted at `path`.
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self(path.into(), None)
+        Self {
+            at: path.into(),
+            watch: None,
+        }
     }
 
     /// The same, for what may be told to an owner: `watch` says whether it may, when it has been read.
     #[must_use]
     pub fn watched_by(&self, watch: OwnerWatch) -> Self {
-        Self(self.0.clone(), Some(watch))
-    }
-
-    fn unwatched(&self) -> Self {
-        Self(self.0.clone(), None)
+        Self {
+            watch: Some(watch),
+            ..self.clone()
+        }
     }
 
     /// What watches over reads of a process's memory.
     pub fn watch(&self) -> Option<&OwnerWatch> {
-        self.1.as_ref()
+        self.watch.as_ref()
     }
 
     /// Has something read of a process, watched over if that is so.
     fn look<T>(&self, mut read: impl FnMut() -> T) -> T {
-        match &self.1 {
+        match &self.watch {
             Some(watch) => watch.read(read),
             None => read(),
         }
@@ -132,7 +137,7 @@ impl ProcRoot {
     /// then `/proc/PID/cgroup` shows paths relative to our own group (cgroup_namespaces(7)). In a container with a process 1
     /// of its own they are as they should be. What cannot be found out counts as no.
     pub fn is_in_cgroup_namespace(&self) -> bool {
-        let groups = std::fs::read(self.0.join("1/cgroup")).unwrap_or_default();
+        let groups = std::fs::read(self.at.join("1/cgroup")).unwrap_or_default();
         let mut lines = groups.split(|byte| *byte == b'\n');
         lines.any(|line| {
             line.splitn(3, |byte| *byte == b':')
@@ -142,7 +147,7 @@ impl ProcRoot {
     }
 
     fn path(&self, pid: Pid, name: &str) -> PathBuf {
-        self.0.join(pid.to_string()).join(name)
+        self.at.join(pid.to_string()).join(name)
     }
 
     fn read(&self, pid: Pid, name: &str) -> Result<Vec<u8>, ProcfsError> {

@@ -141,7 +141,7 @@ impl ProcRoot {
     /// (proc(5), "/proc/pid"). That is the root of its user namespace (task_dump_owner() of fs/proc/base.c); where the user
     /// stands for that one, it says nothing.
     fn is_dumpable(&self, thread: Pid, user: u32) -> bool {
-        let folder = self.0.join(thread.to_string());
+        let folder = self.at.join(thread.to_string());
         let is_users = std::fs::metadata(folder.join("maps")).is_ok_and(|maps| maps.uid() == user);
         is_users && (user == 0 || root_within(&folder).is_some_and(|root| root != user))
     }

@@ -50,7 +50,8 @@ impl OwnerWatch {
     /// For the process `id`, which is read for its owner `user`, and hardly again once `stop` says so.
     pub fn new(root: &ProcRoot, id: ProcessId, user: u32, stop: Stop) -> Self {
         Self(Arc::new(Watched {
-            root: root.unwatched(),
+            // Its own looks are not watched over.
+            root: ProcRoot::at(&root.at),
             id,
             user,
             stop,

@@ -50,7 +50,7 @@ impl ProcRoot {
     /// Whether ids of processes here are those that the kernel knows them by when we ask it: not if this `/proc` is of a pid
     /// namespace above ours. `None` if that is not told.
     pub fn is_of_our_pid_namespace(&self) -> Option<bool> {
-        let status = fs::read(self.0.join("self/status")).ok()?;
+        let status = fs::read(self.at.join("self/status")).ok()?;
         let status = String::from_utf8_lossy(&status);
         let own = nix::unistd::getpid().to_string();
         Some(field(&status, "NSpid")? == own)

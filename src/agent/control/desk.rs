@@ -380,7 +380,7 @@ fn read_frozen(
     if write_snapshot(&running, None, &mut answer).is_err() {
         return Ok(running);
     }
-    if stop.has_passed(FIRST_LOOK) {
+    if stop.has_passed(FIRST_LOOK.until) {
         running.add_problem(Problem {
             code: "pause_limit".to_owned(),
             message:

@@ -196,7 +196,7 @@ impl Rights {
             Some(objection) => Err(Refusal::NotAllowed {
                 pid,
                 objection,
-                lacks: source.lacks().filter(|_| self.are_unknown()),
+                lacks: self.are_unknown().then(|| source.lacks()).flatten(),
             }),
             None => Ok((owner.id, owner.users)),
         }

@@ -47,7 +47,7 @@ use crate::graph::{
     FrameIdx, GraphBuilder, LongWait, Problem, StackIdx, TaskGraph, TaskName, TextIdx,
 };
 use crate::ids::{AddressMap, TaskId};
-use crate::limits::{ALL, CONFIRMED, FIRST_LOOK, LimitHit, LimitsHit, is_of_snapshot};
+use crate::limits::{CONFIRMED, FIRST_LOOK, LimitHit, LimitsHit, REST, is_of_snapshot};
 use crate::memory::{Buffers, ReadErrorKind, Reader, RemoteAddr, Trail};
 use alone::TasksAlone;
 use event_loop::{LoopAttributes, loop_attributes};
@@ -459,9 +459,9 @@ impl Walk<'_, '_> {
             .begin_whole_look(std::mem::take(&mut trails.lists))?;
         self.find_heads()?;
         // What is seen once only is left out: of nothing that it finds more than can be looked at again.
-        self.reader.set_part(FIRST_LOOK);
+        self.reader.begin_part(FIRST_LOOK);
         self.first_look(Depth::Names)?;
-        self.reader.set_part(ALL);
+        self.reader.begin_part(REST);
         trails.lists = self.reader.end_look();
         self.look_again(trails, trails.places.in_order_of_copies())
     }
@@ -473,12 +473,12 @@ impl Walk<'_, '_> {
         self.depth = Depth::Names;
         self.follow_new_heads()?;
         trails.places = self.settle_places(places)?;
-        self.reader.set_part(CONFIRMED);
+        self.reader.begin_part(CONFIRMED);
         trails.awaiters = self.find_awaiters(std::mem::take(&mut trails.awaiters))?;
         self.confirm_awaiters()?;
         trails.objects = self.confirm_objects(std::mem::take(&mut trails.objects))?;
         trails.names = self.confirm_names(std::mem::take(&mut trails.names))?;
-        self.reader.set_part(ALL);
+        self.reader.begin_part(REST);
         self.settle_alone(trails.places.clone())?;
         self.find_owners()?;
         self.settle_unlisted()?;

@@ -39,7 +39,7 @@ impl Walk<'_, '_> {
         self.sightings.resize(self.records.len(), None);
         let enough = unsettled.len() / FEW;
         let (mut expected, mut first_trail) = (known, None);
-        self.reader.set_part(SEEN);
+        self.reader.begin_part(SEEN);
         for _ in 0..ROUNDS_MAX {
             if unsettled.len() <= enough && first_trail.is_some() {
                 break;
@@ -58,7 +58,7 @@ impl Walk<'_, '_> {
             let trail = self.reader.end_look();
             expected = trail.in_order_of_copies();
             first_trail.get_or_insert(trail);
-            self.reader.set_part(PLACES);
+            self.reader.begin_part(PLACES);
         }
         for at in unsettled {
             let settled = self.settle_aside(at);
