@@ -141,17 +141,17 @@ pub const FIRST_LOOK: Share = Share {
 };
 /// A look at where they stand, which has to be seen twice.
 pub const SEEN: Share = Share {
-    of_left: 7,
+    of_left: 6,
     until: 11,
 };
 /// Further looks, as many as that takes.
 pub const PLACES: Share = Share {
-    of_left: 10,
+    of_left: 9,
     until: 14,
 };
 /// A look at who awaits them, and what they are.
 pub const CONFIRMED: Share = Share {
-    of_left: 12,
+    of_left: 14,
     until: 15,
 };
 /// The rest, and a walk over a process that stands still.
